@@ -1,0 +1,48 @@
+"""Every failure that a user can cause or meet, as one small tree.
+
+Raised anywhere in the package with a message of one line that says what is wrong, with which value, and what to do.
+Turned into text and an exit code in `cli.py` only. Programmer errors stay plain asserts and ValueErrors.
+
+    StreamcabError
+    +-- ConfigError          exit 2: a setting that cannot be right
+    +-- CheckpointError      exit 1: a model file that is missing, damaged or of another kind
+    +-- CorpusError          exit 1: a manifest, a split or a feature cache that cannot be trained on
+    +-- AudioError           exit 1: a file or stream of samples that cannot be classified
+    +-- FeedError            exit 1: a socket that cannot be bound, a message that cannot be read
+    +-- SourceError          exit 1: a microphone, file or port that cannot be opened
+        +-- SourceLost       exit 75: it was open and is gone (EX_TEMPFAIL: a supervisor may restart us)
+"""
+
+
+class StreamcabError(Exception):
+    """Root of the tree; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(StreamcabError):
+    exit_code = 2
+
+
+class CheckpointError(StreamcabError):
+    pass
+
+
+class CorpusError(StreamcabError):
+    pass
+
+
+class AudioError(StreamcabError):
+    pass
+
+
+class FeedError(StreamcabError):
+    pass
+
+
+class SourceError(StreamcabError):
+    pass
+
+
+class SourceLost(SourceError):
+    exit_code = 75

@@ -1,0 +1,131 @@
+"""What the daemon says: the messages of the feed, as types.
+
+Knows nothing of sockets, models or audio: a subscriber on another machine imports this without torch or numpy.
+Field by field, with units, in docs/feed.md. Added fields keep the version; a changed meaning is a new version.
+"""
+
+import re
+from typing import Literal
+
+import msgspec
+
+VERSION = "v1"
+DAEMON = "daemon"  # reserved: the stream name under which the daemon speaks of itself
+
+State = Literal["warming", "live", "silent", "lost", "ended"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+
+
+def valid_name(name: str) -> bool:
+    """Whether `name` can name a stream: it becomes the middle of a topic, so it holds no slash and no space."""
+    return _NAME.fullmatch(name) is not None
+
+
+def topic(stream: str, kind: str) -> str:
+    """The first frame of a message, e.g. `v1/mic/prediction`."""
+    return f"{VERSION}/{stream}/{kind}"
+
+
+class Message(msgspec.Struct, kw_only=True, frozen=True):
+    """What every message carries."""
+
+    run: str
+    """Random id of this start of the daemon: a new one means a restart."""
+    seq: int
+    """Count of the messages under this topic in this run; a gap is a loss on the way to you."""
+    stream: str
+    time: float
+    """Unix time in seconds. Of a prediction: when its last sample was captured. Else: when it was sent."""
+
+
+class Prediction(Message, tag="prediction", tag_field="kind"):
+    """The answer for one stream now."""
+
+    sample: int
+    """Samples of the stream heard so far, counted at `rate` from its start: the newest one used is `sample` - 1."""
+    rate: int
+    """Hz of the source."""
+    labels: list[str]
+    """All labels of the model, in the model's order."""
+    probs: dict[str, float]
+    """Mean of c_t over the voiced intervals of the window; empty while nothing voiced is in it."""
+    now: dict[str, float]
+    """The same over the newest second only; empty while nothing voiced is in it."""
+    top: str | None
+    """The label with the largest probability; None while nothing voiced is in the window."""
+    confidence: float | None
+    """The probability of `top`."""
+    state: State
+    window_s: float
+    """Seconds of the window that have been filled so far."""
+    voiced_s: float
+    """Voiced seconds in the window: what the answer rests on."""
+    heard_s: float
+    """Voiced seconds since the stream began."""
+    level_db: float | None
+    """Level of the newest intervals in dB relative to full scale; None for digital silence."""
+    lag_ms: float
+    """From the capture of the newest sample used to this message being sent."""
+    lost_ms: float
+    """Audio that was captured or announced, and never classified, since the stream began."""
+    overflows: int
+    """How often the source or its ring overflowed."""
+    attention: list[float] | None = None
+    """Mean weight of each classifier over the window."""
+    model: str
+    """Hash of the checkpoint."""
+
+
+class Status(Message, tag="status", tag_field="kind"):
+    """How one stream's source is doing, once a second and at each change."""
+
+    state: State
+    source: str
+    """What the samples come from, in words, e.g. `microphone: USB Audio (48000 Hz)`."""
+    rate: int
+    captured_s: float
+    classified_s: float
+    lag_ms: float
+    lost_ms: float
+    overflows: int
+    detail: str = ""
+    """Why the state is what it is, when there is something to say."""
+
+
+class DaemonStatus(Message, tag="daemon", tag_field="kind"):
+    """How the daemon is doing, once a second under the stream name `daemon`."""
+
+    streams: int
+    """Streams that live now."""
+    pass_ms: float
+    """Longest pass of the engine in the last second."""
+    intervals_per_s: float
+    lost_ms: float
+    """Audio lost in all streams since the start."""
+    uptime_s: float
+    counters: dict[str, int] = {}
+    """Counts of everything that is refused or dropped, by reason."""
+    detail: str = ""
+
+
+class ModelInfo(Message, tag="model", tag_field="kind"):
+    """Which model answers for a stream; sent at its start and to every late joiner."""
+
+    model: str
+    """Hash of the checkpoint: the same as in each prediction."""
+    name: str
+    labels: list[str]
+    rate: int
+    """Hz at which the model hears."""
+    normaliser: str
+    gate: bool
+    window_s: float
+    licence: str
+    corpus: str
+
+
+AnyMessage = Prediction | Status | DaemonStatus | ModelInfo
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(AnyMessage).decode

@@ -1,0 +1,53 @@
+"""Where samples come from: the seam between capture and the engine.
+
+A source runs a thread of its own, writes into rows of banks that it owns, and tells of streams that begin. It never
+calls the engine; the daemon reads the banks. One microphone is one source with one stream; one RTP socket is one source
+with thousands. Knows nothing of models, intervals or sockets of the feed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from streamcab.ring import Bank
+
+
+@dataclass(eq=False)
+class Line:
+    """One stream as its source sees it: a row of a bank, with a name."""
+
+    name: str
+    bank: Bank
+    row: int
+    description: str
+    """What the samples come from, in words, for people."""
+    state: str = "live"
+    """`live`, or `lost` while the source is gone and being sought; `bank.ended[row]` says that it is over."""
+    detail: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """What the daemon asks of a source. `start` may raise SourceError; afterwards nothing is raised, only said."""
+
+    def start(self) -> None:
+        """Open the device, file or socket, and begin to capture in a thread of its own."""
+
+    def streams(self) -> list[Line]:
+        """The streams that began since the last call, each told once. Called often: cheap when there is none."""
+
+    def release(self, line: Line) -> None:
+        """The daemon has published the stream's end: its row may be used again."""
+
+    def counters(self) -> dict[str, int]:
+        """Everything refused, dropped or lost, by reason, since the start."""
+
+    def close(self) -> None:
+        """Stop capturing, end the thread, free the device; returns within a second, whatever the device does."""
+
+    @property
+    def live(self) -> bool:
+        """Paced by the world (microphone, socket) as against a file that can wait."""
+
+    @property
+    def done(self) -> bool:
+        """No stream will come any more."""

@@ -1,0 +1,1 @@
+"""Training and evaluation of the models that `streamcab` serves. The run-time package never imports this."""
