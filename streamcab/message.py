@@ -39,7 +39,7 @@ class Message(msgspec.Struct, kw_only=True, frozen=True):
     """Unix time in seconds. Of a prediction: when its last sample was captured. Else: when it was sent."""
 
 
-class Prediction(Message, tag="prediction", tag_field="kind"):
+class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field="kind"):
     """The answer for one stream now."""
 
     sample: int
@@ -77,7 +77,7 @@ class Prediction(Message, tag="prediction", tag_field="kind"):
     """Hash of the checkpoint."""
 
 
-class Status(Message, tag="status", tag_field="kind"):
+class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):
     """How one stream's source is doing, once a second and at each change."""
 
     state: State
@@ -93,7 +93,7 @@ class Status(Message, tag="status", tag_field="kind"):
     """Why the state is what it is, when there is something to say."""
 
 
-class DaemonStatus(Message, tag="daemon", tag_field="kind"):
+class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):
     """How the daemon is doing, once a second under the stream name `daemon`."""
 
     streams: int
@@ -109,7 +109,7 @@ class DaemonStatus(Message, tag="daemon", tag_field="kind"):
     detail: str = ""
 
 
-class ModelInfo(Message, tag="model", tag_field="kind"):
+class ModelInfo(Message, kw_only=True, frozen=True, tag="model", tag_field="kind"):
     """Which model answers for a stream; sent at its start and to every late joiner."""
 
     model: str
