@@ -74,17 +74,19 @@ class Bank:
         return self.capacity - int(self.written[row] - self.consumed[row])
 
     def read(self, rows: NDArray[np.intp], start: NDArray[np.int64], n: int) -> NDArray[np.float32]:
-        """n samples of each row from its absolute index start: (len(rows), n). Before the stream's start: zeros.
+        """n samples of each row from its absolute index start: (len(rows), n). Zeros before a stream's start, and
+        beyond its newest sample (asked for only at its end).
 
         What the writer has overtaken, before or while it was read, comes back as MISSING.
         """
         index = start[:, None] + np.arange(n)
         out = self.data[rows[:, None], index % self.capacity]
-        oldest = self.written[rows] - self.capacity
+        written = self.written[rows]
+        oldest = written - self.capacity
         if (start < oldest).any():
             out[index < oldest[:, None]] = MISSING
-        if (start < 0).any():
-            out[index < 0] = 0.0
+        if (start < 0).any() or (start + n > written).any():
+            out[(index < 0) | (index >= written[:, None])] = 0.0
         return out
 
     def reset(self, row: int) -> None:

@@ -1,0 +1,238 @@
+"""Rings in, c_t out: front end, normaliser and net together, for all streams that are attached, in one pass.
+
+A pass takes whatever whole intervals have arrived. Streams are cut into runs of 8, 4, 2 and 1 intervals, and all streams
+with a run of one length go through each layer together; so they join, leave and fall behind independently, and what a
+stream is answered depends on its own samples only.
+
+Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.backend import Backend, TorchBackend
+from streamcab.distiller import FOREVER
+from streamcab.frontend import FrontEnd, Pooled, front_end
+from streamcab.model import CabCnn
+from streamcab.normalise import MISSING, SILENT, VOICED, Heard, RunningNormaliser
+from streamcab.ring import Bank
+
+RUNS = (8, 4, 2, 1)
+GAP = 8
+"""Missing intervals after which the net has forgotten what was before them: its reach is less than 5."""
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """H intervals of B streams, answered.
+
+    slots (B,)    first (B,) index of the first; a negative index is no interval
+    c (B, H, labels)    alpha (B, H, classifiers)    kind (B, H) SILENT, VOICED or MISSING    power (B, H)
+    """
+
+    slots: NDArray[np.intp]
+    first: NDArray[np.int64]
+    c: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+    power: NDArray[np.float64]
+
+    def votes(self, gate: bool) -> NDArray[np.bool_]:
+        """Which intervals count, (B, H): the voiced ones; without a gate all that were heard."""
+        return self.kind == VOICED if gate else self.kind != MISSING
+
+
+@dataclass
+class _Group:
+    """The attached streams of one bank."""
+
+    bank: Bank
+    front: FrontEnd
+    slots: NDArray[np.intp]
+    rows: NDArray[np.intp]
+
+
+class Engine:
+    """Up to `slots` streams on one set of weights.
+
+    heard     (slots,) intervals taken from the ring, in stream time
+    dropped   (slots,) samples that were captured and not classified, because the reader was late
+    finished  (slots,) bool, the stream has ended and its last interval has been emitted
+    """
+
+    def __init__(self, model: CabCnn, slots: int, backend: Backend | None = None) -> None:
+        arch = model.architecture
+        if arch.normaliser != "running":
+            raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
+        self.architecture = arch
+        self.slots = slots
+        self.delay = model.distiller.delay
+        self.backend = backend or TorchBackend(model, slots)
+        self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=max(RUNS[0], GAP))
+        self.heard = np.zeros(slots, np.int64)
+        self.dropped = np.zeros(slots, np.int64)
+        self.finished = np.zeros(slots, np.bool_)
+        self._stepped = np.zeros(slots, np.int64)
+        self._end = np.full(slots, FOREVER, np.int64)
+        # Kind and level of the intervals whose c_t is still on its way through the net.
+        self._kind = np.zeros((slots, self.delay), np.uint8)
+        self._power = np.zeros((slots, self.delay))
+        self._free = list(range(slots - 1, -1, -1))
+        self._out: list[Emitted] = []
+        self._groups: dict[int, _Group] = {}
+        self._group_of: dict[int, int] = {}
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream, ring and window not counted."""
+        return self.backend.bytes_per_slot + self.normaliser.bytes_per_slot + 33 + 9 * self.delay
+
+    @property
+    def free(self) -> int:
+        """Streams that can still be attached."""
+        return len(self._free)
+
+    def attach(self, bank: Bank, row: int) -> int:
+        """A new stream that reads `row` of `bank` from its sample 0 on; its slot. ValueError when all are taken."""
+        if not self._free:
+            raise ValueError(f"all {self.slots} slots are taken")
+        slot = self._free.pop()
+        one = np.array([slot])
+        self.backend.reset(one)
+        self.normaliser.reset(one)
+        for a in (self.heard, self.dropped, self._stepped, self.finished, self._kind, self._power):
+            a[slot] = 0
+        self._end[slot] = FOREVER
+        group = self._groups.get(id(bank))
+        if group is None:
+            arch = self.architecture
+            front = front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval)
+            none = np.zeros(0, np.intp)
+            group = self._groups[id(bank)] = _Group(bank, front, none, none)
+        group.slots = np.append(group.slots, slot)
+        group.rows = np.append(group.rows, row)
+        self._group_of[slot] = id(bank)
+        return slot
+
+    def detach(self, slot: int) -> None:
+        """Forget a stream; its slot may be given to another."""
+        key = self._group_of.pop(slot)
+        group = self._groups[key]
+        keep = group.slots != slot
+        group.slots, group.rows = group.slots[keep], group.rows[keep]
+        if not len(group.slots):
+            del self._groups[key]
+        self._free.append(slot)
+
+    def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
+        """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken."""
+        for group in self._groups.values():
+            waiting = group.bank.written[group.rows] - group.front.heard(self.heard[group.slots])
+            yield group.bank, group.slots, waiting
+
+    def skip(self, slot: int, samples: int) -> int:
+        """Leave out about `samples` waiting samples of a stream, as if they had gone missing; how many it was."""
+        group = self._groups[self._group_of[slot]]
+        one = np.array([slot])
+        arch, rate_in = self.architecture, group.bank.rate
+        n = samples * arch.pooled_rate // (rate_in * arch.interval)
+        if n <= 0:
+            return 0
+        before = int(group.front.heard(self.heard[one])[0])
+        self._push_missing(one, min(n, GAP))
+        if n > GAP:
+            # The net has forgotten by now; the rest of the gap is only counted.
+            self.normaliser.finish(one)
+            self._drain(one)
+            self.normaliser.skip(slot, n - GAP)
+            self._stepped[slot] += n - GAP
+            self.heard[slot] += n - GAP
+        skipped = int(group.front.heard(self.heard[one])[0]) - before
+        self.dropped[slot] += skipped
+        return skipped
+
+    def advance(self) -> list[Emitted]:
+        """One pass: take what has arrived for every stream, and answer what can be answered."""
+        for group in self._groups.values():
+            self._take_in(group)
+        out, self._out = self._out, []
+        return out
+
+    def _take_in(self, group: _Group) -> None:
+        bank, front, slots, rows = group.bank, group.front, group.slots, group.rows
+        # In this order: what `ended` was said of is then the final `written`.
+        ended = bank.ended[rows]
+        written = bank.written[rows]
+        whole = np.where(ended, front.total(written), front.ready(written))
+        waiting = whole - self.heard[slots]
+        for h in RUNS:
+            while (some := np.flatnonzero(waiting >= h)).size:
+                self._push(group, some, h)
+                self._drain(slots[some])
+                waiting[some] -= h
+        over = ended & ~self.finished[slots]
+        if over.any():
+            self._finish(slots[over])
+
+    def _push(self, group: _Group, which: NDArray[np.intp], h: int) -> None:
+        """The next h intervals of some streams of a group, from ring to normaliser."""
+        bank, front = group.bank, group.front
+        phase = self.heard[group.slots[which]] % front.period
+        for p in np.unique(phase):
+            some = which[phase == p]
+            slots, rows = group.slots[some], group.rows[some]
+            k = self.heard[slots]
+            start, stop = front.span(int(k[0]), h)
+            # Whole periods lie between these streams: their spans are equally long.
+            starts = start + front.heard(k - k[0])
+            x = bank.read(rows, starts, stop - start)
+            self.normaliser.push(slots, front.pool(x, int(k[0]), h))
+            self.heard[slots] += h
+            self.dropped[slots] += np.clip(bank.written[rows] - bank.capacity - starts, 0, stop - start)
+            bank.consumed[rows] = np.maximum(starts + front.heard(k + h) - front.heard(k), 0)
+
+    def _push_missing(self, slots: NDArray[np.intp], h: int) -> None:
+        """h intervals that nobody heard."""
+        shape = (len(slots), h)
+        nothing = np.zeros(shape)
+        maxima = np.zeros((*shape, self.architecture.interval), np.float32)
+        pooled = Pooled(maxima, np.ones(h, np.int64), nothing, nothing, np.ones(shape, np.bool_))
+        self.normaliser.push(slots, pooled)
+        self.heard[slots] += h
+        self._drain(slots)
+
+    def _drain(self, slots: NDArray[np.intp]) -> None:
+        """Through the net with all that the normaliser has decided on."""
+        ready = self.normaliser.ready[slots]
+        for h in RUNS:
+            while (some := ready >= h).any():
+                heard = self.normaliser.take(slots[some], h)
+                self._step(slots[some], heard)
+                ready[some] -= h
+
+    def _step(self, slots: NDArray[np.intp], heard: Heard) -> None:
+        h = heard.kind.shape[1]
+        first = self._stepped[slots]
+        c, alpha = self.backend.step(slots, heard.x, first, self._end[slots])
+        # A c_t leaves the net `delay` intervals after its audio went in: so do its kind and level.
+        kind = np.concatenate((self._kind[slots], heard.kind), 1)
+        power = np.concatenate((self._power[slots], heard.power), 1)
+        self._kind[slots], self._power[slots] = kind[:, h:], power[:, h:]
+        self._stepped[slots] += h
+        self._out.append(Emitted(slots, first - self.delay, c, alpha, kind[:, :h], power[:, :h]))
+
+    def _finish(self, slots: NDArray[np.intp]) -> None:
+        """Streams without another interval: decide what is held, and flush the look-ahead as offline padding does."""
+        self._end[slots] = self.heard[slots]
+        self.normaliser.finish(slots)
+        self._drain(slots)
+        left = self.delay
+        for h in RUNS:
+            while left >= h:
+                x = np.zeros((len(slots), h * self.architecture.interval), np.float32)
+                self._step(slots, Heard(x, np.full((len(slots), h), SILENT, np.uint8), np.zeros((len(slots), h))))
+                left -= h
+        self.finished[slots] = True

@@ -1,0 +1,101 @@
+"""CAB-CNN (paper, section 3; Table 2): the distiller, the ACB, and the mean over time.
+
+An `Architecture` says all that shapes the network and what it must be fed with; it travels in the checkpoint. Knows
+nothing of files, streams or audio rates below the pooled signal.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from streamcab.acb import Acb
+from streamcab.distiller import PAPER_STAGES, Distiller, StageShape
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The numbers of a CAB-CNN. The defaults are the paper's, but for the labels and the audio rate."""
+
+    labels: tuple[str, ...]
+    rate: int = 8000
+    """Hz to which audio is brought before pooling: the maximum over 2 samples is not that over 12."""
+    pooled_rate: int = 4000
+    """Sub-intervals a second."""
+    stages: tuple[StageShape, ...] = PAPER_STAGES
+    classifiers: int = 40
+    hidden: tuple[int, ...] = (8, 4)
+    attention: tuple[int, ...] = (160, 80)
+    normaliser: str = "running"
+    """`running` (live) or `clip` (the paper's, offline only)."""
+    gate: bool = True
+    """Whether intervals without speech are left out of the mean."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"a classifier needs two or more different labels, not {self.labels}")
+        if self.normaliser not in ("running", "clip"):
+            raise ValueError(f"normaliser is {self.normaliser!r}; it can be 'running' or 'clip'")
+        if not 0 < self.pooled_rate <= self.rate:
+            raise ValueError(f"cannot pool {self.rate} Hz to {self.pooled_rate} sub-intervals a second")
+
+    @property
+    def interval(self) -> int:
+        """Pooled samples per interval."""
+        n = 1
+        for stage in self.stages:
+            n *= stage.stride
+        return n
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds per interval."""
+        return self.interval / self.pooled_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> "Architecture":
+        """The inverse of `to_dict`; TypeError or ValueError for anything else."""
+        d = dict(d)
+        d["stages"] = tuple(StageShape(**s) for s in d["stages"])
+        for key in ("labels", "hidden", "attention"):
+            d[key] = tuple(d[key])
+        return cls(**d)
+
+
+class CabCnn(nn.Module):
+    """Normalised pooled audio -> c_t and attention for each interval."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.distiller = Distiller(architecture.stages)
+        self.acb = Acb(
+            architecture.stages[-1].filters,
+            len(architecture.labels),
+            architecture.classifiers,
+            architecture.hidden,
+            architecture.attention,
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole clips: x (B, T), T a multiple of the interval -> c (B, T / interval, labels), attention."""
+        c, alpha = self.acb(self.distiller(x))
+        return c, alpha
+
+
+def answer(c: Tensor, voiced: Tensor) -> Tensor:
+    """Unweighted mean of c_t over the intervals that vote (paper, section 3.3; equation 4 up to its factor).
+
+    c       (B, K, labels)        voiced  (B, K), 1 or 0
+    Returns (B, labels); a clip without a voiced interval gets the uniform distribution, which says nothing.
+    """
+    weight = voiced.to(c.dtype)
+    n = weight.sum(1, keepdim=True)
+    mean = torch.einsum("bkm,bk->bm", c, weight) / n.clamp(min=1)
+    return torch.where(n > 0, mean, torch.full_like(mean, 1 / c.shape[-1]))
