@@ -59,6 +59,7 @@ class Engine:
     """Up to `slots` streams on one set of weights.
 
     heard     (slots,) intervals taken from the ring, in stream time
+    stepped   (slots,) intervals that have gone into the net
     dropped   (slots,) samples that were captured and not classified, because the reader was late
     finished  (slots,) bool, the stream has ended and its last interval has been emitted
     """
@@ -75,7 +76,7 @@ class Engine:
         self.heard = np.zeros(slots, np.int64)
         self.dropped = np.zeros(slots, np.int64)
         self.finished = np.zeros(slots, np.bool_)
-        self._stepped = np.zeros(slots, np.int64)
+        self.stepped = np.zeros(slots, np.int64)
         self._end = np.full(slots, FOREVER, np.int64)
         # Kind and level of the intervals whose c_t is still on its way through the net.
         self._kind = np.zeros((slots, self.delay), np.uint8)
@@ -103,7 +104,7 @@ class Engine:
         one = np.array([slot])
         self.backend.reset(one)
         self.normaliser.reset(one)
-        for a in (self.heard, self.dropped, self._stepped, self.finished, self._kind, self._power):
+        for a in (self.heard, self.dropped, self.stepped, self.finished, self._kind, self._power):
             a[slot] = 0
         self._end[slot] = FOREVER
         group = self._groups.get(id(bank))
@@ -133,6 +134,11 @@ class Engine:
             waiting = group.bank.written[group.rows] - group.front.heard(self.heard[group.slots])
             yield group.bank, group.slots, waiting
 
+    def sample(self, slot: int, k: int) -> int:
+        """How many samples of the stream's source lie in its first k intervals."""
+        front = self._groups[self._group_of[slot]].front
+        return k * front.interval * front.rate_in // front.pooled_rate
+
     def skip(self, slot: int, samples: int) -> int:
         """Leave out about `samples` waiting samples of a stream, as if they had gone missing; how many it was."""
         group = self._groups[self._group_of[slot]]
@@ -148,7 +154,7 @@ class Engine:
             self.normaliser.finish(one)
             self._drain(one)
             self.normaliser.skip(slot, n - GAP)
-            self._stepped[slot] += n - GAP
+            self.stepped[slot] += n - GAP
             self.heard[slot] += n - GAP
         skipped = int(group.front.heard(self.heard[one])[0]) - before
         self.dropped[slot] += skipped
@@ -215,13 +221,13 @@ class Engine:
 
     def _step(self, slots: NDArray[np.intp], heard: Heard) -> None:
         h = heard.kind.shape[1]
-        first = self._stepped[slots]
+        first = self.stepped[slots]
         c, alpha = self.backend.step(slots, heard.x, first, self._end[slots])
         # A c_t leaves the net `delay` intervals after its audio went in: so do its kind and level.
         kind = np.concatenate((self._kind[slots], heard.kind), 1)
         power = np.concatenate((self._power[slots], heard.power), 1)
         self._kind[slots], self._power[slots] = kind[:, h:], power[:, h:]
-        self._stepped[slots] += h
+        self.stepped[slots] += h
         self._out.append(Emitted(slots, first - self.delay, c, alpha, kind[:, :h], power[:, :h]))
 
     def _finish(self, slots: NDArray[np.intp]) -> None:

@@ -1,0 +1,63 @@
+# The whole developer interface. Every target sets up what it needs; see README.md.
+#   make run               the demo (DEVICE=0 listens to a microphone, ARGS=... goes to the command)
+#   make test              the tests            make test-all  with the slow ones
+#   make check             ruff and mypy        make fmt       let ruff mend
+#   make bench             the benchmarks, as ratios to a reference layer
+
+VENV ?= .venv
+PYTHON ?= python3
+PY := $(VENV)/bin/python
+ARGS ?=
+SHELL := /bin/bash
+
+.PHONY: run test test-all check fmt bench clean system system-test
+
+run: $(VENV)/run.ready system
+ifdef DEVICE
+	$(VENV)/bin/streamcab listen --device "$(DEVICE)" $(ARGS)
+else
+	$(VENV)/bin/streamcab demo $(ARGS)
+endif
+
+test: $(VENV)/dev.ready system-test
+	$(PY) -m pytest $(ARGS)
+
+test-all: $(VENV)/dev.ready system-test
+	$(PY) -m pytest -m "slow or not slow" $(ARGS)
+
+check: $(VENV)/dev.ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+fmt: $(VENV)/dev.ready
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(VENV)/dev.ready
+	$(PY) benchmarks/inference.py $(ARGS)
+
+# apt packages: what for, and asking nobody who is not asked already (tools/system.sh says the line where it may not).
+system:
+	@tools/system.sh run
+system-test:
+	@tools/system.sh test
+
+# TORCH_INDEX=URL takes torch from another index: on machines where PyPI's build is the CUDA one.
+PIP = $(PY) -m pip install -q --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt
+
+$(VENV)/bin/python:
+	@tools/system.sh venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing streamcab and what it needs into $(VENV) (torch is 200 MB; a minute or two)"
+	$(PIP) -e '.[fast]'
+	@touch $@
+
+$(VENV)/dev.ready: $(VENV)/run.ready
+	$(PIP) -e '.[fast,codecs,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,48 @@
+"""Settings from a TOML file and from the environment, checked against the options that a command has.
+
+Precedence is the command line's business: it lies above the environment, which lies above the file, which lies above the
+defaults. A key that no option bears is an error, with the nearest one named. Knows nothing of what the options mean.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from streamcab.errors import ConfigError
+
+PREFIX = "STREAMCAB_"
+
+
+def read_settings(path: Path, known: Iterable[str]) -> dict[str, Any]:
+    """The keys of a TOML file, dashes as underscores. ConfigError: not readable, not TOML, or a key not in `known`."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from None
+    known = set(known)
+    settings = {key.replace("-", "_"): value for key, value in table.items()}
+    for key, value in settings.items():
+        if key not in known:
+            raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, known)}")
+        if isinstance(value, dict):
+            raise ConfigError(f"{path}: {key} is a table; write {key} = VALUE")
+    return settings
+
+
+def check_environment(environment: Mapping[str, str], known: Iterable[str]) -> None:
+    """ConfigError for a variable STREAMCAB_X where no option of any command is called x."""
+    known = set(known)
+    for key in environment:
+        if key.startswith(PREFIX) and key.removeprefix(PREFIX).lower() not in known:
+            name = key.removeprefix(PREFIX).lower()
+            raise ConfigError(f"unknown environment variable {key}{_nearest(name, known, PREFIX)}")
+
+
+def _nearest(key: str, known: set[str], prefix: str = "") -> str:
+    near = get_close_matches(key, known, 1)
+    spelled = [prefix + n.upper() if prefix else n for n in near]
+    return f"; did you mean {spelled[0]}?" if spelled else f"; known are {', '.join(sorted(known))}"
