@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamcab.answer import Answers, Standing
 from streamcab.backend import Backend
@@ -128,11 +129,17 @@ class Daemon:
         """Memory of one stream in engine and window."""
         return self.engine.bytes_per_slot + self.window.bytes_per_slot
 
-    def run(self, stop: threading.Event) -> None:
-        """The loop. Returns when `stop` is set or every source is done, after each stream's final message."""
+    def run(self, stop: threading.Event, await_subscriber_s: float = 0.0) -> None:
+        """The loop. Returns when `stop` is set or every source is done, after each stream's final message.
+
+        `await_subscriber_s`: wait for so long at most until somebody has subscribed, who then misses nothing.
+        """
         next_status = 0.0
         pass_s, passes, intervals = 0.0, 0.0, 0
         try:
+            until = time.monotonic() + await_subscriber_s
+            while not self._publisher.joined and time.monotonic() < until and not stop.wait(0.005):
+                self._publisher.poll()
             while not stop.is_set():
                 self._admit()
                 began = time.monotonic()
@@ -215,17 +222,32 @@ class Daemon:
                     )
 
     def _hear(self, emitted: Sequence[Emitted]) -> int:
-        n = 0
+        """Into the windows with what the engine has answered; how many intervals it was."""
         for e in emitted:
-            known = np.array([int(s) in self._live for s in e.slots])
-            if not known.all():
-                continue
-            self.window.add(e.slots, e.first, e.c, e.alpha, e.votes(self.gate))
+            votes = e.votes(self.gate)
+            paced = np.array([self._live[s].source.live for s in e.slots.tolist()])
+            if paced.any():
+                self.window.add(e.slots[paced], e.first[paced], e.c[paced], e.alpha[paced], votes[paced])
             for slot, power in zip(e.slots.tolist(), e.power.mean(1).tolist(), strict=True):
                 live = self._live[slot]
                 live.power, live.news = power, True
-            n += e.c.shape[0] * e.c.shape[1]
-        return n
+            for i in np.flatnonzero(~paced):
+                self._hear_fast(e, i, votes)
+        return sum(e.kind.size for e in emitted)
+
+    def _hear_fast(self, e: Emitted, i: int, votes: NDArray[np.bool_]) -> None:
+        """A stream that no clock paces is told its answer for each `every_s` of its own time."""
+        row = slice(i, i + 1)
+        live = self._live[int(e.slots[i])]
+        every = max(round(self.settings.every_s / self.engine.architecture.interval_s), 1)
+        for j in range(e.c.shape[1]):
+            col = slice(j, j + 1)
+            k = e.first[row] + j
+            self.window.add(e.slots[row], k, e.c[row, col], e.alpha[row, col], votes[row, col])
+            if k[0] >= 0 and (k[0] + 1) % every == 0:
+                live.power = float(e.power[i, j])
+                self._publish([live], int(k[0]) + 1 + self.engine.delay)
+                live.news = False
 
     def _publish_due(self) -> None:
         now = time.monotonic()
@@ -233,13 +255,18 @@ class Daemon:
         # Half an interval early is in time: the next chance may come half an interval late.
         soon = now + self.engine.architecture.interval_s / 2
         due = [v for v in self._live.values() if (v.news and v.due <= soon) or self.engine.finished[v.slot]]
-        if not due:
-            return
-        slots = np.array([v.slot for v in due])
-        standings = [self._standing(v, now) for v in due]
-        for live, prediction in zip(due, self._answers.of(slots, standings), strict=True):
+        for live in due:
             live.news = False
             live.due = max(live.due + every, now)
+        if due:
+            self._publish(due)
+
+    def _publish(self, lives: Sequence[_Live], intervals: int | None = None) -> None:
+        """The answers of some streams as they stand; `intervals`: how far these have come, if not as the engine has."""
+        now = time.monotonic()
+        standings = [self._standing(v, now, intervals) for v in lives]
+        answers = self._answers.of(np.array([v.slot for v in lives]), standings)
+        for live, prediction in zip(lives, answers, strict=True):
             self._publisher.publish(prediction)
             if prediction.state != live.state or live.line.detail != live.detail:
                 live.state, live.detail = prediction.state, live.line.detail
@@ -247,11 +274,12 @@ class Daemon:
             if live.state == "ended":
                 self._drop(live)
 
-    def _standing(self, live: _Live, now: float) -> Standing:
+    def _standing(self, live: _Live, now: float, intervals: int | None = None) -> Standing:
         bank, row = live.line.bank, live.line.row
-        ended = bool(self.engine.finished[live.slot])
+        ended = bool(self.engine.finished[live.slot]) and intervals is None
         written = int(bank.written[row])
-        sample = written if ended else self.engine.sample(live.slot, int(self.engine.stepped[live.slot]))
+        heard = int(self.engine.stepped[live.slot]) if intervals is None else intervals
+        sample = written if ended else min(self.engine.sample(live.slot, heard), written)
         captured = float(bank.stamp[row]) - (written - sample) / bank.rate if written else now
         return Standing(
             stream=live.name,

@@ -4,55 +4,171 @@ The view is a subscriber like any other: it reads the feed over its socket, here
 options or exit codes.
 """
 
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from streamcab.errors import SourceError, StreamcabError
+from streamcab.errors import SourceError
+from streamcab.feed import Subscriber
+from streamcab.message import AnyMessage, Prediction, encode
 
 if TYPE_CHECKING:
     from streamcab.checkpoint import Checkpoint
     from streamcab.daemon import Settings
     from streamcab.source import Source
 
-STAGGER_S = 0.8
+JOIN_S = 2.0
+"""How long a daemon waits for its own view to subscribe, so that nothing is published to nobody."""
+LAST_WORDS_S = 0.3
+"""How long the end of a daemon's feed is waited for."""
+STAGGER_S = 0.7
 """Between the beginnings of the demo's calls."""
+SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 
-@contextmanager
-def serving(
+def listen(
     checkpoint: "Checkpoint",
     device: str,
     sources: "Sequence[Source]",
     settings: "Settings",
     stop: threading.Event,
-) -> Iterator[str]:
-    """A daemon that runs in a thread for as long as the context lasts; its endpoint. What kills it is raised at exit."""
+    *,
+    view: bool | None = None,
+    as_json: bool = False,
+) -> None:
+    """Serve until `stop` or until every source is done, and show the feed meanwhile."""
+    screen = _Screen(view, as_json)
+    _serve(checkpoint, device, sources, settings, stop, screen)
+    screen.summarise()
+
+
+def watch(
+    endpoint: str, streams: Sequence[str], stop: threading.Event, *, as_json: bool, every_s: float
+) -> None:
+    """Show the feed of another process until `stop`."""
+    with Subscriber(endpoint, streams or None) as feed:
+        _Screen(None, as_json, every_s).show(feed, stop)
+
+
+def demo(
+    checkpoint: "Checkpoint",
+    device: str,
+    clips: Path | None,
+    endpoint: str,
+    stop: threading.Event,
+    *,
+    view: bool | None,
+) -> None:
+    """Play clips as live calls, each beginning a little after the one before, and end with a summary."""
+    from streamcab.daemon import Settings
+    from streamcab.source.file import AudioFile
+
+    folder = clips or Path(str(resources.files("streamcab") / "clips"))
+    files = sorted(f for f in folder.glob("*") if f.suffix.lower() in SOUNDS)
+    if not files:
+        raise SourceError(f"no audio in {folder}; it should hold files that end in {', '.join(sorted(SOUNDS))}")
+    # Accents mixed from the start: uk-1, us-1, uk-2, ...
+    files.sort(key=lambda f: (f.stem.rpartition("-")[2], f.name))
+    sources = [AudioFile(f, "live", delay_s=i * STAGGER_S) for i, f in enumerate(files)]
+    screen = _Screen(view, caption="synthetic voices" if clips is None else str(clips))
+    _serve(checkpoint, device, sources, Settings(endpoint, max_streams=len(files)), stop, screen)
+    screen.summarise()
+    if clips is None:
+        screen.say(DEMO_NOTE)
+
+
+class _Screen:
+    """How the feed is shown: the view on a terminal, else lines; or JSON, every prediction as it comes."""
+
+    def __init__(
+        self, view: bool | None = None, as_json: bool = False, every_s: float = 1.0, caption: str = ""
+    ) -> None:
+        from rich.console import Console
+
+        from streamcab import view as views
+
+        self._views = views
+        self._console = Console()
+        self._board = views.Board()
+        self._drawn = view is not False and views.drawable(self._console) and not as_json
+        self._json, self._every_s, self._caption = as_json, every_s, caption
+
+    def show(self, feed: Subscriber, stop: threading.Event) -> None:
+        """Until `stop`, or until the user has seen enough."""
+        if self._json:
+            while not stop.is_set():
+                self._write(feed.recv(0.1), *feed.drain())
+        elif self._drawn:
+            self._views.watch(feed, self._console, stop=stop, caption=self._caption, board=self._board)
+        else:
+            self._views.lines(feed, sys.stdout, every=self._every_s, stop=stop, board=self._board)
+
+    def add(self, messages: Sequence[AnyMessage]) -> None:
+        """The last words of a daemon that is gone."""
+        if self._json:
+            self._write(*messages)
+        else:
+            self._board.add(messages, time.monotonic())
+
+    def summarise(self) -> None:
+        """What each stream was answered in the end."""
+        if not self._json and self._board.answers():
+            self._console.print(self._views.summary(self._board))
+
+    def say(self, text: str) -> None:
+        """A closing word for people."""
+        self._console.print(text, highlight=False)
+
+    @staticmethod
+    def _write(*messages: AnyMessage | None) -> None:
+        for message in messages:
+            if isinstance(message, Prediction):
+                sys.stdout.write(encode(message).decode() + "\n")
+        sys.stdout.flush()
+
+
+def _serve(
+    checkpoint: "Checkpoint",
+    device: str,
+    sources: "Sequence[Source]",
+    settings: "Settings",
+    stop: threading.Event,
+    screen: _Screen,
+) -> None:
+    """Run a daemon in a thread and `screen` here, until either ends or `stop`; raise what the daemon died of."""
     from streamcab.backend import TorchBackend
     from streamcab.daemon import Daemon
 
-    backend = TorchBackend(checkpoint.model, settings.max_streams, device)
-    daemon = Daemon(checkpoint, sources, settings, backend)
+    daemon = Daemon(checkpoint, sources, settings, TorchBackend(checkpoint.model, settings.max_streams, device))
     died: list[BaseException] = []
 
     def body() -> None:
         try:
-            daemon.run(stop)
-        except BaseException as error:  # noqa: BLE001 - carried over to the thread that can report it
+            daemon.run(stop, await_subscriber_s=JOIN_S)
+        except BaseException as error:
             died.append(error)
         finally:
             stop.set()
 
-    thread = threading.Thread(target=body, name="inference")
-    thread.start()
-    try:
-        yield daemon.endpoint
-    finally:
-        stop.set()
-        thread.join()
-    if died:
-        raise died[0]
+    with Subscriber(daemon.endpoint) as feed:
+        thread = threading.Thread(target=body, name="inference")
+        thread.start()
+        try:
+            screen.show(feed, stop)
+        finally:
+            stop.set()
+            thread.join()
+        if died:
+            raise died[0]
+        last = feed.recv(LAST_WORDS_S)
+        screen.add([m for m in (last, *feed.drain()) if m is not None])
+
+
+DEMO_NOTE = """
+These were synthetic voices, played as live calls: source, ring, engine, feed and view as in real use.
+The bundled model is a weak one, honestly measured on people: see streamcab/models/README.md.
+Now try:  .venv/bin/streamcab listen --device 0"""
