@@ -183,7 +183,9 @@ class Stream:
     def _prediction(self, ended: bool = False) -> Prediction:
         engine = self._engine
         seen = int(self._window.seen[0])
-        sample = int(self._bank.written[0]) if ended else engine.sample(int(self._slot[0]), seen + engine.delay)
+        heard = engine.sample(int(self._slot[0]), seen + engine.delay)
+        written = int(self._bank.written[0])
+        sample = written if ended else min(heard, written)
         standing = Standing(self.name, time.time(), sample, self.rate, self._power, 0.0, 0.0, 0, ended=ended)
         self._seq += 1
         return msgspec.structs.replace(next(self._answers.of(self._slot, [standing])), seq=self._seq)

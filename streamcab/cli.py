@@ -77,26 +77,33 @@ def main() -> None:
     """
 
 
+def _spelled(param: click.Parameter) -> str:
+    """The name of an option as users write it, dashes as underscores."""
+    long = next((o for o in param.opts if o.startswith("--")), param.name or "")
+    return long.lstrip("-").replace("-", "_")
+
+
 def _option_names() -> set[str]:
-    names = set()
-    for command in main.commands.values():
-        names |= {p.name for p in command.params if p.name}
-    return names
+    return {_spelled(p) for command in main.commands.values() for p in command.params}
 
 
 def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
     """A click option that the environment can set too."""
-    plain = next(n for n in names if n.startswith("--")).split("/")[0].lstrip("-").replace("-", "_")
-    name = next((n for n in names if not n.startswith("-")), plain)
-    return click.option(*names, envvar=f"STREAMCAB_{name.upper()}", show_default=True, **kwargs)
+    long = next(n for n in names if n.startswith("--")).split("/")[0]
+    variable = "STREAMCAB_" + long.lstrip("-").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_default=True, **kwargs)
 
 
 def _load_config(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
     if value is not None:
         from streamcab.config import read_settings
 
-        known = {p.name for p in ctx.command.params if p.name and p.name != "config"}
-        ctx.default_map = {**(ctx.default_map or {}), **read_settings(value, known)}
+        params = {_spelled(p): p for p in ctx.command.params if p.name != "config"}
+        for key, setting in read_settings(value, params).items():
+            p = params[key]
+            # One device or file need not be a list.
+            single = isinstance(p, click.Option) and p.multiple and not isinstance(setting, list)
+            ctx.default_map = {**(ctx.default_map or {}), p.name: [setting] if single else setting}
 
 
 config_option = option(

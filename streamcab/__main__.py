@@ -1,0 +1,5 @@
+"""`python -m streamcab` is `streamcab`."""
+
+from streamcab.cli import main
+
+main()

@@ -1,0 +1,107 @@
+"""A real daemon for a test: in a thread with a subscriber, or as the command in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from streamcab.checkpoint import Checkpoint, save
+from streamcab.daemon import Daemon, Settings
+from streamcab.feed import Subscriber
+from streamcab.message import AnyMessage, Prediction
+from streamcab.source import Source
+
+ANYWHERE = "tcp://127.0.0.1:*"
+STREAMCAB = (sys.executable, "-m", "streamcab")
+
+
+@contextmanager
+def serving(checkpoint: Checkpoint, sources: Sequence[Source], **settings: object) -> Iterator[Subscriber]:
+    """A daemon on a port of its own; ended, and its death raised, with the context."""
+    daemon = Daemon(checkpoint, sources, Settings(ANYWHERE, **settings))  # type: ignore[arg-type]
+    stop = threading.Event()
+    died: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            daemon.run(stop, await_subscriber_s=20)
+        except BaseException as error:
+            died.append(error)
+
+    thread = threading.Thread(target=body)
+    with Subscriber(daemon.endpoint) as feed:
+        thread.start()
+        try:
+            yield feed
+        finally:
+            stop.set()
+            thread.join(20)
+    assert not thread.is_alive(), "the daemon did not end"
+    if died:
+        raise died[0]
+
+
+def until(
+    feed: Subscriber, wanted: Callable[[AnyMessage], bool], timeout_s: float = 30.0
+) -> list[AnyMessage]:
+    """All messages up to and including the first wanted one; AssertionError when none comes in time."""
+    heard = []
+    while True:
+        message = feed.recv(timeout_s)
+        assert message is not None, f"silence for {timeout_s:g} s after {heard[-3:]}"
+        heard.append(message)
+        if wanted(message):
+            return heard
+
+
+def predictions(messages: Sequence[AnyMessage], stream: str | None = None) -> list[Prediction]:
+    """The predictions among messages, of one stream or of all."""
+    return [m for m in messages if isinstance(m, Prediction) and stream in (None, m.stream)]
+
+
+def ended(stream: str) -> Callable[[AnyMessage], bool]:
+    """For `until`: the last prediction of a stream."""
+    return lambda m: isinstance(m, Prediction) and m.stream == stream and m.state == "ended"
+
+
+def run(*words: str | Path, stdin: bytes | None = None, env: dict[str, str] | None = None, timeout: float = 120.0):  # noqa: ANN201
+    """`streamcab WORDS...` to its end: its exit code, output and errors as text."""
+    return subprocess.run(
+        [*STREAMCAB, *map(str, words)],
+        input=stdin,
+        capture_output=True,
+        timeout=timeout,
+        env=os.environ | (env or {}),
+    )
+
+
+@contextmanager
+def running(*words: str | Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """`streamcab WORDS...` as a process, ended with the context."""
+    process = subprocess.Popen(
+        [*STREAMCAB, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | (env or {}),
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def save_model(checkpoint: Checkpoint, folder: Path) -> Path:
+    """A checkpoint as a file, for commands."""
+    path = folder / "model.safetensors"
+    save(checkpoint, path)
+    return path
