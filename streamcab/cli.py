@@ -215,6 +215,13 @@ def devices() -> None:
 @option("--device", multiple=True, help="Microphone, by index or part of its name; repeatable.")
 @option("--file", "files", multiple=True, type=click.Path(path_type=Path), help="Audio file; repeatable.")
 @option("--stdin", type=click.Choice(["wav", "s16le", "f32le"]), help="Samples from standard input, in this form.")
+@option("--rtp", multiple=True, metavar="HOST:PORT", help="Receive RTP here, any number of calls; repeatable.")
+@option("--sdp", type=click.Path(path_type=Path), help="SDP file that says payload types (and addresses) of RTP.")
+@option("--pt", multiple=True, metavar="N=CODEC/HZ", help="RTP payload type, e.g. 97=opus/48000/2; repeatable.")
+@option("--allow", multiple=True, metavar="CIDR", help="Network that may send RTP; repeatable. Without it: all.")
+@option("--name-map", type=click.Path(path_type=Path), help="CSV of address,port,ssrc,name for RTP calls.")
+@option("--lookback-ms", type=click.FloatRange(0, 1000), default=60.0, help="How late an RTP packet may be.")
+@option("--idle", type=click.FloatRange(0.5, 86_400), default=10.0, help="Seconds of silence that end an RTP call.")
 @option("--rate", type=click.IntRange(2000, 768_000), help="Hz of raw standard input.")
 @option("--channels", type=click.IntRange(1, 64), default=1, help="Channels of raw standard input.")
 @channel_option
@@ -227,7 +234,7 @@ def devices() -> None:
 @option("--window", type=click.FloatRange(0.1, 3600), default=30.0, help="Seconds that an answer rests on.")
 @option("--every", type=click.FloatRange(0.025, 3600), default=0.1, help="Seconds between predictions of a stream.")
 @option("--max-lag", type=click.FloatRange(0.5, 9), default=2.0, help="Seconds behind which a live stream skips to now.")
-@option("--max-streams", type=click.IntRange(1, 1_000_000), default=64, help="Streams at once; more are refused.")
+@option("--max-streams", type=click.IntRange(1, 1_000_000), help="Streams at once; more are refused. [64, RTP: 1200]")
 @option("--endpoint", default="tcp://127.0.0.1:5557", help="Where the feed is published.")
 @option("--attention/--no-attention", default=True, help="Publish the attention of the classifiers.")
 @option("--view/--no-view", default=None, help="Draw the feed; without it: when the output is a terminal.")
@@ -240,13 +247,14 @@ def listen(**o: Any) -> None:
     \b
     streamcab listen --device 0
     streamcab listen --file call.wav --file other.flac
+    streamcab listen --rtp 127.0.0.1:5004
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
     from streamcab.run import listen as run
 
     sources = _sources(o)
     if not sources:
-        raise click.UsageError("Nothing to listen to: give --device, --file or --stdin (see streamcab devices).")
+        raise click.UsageError("Nothing to listen to: give --device, --file, --rtp or --stdin (see streamcab devices).")
     _start_logging(o["log_level"])
     checkpoint, device = _checkpoint(o["model"], o["compute"], o["threads"])
     with _stop_on_signals() as stop:
@@ -351,10 +359,14 @@ def _settings(o: dict[str, Any]) -> Any:
         window_s=o["window"],
         every_s=o["every"],
         max_lag_s=o["max_lag"],
-        max_streams=o["max_streams"],
+        max_streams=_max_streams(o),
         gate=_gate(o["gate"]),
         attention=o["attention"],
     )
+
+
+def _max_streams(o: dict[str, Any]) -> int:
+    return int(o["max_streams"] or (1200 if o["rtp"] or o["sdp"] else 64))
 
 
 def _sources(o: dict[str, Any]) -> "list[Source]":
@@ -371,6 +383,22 @@ def _sources(o: dict[str, Any]) -> "list[Source]":
         if o["stdin"] != "wav" and o["rate"] is None:
             raise click.UsageError(f"--stdin {o['stdin']} is raw: say its --rate.")
         sources.append(Stdin(o["stdin"], o["rate"], o["channels"], o["channel"]))
+    if o["rtp"] or o["sdp"]:
+        from streamcab.source.rtp import RtpSource
+
+        sources.append(
+            RtpSource(
+                o["rtp"],
+                max_streams=_max_streams(o),
+                allow=o["allow"],
+                payload_types=o["pt"],
+                sdp=o["sdp"],
+                name_map=o["name_map"],
+                lookback_ms=o["lookback_ms"],
+                idle_s=o["idle"],
+                channel=o["channel"],
+            )
+        )
     return sources
 
 
