@@ -59,8 +59,6 @@ class Answers:
         for i, ((mean, n, now, now_n), standing) in enumerate(zip(rows, standings, strict=True)):
             best = max(range(len(mean)), key=mean.__getitem__) if n else None
             yield Prediction(
-                run="",
-                seq=0,
                 stream=standing.stream,
                 time=standing.time,
                 sample=standing.sample,

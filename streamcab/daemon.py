@@ -320,8 +320,6 @@ class Daemon:
             counters.update(source.counters())
         self._publisher.publish(
             DaemonStatus(
-                run="",
-                seq=0,
                 stream=DAEMON,
                 time=time.time(),
                 streams=len(self._live),
@@ -337,8 +335,6 @@ class Daemon:
         standing = self._standing(live, time.monotonic())
         bank, row = live.line.bank, live.line.row
         return Status(
-            run="",
-            seq=0,
             stream=live.name,
             time=time.time(),
             state=live.state,
@@ -355,8 +351,6 @@ class Daemon:
     def _model_info(self, live: _Live) -> ModelInfo:
         arch, card = self.checkpoint.architecture, self.checkpoint.card
         return ModelInfo(
-            run="",
-            seq=0,
             stream=live.name,
             time=time.time(),
             model=self.checkpoint.hash,

@@ -1,7 +1,9 @@
 """What the daemon says: the messages of the feed, as types.
 
-Knows nothing of sockets, models or audio: a subscriber on another machine imports this without torch or numpy.
-Field by field, with units, in docs/feed.md. Added fields keep the version; a changed meaning is a new version.
+Knows nothing of sockets, models or audio: a subscriber elsewhere imports this without torch or numpy.
+The strings under the fields are the reference: tools/make_schema.py copies them into docs/feed.schema.json,
+and docs/feed.md explains them. Added fields keep the version; a changed meaning is a new version.
+Numbers are finite: JSON knows no NaN, it would become null and the message would be refused where it arrives.
 """
 
 import re
@@ -18,8 +20,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
 
 def valid_name(name: str) -> bool:
-    """Whether `name` can name a stream: it becomes the middle of a topic, so it holds no slash and no space."""
-    return _NAME.fullmatch(name) is not None
+    """Whether `name` can name a stream: it becomes the middle of a topic, so it holds no slash and no space.
+
+    The daemon's own name is taken.
+    """
+    return name != DAEMON and _NAME.fullmatch(name) is not None
 
 
 def topic(stream: str, kind: str) -> str:
@@ -30,11 +35,12 @@ def topic(stream: str, kind: str) -> str:
 class Message(msgspec.Struct, kw_only=True, frozen=True):
     """What every message carries."""
 
-    run: str
-    """Random id of this start of the daemon: a new one means a restart."""
-    seq: int
-    """Count of the messages under this topic in this run; a gap is a loss on the way to you."""
+    run: str = ""
+    """Random id of this start of the daemon: a new one means a restart. Filled in by the publisher."""
+    seq: int = 0
+    """Grows by one with each message under this topic: a gap is a loss. Filled in by the publisher."""
     stream: str
+    """Name of the stream that this is about; `daemon` is the daemon itself."""
     time: float
     """Unix time in seconds. Of a prediction: when its last sample was captured. Else: when it was sent."""
 
@@ -43,7 +49,7 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     """The answer for one stream now."""
 
     sample: int
-    """Samples of the stream heard so far, counted at `rate` from its start: the newest one used is `sample` - 1."""
+    """Samples of the stream heard so far, at `rate`, from its start: the newest one used is `sample` - 1."""
     rate: int
     """Hz of the source."""
     labels: list[str]
@@ -57,6 +63,7 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     confidence: float | None
     """The probability of `top`."""
     state: State
+    """`warming` up, `live`, `silent` (nothing voiced in the window), `lost` (source gone), `ended`."""
     window_s: float
     """Seconds of the window that have been filled so far."""
     voiced_s: float
@@ -81,14 +88,21 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     """How one stream's source is doing, once a second and at each change."""
 
     state: State
+    """The same as in the predictions."""
     source: str
     """What the samples come from, in words, e.g. `microphone: USB Audio (48000 Hz)`."""
     rate: int
+    """Hz of the source."""
     captured_s: float
+    """Seconds of audio captured since the stream began."""
     classified_s: float
+    """Seconds of it that have been classified."""
     lag_ms: float
+    """From the capture of the newest classified sample to now."""
     lost_ms: float
+    """Audio that was captured or announced, and never classified, since the stream began."""
     overflows: int
+    """How often the source or its ring overflowed."""
     detail: str = ""
     """Why the state is what it is, when there is something to say."""
 
@@ -99,14 +113,17 @@ class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="
     streams: int
     """Streams that live now."""
     pass_ms: float
-    """Longest pass of the engine in the last second."""
+    """Milliseconds of the engine's longest pass in the last second."""
     intervals_per_s: float
+    """Intervals classified in the last second, of all streams together."""
     lost_ms: float
     """Audio lost in all streams since the start."""
     uptime_s: float
+    """Seconds since the daemon's start."""
     counters: dict[str, int] = {}
     """Counts of everything that is refused or dropped, by reason."""
     detail: str = ""
+    """What an operator should know, when there is something to say."""
 
 
 class ModelInfo(Message, kw_only=True, frozen=True, tag="model", tag_field="kind"):
@@ -115,17 +132,32 @@ class ModelInfo(Message, kw_only=True, frozen=True, tag="model", tag_field="kind
     model: str
     """Hash of the checkpoint: the same as in each prediction."""
     name: str
+    """What the model is called."""
     labels: list[str]
+    """All labels of the model, in the model's order."""
     rate: int
     """Hz at which the model hears."""
     normaliser: str
+    """How levels are evened out: `running`, or `clip` (the paper's, offline only)."""
     gate: bool
+    """Whether only intervals with speech in them vote."""
     window_s: float
+    """Seconds over which an answer is averaged."""
     licence: str
+    """Under which the model may be used."""
     corpus: str
+    """What the model was trained on."""
 
 
 AnyMessage = Prediction | Status | DaemonStatus | ModelInfo
+
+KINDS: dict[str, type[AnyMessage]] = {
+    "prediction": Prediction,
+    "status": Status,
+    "daemon": DaemonStatus,
+    "model": ModelInfo,
+}
+"""The last part of a topic, and what its messages are."""
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(AnyMessage).decode
