@@ -1,8 +1,8 @@
 """Where samples come from: the seam between capture and the engine.
 
-A source runs a thread of its own, writes into rows of banks that it owns, and tells of streams that begin. It never
-calls the engine; the daemon reads the banks. One microphone is one source with one stream; one RTP socket is one source
-with thousands. Knows nothing of models, intervals or sockets of the feed.
+A source runs a thread of its own, writes into rows of banks that it owns, and tells of streams that begin. It
+never calls the engine; the daemon reads the banks. One microphone is one source with one stream; one RTP
+socket is one source with thousands. Knows nothing of models, intervals or sockets of the feed.
 """
 
 from dataclasses import dataclass, field
@@ -27,13 +27,16 @@ class Line:
 
 
 class Source(Protocol):
-    """What the daemon asks of a source. `start` may raise SourceError; afterwards nothing is raised, only said."""
+    """What the daemon asks of a source. Only `start` may raise; later, everything is said instead."""
 
     def start(self) -> None:
-        """Open the device, file or socket, and begin to capture in a thread of its own."""
+        """Open the device, file or socket, and begin to capture in a thread of its own.
+
+        SourceError, AudioError or ConfigError, with one line for the user.
+        """
 
     def streams(self) -> list[Line]:
-        """The streams that began since the last call, each told once. Called often: cheap when there is none."""
+        """The streams begun since the last call, each told once. Called often: cheap when there is none."""
 
     def release(self, line: Line) -> None:
         """The daemon has published the stream's end: its row may be used again."""
@@ -42,7 +45,7 @@ class Source(Protocol):
         """Everything refused, dropped or lost, by reason, since the start."""
 
     def close(self) -> None:
-        """Stop capturing, end the thread, free the device; returns within a second, whatever the device does."""
+        """Stop capturing, end the thread, free the device; within a second, whatever the device does."""
 
     @property
     def live(self) -> bool:

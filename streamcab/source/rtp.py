@@ -1,0 +1,327 @@
+"""RTP as a source: sockets, one receive thread, and the lines of the calls that come and go.
+
+Every 10 ms the sockets are emptied in batches and the batches fed to an `Intake`; what it tells becomes `Line`s. Owns
+the thread, the names and what is said to people. What a packet means is in `streamcab.rtp`.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from streamcab.errors import ConfigError, SourceError
+from streamcab.rtp.allow import AllowList
+from streamcab.rtp.bank import ScatterBank
+from streamcab.rtp.codec import STATIC
+from streamcab.rtp.decoder import Decoders, available
+from streamcab.rtp.intake import Born, Died, Intake
+from streamcab.rtp.loss import SEEN
+from streamcab.rtp.names import Names, parse_name_map
+from streamcab.rtp.payload import PayloadTypes
+from streamcab.rtp.receive import BUFFER, Address, Receiver, buffer_bytes, kernel_drops, listen, receiver
+from streamcab.rtp.sdp import TypeMap, parse_sdp, parse_types
+from streamcab.source import Line
+from streamcab.source.channel import channel_number
+
+log = logging.getLogger("streamcab.source")
+
+CLOSE_S = 0.8
+BATCHES = 64
+"""Receives per tick at most, lest silence be noticed by nobody while packets pour in."""
+PAIRS = 20
+"""Ports tried, when the system may choose, for one whose neighbour is free for RTCP."""
+_STATE_BYTES = 2 * SEEN + 200
+"""Of a call, beside its ring: what the table and the intake remember."""
+
+
+def read_text(path: str | Path, what: str) -> str:
+    """A small text file of the user's; ConfigError when it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error}") from error
+
+
+class RtpSource:
+    """Implements `Source` for calls that arrive as RTP on any of `binds`; at most `max_streams` at a time.
+
+    binds          addresses to listen on; multicast groups are joined; port 0 lets the system choose
+    allow          networks that may send; empty means all
+    payload_types  entries such as `97=opus/48000/2`, or {97: "opus/48000/2"}
+    sdp            file whose formats are added; where `binds` is empty, its addresses are listened on
+    name_map       CSV file of address,port,ssrc,name
+    lookback_ms    how long a packet may be late
+    idle_s         silence that ends a call
+    ring_s         seconds of audio kept per call
+    channel        of stereo audio: mix, left, right or a number
+    decoders       threads for G.722 and Opus
+    """
+
+    def __init__(
+        self,
+        binds: Iterable[str] = (),
+        *,
+        max_streams: int = 1000,
+        allow: Iterable[str] = (),
+        payload_types: Iterable[str] | Mapping[int, str] = (),
+        sdp: str | Path | None = None,
+        name_map: str | Path | None = None,
+        lookback_ms: float = 60.0,
+        idle_s: float = 10.0,
+        ring_s: float = 4.0,
+        channel: str = "mix",
+        tick_s: float = 0.01,
+        decoders: int = 1,
+    ) -> None:
+        for name, value, least, most in (
+            ("max_streams", max_streams, 1, 1_000_000),
+            ("lookback_ms", lookback_ms, 0, 1000),
+            ("idle_s", idle_s, 0.5, 86400),
+            ("ring_s", ring_s, 2.0, 60),
+            ("decoders", decoders, 1, 64),
+        ):
+            if not least <= value <= most:
+                raise ConfigError(f"{name} must be {least} to {most}, not {value}")
+        entries = (
+            [f"{k}={v}" for k, v in payload_types.items()]
+            if isinstance(payload_types, Mapping)
+            else payload_types
+        )
+        wanted = TypeMap()
+        if sdp is not None:
+            wanted.update(parse_sdp(read_text(sdp, "SDP file"), str(sdp)))
+        wanted.update(parse_types(entries))
+        self._addresses = [Address.parse(text) for text in binds or wanted.endpoints]
+        if not self._addresses:
+            raise ConfigError("no address to receive RTP on: give one such as 127.0.0.1:5004, or an SDP file")
+        self._wanted = wanted
+        self._channel = channel_number(channel, 32)
+        networks = list(allow)
+        self._allow = AllowList(networks) if networks else None
+        rules = (
+            parse_name_map(read_text(name_map, "name map").splitlines(), str(name_map)) if name_map else []
+        )
+        self._names = Names(rules, remembered=4 * max_streams)
+        self._max_streams, self._lookback_s, self._idle_s = max_streams, lookback_ms / 1000, idle_s
+        self._ring_s, self._tick_s, self._threads = ring_s, tick_s, decoders
+
+        self.addresses: list[str] = []
+        """Where it listens, after `start`: with the ports that the system chose."""
+        self.warnings: list[str] = []
+        """What the operator should know, after `start`."""
+        self._plugs: list[socket.socket] = []
+        self._intake: Intake | None = None
+        self._decoders: Decoders | None = None
+        self._lines: dict[int, tuple[int, Line]] = {}
+        self._told: deque[Line] = deque()
+        self._released: deque[Line] = deque()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._errors = 0
+        self._drops: list[int] = []
+
+    # -- Source ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind the sockets and begin to receive. SourceError when a port is taken or a decoder is missing."""
+        assert self._thread is None, "started twice"
+        types = self._types()
+        rtp, rtcp = self._bind()
+        self._plugs = rtp + rtcp
+        self._drops = [0] * len(self._plugs)
+        if any(form.decoder for form in types.forms):
+            self._decoders = Decoders(self._max_streams, self._threads)
+        self._intake = Intake(
+            types,
+            self._max_streams,
+            lookback_s=self._lookback_s,
+            idle_s=self._idle_s,
+            ring_s=self._ring_s,
+            channel=self._channel,
+            allow=self._allow,
+            decoders=self._decoders,
+            rtcp_from=len(rtp),
+        )
+        short = min(buffer_bytes(plug) for plug in rtp)
+        if short < BUFFER:
+            self._warn(
+                f"the receive buffer is {short >> 10} kB where {BUFFER >> 10} kB were asked for: bursts may be lost; "
+                f"allow more with `sysctl -w net.core.rmem_max={BUFFER}`"
+            )
+        for warning in self.warnings:
+            log.warning("RTP: %s", warning)
+        self._thread = threading.Thread(
+            target=self._run, args=(receiver(self._plugs),), name="rtp", daemon=True
+        )
+        self._thread.start()
+
+    def streams(self) -> list[Line]:
+        """Calls that have left probation since the last time."""
+        lines = []
+        while self._told:
+            lines.append(self._told.popleft())
+        return lines
+
+    def release(self, line: Line) -> None:
+        """The call's row may go to another."""
+        self._released.append(line)
+
+    def counters(self) -> dict[str, int]:
+        """Datagrams by fate (`accepted`, `duplicate`, `late`, ...), `lost_packets` by sequence number, and
+        `kernel_dropped`: what the socket's buffer had no room for."""
+        if self._intake is None:
+            return {}
+        return {
+            **self._intake.counters(),
+            "kernel_dropped": sum(self._drops),
+            "undecodable": self._decoders.failed if self._decoders else 0,
+            "receive_errors": self._errors,
+            "receive_buffer_short": sum("rmem_max" in warning for warning in self.warnings),
+        }
+
+    def close(self) -> None:
+        """End every call, then the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S / 2)
+        if self._decoders is not None:
+            self._decoders.close(CLOSE_S / 2)
+        for plug in self._plugs:
+            plug.close()
+
+    @property
+    def live(self) -> bool:
+        """Always: senders wait for nobody."""
+        return True
+
+    @property
+    def done(self) -> bool:
+        """Only when closed: another call may come at any time."""
+        return self._stop.is_set()
+
+    @property
+    def bytes_per_stream(self) -> int:
+        """Memory that one more G.711 call takes here; other codecs take more, in proportion to their rate."""
+        return ScatterBank(8000, 1, self._ring_s, compact=True, touch=False).bytes_per_row + _STATE_BYTES
+
+    # -- opening ---------------------------------------------------------------------------------------------------
+
+    def _types(self) -> PayloadTypes:
+        have = available()
+        asked = sorted({e.name for e in self._wanted.encodings.values() if e.stateful})
+        if asked and not have:
+            raise SourceError(
+                f"{' and '.join(asked)} cannot be decoded without PyAV: `pip install streamcab[codecs]`"
+            )
+        encodings = {
+            k: v for k, v in STATIC.items() if k not in self._wanted.special
+        } | self._wanted.encodings
+        missing = frozenset() if have else frozenset(e.name for e in encodings.values() if e.stateful)
+        return PayloadTypes(encodings, self._wanted.special, missing)
+
+    def _bind(self) -> tuple[list[socket.socket], list[socket.socket]]:
+        """Sockets for RTP, and for RTCP one port above where that is free and not itself asked for."""
+        rtp: list[socket.socket] = []
+        rtcp: list[socket.socket] = []
+        asked = {(a.host, a.port) for a in self._addresses}
+        try:
+            for address in self._addresses:
+                plug, second = self._pair(address, asked)
+                rtp.append(plug)
+                rtcp += [second] if second else []
+                bound = Address(address.host, plug.getsockname()[1], address.interface)
+                self.addresses.append(str(bound))
+        except SourceError:
+            for plug in rtp + rtcp:
+                plug.close()
+            raise
+        return rtp, rtcp
+
+    def _pair(
+        self, address: Address, asked: set[tuple[str, int]]
+    ) -> tuple[socket.socket, socket.socket | None]:
+        for k in range(PAIRS):
+            plug = listen(address)
+            port = int(plug.getsockname()[1])
+            if (address.host, port + 1) in asked or port == 65535:
+                return plug, None
+            try:
+                return plug, listen(Address(address.host, port + 1, address.interface))
+            except SourceError as error:
+                if address.port or k == PAIRS - 1:
+                    self._warn(f"{error}: goodbyes and names sent there are not heard")
+                    return plug, None
+                plug.close()
+        raise AssertionError("unreachable")
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    # -- the receive thread ----------------------------------------------------------------------------------------
+
+    def _run(self, inlet: Receiver) -> None:
+        assert self._intake is not None
+        intake, next_look, failed = self._intake, 0.0, 0
+        while not self._stop.wait(self._tick_s):
+            try:
+                for _ in range(BATCHES):
+                    batch = inlet.receive()
+                    if batch is None:
+                        break
+                    intake.feed(batch, time.monotonic())
+                    if len(batch.length) < 512 and not self._stop.is_set():
+                        break
+                now = time.monotonic()
+                intake.sweep(now)
+                self._tell()
+                if now >= next_look:
+                    next_look = now + 1.0
+                    self._look()
+            except Exception:  # a defect of ours must cost a batch, not a thousand calls
+                failed += 1
+                if failed & (failed - 1) == 0:
+                    log.exception("RTP: a batch was lost to an error inside streamcab (%d so far)", failed)
+            self._errors = inlet.errors + failed
+        self._look()
+        intake.end_all("the source was closed")
+        self._tell()
+
+    def _look(self) -> None:
+        self._drops = [kernel_drops(plug) for plug in self._plugs]
+
+    def _tell(self) -> None:
+        """What the intake has told becomes lines; what the reader has released becomes free."""
+        assert self._intake is not None
+        while self._released:
+            line = self._released.popleft()
+            generation, known = self._lines.get(line.row, (0, None))
+            if known is line:
+                del self._lines[line.row]
+                self._names.free(line.name)
+                self._intake.release(line.row, generation)
+        while self._intake.events:
+            event = self._intake.events.popleft()
+            if isinstance(event, Born):
+                self._begin(event)
+            elif isinstance(event, Died):
+                self._lines[event.slot][1].detail = event.reason
+            else:
+                self._names.tell(event.host, event.ssrc, event.cname)
+
+    def _begin(self, born: Born) -> None:
+        assert self._intake is not None
+        codec = self._intake.types.encodings[born.kind]
+        name = self._names.give(born.host, born.port, born.ssrc)
+        source = f"[{born.host}]:{born.port}" if ":" in born.host else f"{born.host}:{born.port}"
+        labels = {"codec": codec.name, "source": source, "ssrc": f"{born.ssrc:08x}"}
+        cname = self._names.cname(born.host, born.ssrc)
+        if cname:
+            labels["cname"] = cname
+        where = self.addresses[born.local]
+        line = Line(name, born.bank, born.slot, f"RTP {codec} from {source} at {where}", labels=labels)
+        self._lines[born.slot] = (born.generation, line)
+        self._told.append(line)

@@ -1,0 +1,142 @@
+"""A source of one stream: one thread, one bank of one row, one line. Microphones, files and pipes.
+
+Owns the life of the thread, the rim where samples are checked, and the two ways to write: at once (the world
+sets the pace, the oldest is overwritten) and with back-pressure (the reader sets it, nothing is lost). Knows
+nothing of where the samples come from.
+"""
+
+import logging
+import re
+import threading
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.errors import AudioError, StreamcabError
+from streamcab.ring import MISSING, Bank
+from streamcab.source import Line
+
+log = logging.getLogger("streamcab.source")
+
+RING_SECONDS = 10
+SLOWEST, FASTEST = 1000, 1_000_000
+"""Hz. A ring is as long as the rate says, and the rate comes from outside."""
+CLOSE_SECONDS = 0.9
+"""`close` promises to return within a second: a thread that hangs in a driver is left behind, a daemon."""
+LOUDEST = 2.0**32
+"""No sample of any scale is beyond this, int32 as float included: garbage, which would poison a mean."""
+ROOM_WAIT = 0.002
+"""Seconds between looks at a full ring; so short against the ring that the reader never runs dry."""
+
+
+def valid(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which samples are numbers that a converter can have put out: neither NaN, nor infinite, nor absurd."""
+    return np.abs(samples) <= LOUDEST
+
+
+def stream_name(text: str) -> str:
+    """Any text as the name of a stream, fit for a topic of the feed: letters, digits and . _ - only."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[:128] or "stream"
+
+
+class SingleStream(ABC):
+    """Implements `Source` but for `start` and `live`: subclasses call `_begin` and give `_capture`."""
+
+    def __init__(self) -> None:
+        self._line: Line | None = None
+        self._told = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._refused = 0
+
+    @abstractmethod
+    def _capture(self) -> None:
+        """The thread's body: write until the end or until `_stop` is set. StreamcabErrors end the stream."""
+
+    def _begin(self, name: str, rate: int, description: str) -> None:
+        """Make the ring and start the thread. AudioError for a rate that no audio has."""
+        assert self._line is None, f"{name}: started twice"
+        if not SLOWEST <= rate <= FASTEST:
+            raise AudioError(f"{name}: {rate} Hz is not the rate of audio: {SLOWEST} to {FASTEST} Hz are")
+        self._line = Line(name, Bank(rate, 1, RING_SECONDS * rate), 0, description)
+        self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        line = self.line
+        try:
+            self._capture()
+        except StreamcabError as error:
+            line.detail = str(error)
+            log.error("%s: ended: %s", line.name, error)
+        except Exception as error:  # a defect of ours must end one stream, not leave it silent for ever
+            line.detail = f"{type(error).__name__}: {error}"
+            log.exception("%s: ended by an error inside streamcab", line.name)
+        finally:
+            line.bank.finish(line.row)
+
+    @property
+    def line(self) -> Line:
+        """The one stream. Only after `start`."""
+        assert self._line is not None, "not started"
+        return self._line
+
+    def _checked(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Samples with what is no number marked as missing, and counted."""
+        fine = valid(samples)
+        if fine.all():
+            return samples
+        self._refused += int(len(fine) - np.count_nonzero(fine))
+        return np.where(fine, samples, np.float32(MISSING))
+
+    def _write(self, samples: NDArray[np.float32], stamp: float) -> None:
+        """Samples (n,) into the ring at once; the last of them was captured at `stamp`."""
+        self.line.bank.write(self.line.row, self._checked(samples), stamp)
+
+    def _pour(self, samples: NDArray[np.float32], stamp: float) -> None:
+        """Samples (n,) into the ring as the reader makes room; returns early when the source is closed."""
+        bank, row = self.line.bank, self.line.row
+        samples = self._checked(samples)
+        while len(samples) and not self._stop.is_set():
+            room = bank.room(row)
+            if room <= 0:
+                self._stop.wait(ROOM_WAIT)
+                continue
+            bank.write(row, samples[:room], stamp)
+            samples = samples[room:]
+
+    def streams(self) -> list[Line]:
+        """The stream, once."""
+        if self._told or self._line is None:
+            return []
+        self._told = True
+        return [self._line]
+
+    def release(self, line: Line) -> None:
+        """The row is not used again: the bank goes with the source."""
+        assert line is self._line, f"{line.name} is not of this source"
+
+    def counters(self) -> dict[str, int]:
+        """`overflows` (times), `skipped` (samples lost before the ring), `not_a_number` (samples refused)."""
+        if self._line is None:
+            return {}
+        bank, row = self._line.bank, self._line.row
+        return {
+            "overflows": int(bank.overflows[row]),
+            "skipped": int(bank.skipped[row]),
+            "not_a_number": self._refused,
+        }
+
+    def close(self) -> None:
+        """Stop capturing and end the thread; within a second, also when the thread hangs in a driver."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
+
+    @property
+    def done(self) -> bool:
+        """The stream has been told and has ended, or the source was closed."""
+        if self._stop.is_set():
+            return True
+        return self._told and self._line is not None and bool(self._line.bank.ended[self._line.row])
