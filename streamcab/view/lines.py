@@ -1,0 +1,131 @@
+"""The feed as lines of text, for logs, pipes and terminals that cannot draw: one line per stream and second.
+
+For people, or as JSON: then each line is a message as the feed carried it (docs/feed.md). A reader that goes
+away ends it quietly.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol, TextIO
+
+from rich.cells import cell_len
+
+from streamcab.message import AnyMessage, Prediction, Status, encode
+from streamcab.view.board import Board
+from streamcab.view.frame import clean, duration, percent
+
+
+class Feed(Protocol):
+    """What the view needs of a `streamcab.feed.Subscriber`."""
+
+    def drain(self) -> list[AnyMessage]:
+        """All messages that have arrived, without waiting."""
+
+
+def lines(
+    feed: Feed,
+    stream: TextIO,
+    *,
+    json: bool = False,
+    every: float = 1.0,
+    stop: threading.Event | None = None,
+    board: Board | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Board:
+    """Write until `stop` is set, Ctrl-C, or nobody reads any more; what is newest then is still written.
+
+    Returns the board, for a `summary`.
+    """
+    board, stop = board or Board(), stop or threading.Event()
+    due = _Due(json)
+    following = clock()
+    try:
+        while not stop.wait(min(every, 0.1)):
+            messages = feed.drain()
+            if messages:
+                board.add(messages, clock())
+                due.take(messages)
+            if clock() >= following:
+                following = max(following + every, clock())
+                due.write(stream)
+        messages = feed.drain()
+        board.add(messages, clock())
+        due.take(messages)
+        due.write(stream)
+    except KeyboardInterrupt:
+        with contextlib.suppress(BrokenPipeError):
+            due.write(stream)
+    except BrokenPipeError:
+        _mute(stream)
+    return board
+
+
+def line(message: Prediction | Status, name_cells: int = 12, label_cells: int = 0) -> str:
+    """A message in one line for people."""
+    clock = time.strftime("%H:%M:%S", time.localtime(message.time))
+    name = clean(message.stream)
+    head = f"{clock}  {name}{' ' * (name_cells - cell_len(name))}  {message.state:<7}"
+    if isinstance(message, Status):
+        return f"{head}  {clean(message.detail or message.source)}".rstrip()
+    label, sure = "-", ""
+    if message.top is not None and message.state != "silent":
+        label, sure = clean(message.top), percent(message.confidence or 0.0)
+    level = "-" if message.level_db is None else f"{message.level_db:.0f} dB"
+    text = (
+        f"{head}  {label}{' ' * (label_cells - cell_len(label))}  {sure:>5}"
+        f"   voiced {message.voiced_s:5.1f} s   level {level:>7}"
+        f"   lag {duration(message.lag_ms):>6}   lost {duration(message.lost_ms):>6}"
+    )
+    return text + (f"   overflows {message.overflows}" if message.overflows else "")
+
+
+class _Due:
+    """What has not been written yet: each stream's newest prediction, and statuses of a new state."""
+
+    def __init__(self, json: bool) -> None:
+        self._json = json
+        self._newest: dict[str, Prediction] = {}
+        self._statuses: list[Status] = []
+        self._said: dict[str, str] = {}  # stream -> the state and detail that were written last
+        self._name_cells, self._label_cells = 8, 2
+
+    def take(self, messages: list[AnyMessage]) -> None:
+        for message in messages:
+            if isinstance(message, Prediction):
+                self._newest[message.stream] = message
+            elif isinstance(message, Status):
+                said = f"{message.state} {message.detail}"
+                if self._said.get(message.stream) != said:
+                    self._statuses.append(message)
+                if message.state == "ended":
+                    self._said.pop(message.stream, None)  # names of ended calls do not pile up
+                else:
+                    self._said[message.stream] = said
+
+    def write(self, stream: TextIO) -> None:
+        messages: list[Prediction | Status] = [*self._statuses, *self._newest.values()]
+        if not messages:
+            return
+        if self._json:
+            text = "".join(encode(message).decode() + "\n" for message in messages)
+        else:
+            for message in messages:
+                self._name_cells = min(max(self._name_cells, cell_len(message.stream)), 40)
+                if isinstance(message, Prediction):
+                    cells = max((cell_len(clean(label)) for label in message.labels), default=0)
+                    self._label_cells = min(max(self._label_cells, cells), 24)
+            text = "".join(line(m, self._name_cells, self._label_cells) + "\n" for m in messages)
+        stream.write(text)
+        stream.flush()
+        self._statuses, self._newest = [], {}
+
+
+def _mute(stream: TextIO) -> None:
+    """Nobody reads: what is still buffered goes nowhere, or the interpreter would complain at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
