@@ -1,0 +1,82 @@
+"""The payload types in force: from a number in a header to a format, a fate, and a number of samples.
+
+Everything is a table of 128, looked up for a whole batch. Knows nothing of calls or rings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.rtp import codec
+from streamcab.rtp.codec import Encoding
+from streamcab.rtp.packet import Fate, Headers
+
+SPECIAL: dict[int, Fate] = {13: Fate.COMFORT_NOISE, 19: Fate.COMFORT_NOISE, 101: Fate.EVENT}
+"""Numbers that are no audio unless a map says otherwise; 19 is the old number of comfort noise, 101 a habit."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What has to be the same for samples to share a ring: payload types of one form may change within a call."""
+
+    rate: int
+    step: int
+    """Samples per tick of the RTP clock."""
+    compact: bool
+    decoder: str
+    """G722, OPUS, or empty when no state is needed."""
+
+
+class PayloadTypes:
+    """`encodings` of payload types, and which other types are known and mean no audio.
+
+    fate (128,) uint8   ACCEPTED for audio, or why not
+    form (128,) int64   index into `forms`, -1 where there is none
+    """
+
+    def __init__(
+        self,
+        encodings: Mapping[int, Encoding],
+        special: Mapping[int, Fate],
+        missing: frozenset[str] = frozenset(),
+    ) -> None:
+        """`missing` names codecs that nothing here can decode."""
+        self.encodings = dict(encodings)
+        self.forms: list[Form] = []
+        self.fate: NDArray[np.uint8] = np.full(128, Fate.UNKNOWN_TYPE, np.uint8)
+        self.form: NDArray[np.int64] = np.full(128, -1, np.int64)
+        self._frame = np.ones(128, np.int64)
+        self._gain = np.ones(128, np.int64)
+        self._opus = np.zeros(128, np.bool_)
+        for number, fate in {**SPECIAL, **special}.items():
+            self.fate[number] = fate
+        for number, encoding in self.encodings.items():
+            if encoding.name in missing:
+                self.fate[number] = Fate.NO_DECODER
+                continue
+            form = Form(
+                encoding.rate, encoding.step, encoding.compact, encoding.name if encoding.stateful else ""
+            )
+            if form not in self.forms:
+                self.forms.append(form)
+            self.fate[number] = Fate.ACCEPTED
+            self.form[number] = self.forms.index(form)
+            self._frame[number] = encoding.frame
+            self._gain[number] = encoding.step if encoding.stateful else 1
+            self._opus[number] = encoding.name == "OPUS"
+
+    def samples(self, headers: Headers, data: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Samples per channel in each of n payloads; 0 where the size does not fit the format."""
+        frame, gain = self._frame[headers.kind], self._gain[headers.kind]
+        samples = headers.size.copy()
+        if (frame * gain != 1).any():
+            samples = headers.size // frame * gain
+            samples[headers.size % frame != 0] = 0
+        opus = np.flatnonzero(self._opus[headers.kind] & (headers.fate == Fate.ACCEPTED))
+        if len(opus):
+            at = headers.start[opus]
+            samples[opus] = codec.opus_samples(data[opus, at], data[opus, at + 1])
+            samples[opus[(headers.size[opus] < 2) & (data[opus, at] & 3 == 3)]] = 0
+        return samples

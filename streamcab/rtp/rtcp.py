@@ -1,0 +1,61 @@
+"""The two things that RTCP tells a listener: who is leaving (BYE), and what he is called (SDES CNAME); RFC 3550, 6.
+
+Pure functions over one datagram. A report that is cut or damaged says nothing from there on. Knows nothing of calls.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_SDES = 202
+_BYE = 203
+_CNAME = 1
+
+
+@dataclass(frozen=True)
+class Bye:
+    """The source `ssrc` at this address sends no more."""
+
+    host: str
+    ssrc: int
+
+
+@dataclass(frozen=True)
+class Name:
+    """The source `ssrc` at this address calls itself so."""
+
+    host: str
+    ssrc: int
+    cname: str
+
+
+def reports(datagram: bytes, host: str) -> Iterator[Bye | Name]:
+    """What a compound packet says, in its order."""
+    at = 0
+    while at + 4 <= len(datagram):
+        count, kind = datagram[at] & 31, datagram[at + 1]
+        end = at + 4 + 4 * int.from_bytes(datagram[at + 2 : at + 4])
+        if datagram[at] >> 6 != 2 or end > len(datagram):
+            return
+        body = datagram[at + 4 : end]
+        if kind == _BYE:
+            for k in range(min(count, len(body) // 4)):
+                yield Bye(host, int.from_bytes(body[4 * k : 4 * k + 4]))
+        elif kind == _SDES:
+            yield from _names(body, count, host)
+        at = end
+
+
+def _names(body: bytes, count: int, host: str) -> Iterator[Name]:
+    at = 0
+    for _ in range(count):
+        if at + 5 > len(body):
+            return
+        ssrc = int.from_bytes(body[at : at + 4])
+        at += 4
+        while at + 2 <= len(body) and body[at] != 0:
+            item, size = body[at], body[at + 1]
+            text = body[at + 2 : at + 2 + size]
+            if item == _CNAME and len(text) == size:
+                yield Name(host, ssrc, text.decode("utf-8", "replace"))
+            at += 2 + size
+        at += 4 - at % 4  # a chunk ends with at least one zero, on a multiple of four

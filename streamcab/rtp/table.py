@@ -1,0 +1,150 @@
+"""Who is calling: a fixed number of slots, and the keys that lead to them.
+
+A call is known by source address, source port, SSRC, receiving socket and format of its samples: an SSRC alone is no
+identity, and a call that changes to another sampling rate is another stream. Everything is columns, so that a batch is
+matched, and newcomers are let in, without a loop. Knows nothing of time stamps, rings or codecs.
+"""
+
+import secrets
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+PATIENCE = 0.05
+"""Seconds for which a newcomer keeps its slot against others: longer than between two packets of a real call, so that
+real calls get in during a flood of invented ones, which send one packet each."""
+
+Words = tuple[NDArray[np.uint64], ...]
+"""A key of each of n datagrams in five columns (n,): four of the source's sockaddr, one of the rest."""
+
+
+class State(IntEnum):
+    """Of a slot: FREE -> PROBATION -> LIVE -> ENDED -> FREE, or from PROBATION straight back."""
+
+    FREE = 0
+    PROBATION = 1
+    LIVE = 2
+    ENDED = 3
+
+
+def key_words(
+    name: NDArray[np.uint64], ssrc: NDArray[np.uint32], port: NDArray[np.int64], form: NDArray[np.int64]
+) -> Words:
+    """name (n, 4), ssrc, port (index of the socket) and form (index of the format), each (n,) -> key columns."""
+    rest = ssrc.astype(np.uint64) | (port << 32 | form << 48).view(np.uint64)
+    return name[:, 0], name[:, 1], name[:, 2], name[:, 3], rest
+
+
+class Table:
+    """`slots` calls at most.
+
+    state  (slots,) uint8    a `State`
+    last   (slots,) float64  monotonic time of the newest packet
+    packets (slots,) int64   valid packets since the slot was taken
+    form   (slots,) int64    index of the format
+    ssrc   (slots,) uint32
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.state = np.zeros(slots, np.uint8)
+        self.last = np.zeros(slots, np.float64)
+        self.packets = np.zeros(slots, np.int64)
+        self.form = np.zeros(slots, np.int64)
+        self.ssrc = np.zeros(slots, np.uint32)
+        self._words = np.zeros((5, slots), np.uint64)
+        self._hash = np.zeros(slots, np.uint64)
+        # Drawn at each start: nobody can choose keys that fall together.
+        self._factors = [np.uint64(secrets.randbits(64) | 1) for _ in range(6)]
+        # Open addressing, an eighth full: one look finds nearly every key, and none is sought twice in vain.
+        self._cells = np.full(8 << max(slots - 1, 1).bit_length(), -1, np.int32)
+        self._stale = False
+
+    def _mix(self, words: Words, wide: bool) -> NDArray[np.uint64]:
+        mixed = words[0] * self._factors[0] + words[4] * self._factors[4]
+        if wide:
+            mixed = (
+                mixed
+                + words[1] * self._factors[1]
+                + words[2] * self._factors[2]
+                + words[3] * self._factors[3]
+            )
+        mixed = (mixed ^ mixed >> np.uint64(32)) * self._factors[5]
+        return mixed
+
+    def match(self, words: Words, wide: bool) -> NDArray[np.int64]:
+        """The slot of each key (n,), -1 where there is none. `wide` tells that columns 1 to 3 are not all zero."""
+        if self._stale:
+            self._index()
+        cell = self._mix(words, wide).astype(np.int64) & (len(self._cells) - 1)
+        slot = self._cells[cell].astype(np.int64)
+        other = np.flatnonzero((slot >= 0) & ~self._same(slot, words, wide))
+        while len(other):
+            cell[other] = (cell[other] + 1) & (len(self._cells) - 1)
+            slot[other] = self._cells[cell[other]]
+            there = slot[other] >= 0
+            other = other[there]
+            other = other[~self._same(slot[other], tuple(column[other] for column in words), wide)]
+        return slot
+
+    def _same(self, slot: NDArray[np.int64], words: Words, wide: bool) -> NDArray[np.bool_]:
+        same = (self._words[0, slot] == words[0]) & (self._words[4, slot] == words[4])
+        if wide:
+            for column in (1, 2, 3):
+                same &= self._words[column, slot] == words[column]
+        return same
+
+    def _index(self) -> None:
+        """Every key in use to the first free cell from where it hashes to."""
+        used = np.flatnonzero((self.state == State.PROBATION) | (self.state == State.LIVE))
+        cell = self._hash[used].astype(np.int64) & (len(self._cells) - 1)
+        self._cells.fill(-1)
+        while len(used):
+            free = self._cells[cell] < 0
+            self._cells[cell[free]] = used[free]
+            out = self._cells[cell] != used
+            used, cell = used[out], (cell[out] + 1) & (len(self._cells) - 1)
+        self._stale = False
+
+    def admit(self, words: Words, wide: bool, form: NDArray[np.int64], now: float) -> NDArray[np.int64]:
+        """Give slots to unknown keys, first come first served, while there are any; returns the slots taken.
+
+        When all are taken, newcomers on probation make room that have not been heard for a moment.
+        """
+        mixed = self._mix(words, wide)
+        _, first = np.unique(mixed, return_index=True)
+        first.sort()
+        free = np.flatnonzero(self.state == State.FREE)
+        if len(free) < len(first):
+            waiting = np.flatnonzero((self.state == State.PROBATION) & (now - self.last > PATIENCE))
+            waiting = waiting[np.lexsort((self.last[waiting], self.packets[waiting]))]
+            free = np.concatenate([free, waiting])
+        taken, first = free[: len(first)], first[: len(free)]
+        self.state[taken] = State.PROBATION
+        self.last[taken] = now
+        self.packets[taken] = 0
+        self.form[taken] = form[first]
+        self.ssrc[taken] = (words[4][first] & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+        for column in range(5):
+            self._words[column, taken] = words[column][first]
+        self._hash[taken] = mixed[first]
+        self._stale = True
+        return taken
+
+    def leave(self, slot: NDArray[np.intp], state: State) -> None:
+        """The keys of slots (m,) lead nowhere any more; the next packet with one of them is a new call's."""
+        self.state[slot] = state
+        self._stale = True
+
+    def release(self, slot: int) -> None:
+        """An ended slot is free for another call."""
+        self.state[slot] = State.FREE
+
+    def name(self, slot: int) -> bytes:
+        """The source's sockaddr, 32 bytes."""
+        return self._words[:4, slot].tobytes()
+
+    def port(self, slot: int) -> int:
+        """Index of the receiving socket."""
+        return int(self._words[4, slot]) >> 32 & 0xFFFF
