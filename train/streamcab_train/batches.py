@@ -1,0 +1,79 @@
+"""Which clips, and which part of each, make up the batches of an epoch.
+
+All of it follows from the seed and the epoch's number, so a resumed run draws what an uninterrupted one would
+have. Knows nothing of models or of torch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.normalise import MISSING, VOICED
+from streamcab_train.features import Features
+from streamcab_train.recipe import TrainingKeys
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """x (B, K * I) float32, votes (B, K) bool: which intervals count, y (B,) int64: classes."""
+
+    x: NDArray[np.float32]
+    votes: NDArray[np.bool_]
+    y: Ints
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some clips of the features: their numbers clips (n,) and their classes y (n,)."""
+
+    features: Features
+    clips: Ints
+    y: Ints
+    gate: bool
+
+    def votes(self, kind: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Which intervals count: the voiced ones; without a gate all that were heard."""
+        chosen: NDArray[np.bool_] = kind == VOICED if self.gate else kind != MISSING
+        return chosen
+
+
+def training_batches(some: Selection, keys: TrainingKeys, interval_s: float, epoch: int) -> Iterator[Batch]:
+    """An epoch: as many clips as there are, in batches cut to their shortest and to T (paper, section 4)."""
+    rng = np.random.default_rng([keys.seed, 2, epoch])
+    order = _balanced(some.y, rng) if keys.balanced else rng.permutation(len(some.clips))
+    limit = max(1, round(keys.seconds / interval_s))
+    for at in range(0, len(order), keys.batch):
+        chosen = order[at : at + keys.batch]
+        clips = some.clips[chosen]
+        length = some.features.length[clips]
+        k = min(limit, int(length.min()))
+        first = rng.integers(length - k + 1) if keys.crop == "random" else np.zeros(len(clips), np.int64)
+        cuts = [some.features.clip(int(i), int(f), k) for i, f in zip(clips, first, strict=True)]
+        votes = some.votes(np.stack([kind for _, kind in cuts]))
+        yield Batch(np.stack([x for x, _ in cuts]), votes, some.y[chosen])
+
+
+def whole_clips(some: Selection, keys: TrainingKeys, interval_s: float) -> Iterator[Batch]:
+    """Each clip by itself, to be judged: its first T seconds, or all of it where training crops at random."""
+    limit = max(1, round(keys.seconds / interval_s))
+    for i, y in zip(some.clips, some.y, strict=True):
+        k = int(some.features.length[i])
+        x, kind = some.features.clip(int(i), 0, min(k, limit) if keys.crop == "first" else k)
+        # Copied, since torch will not have what it cannot write to.
+        yield Batch(x[None].copy(), some.votes(kind)[None], np.array([y]))
+
+
+def _balanced(y: Ints, rng: np.random.Generator) -> Ints:
+    """len(y) indices, each class equally often; no clip comes again before the others of its class."""
+    labels = np.unique(y)
+    drawn = []
+    for turn, label in enumerate(rng.permutation(labels)):
+        own = np.flatnonzero(y == label)
+        want = len(y) // len(labels) + (turn < len(y) % len(labels))
+        rounds = -(-want // len(own))
+        drawn.append(np.concatenate([rng.permutation(own) for _ in range(rounds)])[:want])
+    return rng.permutation(np.concatenate(drawn))

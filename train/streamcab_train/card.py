@@ -1,0 +1,92 @@
+"""What is said of a model in its checkpoint: where it comes from, how it was judged, under which terms.
+
+Holds nothing that depends on the clock or the machine: the same run gives the same file. Knows nothing of
+training.
+"""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from streamcab import __version__
+from streamcab_train.loop import Judged
+from streamcab_train.material import Material
+from streamcab_train.recipe import Recipe
+from streamcab_train.scores import interval_95
+from streamcab_train.split import DISJOINT, SHARED
+from streamcab_train.state import Progress
+
+
+def protocol(shared: bool) -> str:
+    """What every score has to be read with."""
+    return SHARED if shared else DISJOINT
+
+
+def make_card(
+    recipe: Recipe,
+    material: Material,
+    judged: Mapping[str, Judged],
+    progress: Progress,
+    parameters: int,
+    shared: bool,
+) -> dict[str, Any]:
+    """The card, as JSON takes it. judged: by part."""
+    labels = material.architecture.labels
+    counts = list(material.counts())
+    return {
+        "name": recipe.corpus.name,
+        "corpus": recipe.corpus.name,
+        "corpus_hash": material.hash,
+        "licence": recipe.corpus.licence,
+        "protocol": protocol(shared),
+        "speakers": {label: {c.part: c.speakers for c in counts if c.label == label} for label in labels},
+        "clips": {label: {c.part: c.clips for c in counts if c.label == label} for label in labels},
+        "hours": {
+            label: round(sum(c.seconds for c in counts if c.label == label) / 3600, 3) for label in labels
+        },
+        "scores": {part: _scores(material, part, j, shared) for part, j in judged.items()},
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "parameters": parameters,
+        "recipe": recipe.to_dict(),
+        "made_with": {"streamcab": __version__, "torch": torch.__version__.split("+")[0]},
+    }
+
+
+def _scores(material: Material, part: str, judged: Judged, shared: bool) -> dict[str, Any]:
+    s, labels = judged.scores, material.architecture.labels
+    speakers = _speakers(material, part)
+    low, high = interval_95(judged.truth, judged.probabilities.argmax(1), speakers, len(labels))
+    return {
+        "accuracy": round(s.accuracy, 4),
+        "uar": round(s.uar, 4),
+        "uar_95": [round(low, 4), round(high, 4)],
+        "f1": round(s.f1, 4),
+        "recall": {label: round(float(r), 4) for label, r in zip(labels, s.recall, strict=True)},
+        "confusion": s.confusion.tolist(),
+        "clips": len(judged.truth),
+        "speakers": len(set(speakers)),
+        "protocol": protocol(shared),
+    }
+
+
+def _speakers(material: Material, part: str) -> list[str]:
+    """Of each clip of a part; a clip of an unknown speaker counts as one by himself."""
+    return [
+        clip.speaker or clip.path for clip, p in zip(material.clips, material.parts, strict=True) if p == part
+    ]
+
+
+def write_answers(path: Path, material: Material, part: str, judged: Judged) -> None:
+    """The answers to a part's clips as CSV: path, speaker, label, top, and a probability for each class."""
+    labels = material.architecture.labels
+    clips = [clip for clip, p in zip(material.clips, material.parts, strict=True) if p == part]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "speaker", "label", "top", *labels])
+        for clip, p in zip(clips, judged.probabilities, strict=True):
+            top = labels[int(p.argmax())]
+            writer.writerow([clip.path, clip.speaker, clip.label, top, *(f"{x:.6f}" for x in p)])

@@ -1,0 +1,196 @@
+"""The cache of features: what the net hears of each clip, in one memory-mapped array, so that an epoch reads
+no audio.
+
+A folder for each set of files and front end: `x.npy` (N, I) float32, normalised pooled samples; `kind.npy`
+(N,) uint8, SILENT, VOICED or MISSING; `index.json`, where each clip begins, and the SHA-256 of its file. It
+appears whole or not at all; making it can be killed and goes on where it was; processes that want the same
+one wait for the first. Knows nothing of labels, splits or models.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab import frontend, normalise, offline, resample
+from streamcab.errors import AudioError, CorpusError, SourceError
+from streamcab.model import Architecture
+from streamcab.source.file import read_audio
+
+HEADER = 128
+"""Bytes of an .npy header, fixed: the length of the array is known only when all is written."""
+
+
+class Progress(Protocol):
+    """Who is told how far it is."""
+
+    def __call__(self, files: Sequence[tuple[str, Path]], done: int) -> Iterable[tuple[str, Path]]: ...
+
+
+def quietly(files: Sequence[tuple[str, Path]], done: int) -> Iterable[tuple[str, Path]]:
+    """No progress shown: the files that are left."""
+    return files[done:]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Of n clips: x (N, I) float32, kind (N,) uint8, mapped; start, length (n,) in intervals; sha256 (n,)."""
+
+    x: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+    sha256: tuple[str, ...]
+
+    def clip(
+        self, i: int, first: int = 0, count: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """`count` intervals of clip i from `first` on, by default all: x (count * I,), kind (count,)."""
+        at = int(self.start[i]) + first
+        end = int(self.start[i] + self.length[i]) if count is None else at + count
+        return self.x[at:end].reshape(-1), self.kind[at:end]
+
+
+def load_features(
+    files: Sequence[tuple[str, Path]], architecture: Architecture, cache: Path, progress: Progress = quietly
+) -> Features:
+    """The features of `files`, (what to call it in an error, where it lies), from the cache or made now.
+
+    A damaged cache is made anew. CorpusError for a file that cannot be heard, or a cache that cannot be
+    written.
+    """
+    home = cache / _key(files, architecture)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _lock(home.with_suffix(".lock")):
+            found = _open(home, len(files), architecture.interval)
+            if found is None:
+                shutil.rmtree(home, ignore_errors=True)
+                _make(files, architecture, home, progress)
+                found = _open(home, len(files), architecture.interval)
+    except OSError as error:
+        raise CorpusError(f"cannot write the features to {cache}: {error.strerror or error}") from None
+    if found is None:
+        raise CorpusError(f"the features in {home} were damaged while they were written; is the disk full?")
+    return found
+
+
+def _key(files: Sequence[tuple[str, Path]], arch: Architecture) -> str:
+    """Name of the cache: changes with any file, with the front end's numbers, and with its code."""
+    code = [inspect.getsource(module) for module in (resample, frontend, normalise, offline)]
+    numbers = [arch.rate, arch.pooled_rate, arch.interval, arch.normaliser, arch.extra.get("seconds")]
+    stats = [(str(path.resolve()), s.st_size, s.st_mtime_ns) for _, path in files for s in [path.stat()]]
+    return hashlib.sha256(json.dumps([code, numbers, stats]).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Alone; the system lets go when the process ends, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _open(home: Path, clips: int, interval: int) -> Features | None:
+    """The cache in a folder, or None when it is not there or not whole."""
+    try:
+        index = json.loads((home / "index.json").read_text())
+        x = np.load(home / "x.npy", mmap_mode="r")
+        kind = np.load(home / "kind.npy", mmap_mode="r")
+        length = np.array(index["length"], np.int64)
+        sha256 = tuple(index["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    total = int(length.sum())
+    if len(length) != clips or len(sha256) != clips or x.shape != (total, interval) or kind.shape != (total,):
+        return None
+    return Features(x, kind, np.cumsum(length) - length, length, sha256)
+
+
+def _make(files: Sequence[tuple[str, Path]], arch: Architecture, home: Path, progress: Progress) -> None:
+    """Write the cache beside its place, going on where a killed process left off, and move it there."""
+    part = home.with_suffix(".part")
+    part.mkdir(exist_ok=True)
+    with (
+        (part / "x.npy").open("ab") as x_file,
+        (part / "kind.npy").open("ab") as kind_file,
+        (part / "done.jsonl").open("a+b") as log,
+    ):
+        done = _left_off(log)
+        total = sum(entry["length"] for entry in done)
+        for file, size in ((x_file, total * arch.interval * 4), (kind_file, total)):
+            if file.seek(0, os.SEEK_END) < HEADER + size:
+                # The log is ahead of the data, after a power cut perhaps: begin again.
+                done, total = [], 0
+                log.truncate(0)
+                break
+        for file, size in ((x_file, total * arch.interval * 4), (kind_file, total)):
+            file.truncate(HEADER + size)
+        for name, path in progress(files, len(done)):
+            entry, x, kind = _hear(name, path, arch)
+            x_file.write(x.tobytes())
+            kind_file.write(kind.tobytes())
+            x_file.flush()
+            kind_file.flush()
+            # Last: what the log names is there.
+            log.write(json.dumps(entry).encode() + b"\n")
+            log.flush()
+            done.append(entry)
+        total = sum(entry["length"] for entry in done)
+    _write_header(part / "x.npy", "<f4", (total, arch.interval))
+    _write_header(part / "kind.npy", "|u1", (total,))
+    index = {key: [entry[key] for entry in done] for key in ("length", "sha256")}
+    (part / "index.json").write_text(json.dumps(index))
+    (part / "done.jsonl").unlink()
+    part.rename(home)
+
+
+def _left_off(log: BinaryIO) -> list[dict[str, Any]]:
+    """What a killed process has finished; a half-written last line is cut off."""
+    log.seek(0)
+    done, size = [], 0
+    for line in log:
+        try:
+            done.append(json.loads(line))
+        except ValueError:
+            break
+        size += len(line)
+    log.truncate(size)
+    return done
+
+
+def _hear(
+    name: str, path: Path, arch: Architecture
+) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.uint8]]:
+    """One file: its length and hash, x (K * I,), kind (K,)."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        samples, rate = read_audio(path)
+    except OSError as error:
+        raise CorpusError(f"{name}: {path}: {error.strerror}") from None
+    except (AudioError, SourceError) as error:
+        raise CorpusError(f"{name}: {error}") from None
+    heard = offline.features(samples, rate, arch)
+    return {"length": heard.kind.shape[1], "sha256": digest}, heard.x[0], heard.kind[0]
+
+
+def _write_header(path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    """Put the header of an .npy, version 1.0, into the place kept for it, and have it all on the disk."""
+    text = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode()
+    with path.open("r+b") as file:
+        file.write(
+            b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11) + b"\n"
+        )
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,186 @@
+"""Epochs: train, validate, keep the best, stop when there is nothing better for long (paper, section 4).
+
+After each epoch all that the next one needs is on the disk. The same seed gives the same weights bit for bit
+on a CPU, whether in one go or killed and resumed. Knows nothing of manifests, of splits, or of how progress
+is shown.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamcab.errors import ConfigError
+from streamcab.model import Architecture, CabCnn, answer
+from streamcab_train.batches import Batch, Selection, training_batches, whole_clips
+from streamcab_train.recipe import TrainingKeys
+from streamcab_train.scores import Scores, confusion_matrix, scores
+from streamcab_train.state import Progress, load_state, save_state
+from streamcab_train.step import backward, forward, loss_of
+
+STATE = "state.safetensors"
+HISTORY = "history.jsonl"
+KERAS_EPSILON = 1e-7
+"""Adam's, in Keras."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Answers on n clips: probabilities (n, m), truth (n,), scores.
+
+    loss  mean over clips        balanced  mean over classes of the mean over their clips
+    """
+
+    probabilities: NDArray[np.float32]
+    truth: NDArray[np.int64]
+    loss: float
+    balanced: float
+    scores: Scores
+
+
+class Watcher:
+    """Who is told how a run goes. This one is silent; what shows it on a screen is a subclass."""
+
+    def epoch(self, number: int, batches: int) -> None:
+        """An epoch of so many batches begins."""
+
+    def batch(self) -> None:
+        """A batch of it is done."""
+
+    def judged(self, record: dict[str, Any], progress: Progress) -> None:
+        """It is over and saved. record: its line of the history, and train_s and epoch_s, seconds it took."""
+
+
+def judge(model: CabCnn, clips: Iterable[Batch]) -> Judged:
+    """The model's answers on whole clips."""
+    device = next(model.parameters()).device
+    model.eval()
+    rows, truth, losses = [], [], []
+    with torch.inference_mode():
+        for clip in clips:
+            x, votes, y = _send(clip, device)
+            p = answer(forward(model, x), votes)
+            losses.append(loss_of(p, y).item())
+            rows.append(p[0].cpu().numpy())
+            truth.append(int(clip.y[0]))
+    probabilities = np.stack(rows)
+    confusion = confusion_matrix(truth, probabilities.argmax(1), probabilities.shape[1])
+    of, loss = np.array(truth), np.array(losses)
+    balanced = float(np.mean([loss[of == label].mean() for label in np.unique(of)]))
+    return Judged(probabilities, of, float(loss.mean()), balanced, scores(confusion))
+
+
+def fit(
+    architecture: Architecture,
+    train: Selection,
+    validation: Selection,
+    keys: TrainingKeys,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+) -> tuple[CabCnn, Progress]:
+    """Train in `folder`, going on from the state that stands there if there is one; the model with its best
+    weights.
+
+    ConfigError when the loss is no number any more; CheckpointError when the state is damaged.
+    """
+    watcher = watcher or Watcher()
+    with _seeded(keys.seed, 0):
+        model = CabCnn(architecture).to(device)
+    adam = torch.optim.Adam(
+        model.parameters(),
+        lr=keys.learning_rate,
+        eps=KERAS_EPSILON,
+        weight_decay=keys.weight_decay,
+        decoupled_weight_decay=True,
+    )
+    progress, best = Progress(), _copy(model)
+    if (folder / STATE).exists():
+        progress, best = load_state(folder / STATE, model, adam)
+    # The state is the truth; a line that a killed process did or did not write is put right.
+    (folder / HISTORY).write_text("".join(json.dumps(record) + "\n" for record in progress.history))
+    while progress.epoch < keys.epochs and progress.stale < keys.patience:
+        began = time.perf_counter()
+        number = progress.epoch + 1
+        loss, audio_s = _epoch(model, adam, train, keys, number, watcher)
+        train_s = time.perf_counter() - began
+        judged = judge(model, whole_clips(validation, keys, architecture.interval_s))
+        record = _record(number, loss, audio_s, judged)
+        score = {
+            "loss": (-judged.loss, judged.scores.uar),
+            "balanced": (-judged.balanced, judged.scores.uar),
+            "uar": (judged.scores.uar, -judged.balanced),
+        }[keys.monitor]
+        progress.epoch = number
+        progress.history.append(record)
+        if progress.best is None or score > progress.best:
+            progress.best, progress.best_epoch, best = score, number, _copy(model)
+        save_state(folder / STATE, progress, model, best, adam)
+        with (folder / HISTORY).open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        watcher.judged(record | {"train_s": train_s, "epoch_s": time.perf_counter() - began}, progress)
+    model.load_state_dict(best)
+    return model.eval(), progress
+
+
+def _epoch(
+    model: CabCnn, adam: torch.optim.Adam, train: Selection, keys: TrainingKeys, number: int, watcher: Watcher
+) -> tuple[float, float]:
+    """One epoch; the mean loss of its clips, and the seconds of audio that it took in."""
+    interval_s = model.architecture.interval_s
+    device = next(model.parameters()).device
+    watcher.epoch(number, -(-len(train.clips) // keys.batch))
+    total, clips, intervals = 0.0, 0, 0
+    model.train()
+    with _seeded(keys.seed, number):
+        for batch in training_batches(train, keys, interval_s, number):
+            adam.zero_grad(set_to_none=True)
+            loss = backward(model, *_send(batch, device), keys.label_smoothing)
+            if not np.isfinite(loss):
+                raise ConfigError(f"the loss is {loss} in epoch {number}; lower training.learning_rate")
+            adam.step()
+            total += loss * len(batch.y)
+            clips += len(batch.y)
+            intervals += batch.votes.size
+            watcher.batch()
+    return total / clips, intervals * interval_s
+
+
+def _record(number: int, loss: float, audio_s: float, judged: Judged) -> dict[str, Any]:
+    """An epoch's line of the history: nothing in it depends on the clock."""
+    return {
+        "epoch": number,
+        "loss": round(loss, 6),
+        "val_loss": round(judged.loss, 6),
+        "val_balanced": round(judged.balanced, 6),
+        "val_accuracy": round(judged.scores.accuracy, 6),
+        "val_uar": round(judged.scores.uar, 6),
+        "val_f1": round(judged.scores.f1, 6),
+        "audio_s": round(audio_s, 3),
+    }
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, number: int) -> Iterator[None]:
+    """torch's random numbers from a seed and a number, whatever came before; the caller's come back after."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(np.random.SeedSequence([seed, 3, number]).generate_state(1, np.uint64)[0] >> 1))
+        yield
+
+
+def _send(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    x, votes, y = (torch.from_numpy(a).to(device) for a in (batch.x, batch.votes, batch.y))
+    return x, votes, y
+
+
+def _copy(model: CabCnn) -> dict[str, Tensor]:
+    return {k: v.detach().clone() for k, v in model.state_dict().items()}

@@ -1,0 +1,200 @@
+"""A training run's settings: frozen dataclasses, read from TOML. A key that nobody knows is an error, not a
+no-op.
+
+Owns what can be set and what it may be. Knows nothing of data or of how a setting is carried out.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from streamcab.errors import ConfigError
+from streamcab.model import Architecture
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CorpusKeys:
+    """How to read the manifest, and what to say of the corpus."""
+
+    name: str = ""
+    """Name of the corpus in the model's card; by default that of the manifest's folder."""
+    licence: str = "unknown"
+    """Licence of the recordings: it follows the weights."""
+    path: str = "path"
+    label: str = "label"
+    speaker: str = "speaker"
+    split: str = ""
+    """Column that says train, validation or test for each row; empty: split here."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Label in the manifest -> class. Rows of other labels are dropped. Empty: each label is a class."""
+    shortest_s: float = 1.0
+    """Shorter clips are dropped: one of them would cut its whole batch."""
+
+
+@dataclass(frozen=True)
+class SplitKeys:
+    """Shares of each class (paper, section 4: 60, 10 and 30 %)."""
+
+    train: float = 0.6
+    validation: float = 0.1
+    test: float = 0.3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ModelKeys:
+    """The architecture, but for the labels. Stages are those of the paper's Table 2."""
+
+    rate: int = 8000
+    normaliser: str = "running"
+    gate: bool = True
+    classifiers: int = 40
+    hidden: tuple[int, ...] = (8, 4)
+    attention: tuple[int, ...] = (160, 80)
+
+
+@dataclass(frozen=True)
+class TrainingKeys:
+    """The loop."""
+
+    seed: int = 0
+    """Of weights, order, crops and dropout."""
+    epochs: int = 500
+    """At most."""
+    patience: int = 15
+    """Epochs without a better validation score after which training stops."""
+    monitor: str = "loss"
+    """Of validation: `loss`; `balanced`, the mean of the classes' losses; or `uar`, ties by the latter."""
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    """Decoupled (AdamW)."""
+    label_smoothing: float = 0.0
+    seconds: float = 30.0
+    """T: at most so much of a clip in a batch; all clips of a batch are cut to its shortest."""
+    crop: str = "first"
+    """`first`: the first T seconds, when judged too. `random`: from anywhere; when judged, all is heard."""
+    balanced: bool = False
+    """Draw each class equally often."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All of it. On a CPU, runs with the same recipe, corpus and number of threads give the same weights."""
+
+    corpus: CorpusKeys = CorpusKeys()
+    split: SplitKeys = SplitKeys()
+    model: ModelKeys = ModelKeys()
+    training: TrainingKeys = TrainingKeys()
+
+    def architecture(self, labels: tuple[str, ...]) -> Architecture:
+        """What to build and what to feed it."""
+        keys = dataclasses.asdict(self.model)
+        # A `clip` model normalises over what it may hear (paper, section 4: the first T seconds).
+        extra = {"seconds": self.training.seconds} if self.model.normaliser == "clip" else {}
+        return Architecture(labels=labels, extra=extra, **keys)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON gives it back."""
+        return {
+            section: {k: list(v) if isinstance(v, tuple) else v for k, v in keys.items()}
+            for section, keys in dataclasses.asdict(self).items()
+        }
+
+
+def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe from TOML; `overrides` are dotted keys, as "training.seed", that win over the file.
+
+    ConfigError in one line for a file that cannot be read, an unknown key, or a value that cannot be right.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from None
+    for key, value in (overrides or {}).items():
+        section, _, name = key.partition(".")
+        if not name or not isinstance(table.setdefault(section, {}), dict):
+            raise ConfigError(f"{key!r} names no setting; write it as section.key, such as training.seed")
+        table[section][name] = value
+    recipe = make_recipe(table, str(path))
+    _check(recipe, str(path))
+    return recipe
+
+
+def make_recipe(table: Mapping[str, Any], where: str) -> Recipe:
+    """A recipe from tables; ConfigError names the key, `where` the file."""
+    sections = get_type_hints(Recipe)
+    _known(table, sections, where, "section")
+    made = {}
+    for name, section in sections.items():
+        if not isinstance(table.get(name, {}), Mapping):
+            raise ConfigError(f"{where}: [{name}] must be a table")
+        made[name] = _section(section, table.get(name, {}), f"{where}: {name}")
+    return Recipe(**made)
+
+
+def _known(table: Mapping[str, Any], known: Mapping[str, Any], where: str, what: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown {what} {key!r}; there are {', '.join(known)}")
+
+
+def _section(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    hints = get_type_hints(kind)
+    _known(table, hints, where, "key")
+    return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """`value` as `hint` wants it: bool, int, float, str, tuple[int, ...] or dict[str, str]."""
+    kind, args = get_origin(hint), get_args(hint)
+    if kind is tuple and isinstance(value, list | tuple):
+        return tuple(_value(args[0], v, where) for v in value)
+    if kind is dict and isinstance(value, Mapping):
+        return {str(k): _value(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is None and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    want = {tuple: "a list of integers", dict: "a table of strings"}.get(kind or hint) or hint.__name__
+    raise ConfigError(f"{where} is {value!r}; it must be {want}")
+
+
+def _check(recipe: Recipe, where: str) -> None:
+    """What types alone do not catch."""
+    split, model, t = recipe.split, recipe.model, recipe.training
+    shares = (split.train, split.validation, split.test)
+    finite = all(0 < x < float("inf") for x in (t.learning_rate, t.seconds))
+    wrong = {
+        "split: train, validation and test must be above 0 and sum to 1": min(shares) <= 0
+        or abs(sum(shares) - 1) > 1e-6,
+        "split.seed and training.seed must not be negative": split.seed < 0 or t.seed < 0,
+        f"model.normaliser is {model.normaliser!r}; it can be running or clip": model.normaliser
+        not in ("running", "clip"),
+        f"model.rate is {model.rate}; it must be 4000 or more": model.rate < 4000,
+        "model.classifiers, hidden and attention must be positive": min(
+            (model.classifiers, *model.hidden, *model.attention)
+        )
+        < 1,
+        f"training.crop is {t.crop!r}; it can be first or random": t.crop not in ("first", "random"),
+        f"training.monitor is {t.monitor!r}; it can be loss, balanced or uar": t.monitor
+        not in ("loss", "balanced", "uar"),
+        "training.epochs, patience and batch must be positive": min(t.epochs, t.patience, t.batch) < 1,
+        "training.learning_rate and seconds must be above 0": not finite,
+        "training.weight_decay must not be negative": not 0 <= t.weight_decay < float("inf"),
+        "training.label_smoothing must lie in [0, 1)": not 0 <= t.label_smoothing < 1,
+        "corpus.shortest_s must not be negative": not 0 <= recipe.corpus.shortest_s < float("inf"),
+        "a clip model with random crops: it is normalised over the first seconds, so take crop = 'first'": (
+            model.normaliser == "clip" and t.crop == "random"
+        ),
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise ConfigError(f"{where}: {what}")

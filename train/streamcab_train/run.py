@@ -1,0 +1,180 @@
+"""One training run, from a manifest to a checkpoint: what `streamcab train` calls.
+
+Wires the other files together and owns the run's folder:
+
+    run.json           what this run is of: recipe, corpus, split; `--resume` must find the same
+    state.safetensors  where it stands
+    history.jsonl      a line for each epoch
+    test.csv           the answer to each clip of the test split
+    model.safetensors  the model, with its card
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from streamcab import checkpoint
+from streamcab.checkpoint import Checkpoint
+from streamcab.compute import device_for
+from streamcab.errors import CheckpointError, ConfigError
+from streamcab_train.batches import whole_clips
+from streamcab_train.card import make_card, protocol, write_answers
+from streamcab_train.loop import fit, judge
+from streamcab_train.manifest import read_manifest
+from streamcab_train.material import Material, gather
+from streamcab_train.recipe import Recipe, read_recipe
+from streamcab_train.show import Screen, confusion_table, corpus_table, score_line
+from streamcab_train.split import PARTS
+
+MODEL = "model.safetensors"
+RUN = "run.json"
+
+
+def train(
+    data: Path,
+    config: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    allow_shared_speakers: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    threads: int | None = None,
+    compute: str = "auto",
+    cache: Path | None = None,
+    console: Console | None = None,
+) -> Checkpoint:
+    """Train a model on the manifest `data` with the recipe `config`; what is in `out` is listed above.
+
+    overrides  dotted recipe keys, as {"training.seed": 1, "corpus.licence": "CC0-1.0"}
+    threads    of torch, for the whole process; by default as torch chooses. Other numbers round differently
+    cache      where features are kept; by default ~/.cache/streamcab
+    Errors: ConfigError, CorpusError, CheckpointError. KeyboardInterrupt passes through after a line that says
+    how to go on; at most the running epoch is lost.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise ConfigError(f"threads is {threads}; it must be 1 or more")
+        torch.set_num_threads(threads)
+    device = device_for(compute)
+    console = console or Console()
+    recipe = read_recipe(config, overrides)
+    manifest = read_manifest(data, recipe.corpus, speakers=not allow_shared_speakers)
+    with _folder(out, resume), Screen(console, recipe.training) as screen:
+        try:
+            where = cache or _cache()
+            material = gather(manifest, recipe, where, shared=allow_shared_speakers, progress=screen.features)
+            _same_run(out / RUN, _identity(recipe, material, allow_shared_speakers))
+            _tell(material, allow_shared_speakers, device, where, screen)
+            parts = {part: material.select(part) for part in PARTS}
+            model, progress = fit(
+                material.architecture,
+                parts["train"],
+                parts["validation"],
+                recipe.training,
+                out,
+                device=device,
+                watcher=screen,
+            )
+            interval_s = material.architecture.interval_s
+            judged = {
+                part: judge(model, whole_clips(parts[part], recipe.training, interval_s))
+                for part in PARTS[1:]
+            }
+        except KeyboardInterrupt:
+            screen.say(f"stopped; to go on: the same command with --resume (the state is in {out})")
+            raise
+        parameters = sum(p.numel() for p in model.parameters())
+        card = make_card(recipe, material, judged, progress, parameters, allow_shared_speakers)
+        write_answers(out / "test.csv", material, "test", judged["test"])
+        checkpoint.save(Checkpoint(model.cpu(), card), out / MODEL)
+        screen.say(confusion_table(judged["test"].scores, material.architecture.labels))
+        for part, j in judged.items():
+            screen.say(score_line(part, j.scores, card["scores"][part]))
+        screen.say(f"{out / MODEL}: epoch {progress.best_epoch} of {progress.epoch}")
+    return checkpoint.load(out / MODEL)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab"
+
+
+@contextlib.contextmanager
+def _folder(out: Path, resume: bool) -> Iterator[None]:
+    """The run's folder, made and held: one process at a time."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise ConfigError(f"cannot use {out} as the run's folder: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another process is training in {out}") from None
+        inside = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+        if inside and not resume:
+            raise ConfigError(
+                f"{out} is not empty: --resume to go on with what is there, or take another --out"
+            )
+        if inside and RUN not in inside:
+            raise ConfigError(f"{out} holds no run to resume (no {RUN}); take another --out")
+        yield
+    finally:
+        os.close(held)
+
+
+def _identity(recipe: Recipe, material: Material, shared: bool) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    split = hashlib.sha256(json.dumps(material.parts).encode()).hexdigest()[:12]
+    return {
+        "recipe": recipe.to_dict(),
+        "labels": list(material.architecture.labels),
+        "corpus": material.hash,
+        "split": split,
+        "shared_speakers": shared,
+    }
+
+
+def _same_run(path: Path, identity: dict[str, Any]) -> None:
+    """Write down what the run is of, or compare with what was written."""
+    if not path.exists():
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(json.dumps(identity, indent=1) + "\n")
+        os.replace(part, path)
+        return
+    try:
+        before = json.loads(path.read_text())
+    except ValueError:
+        raise CheckpointError(f"{path} is damaged; train anew in another folder") from None
+    was, now = _flat(before), _flat(identity)
+    for key in sorted(was.keys() | now.keys()):
+        if was.get(key) != now.get(key):
+            raise ConfigError(
+                f"cannot resume {path.parent}: {key} was {was.get(key)!r} and is {now.get(key)!r}; "
+                "take another --out"
+            )
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _tell(material: Material, shared: bool, device: str, cache: Path, screen: Screen) -> None:
+    """The corpus and how it was split, before anything takes long."""
+    if material.dropped:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(material.dropped.items()))
+        screen.say(f"dropped {sum(material.dropped.values())} clips: {reasons}")
+    screen.say(corpus_table(material.counts(), f"corpus {material.hash}, {protocol(shared)}"))
+    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    screen.say(f"on {device}{threads}; features in {cache}")

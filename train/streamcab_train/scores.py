@@ -1,0 +1,76 @@
+"""Scores of a classifier, all from its confusion matrix, and how sure one may be of them.
+
+As the paper has them: accuracy, unweighted recall (UAR), F1 as the mean of the classes' F1. A class without a
+clip counts in none of the means. Knows nothing of models or corpora.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """confusion (m, m): truth in rows, answers in columns. recall (m,): NaN for a class without clips."""
+
+    confusion: Ints
+    accuracy: float
+    uar: float
+    f1: float
+    recall: NDArray[np.float64]
+
+
+def confusion_matrix(truth: ArrayLike, answers: ArrayLike, labels: int) -> Ints:
+    """Counts (labels, labels) of (truth, answer), both (n,) of class numbers."""
+    pair = np.asarray(truth, np.int64) * labels + np.asarray(answers, np.int64)
+    return np.bincount(pair, minlength=labels * labels).reshape(labels, labels)
+
+
+def scores(confusion: ArrayLike) -> Scores:
+    """All scores of a confusion matrix with at least one clip."""
+    matrix = np.asarray(confusion, np.int64)
+    hits, truth, answers = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+    there = truth > 0
+    recall = np.where(there, hits / np.maximum(truth, 1), np.nan)
+    f1 = 2 * hits / np.maximum(truth + answers, 1)
+    return Scores(
+        matrix,
+        accuracy=float(hits.sum() / matrix.sum()),
+        uar=float(recall[there].mean()),
+        f1=float(f1[there].mean()),
+        recall=recall,
+    )
+
+
+def interval_95(
+    truth: ArrayLike,
+    answers: ArrayLike,
+    speakers: Sequence[str],
+    labels: int,
+    score: Callable[[Scores], float] = lambda s: s.uar,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % interval of a score by bootstrap over speakers: voices are drawn anew within each class, clips
+    follow.
+
+    truth, answers and speakers are (n,), clip by clip; a speaker belongs to the class of his first clip.
+    """
+    truth, answers = np.asarray(truth, np.int64), np.asarray(answers, np.int64)
+    clips: dict[str, list[int]] = {}
+    for i, speaker in enumerate(speakers):
+        clips.setdefault(speaker, []).append(i)
+    # Each voice is a small confusion matrix; a draw is a sum of them.
+    voices = np.array([confusion_matrix(truth[rows], answers[rows], labels) for rows in clips.values()])
+    group = np.array([truth[rows[0]] for rows in clips.values()])
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((draws, labels, labels), np.int64)
+    for label in np.unique(group):
+        own = voices[group == label]
+        drawn += own[rng.integers(len(own), size=(draws, len(own)))].sum(1)
+    low, high = np.percentile([score(scores(matrix)) for matrix in drawn], (2.5, 97.5))
+    return float(low), float(high)

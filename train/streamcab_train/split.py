@@ -1,0 +1,87 @@
+"""Which clips are trained on, which choose the epoch, and which are kept to be judged by.
+
+By speaker: all clips of a voice stand on one side, or the score says how well voices are remembered.
+Stratified by class, seeded. By clip only when it is asked for, as the paper did, and called so. Knows nothing
+of files.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamcab.errors import CorpusError
+from streamcab_train.recipe import SplitKeys
+
+if TYPE_CHECKING:
+    from streamcab_train.manifest import Clip
+
+PARTS = ("train", "validation", "test")
+DISJOINT = "speaker-disjoint"
+SHARED = "speakers shared"
+
+
+def split_clips(clips: Sequence["Clip"], keys: SplitKeys, *, shared: bool = False) -> list[str]:
+    """The part of each clip: that of its row, where the manifest splits, else drawn from the seed.
+
+    shared  draw clip by clip, whoever speaks. Else CorpusError when a speaker stands on two sides
+
+    CorpusError also when a class has too little to be in all parts.
+    """
+    parts = [clip.part for clip in clips]
+    if not all(parts):
+        parts = _draw(clips, keys, shared)
+    if not shared:
+        check_disjoint(clips, parts)
+    for label in dict.fromkeys(clip.label for clip in clips):
+        for part in PARTS:
+            if not any(c.label == label and p == part for c, p in zip(clips, parts, strict=True)):
+                voices = len({c.speaker for c in clips if c.label == label})
+                raise CorpusError(
+                    f"class {label!r} has nothing in {part}: {voices} speakers; at least one is needed in "
+                    f"each of {', '.join(PARTS)}"
+                )
+    return parts
+
+
+def check_disjoint(clips: Sequence["Clip"], parts: Sequence[str]) -> None:
+    """CorpusError when a speaker stands on two sides."""
+    side: dict[str, tuple[str, int]] = {}
+    for clip, part in zip(clips, parts, strict=True):
+        other, row = side.setdefault(clip.speaker, (part, clip.row))
+        if other != part:
+            raise CorpusError(
+                f"speaker {clip.speaker!r} stands in {other} (row {row}) and in {part} (row {clip.row}): the "
+                "scores would be of known voices; --allow-shared-speakers if that is meant"
+            )
+
+
+def _draw(clips: Sequence["Clip"], keys: SplitKeys, shared: bool) -> list[str]:
+    """Give away speakers or clips, the biggest first, each to the part that lacks most of its share."""
+    units: dict[str | int, list[int]] = defaultdict(list)
+    for i, clip in enumerate(clips):
+        units[i if shared else clip.speaker].append(i)
+    strata: dict[str, list[list[int]]] = defaultdict(list)
+    for members in units.values():
+        # A speaker with two labels counts as the more frequent one.
+        label = Counter(clips[i].label for i in members).most_common(1)[0][0]
+        strata[label].append(members)
+    rng = np.random.default_rng([keys.seed, 1])
+    shares = np.array([getattr(keys, part) for part in PARTS])
+    parts = [""] * len(clips)
+    for label in sorted(strata):
+        rows = sorted(strata[label], key=lambda members: clips[members[0]].path)
+        order = [rows[i] for i in rng.permutation(len(rows))]
+        order.sort(key=len, reverse=True)
+        lacks = shares * sum(len(members) for members in order)
+        empty = set(range(len(PARTS)))
+        for n, members in enumerate(order):
+            # The last ones go where nobody is yet.
+            open_to = sorted(empty) if len(order) - n <= len(empty) else range(len(PARTS))
+            best = max(open_to, key=lambda p: lacks[p])
+            lacks[best] -= len(members)
+            empty.discard(best)
+            for i in members:
+                parts[i] = PARTS[best]
+    return parts
