@@ -5,8 +5,10 @@ of the answers so weighed. Knows nothing of neighbouring intervals: a stream nee
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -62,3 +64,70 @@ class Acb(nn.Module):
         answers = self.classifiers(rows).softmax(-1)
         c = (alpha.unsqueeze(-1) * answers).sum(1)
         return c.view(*a.shape[:-1], -1), alpha.view(*a.shape[:-1], -1)
+
+
+@dataclass(frozen=True)
+class FoldedAcb:
+    """An `Acb` behind a BatchNorm, arranged for inference: the same function to float32's rounding, in fewer products.
+
+    All first layers, the classifiers' and the attention's, read the same a_t: they are one product, with the BatchNorm
+    folded in. After it the intervals lie innermost, where softmax over three labels is ten times as fast.
+
+    first        (width, features), (width,)       `width` is classifiers * hidden[0] + attention[0]
+    split        how much of that width is the classifiers'
+    classifiers  their further layers: (classifiers, outputs, inputs), (classifiers, outputs, 1)
+    attention    its further layers: (outputs, inputs), (outputs, 1)
+    """
+
+    first: tuple[Tensor, Tensor]
+    split: int
+    classifiers: list[tuple[Tensor, Tensor]]
+    attention: list[tuple[Tensor, Tensor]]
+    n: int
+
+    def __call__(self, a: Tensor) -> Tensor:
+        """a_t before the BatchNorm (N, features) -> c above attention: (labels + classifiers, N), in float32."""
+        z = self._first(a)
+        y = z[:, : self.split].unflatten(1, (self.n, -1)).permute(1, 2, 0)
+        for weight, bias in self.classifiers:
+            y = torch.baddbmm(bias, weight, y.relu_())
+        alpha = z[:, self.split :].t()
+        for weight, bias in self.attention:
+            alpha = torch.addmm(bias, weight, alpha.relu_())
+        alpha = alpha.float().softmax(0)
+        c = (alpha.unsqueeze(1) * y.float().softmax(1)).sum(0)
+        return torch.cat((c, alpha))
+
+    def _first(self, a: Tensor) -> Tensor:
+        weight, bias = self.first
+        if len(a) < WIDE or a.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+            return F.linear(a, weight, bias)
+        # oneDNN's convolution of width 1 is a matrix product too, at twice the speed of torch's on CPUs that MKL slights.
+        image = a.view(1, 1, *a.shape).permute(0, 3, 1, 2)
+        y = torch.mkldnn_convolution(image, weight[:, :, None, None], bias, (0, 0), (1, 1), (1, 1), 1)
+        return y.permute(0, 2, 3, 1).reshape(len(a), -1)
+
+
+WIDE = 64
+"""Intervals from which on the first layer is worth a convolution's overhead."""
+
+
+@torch.no_grad()
+def fold(norm: nn.BatchNorm1d, acb: Acb, dtype: torch.dtype = torch.float32) -> FoldedAcb:
+    """The inference form of `acb` after `norm`, with weights of its own in `dtype`."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * gain
+    weights, biases = list(acb.classifiers.weights), list(acb.classifiers.biases)
+    layers = [layer for layer in acb.attention if isinstance(layer, nn.Linear)]
+    mine = weights[0].permute(0, 2, 1).flatten(0, 1)
+    weight = torch.cat((mine, layers[0].weight))
+    bias = torch.cat((biases[0].flatten(), layers[0].bias)) + weight @ shift
+    further = zip(weights[1:], biases[1:], strict=True)
+    return FoldedAcb(
+        ((weight * gain).to(dtype).contiguous(), bias.to(dtype)),
+        len(mine),
+        [(w.transpose(1, 2).to(dtype).contiguous(), b.unsqueeze(2).to(dtype, copy=True)) for w, b in further],
+        [(w.weight.to(dtype, copy=True), w.bias.unsqueeze(1).to(dtype, copy=True)) for w in layers[1:]],
+        acb.classifiers.n,
+    )

@@ -17,7 +17,8 @@ from streamcab.backend import Backend, TorchBackend
 from streamcab.distiller import FOREVER
 from streamcab.frontend import FrontEnd, Pooled, front_end
 from streamcab.model import CabCnn
-from streamcab.normalise import MISSING, SILENT, VOICED, Heard, RunningNormaliser
+from streamcab.normalise import HOLDING, MISSING, SILENT, VOICED, Heard, RunningNormaliser
+from streamcab.ring import MISSING as NO_SAMPLE
 from streamcab.ring import Bank
 
 RUNS = (8, 4, 2, 1)
@@ -78,6 +79,8 @@ class Engine:
         self.finished = np.zeros(slots, np.bool_)
         self.stepped = np.zeros(slots, np.int64)
         self._end = np.full(slots, FOREVER, np.int64)
+        # The sample after the last skip: what was left out is missing, though the ring may still hold it.
+        self._resumed = np.full(slots, -FOREVER, np.int64)
         # Kind and level of the intervals whose c_t is still on its way through the net.
         self._kind = np.zeros((slots, self.delay), np.uint8)
         self._power = np.zeros((slots, self.delay))
@@ -89,7 +92,7 @@ class Engine:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream, ring and window not counted."""
-        return self.backend.bytes_per_slot + self.normaliser.bytes_per_slot + 33 + 9 * self.delay
+        return self.backend.bytes_per_slot + self.normaliser.bytes_per_slot + 41 + 9 * self.delay
 
     @property
     def free(self) -> int:
@@ -107,6 +110,7 @@ class Engine:
         for a in (self.heard, self.dropped, self.stepped, self.finished, self._kind, self._power):
             a[slot] = 0
         self._end[slot] = FOREVER
+        self._resumed[slot] = -FOREVER
         group = self._groups.get(id(bank))
         if group is None:
             arch = self.architecture
@@ -148,15 +152,18 @@ class Engine:
         if n <= 0:
             return 0
         before = int(group.front.heard(self.heard[one])[0])
-        self._push_missing(one, min(n, GAP))
-        if n > GAP:
-            # The net has forgotten by now; the rest of the gap is only counted.
-            self.normaliser.finish(one)
-            self._drain(one)
-            self.normaliser.skip(slot, n - GAP)
-            self.stepped[slot] += n - GAP
-            self.heard[slot] += n - GAP
-        skipped = int(group.front.heard(self.heard[one])[0]) - before
+        left = n
+        while left and (n - left < GAP or self.normaliser.mood[slot] == HOLDING):
+            some = min(left, GAP)
+            self._push_missing(one, some)
+            left -= some
+        if left:
+            # No hold waits, and the net has forgotten by now; the rest of the gap is only counted.
+            self.normaliser.skip(slot, left)
+            self.stepped[slot] += left
+            self.heard[slot] += left
+        self._resumed[slot] = group.front.heard(self.heard[one])[0]
+        skipped = int(self._resumed[slot]) - before
         self.dropped[slot] += skipped
         return skipped
 
@@ -195,6 +202,9 @@ class Engine:
             # Whole periods lie between these streams: their spans are equally long.
             starts = start + front.heard(k - k[0])
             x = bank.read(rows, starts, stop - start)
+            resumed = self._resumed[slots]
+            if (starts < resumed).any():
+                x[starts[:, None] + np.arange(stop - start) < resumed[:, None]] = NO_SAMPLE
             self.normaliser.push(slots, front.pool(x, int(k[0]), h))
             self.heard[slots] += h
             self.dropped[slots] += np.clip(bank.written[rows] - bank.capacity - starts, 0, stop - start)

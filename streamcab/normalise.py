@@ -123,7 +123,7 @@ class RunningNormaliser:
         for field in (self.pushed, self.decided, self.taken):
             field[slot] += n
         blocks = self._blocks.shape[1]
-        first, last = k // self.block + 1, (k + n) // self.block
+        first, last = -(-k // self.block), (k + n) // self.block
         for b in range(first, min(last, first + blocks - 1) + 1):
             self._blocks[slot, b % blocks] = 0
         floor = self._levels.shape[1]
@@ -171,7 +171,8 @@ class RunningNormaliser:
             before = np.where(started, np.inf, before)
             mood = np.where(started, HOLDING, mood)
             self.mood[slots[started]] = HOLDING
-        level = np.where(missing, np.inf, power)
+        # What begins within an interval fills only a part of it: the first interval of a hold tells nothing of a floor.
+        level = np.where(missing | started, np.inf, power)
         self._levels[slots, k % floor_len] = level
         self.pushed[slots] = k + 1
         self._kind[slots, at] = np.where(missing, MISSING, SILENT)
@@ -209,7 +210,7 @@ class RunningNormaliser:
         row = slots[:, None]
         here = self._kind[row, at] != MISSING
         power = self._power[row, at]
-        floor = np.where(here, power, np.inf).min(1, keepdims=True)
+        floor = np.where(here, power, np.inf)[:, 1:].min(1, keepdims=True, initial=np.inf)
         voiced = here & (power > np.maximum(ABOVE_FLOOR * floor, DEAF))
         level = (power * voiced).sum(1, keepdims=True) / np.maximum(voiced.sum(1, keepdims=True), 1)
         voiced &= power > BELOW_SPEECH * level

@@ -1,0 +1,158 @@
+"""The quick backend for CPUs: the step as a graph that OpenVINO compiles, once for each shape that is needed.
+
+Slots, state and the streams near their start or end are TorchBackend's, on the CPU; only the steady step is another.
+The graph is built here, layer by layer, from the model's own weights: no exchange format, no converter (OpenVINO's
+own one reports usage to its makers), nothing written to disk. Knows nothing of what TorchBackend does not know of.
+"""
+
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from openvino import opset13 as op
+from torch import Tensor
+
+from streamcab.acb import FoldedAcb, fold
+from streamcab.backend.torch import FLOATS, Ints, TorchBackend, contexts
+from streamcab.distiller import Stage
+from streamcab.model import CabCnn
+
+SHAPES = ((64, 1), (64, 2), (64, 4), (64, 8), (8, 1), (8, 2), (8, 4), (8, 8), (1, 1), (1, 2), (1, 4), (1, 8))
+"""(streams, intervals) that `prepare` compiles: what the engine asks for. Others are compiled when they come."""
+WASTE = 0.75
+"""How full a shape must be; below that, smaller ones do the rest."""
+
+Node = Any
+
+
+class OpenVinoBackend(TorchBackend):
+    """See Backend. In bf16 products and what passes between layers are rounded; state and answers stay float32."""
+
+    def __init__(self, model: CabCnn, slots: int, precision: str = "f32", threads: int = 1) -> None:
+        super().__init__(model, slots)
+        self._fused = fold(model.distiller.norm, model.acb)
+        self._rows: FLOATS = self._state.numpy()
+        self._core = ov.Core()
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            # Processes that pin themselves would all pick the first core.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._sizes = sorted({min(b, slots) for b, _ in SHAPES}, reverse=True)
+        self._compiled: dict[tuple[int, int], _Compiled] = {}
+
+    def prepare(self) -> None:
+        """Compile all SHAPES that this many slots can fill: a tenth of a second each, which no stream then waits for."""
+        for h in sorted({h for _, h in SHAPES}):
+            for b in self._sizes:
+                self._shape(b, h)
+
+    def _midway(self, slots: Ints, x: FLOATS, out: FLOATS) -> None:
+        b, h = out.shape[:2]
+        done = 0
+        for size in self._sizes:
+            while done < b and (b - done >= WASTE * size or size == self._sizes[-1]):
+                cut = slice(done, min(done + size, b))
+                out[cut] = self._shape(size, h).run(self._rows, slots[cut], x[cut])
+                done = cut.stop
+
+    def _shape(self, b: int, h: int) -> "_Compiled":
+        compiled = self._compiled.get((b, h))
+        if compiled is None:
+            graph = _graph(self._stages, self._fused, b, h)
+            compiled = self._compiled[b, h] = _Compiled(self._core.compile_model(graph, "CPU", self._settings))
+        return compiled
+
+
+class _Compiled:
+    """A compiled shape with its buffers."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._x, self._before = (np.zeros(port.shape, np.float32) for port in compiled.inputs)
+        self._answer, self._after = (np.zeros(port.shape, np.float32) for port in compiled.outputs)
+        for i, buffer in enumerate((self._x, self._before)):
+            self._request.set_input_tensor(i, ov.Tensor(buffer, shared_memory=True))
+        for i, buffer in enumerate((self._answer, self._after)):
+            self._request.set_output_tensor(i, ov.Tensor(buffer, shared_memory=True))
+
+    def run(self, state: FLOATS, slots: Ints, x: FLOATS) -> FLOATS:
+        """Steps `slots` of state (slots, floats); x (B, samples) -> (B, H, labels + classifiers), until the next run."""
+        n = len(slots)
+        np.take(state, slots, axis=0, out=self._before[:n], mode="clip")
+        self._x[:n] = x
+        self._request.infer()
+        state[slots] = self._after[:n]
+        return self._answer[:n]
+
+
+def _graph(stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
+    """x (b, h * interval) and state (b, floats) -> c and attention (b, h, labels + classifiers), and the new state."""
+    ends = [(channels, samples) for stage in stages for samples, channels in contexts(stage)]
+    sizes = [c * n for c, n in ends]
+    x = op.parameter([b, h * stages[0].unit], ov.Type.f32, name="x")
+    state = op.parameter([b, sum(sizes)], ov.Type.f32, name="state")
+    parts = op.variadic_split(state, _ints(1), _ints(sizes))
+    before = [_reshape(parts.output(i), b, n, c) for i, (c, n) in enumerate(ends)]
+    after = []
+    y = _reshape(x, b, 1, h * stages[0].unit)
+    for stage, conv, pool in zip(stages, before[::2], before[1::2], strict=True):
+        n, shape = h * stage.unit, stage.shape
+        y = op.concat([_swap(conv), y], 2)
+        after.append(_cut(y, n, n + stage.conv_context))
+        y = op.add(_convolve(y, stage.weight), _constant(stage.bias[None, :, None]))
+        y = op.concat([_swap(pool), y], 2)
+        after.append(_cut(y, n, n + stage.pool_context))
+        y = _cut(y, 0, (h * stage.out_unit - 1) * shape.stride + shape.pool)
+        y = op.relu(op.max_pool(y, [shape.stride], [1], [0], [0], [shape.pool]).output(0))
+    rows = op.concat([_reshape(_swap(s), b, n) for s, n in zip(after, sizes, strict=True)], 1)
+    answer = op.transpose(_acb(acb, y, b, h), _ints([0, 2, 1]))
+    return ov.Model([op.result(answer), op.result(rows)], [x, state], "cab_cnn_step")
+
+
+def _acb(acb: FoldedAcb, a: Node, b: int, h: int) -> Node:
+    """FoldedAcb on (b, features, h) -> (b, labels + classifiers, h); a product for each interval is a convolution."""
+    weight, bias = acb.first
+    y = op.add(_convolve(a, weight.unsqueeze(2)), _constant(bias[None, :, None]))
+    halves = op.variadic_split(y, _ints(1), _ints([acb.split, len(weight) - acb.split]))
+    y, alpha = halves.output(0), halves.output(1)
+    for weight, bias in acb.classifiers:
+        y = op.group_convolution(op.relu(y), _constant(weight.unsqueeze(3)), [1], [0], [0], [1])
+        y = op.add(y, _constant(bias.reshape(1, -1, 1)))
+    for weight, bias in acb.attention:
+        alpha = op.add(_convolve(op.relu(alpha), weight.unsqueeze(2)), _constant(bias[None]))
+    alpha = op.softmax(alpha, 1)
+    labels = y.get_output_shape(0)[1] // acb.n if hasattr(y, "get_output_shape") else acb.split // acb.n
+    y = op.softmax(_reshape(y, b, acb.n, labels, h), 2)
+    c = op.reduce_sum(op.multiply(y, op.unsqueeze(alpha, _ints(2))), _ints(1), False)
+    return op.concat([c, alpha], 1)
+
+
+def _convolve(x: Node, weight: Tensor) -> Node:
+    return op.convolution(x, _constant(weight), [1], [0], [0], [1])
+
+
+def _cut(x: Node, start: int, stop: int) -> Node:
+    """x[:, :, start:stop]."""
+    return op.slice(x, _ints([start]), _ints([stop]), _ints([1]), _ints([2]))
+
+
+def _swap(x: Node) -> Node:
+    """Between (b, samples, channels), as state is kept, and (b, channels, samples), as the graph has it."""
+    return op.transpose(x, _ints([0, 2, 1]))
+
+
+def _reshape(x: Node, *shape: int) -> Node:
+    return op.reshape(x, _ints(shape), False)
+
+
+def _constant(x: Tensor) -> Node:
+    return op.constant(x.detach().to(torch.float32).contiguous().numpy())
+
+
+def _ints(x: Any) -> Node:
+    return op.constant(np.array(x, np.int64))

@@ -1,0 +1,295 @@
+"""The reference backend: torch, on a CPU or a GPU.
+
+Streams in mid-course, which is nearly all of them, go through a `_Pass`: the same layers as `distiller.py`, laid out in
+memory once per shape, so that a step allocates little and calls few operations. Streams near their start or end go
+through `Distiller.step` itself, which knows what to put beyond a stream's edges. Both work on the same state: one row
+of floats per slot, stage by stage the context of its convolution and then of its pooling.
+
+Knows nothing of which streams exist, of audio, or of votes.
+"""
+
+import ctypes
+from math import prod
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamcab.acb import fold
+from streamcab.distiller import FOREVER, Stage, StageState
+from streamcab.model import CabCnn
+
+FLOATS = NDArray[np.float32]
+Ints = NDArray[np.intp]
+
+CPU_INTERVALS = 256
+"""Stream intervals per product on a CPU: what the layers pass on stays in the cache."""
+GPU_STREAMS = 16_384
+SMALL = 2_000_000
+"""Multiply-adds below which a convolution is quicker as one matrix product: oneDNN's overhead is 30 us a call."""
+LAYOUTS = 64
+"""Shapes whose `_Pass` is kept."""
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to hand freed memory back to the kernel at every step, to fetch it page by page at the next.
+
+    A step frees some megabytes, just above what glibc trims at; the page faults cost as much as the arithmetic. This
+    holds for the whole process, costs it up to 256 MB of resident memory at worst, and does nothing without glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt(mmap_threshold, 32 << 20)
+    mallopt(trim_threshold, 256 << 20)
+
+
+class TorchBackend:
+    """See Backend. `precision` is that of weights, state and products; probabilities are float32 always."""
+
+    def __init__(self, model: CabCnn, slots: int, device: str = "cpu", precision: str = "f32") -> None:
+        self.device = torch.device(device)
+        self._dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[precision]
+        self._on_cpu = self.device.type == "cpu"
+        if self._on_cpu:
+            keep_freed_memory()
+        elif precision == "f32":
+            # cuDNN would round to 10 bits of mantissa, and streamed would not equal offline.
+            torch.backends.cudnn.allow_tf32 = False
+        self._model = model.eval().to(self.device)
+        self._interval = model.distiller.interval
+        self._delay = model.distiller.delay
+        self._labels = len(model.architecture.labels)
+        self._width = self._labels + model.architecture.classifiers
+        self._stages = [stage for stage in model.distiller.stages if isinstance(stage, Stage)]
+        with torch.inference_mode():
+            self._reference_kernels = model.distiller.kernels()
+            self._kernels = [_Kernel(stage, self._dtype) for stage in self._stages]
+            self._acb = fold(model.distiller.norm, model.acb, self._dtype)
+            self._fresh = self._join(model.distiller.new_state(1)).to(self._dtype)
+            self._state = self._fresh.repeat(slots, 1)
+        self._work = self._state.new_empty(0)
+        self._passes: dict[tuple[int, int], _Pass] = {}
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream's state in the net."""
+        return self._fresh.nbytes
+
+    @torch.inference_mode()
+    def reset(self, slots: Ints) -> None:
+        """See Backend."""
+        self._state[torch.from_numpy(slots).to(self.device)] = self._fresh
+
+    @torch.inference_mode()
+    def step(
+        self, slots: Ints, x: FLOATS, first: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> tuple[FLOATS, FLOATS]:
+        """See Backend."""
+        h = x.shape[1] // self._interval
+        out = np.empty((len(slots), h, self._width), np.float32)
+        near = (first < self._delay) | (first + h > end)
+        if not near.any():
+            self._midway(slots, x, out)
+        else:
+            there = np.flatnonzero(near)
+            out[there] = self._edge(slots[there], x[there], first[there], end[there])
+            rest = np.flatnonzero(~near)
+            if rest.size:
+                answers = np.empty((len(rest), h, self._width), np.float32)
+                self._midway(slots[rest], x[rest], answers)
+                out[rest] = answers
+        return out[..., : self._labels], out[..., self._labels :]
+
+    def _midway(self, slots: Ints, x: FLOATS, out: FLOATS) -> None:
+        """A step of streams that are nowhere near their start or end; fills out (B, H, labels + classifiers)."""
+        b, h = out.shape[:2]
+        most = max(CPU_INTERVALS // h, 1) if self._on_cpu else GPU_STREAMS
+        for i in range(0, b, most):
+            cut = slice(i, min(i + most, b))
+            layout = self._pass(cut.stop - i, h)
+            index, part = self._send(slots[cut], x[cut])
+            torch.index_select(self._state, 0, index, out=layout.rows)
+            answer = self._acb(layout.run(part))
+            self._state.index_copy_(0, index, layout.rows)
+            out[cut] = answer.cpu().numpy().T.reshape(-1, h, self._width)
+
+    def _edge(self, slots: Ints, x: FLOATS, first: NDArray[np.int64], end: NDArray[np.int64]) -> FLOATS:
+        """The same for streams near their start or end, by the reference layers in float32."""
+        distiller = self._model.distiller
+        edges = (
+            torch.from_numpy(first).to(self.device),
+            torch.from_numpy(np.minimum(end, FOREVER)).to(self.device),
+        )
+        index, part = self._send(slots, x)
+        before = self._split(self._state[index].float())
+        a, after = distiller.step(part, before, self._reference_kernels, edges)
+        self._state[index] = self._join(after).to(self._dtype)
+        answer: FLOATS = torch.cat(self._model.acb(a), -1).cpu().numpy()
+        return answer
+
+    def _send(self, slots: Ints, x: FLOATS) -> tuple[Tensor, Tensor]:
+        """Slots and samples where the state is; to another device in one copy, slots ahead of each stream's samples."""
+        if self._on_cpu:
+            return torch.from_numpy(slots), torch.from_numpy(np.ascontiguousarray(x))
+        head = np.ascontiguousarray(slots, np.int64)[:, None].view(np.float32)
+        both = torch.from_numpy(np.concatenate((head, x), 1)).to(self.device)
+        return both[:, :2].contiguous().view(torch.int64)[:, 0], both[:, 2:]
+
+    def _pass(self, b: int, h: int) -> "_Pass":
+        layout = self._passes.get((b, h))
+        if layout is None:
+            if len(self._passes) >= LAYOUTS:
+                self._passes.clear()
+            arena = _Arena(self._work)
+            layout = _Pass(self._kernels, b, h, arena)
+            if arena.taken > len(self._work):
+                self._work = self._work.new_empty(arena.taken)
+                self._passes.clear()
+                layout = _Pass(self._kernels, b, h, _Arena(self._work))
+            self._passes[b, h] = layout
+        return layout
+
+    def _split(self, rows: Tensor) -> list[StageState]:
+        """Rows of state (B, floats) as the stages know them."""
+        shapes = [shape for stage in self._stages for shape in contexts(stage)]
+        parts = [
+            p.unflatten(1, s) for p, s in zip(rows.split([n * c for n, c in shapes], 1), shapes, strict=True)
+        ]
+        return [StageState(conv, pool) for conv, pool in zip(parts[::2], parts[1::2], strict=True)]
+
+    @staticmethod
+    def _join(states: list[StageState]) -> Tensor:
+        return torch.cat([part.flatten(1) for state in states for part in (state.conv, state.pool)], 1)
+
+
+def contexts(stage: Stage) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(samples, channels) of what a stage keeps for its convolution and for its pooling."""
+    return (stage.conv_context, stage.weight.shape[1]), (stage.pool_context, stage.shape.filters)
+
+
+class _Kernel:
+    """One stage's weights, as the two ways to convolve want them."""
+
+    def __init__(self, stage: Stage, dtype: torch.dtype) -> None:
+        self.stage = stage
+        self.weight = stage.kernel().to(dtype, copy=True, memory_format=torch.channels_last)
+        self.bias = stage.bias.to(dtype, copy=True)
+        self.matrix = stage.weight.permute(2, 1, 0).flatten(0, 1).to(dtype, copy=True)
+        """(kernel * channels, filters)."""
+
+
+class _Arena:
+    """One block of memory for all passes, since they run one at a time."""
+
+    def __init__(self, memory: Tensor) -> None:
+        self._memory, self.taken = memory, 0
+
+    def take(self, *shape: int) -> Tensor:
+        """The next piece; one of its own where the block is too small, and `taken` then says how large it should be."""
+        start, self.taken = self.taken, self.taken + prod(shape)
+        if self.taken > len(self._memory):
+            return self._memory.new_empty(shape)
+        return self._memory[start : self.taken].view(shape)
+
+
+class _Pass:
+    """The distiller over b streams and h intervals: every buffer, and every view of one, made once.
+
+    rows  (b, floats) state: to be filled before a run, and the new one after it
+    """
+
+    def __init__(self, kernels: list[_Kernel], b: int, h: int, arena: _Arena) -> None:
+        stages = [kernel.stage for kernel in kernels]
+        ends = [shape for stage in stages for shape in contexts(stage)]
+        self.rows = arena.take(b, sum(n * c for n, c in ends))
+        kept = [
+            row.unflatten(1, end)
+            for row, end in zip(self.rows.split([n * c for n, c in ends], 1), ends, strict=True)
+        ]
+        inputs = [arena.take(b, s.conv_context + h * s.unit, s.weight.shape[1]) for s in stages]
+        convolved = [arena.take(b, s.pool_context + h * s.unit, s.shape.filters) for s in stages]
+        a = arena.take(b, h * stages[-1].out_unit, stages[-1].shape.filters)
+        self._features = a.flatten(0, 1)
+        bodies = [x[:, s.conv_context :] for x, s in zip(inputs, stages, strict=True)]
+        self._x = bodies[0].squeeze(-1)
+        self._load: list[tuple[Tensor, Tensor]] = []
+        self._save: list[tuple[Tensor, Tensor]] = []
+        for buffers, rows in ((inputs, kept[::2]), (convolved, kept[1::2])):
+            for buffer, row in zip(buffers, rows, strict=True):
+                n = row.shape[1]
+                self._load.append((buffer[:, :n], row))
+                self._save.append((row, buffer[:, buffer.shape[1] - n :]))
+        every = zip(kernels, inputs, convolved, [*bodies[1:], a], strict=True)
+        self._stages = [_StagePass(kernel, x, y, out, arena) for kernel, x, y, out in every]
+
+    def run(self, x: Tensor) -> Tensor:
+        """x (b, h * interval) -> a before the BatchNorm (b * h, features); valid until the next run."""
+        for to, value in self._load:
+            to.copy_(value)
+        self._x.copy_(x)
+        for stage in self._stages:
+            stage.run()
+        for to, value in self._save:
+            to.copy_(value)
+        return self._features
+
+
+class _StagePass:
+    """One stage of a pass: from x (b, context + n, channels) by way of y (b, context + n, filters) to out."""
+
+    def __init__(self, kernel: _Kernel, x: Tensor, y: Tensor, out: Tensor, arena: _Arena) -> None:
+        stage, shape = kernel.stage, kernel.stage.shape
+        b, n = len(x), x.shape[1] - stage.conv_context
+        self._kernel = kernel
+        self._image = x.unsqueeze(1).permute(0, 3, 1, 2)
+        self._y = y[:, stage.pool_context :]
+        self._y_image = self._y.unsqueeze(1).permute(0, 3, 1, 2)
+        self._small = x.device.type == "cpu" and b * n * kernel.matrix.numel() < SMALL
+        if self._small:
+            # Every kernel's span of x as a row: overlapping, so a view.
+            channels = x.shape[2]
+            spans = (b, n, shape.kernel * channels)
+            self._spans = x.as_strided(spans, (x.stride(0), channels, 1), x.storage_offset())
+            self._columns = arena.take(*spans)
+            self._rows = self._columns.flatten(0, 1)
+            self._product = arena.take(b * n, shape.filters)
+            self._result = self._product.view(b, n, shape.filters)
+
+        # A maximum over `pool` is one over `stride` and then over its neighbours; max_pool2d is five times slower.
+        self._maxima: list[tuple[list[Tensor], Tensor]] = []
+        wanted = out.shape[1]
+        if shape.pool % shape.stride == 0:
+            shifts = shape.pool // shape.stride
+            blocks = wanted + shifts - 1
+            cut = y[:, : blocks * shape.stride].unflatten(1, (blocks, shape.stride))
+            best = out if shifts == 1 else arena.take(b, blocks, shape.filters)
+            self._maxima.append((list(cut.unbind(2)), best))
+            if shifts > 1:
+                self._maxima.append(([best[:, i : i + wanted] for i in range(shifts)], out))
+        else:
+            last = (wanted - 1) * shape.stride + 1
+            self._maxima.append(([y[:, i : i + last : shape.stride] for i in range(shape.pool)], out))
+        self._out = out
+
+    def run(self) -> None:
+        """Convolve, pool, ReLU."""
+        kernel = self._kernel
+        if self._small:
+            self._columns.copy_(self._spans)
+            torch.addmm(kernel.bias, self._rows, kernel.matrix, out=self._product)
+            self._y.copy_(self._result)
+        else:
+            self._y_image.copy_(F.conv2d(self._image, kernel.weight, kernel.bias))
+        for (one, *others), best in self._maxima:
+            if not others:
+                best.copy_(one)
+                continue
+            torch.maximum(one, others[0], out=best)
+            for other in others[1:]:
+                torch.maximum(best, other, out=best)
+        self._out.relu_()

@@ -1,0 +1,89 @@
+"""The subscriber that measures: when each prediction came, and which packet it answers.
+
+Latency of a prediction is the time from when the packet that carries its newest sample (`sample` - 1) was due to be sent,
+by the plan, to when the subscriber had decoded the message. A late sender counts against the result. Knows nothing of
+processes.
+"""
+
+from array import array
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.bench.traffic import Plan, Traffic
+from streamcab.message import AnyMessage, DaemonStatus, Prediction
+
+
+class Probe:
+    """Collects what the feed says of the calls of a plan."""
+
+    def __init__(self, traffic: Traffic, plan: Plan) -> None:
+        self._traffic, self._plan = traffic, plan
+        self._serial, self._sample = array("i"), array("q")
+        self._at, self._lag = array("d"), array("f")
+        self._known: dict[str, int | None] = {}
+        self.appeared = np.full(plan.calls, np.nan)
+        """Monotonic time of the first message about each call."""
+        self.lost_ms = np.zeros(plan.calls)
+        self.ended = np.zeros(plan.calls, np.bool_)
+        self.messages = 0
+        self.strangers = 0
+        """Messages about streams that are no calls of the plan."""
+        self.status: DaemonStatus | None = None
+        self.pass_ms = 0.0
+        self.most_streams = 0
+        self.details: dict[str, int] = {}
+
+    def hear(self, messages: Iterable[AnyMessage], now: float) -> None:
+        """Messages that had been decoded by `now`."""
+        for m in messages:
+            self.messages += 1
+            if isinstance(m, DaemonStatus):
+                self._daemon(m)
+                continue
+            serial = self._known.get(m.stream, -1)
+            if serial == -1:
+                serial = self._known[m.stream] = self._plan.serial(m.stream)
+                if serial is not None:
+                    self.appeared[serial] = now
+            if serial is None:
+                self.strangers += 1
+            elif isinstance(m, Prediction):
+                self.lost_ms[serial] = m.lost_ms
+                if m.state == "ended":
+                    self.ended[serial] = True
+                else:
+                    self._serial.append(serial)
+                    self._sample.append(m.sample)
+                    self._at.append(now)
+                    self._lag.append(m.lag_ms)
+
+    def _daemon(self, status: DaemonStatus) -> None:
+        self.status = status
+        self.pass_ms = max(self.pass_ms, status.pass_ms)
+        self.most_streams = max(self.most_streams, status.streams)
+        if status.detail:
+            self.details[status.detail] = self.details.get(status.detail, 0) + 1
+
+    @property
+    def predictions(self) -> int:
+        """Of calls that went on."""
+        return len(self._serial)
+
+    def latencies(self, start: float, heard_from: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Milliseconds for each prediction whose packet was sent after all calls had settled.
+
+        `start` is the plan's zero as monotonic time; heard_from (calls,) the first packet of each that was sent.
+        """
+        serial = np.array(self._serial, np.int64)
+        packet = (np.array(self._sample, np.int64) - 1) // self._traffic.samples
+        packet += np.maximum(heard_from[serial], 0)
+        steady = self._plan.first[serial] + packet >= self._plan.steady
+        due = self._plan.due(serial[steady], packet[steady])
+        latency: NDArray[np.float64] = (np.array(self._at)[steady] - start - due) * 1000
+        return latency
+
+    def lags(self) -> NDArray[np.float64]:
+        """What the daemon says of the same, `lag_ms` of each prediction."""
+        return np.array(self._lag, np.float64)

@@ -1,0 +1,74 @@
+"""The processes of a measurement, and what they take: CPU and memory from /proc, ended by their own id.
+
+Knows nothing of calls.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+LEAVE_S = 10.0
+
+
+@contextmanager
+def child(*words: str, log: Path, talk: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """`python -m WORDS...` as a process, its errors in `log`; asked to end, then made to, with the context.
+
+    `talk`: its input and output are pipes; else it reads nothing and what it prints is dropped.
+    """
+    pipe = subprocess.PIPE if talk else subprocess.DEVNULL
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words], stdin=pipe, stdout=pipe, stderr=errors, text=True, bufsize=1
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LEAVE_S)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """A port of the loopback that nobody has now."""
+    with socket.socket(socket.AF_INET, kind) as plug:
+        plug.bind(("127.0.0.1", 0))
+        return int(plug.getsockname()[1])
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has had, all threads; NaN when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except OSError:
+        return 0
+
+
+def last_line(log: Path) -> str:
+    """What a process said last, for a message."""
+    lines: Sequence[str] = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
