@@ -120,20 +120,19 @@ def test_on_a_terminal_nothing_but_lines_is_left_behind(home: Path, tmp_path: Pa
 
 SCRIPT = """
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from rich.console import Console
 from streamcab_train.run import train
-home, out, smoke, resume = sys.argv[1:]
-train(Path(home) / "corpus" / "manifest.csv", Path(smoke), Path(out), resume=bool(resume), threads=1, compute="cpu",
-      cache=Path(home) / "cache", console=Console(width=100),
+home, out, smoke = map(Path, sys.argv[1:])
+train(home / "corpus" / "manifest.csv", smoke, out, threads=1, compute="cpu",
+      cache=home / "cache", console=Console(width=100),
       overrides={"training.epochs": 5, "training.patience": 5})
 """
 
 
 def begin(home: Path, out: Path) -> "subprocess.Popen[str]":
     """A run in a process of its own."""
-    command = [sys.executable, "-c", SCRIPT, str(home), str(out), str(SMOKE), ""]
+    command = [sys.executable, "-c", SCRIPT, str(home), str(out), str(SMOKE)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
