@@ -1,85 +1,12 @@
 """Fixtures that several files of tests use."""
 
-import os
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from signals import eventually
-
-TOOLS = ("pulseaudio", "pactl", "pacat", "paplay")
-
-
-class VirtualMicrophone:
-    """A PulseAudio server of its own with a null sink, whose monitor is the microphone: it hears `play`.
-
-    `env` is what a process needs to see it. A silent player keeps the sink awake and its latency low.
-    """
-
-    def __init__(self, home: Path) -> None:
-        self.env = os.environ | {
-            "HOME": str(home),
-            "XDG_RUNTIME_DIR": str(home),
-            "PULSE_SERVER": f"unix:{home}/pulse/native",
-            "PULSE_SOURCE": "mic.monitor",
-        }
-        self._server: subprocess.Popen[bytes] | None = None
-        self._players: list[subprocess.Popen[bytes]] = []
-        self._module = ""
-
-    def start(self, channels: int = 1) -> None:
-        """Start the server, and plug the microphone in."""
-        protocol = ["-L", "module-native-protocol-unix"]
-        self._server = subprocess.Popen(
-            ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--log-level=error", *protocol],
-            env=self.env,
-        )
-        eventually(lambda: self._pactl("info").returncode == 0, why="the PulseAudio server does not answer")
-        self.plug(channels)
-
-    def plug(self, channels: int = 1) -> None:
-        """The microphone is there."""
-        done = self._pactl(
-            "load-module", "module-null-sink", "sink_name=mic", "rate=48000", f"channels={channels}"
-        )
-        assert done.returncode == 0, done.stderr
-        self._module = done.stdout.strip()
-        self._play("pacat", "--rate=48000", "--channels=1", "/dev/zero")
-
-    def unplug(self) -> None:
-        """The microphone is gone; the server stays."""
-        done = self._pactl("unload-module", self._module)
-        assert done.returncode == 0, done.stderr
-        self._end_players()
-
-    def play(self, path: Path) -> None:
-        """Begin to play a file into the microphone."""
-        self._play("paplay", str(path))
-
-    def kill(self) -> None:
-        """The server dies."""
-        if self._server is not None:
-            self._server.send_signal(signal.SIGKILL)
-            self._server.wait()
-            self._server = None
-        self._end_players()
-
-    def _play(self, tool: str, *arguments: str) -> None:
-        command = [tool, "--latency-msec=25", "--device=mic", *arguments]
-        self._players.append(subprocess.Popen(command, env=self.env, stderr=subprocess.DEVNULL))
-
-    def _end_players(self) -> None:
-        for player in self._players:
-            player.kill()
-            player.wait()
-        self._players.clear()
-
-    def _pactl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["pactl", *arguments], env=self.env, capture_output=True, text=True, timeout=20)
+from virtual_microphone import TOOLS, VirtualMicrophone
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """RTP as a source: sockets, one receive thread, and the lines of the calls that come and go.
 
-Every 10 ms the sockets are emptied in batches and the batches fed to an `Intake`; what it tells becomes `Line`s. Owns
-the thread, the names and what is said to people. What a packet means is in `streamcab.rtp`.
+Every 10 ms the sockets are emptied in batches and the batches fed to an `Intake`; what it tells becomes
+`Line`s. Owns the thread, the names and what is said to people. What a packet means is in `streamcab.rtp`.
 """
 
 import logging
@@ -123,7 +123,7 @@ class RtpSource:
         self._errors = 0
         self._drops: list[int] = []
 
-    # -- Source ----------------------------------------------------------------------------------------------------
+    # -- Source ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Bind the sockets and begin to receive. SourceError when a port is taken or a decoder is missing."""
@@ -148,8 +148,8 @@ class RtpSource:
         short = min(buffer_bytes(plug) for plug in rtp)
         if short < BUFFER:
             self._warn(
-                f"the receive buffer is {short >> 10} kB where {BUFFER >> 10} kB were asked for: bursts may be lost; "
-                f"allow more with `sysctl -w net.core.rmem_max={BUFFER}`"
+                f"the receive buffer is {short >> 10} kB where {BUFFER >> 10} kB were asked for: bursts may "
+                f"be lost; allow more with `sysctl -w net.core.rmem_max={BUFFER}`"
             )
         for warning in self.warnings:
             log.warning("RTP: %s", warning)
@@ -171,7 +171,8 @@ class RtpSource:
 
     def counters(self) -> dict[str, int]:
         """Datagrams by fate (`accepted`, `duplicate`, `late`, ...), `lost_packets` by sequence number, and
-        `kernel_dropped`: what the socket's buffer had no room for."""
+        `kernel_dropped`: what the socket's buffer had no room for.
+        """
         if self._intake is None:
             return {}
         return {
@@ -207,7 +208,7 @@ class RtpSource:
         """Memory that one more G.711 call takes here; other codecs take more, in proportion to their rate."""
         return ScatterBank(8000, 1, self._ring_s, compact=True, touch=False).bytes_per_row + _STATE_BYTES
 
-    # -- opening ---------------------------------------------------------------------------------------------------
+    # -- opening ---------------------------------------------------------------------------------------------
 
     def _types(self) -> PayloadTypes:
         have = available()
@@ -261,7 +262,7 @@ class RtpSource:
         if text not in self.warnings:
             self.warnings.append(text)
 
-    # -- the receive thread ----------------------------------------------------------------------------------------
+    # -- the receive thread ----------------------------------------------------------------------------------
 
     def _run(self, inlet: Receiver) -> None:
         assert self._intake is not None
