@@ -41,7 +41,7 @@ def listen(
     as_json: bool = False,
 ) -> None:
     """Serve until `stop` or until every source is done, and show the feed meanwhile."""
-    screen = _Screen(view, as_json)
+    screen = _Screen(view, as_json, caption=settings.endpoint)
     _serve(checkpoint, device, sources, settings, stop, screen)
     screen.summarise()
 
@@ -51,7 +51,7 @@ def watch(
 ) -> None:
     """Show the feed of another process until `stop`."""
     with Subscriber(endpoint, streams or None) as feed:
-        _Screen(None, as_json, every_s).show(feed, stop)
+        _Screen(None, as_json, every_s, caption=endpoint).show(feed, stop)
 
 
 def demo(
@@ -103,7 +103,8 @@ class _Screen:
             while not stop.is_set():
                 self._write(feed.recv(0.1), *feed.drain())
         elif self._drawn:
-            self._views.watch(feed, self._console, stop=stop, caption=self._caption, board=self._board)
+            with self._views.hushed():
+                self._views.watch(feed, self._console, stop=stop, caption=self._caption, board=self._board)
         else:
             self._views.lines(feed, sys.stdout, every=self._every_s, stop=stop, board=self._board)
 

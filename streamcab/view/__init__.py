@@ -6,9 +6,10 @@ Needs rich and the messages; never torch, numpy or scipy, so it starts at once a
 from streamcab.view.board import Board
 from streamcab.view.choice import Choice
 from streamcab.view.fleet import render_fleet
+from streamcab.view.hush import hushed
 from streamcab.view.lines import lines
 from streamcab.view.live import drawable, watch
 from streamcab.view.one import render_one
 from streamcab.view.summary import summary
 
-__all__ = ["Board", "Choice", "drawable", "lines", "render_fleet", "render_one", "summary", "watch"]
+__all__ = ["Board", "Choice", "drawable", "hushed", "lines", "render_fleet", "render_one", "summary", "watch"]
