@@ -58,7 +58,7 @@ class Load:
 
 
 class Bare:
-    """A packet at a time, and the least that can be called an intake: SSRC to row, look-up, write by timestamp."""
+    """A packet at a time, the least that can be called an intake: SSRC to row, look-up, write by time."""
 
     def __init__(self, calls: int) -> None:
         self.table = TABLES["PCMU"]
@@ -89,7 +89,9 @@ class Bare:
 
 
 class Same(Bare):
-    """A packet at a time, and all that `Intake` does: source address, header checks, duplicates, loss, look-back."""
+    """A packet at a time, and all that `Intake` does: source address, header checks, duplicates, loss,
+    look-back.
+    """
 
     def __init__(self, calls: int) -> None:
         super().__init__(calls)
@@ -224,7 +226,16 @@ def live(calls: int, seconds: float, busy: bool) -> None:
             n = (n * 31 + 7) % 1_000_003
 
     def run(name: str, port: int, packets: Callable[[], int]) -> None:
-        arguments = [sys.executable, __file__, "--send", str(port), "--calls", str(calls), "--seconds", str(seconds)]
+        arguments = [
+            sys.executable,
+            __file__,
+            "--send",
+            str(port),
+            "--calls",
+            str(calls),
+            "--seconds",
+            str(seconds),
+        ]
         child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
         thread = threading.Thread(target=toil, daemon=True)
         if busy:

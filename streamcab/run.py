@@ -19,6 +19,7 @@ from streamcab.message import AnyMessage, Prediction, encode
 if TYPE_CHECKING:
     from streamcab.checkpoint import Checkpoint
     from streamcab.daemon import Settings
+    from streamcab.keys import ClientKeys
     from streamcab.source import Source
 
 JOIN_S = 2.0
@@ -47,10 +48,16 @@ def listen(
 
 
 def watch(
-    endpoint: str, streams: Sequence[str], stop: threading.Event, *, as_json: bool, every_s: float
+    endpoint: str,
+    streams: Sequence[str],
+    stop: threading.Event,
+    *,
+    as_json: bool,
+    every_s: float,
+    keys: "ClientKeys | None" = None,
 ) -> None:
-    """Show the feed of another process until `stop`."""
-    with Subscriber(endpoint, streams or None) as feed:
+    """Show the feed of another process until `stop`; FeedError when it refuses us."""
+    with Subscriber(endpoint, streams or None, keys=keys) as feed:
         _Screen(None, as_json, every_s, caption=endpoint).show(feed, stop)
 
 
@@ -155,7 +162,8 @@ def _serve(
         finally:
             stop.set()
 
-    with Subscriber(daemon.endpoint) as feed:
+    keys = settings.keys.local if settings.keys else None
+    with Subscriber(daemon.endpoint, keys=keys) as feed:
         thread = threading.Thread(target=body, name="inference")
         thread.start()
         try:

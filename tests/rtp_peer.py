@@ -1,4 +1,4 @@
-"""The other end of RTP, for tests: packets as a sender makes them, a sender, and a reader of what was heard."""
+"""The other end of RTP, for tests: packets as senders make them, and a reader of what was heard."""
 
 import socket
 import struct
@@ -23,7 +23,9 @@ HERE = ("127.0.0.1", 4000)
 PLAIN = {number: encoding for number, encoding in STATIC.items() if not encoding.stateful}
 
 
-def packet(sequence: int, time: int, payload: bytes, *, ssrc: int = 0x1234, kind: int = 0, marker: bool = False) -> bytes:
+def packet(
+    sequence: int, time: int, payload: bytes, *, ssrc: int = 0x1234, kind: int = 0, marker: bool = False
+) -> bytes:
     """One RTP packet; sequence and time wrap by themselves."""
     head = (0x80, kind | 0x80 * marker, sequence % 65536, time % 2**32, ssrc)
     return struct.pack(">BBHII", *head) + payload

@@ -14,7 +14,22 @@ from streamcab.rtp.codec import TABLES, Encoding, decode, decode_g711, opus_samp
 def test_g711_tables_are_ffmpegs(name, ffmpeg):
     if shutil.which("ffmpeg") is None:
         pytest.skip("no ffmpeg")
-    command = ["ffmpeg", "-v", "error", "-f", ffmpeg, "-ar", "8000", "-ac", "1", "-i", "-", "-f", "s16le", "-"]
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-f",
+        ffmpeg,
+        "-ar",
+        "8000",
+        "-ac",
+        "1",
+        "-i",
+        "-",
+        "-f",
+        "s16le",
+        "-",
+    ]
     out = subprocess.run(command, input=bytes(range(256)), stdout=subprocess.PIPE, check=True).stdout
     np.testing.assert_array_equal(TABLES[name], np.frombuffer(out, "<i2"))
 

@@ -75,7 +75,9 @@ def test_goodbye_ends_one_of_many_calls_with_the_same_ssrc():
     call = intake()
     talkers = [Talker(source=("127.0.0.1", 4000 + 2 * k)) for k in range(3)]
     now = speak(call, talkers, 10, 1.0)
-    feed(call, [(bye(talkers[0].ssrc), ("127.0.0.1", 4003)), (bye(talkers[0].ssrc), ("127.0.0.1", 9999))], now)
+    feed(
+        call, [(bye(talkers[0].ssrc), ("127.0.0.1", 4003)), (bye(talkers[0].ssrc), ("127.0.0.1", 9999))], now
+    )
     call.sweep(now + 0.1)
     assert len(died(call)) == 1
     (gone,) = [event for event in born(call) if event.slot == died(call)[0][0]]
@@ -199,7 +201,9 @@ def test_the_rtcp_socket_makes_no_calls():
 def test_allow_list():
     call = intake(allow=AllowList(["10.0.0.0/8", "2001:db8::/32"]))
     talkers = [Talker(ssrc=k, source=(host, 5000)) for k, host in enumerate(["10.1.2.3", "11.1.2.3"])]
-    talkers += [Talker(ssrc=9 + k, source=(host, 5000)) for k, host in enumerate(["2001:db8:7::1", "2001:db9::1"])]
+    talkers += [
+        Talker(ssrc=9 + k, source=(host, 5000)) for k, host in enumerate(["2001:db8:7::1", "2001:db9::1"])
+    ]
     speak(call, talkers, 10, 1.0)
     assert {event.host for event in born(call)} == {"10.1.2.3", "2001:db8:7::1"}
     assert call.counters()["not_allowed"] == 20

@@ -84,17 +84,19 @@ def test_contributors_extension_and_padding():
 
 def test_lies_about_lengths_are_malformed():
     head = struct.pack(">HII", 7, 8, 9)
-    check([
-        bytes([0x8F, 0]) + head + bytes(59),
-        bytes([0x90, 0]) + head + struct.pack(">HH", 0, 65535) + bytes(40),
-        bytes([0x90, 0]) + head + bytes(3),
-        bytes([0xA0, 0]) + head + bytes([1, 2, 200]),
-        bytes([0xA0, 0]) + head + bytes([1, 2, 0]),
-        bytes([0xA0, 0]) + head,
-        bytes([0x80, 0]) + head,
-        b"",
-        bytes(SLOT + 1),
-    ])
+    check(
+        [
+            bytes([0x8F, 0]) + head + bytes(59),
+            bytes([0x90, 0]) + head + struct.pack(">HH", 0, 65535) + bytes(40),
+            bytes([0x90, 0]) + head + bytes(3),
+            bytes([0xA0, 0]) + head + bytes([1, 2, 200]),
+            bytes([0xA0, 0]) + head + bytes([1, 2, 0]),
+            bytes([0xA0, 0]) + head,
+            bytes([0x80, 0]) + head,
+            b"",
+            bytes(SLOT + 1),
+        ]
+    )
 
 
 def datagrams(random: random.Random, count: int):
@@ -133,9 +135,7 @@ def fuzz(count: int, batch: int = 1000):
     now, spoken = 10.0, []
     for _ in range(0, count, batch):
         bad = [(data, random_.choice(talkers).source) for data in datagrams(random_, batch)]
-        good = []
-        for talker in talkers:
-            good.append(talker.say(rng.bytes(160)))
+        good = [talker.say(rng.bytes(160)) for talker in talkers]
         spoken = [*spoken[-20:], good]
         mixed = bad + good
         random_.shuffle(mixed)
@@ -146,7 +146,10 @@ def fuzz(count: int, batch: int = 1000):
     good = [event for event in born(call) if event.ssrc <= 50]
     assert len(good) == 50
     for event in good:
-        assert np.isnan(heard(event.bank, event.slot, int(event.bank.oldest(np.array([event.slot]))[0]))).sum() == 0
+        assert (
+            np.isnan(heard(event.bank, event.slot, int(event.bank.oldest(np.array([event.slot]))[0]))).sum()
+            == 0
+        )
         assert event.bank.skipped[event.slot] == 0
     counts = call.counters()
     assert counts["received"] == count + 50 * (count // batch)

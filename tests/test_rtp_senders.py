@@ -1,4 +1,6 @@
-"""Real senders, all at once into one port: what is heard is what the same codec makes of the same file offline."""
+"""Real senders, all at once into one port: what is heard is what the same codec makes of the same file
+offline.
+"""
 
 import shutil
 import socket
@@ -19,15 +21,16 @@ GST = "gst-launch-1.0 -q filesrc location={wav} ! wavparse ! audioconvert ! audi
 PCMU = "audio/x-raw,rate=8000,channels=1 ! mulawenc ! "
 G711_20_MS = "min-ptime=20000000 max-ptime=20000000"
 
+FF = "ffmpeg -re -i "
 COMMANDS = {
-    "ffmpeg pcmu": "ffmpeg -re -i {wav8} -af aresample=8000,asetnsamples=n=160:p=0 -ac 1 -c:a pcm_mulaw "
+    "ffmpeg pcmu": FF + "{wav8} -af aresample=8000,asetnsamples=n=160:p=0 -ac 1 -c:a pcm_mulaw "
     "-rtpflags send_bye -f rtp {ff}&rtcpport={rtcp}",
-    "ffmpeg pcmu default": "ffmpeg -re -i {wav8} -ar 8000 -ac 1 -c:a pcm_mulaw -cname call-17@pbx -f rtp {ff}",
-    "ffmpeg pcma": "ffmpeg -re -i {wav8} -ar 8000 -ac 1 -c:a pcm_alaw -f rtp {ff}&pkt_size=172",
-    "ffmpeg l16": "ffmpeg -re -i {wav44} -ar 44100 -ac 1 -c:a pcm_s16be -f rtp {ff}",
-    "ffmpeg l16 stereo": "ffmpeg -re -i {wav48} -ar 48000 -ac 2 -c:a pcm_s16be -payload_type 98 -f rtp {ff}",
-    "ffmpeg g722": "ffmpeg -re -i {wav16} -ar 16000 -ac 1 -c:a g722 -f rtp {ff}&pkt_size=172",
-    "ffmpeg opus": "ffmpeg -re -i {wav48} -ar 48000 -ac 1 -c:a libopus -b:a 24k -application voip -f rtp {ff}",
+    "ffmpeg pcmu default": FF + "{wav8} -ar 8000 -ac 1 -c:a pcm_mulaw -cname call-17@pbx -f rtp {ff}",
+    "ffmpeg pcma": FF + "{wav8} -ar 8000 -ac 1 -c:a pcm_alaw -f rtp {ff}&pkt_size=172",
+    "ffmpeg l16": FF + "{wav44} -ar 44100 -ac 1 -c:a pcm_s16be -f rtp {ff}",
+    "ffmpeg l16 stereo": FF + "{wav48} -ar 48000 -ac 2 -c:a pcm_s16be -payload_type 98 -f rtp {ff}",
+    "ffmpeg g722": FF + "{wav16} -ar 16000 -ac 1 -c:a g722 -f rtp {ff}&pkt_size=172",
+    "ffmpeg opus": FF + "{wav48} -ar 48000 -ac 1 -c:a libopus -b:a 24k -application voip -f rtp {ff}",
     "gst pcmu": GST.format(wav="{wav8}") + PCMU + f"rtppcmupay {G711_20_MS} ! {{udp}}",
     "gst pcmu default": GST.format(wav="{wav8}") + PCMU + "rtppcmupay ! {udp}",
     "gst pcma wrap": GST.format(wav="{wav8}")
@@ -39,11 +42,12 @@ COMMANDS = {
     + f"audio/x-raw,rate=16000,channels=1 ! avenc_g722 ! rtpg722pay {G711_20_MS} ! {{udp}}",
     "gst opus": GST.format(wav="{wav48}")
     + "audio/x-raw,rate=48000,channels=1 ! opusenc bitrate=24000 ! rtpopuspay pt=99 ! {udp}",
-    "gst opus dtx": GST.format(wav="{quiet}")
-    + "audio/x-raw,rate=48000,channels=1 ! opusenc bitrate=24000 dtx=true ! rtpopuspay pt=99 dtx=true ! {udp}",
+    "gst opus dtx": GST.format(wav="{quiet}") + "audio/x-raw,rate=48000,channels=1 ! "
+    "opusenc bitrate=24000 dtx=true ! rtpopuspay pt=99 dtx=true ! {udp}",
     "gst rtpbin": "gst-launch-1.0 -q rtpbin name=b filesrc location={wav8} ! wavparse ! audioconvert ! "
     "audioresample ! " + PCMU + f"rtppcmupay {G711_20_MS} ! b.send_rtp_sink_0 b.send_rtp_src_0 ! "
-    "{udp} b.send_rtcp_src_0 ! udpsink host=127.0.0.1 port={port} bind-port={mine_rtcp} sync=false async=false",
+    "{udp} b.send_rtcp_src_0 ! udpsink host=127.0.0.1 port={port} bind-port={mine_rtcp} "
+    "sync=false async=false",
 }
 
 
@@ -94,14 +98,22 @@ class Session:
 
 def elements(command):
     """Whether GStreamer has what a pipeline needs."""
-    words = [w for w in ("avenc_g722", "opusenc", "mulawenc", "alawenc", "rtpL16pay", "rtpbin") if w in command]
-    return all(subprocess.run(["gst-inspect-1.0", w], stdout=subprocess.DEVNULL, check=False).returncode == 0 for w in words)
+    words = [
+        w for w in ("avenc_g722", "opusenc", "mulawenc", "alawenc", "rtpL16pay", "rtpbin") if w in command
+    ]
+    return all(
+        subprocess.run(["gst-inspect-1.0", w], stdout=subprocess.DEVNULL, check=False).returncode == 0
+        for w in words
+    )
 
 
 def free_pair():
     """Two neighbouring free ports, the first even."""
     for _ in range(50):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as a, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as b:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as a,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as b,
+        ):
             a.bind(("127.0.0.1", 0))
             port = a.getsockname()[1] & ~1
             try:
@@ -207,7 +219,7 @@ def test_ffmpeg_says_goodbye(session):
 
 def test_ffmpeg_names_itself(session):
     got = session["ffmpeg pcmu default"]
-    assert got.line.name.startswith(("call-17@pbx", "rtp-127.0.0.1-"))
+    assert got.line.name == "call-17@pbx"
 
 
 @pytest.mark.parametrize("name", ["ffmpeg l16", "gst l16"])
@@ -247,7 +259,20 @@ def test_gstreamer_g711_also_across_the_wrap(session, name):
 def test_opus(session, name):
     got = session[name]
     if name.startswith("ffmpeg"):
-        options = ["-ar", "48000", "-ac", "1", "-c:a", "libopus", "-b:a", "24k", "-application", "voip", "-f", "ogg"]
+        options = [
+            "-ar",
+            "48000",
+            "-ac",
+            "1",
+            "-c:a",
+            "libopus",
+            "-b:a",
+            "24k",
+            "-application",
+            "voip",
+            "-f",
+            "ogg",
+        ]
         made = offline(session.files["wav48"], *options)
     else:
         encode = "audio/x-raw,rate=48000,channels=1 ! opusenc bitrate=24000 ! oggmux ! fdsink"
@@ -287,6 +312,15 @@ def test_gstreamer_rtpbin_says_goodbye_on_the_same_port(session):
 
 def test_nothing_was_refused(session):
     counts = session.counters
-    for name in ("malformed", "truncated", "unknown_type", "refused_full", "jumped", "late", "duplicate", "undecodable"):
+    for name in (
+        "malformed",
+        "truncated",
+        "unknown_type",
+        "refused_full",
+        "jumped",
+        "late",
+        "duplicate",
+        "undecodable",
+    ):
         assert counts[name] == 0, (name, counts)
     assert counts["lost_packets"] == 0

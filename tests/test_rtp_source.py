@@ -66,7 +66,11 @@ def test_goodbye_on_the_same_port():
 
 @pytest.mark.usefixtures("_both_receivers")
 def test_several_addresses_at_once():
-    with listening("127.0.0.1:0", "[::1]:0", "127.0.0.1:0") as listener, sending() as four, sending("::1") as six:
+    with (
+        listening("127.0.0.1:0", "[::1]:0", "127.0.0.1:0") as listener,
+        sending() as four,
+        sending("::1") as six,
+    ):
         ports = [int(address.rpartition(":")[2]) for address in listener.source.addresses]
         speak(four, ("127.0.0.1", ports[0]), Talker(ssrc=1))
         speak(six, ("::1", ports[1]), Talker(ssrc=2))
@@ -109,7 +113,10 @@ def carries_groups():
 
 def test_multicast_v6():
     index, name = carries_groups()
-    with listening(f"[ff15::7777%{name}]:0") as listener, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as plug:
+    with (
+        listening(f"[ff15::7777%{name}]:0") as listener,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as plug,
+    ):
         # Not one hop: what is sent is heard on this machine and leaves it never.
         plug.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 0)
         talker = Talker()
@@ -145,7 +152,11 @@ def test_what_is_too_long_is_refused():
 
 
 def test_refusals_are_counted():
-    with listening(max_streams=1, allow=["127.0.0.1", "::1"]) as listener, sending() as plug, sending("127.0.0.2") as bad:
+    with (
+        listening(max_streams=1, allow=["127.0.0.1", "::1"]) as listener,
+        sending() as plug,
+        sending("127.0.0.2") as bad,
+    ):
         to = ("127.0.0.1", listener.port)
         speak(plug, to, Talker(ssrc=1))
         listener.calls(1)
@@ -198,7 +209,9 @@ def test_a_taken_port_is_an_error_and_a_taken_rtcp_port_is_a_warning(caplog):
 
 
 def test_a_short_buffer_is_said(monkeypatch):
-    monkeypatch.setattr(receive, "_enlarge", lambda plug: plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536))
+    monkeypatch.setattr(
+        receive, "_enlarge", lambda plug: plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    )
     with listening() as listener:
         assert any("sysctl -w net.core.rmem_max=" in warning for warning in listener.source.warnings)
         assert listener.source.counters()["receive_buffer_short"] == 1
@@ -206,7 +219,9 @@ def test_a_short_buffer_is_said(monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="SO_MEMINFO is Linux's")
 def test_kernel_drops_are_counted(monkeypatch):
-    monkeypatch.setattr(receive, "_enlarge", lambda plug: plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096))
+    monkeypatch.setattr(
+        receive, "_enlarge", lambda plug: plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    )
     plug = receive.listen(receive.Address.parse("127.0.0.1:0"))
     with plug, sending() as sender:
         for _ in range(200):
@@ -261,7 +276,9 @@ def test_settings_that_cannot_be(options, complaint):
 
 def test_an_sdp_file_gives_formats_and_addresses(tmp_path):
     path = tmp_path / "session.sdp"
-    path.write_text("v=0\nc=IN IP4 127.0.0.1\nm=audio 0 RTP/AVP 96\na=rtpmap:96 L24/48000\n", encoding="utf-8")
+    path.write_text(
+        "v=0\nc=IN IP4 127.0.0.1\nm=audio 0 RTP/AVP 96\na=rtpmap:96 L24/48000\n", encoding="utf-8"
+    )
     with pytest.raises(ConfigError, match="no address"):
         RtpSource(sdp=path)
     with listening(sdp=path) as listener, sending() as plug:

@@ -38,7 +38,11 @@ a=rtpmap:55 PCMU/8000\r
 
 def test_payload_types():
     types = parse_types(["97=opus/48000/2", "98=L16/16000", "99=telephone-event/8000", "0=PCMA/8000"])
-    assert types.encodings == {97: Encoding("OPUS", 48000), 98: Encoding("L16", 16000), 0: Encoding("PCMA", 8000)}
+    assert types.encodings == {
+        97: Encoding("OPUS", 48000),
+        98: Encoding("L16", 16000),
+        0: Encoding("PCMA", 8000),
+    }
     assert types.special == {99: Fate.EVENT}
 
 
@@ -71,12 +75,18 @@ def test_a_description_of_a_broadcaster():
 
 def test_a_description_of_a_telephone():
     types = parse_sdp(PBX)
-    assert types.encodings == {0: Encoding("PCMU", 8000), 8: Encoding("PCMA", 8000), 97: Encoding("OPUS", 48000)}
+    assert types.encodings == {
+        0: Encoding("PCMU", 8000),
+        8: Encoding("PCMA", 8000),
+        97: Encoding("OPUS", 48000),
+    }
     assert types.special == {101: Fate.EVENT}
     assert types.endpoints == ["[::1]:5006"]
 
 
-@pytest.mark.parametrize("text", ["", "hello", "m=video 1 RTP/AVP 99", "m=audio 1 RTP/AVP 120\na=rtpmap:120 x/1"])
+@pytest.mark.parametrize(
+    "text", ["", "hello", "m=video 1 RTP/AVP 99", "m=audio 1 RTP/AVP 120\na=rtpmap:120 x/1"]
+)
 def test_descriptions_without_audio_are_refused(text):
     with pytest.raises(ConfigError, match=r"file\.sdp"):
         parse_sdp(text, "file.sdp")
@@ -88,7 +98,9 @@ def test_addresses(text):
     assert Address.parse(text).group == ("%" in text)
 
 
-@pytest.mark.parametrize("text", ["", "5004", ":5004", "localhost:5004", "127.0.0.1", "127.0.0.1:99999", "::1", "[::1]"])
+@pytest.mark.parametrize(
+    "text", ["", "5004", ":5004", "localhost:5004", "127.0.0.1", "127.0.0.1:99999", "::1", "[::1]"]
+)
 def test_bad_addresses(text):
     with pytest.raises(ConfigError, match="not an address"):
         Address.parse(text)
@@ -100,7 +112,9 @@ def test_addresses_survive_packing(source):
 
 
 def test_names():
-    rules = parse_name_map(["# desk phones", "10.0.0.0/8,*,*,desk", "192.0.2.1,5004,12ab,studio", "*,9000,*,any"])
+    rules = parse_name_map(
+        ["# desk phones", "10.0.0.0/8,*,*,desk", "192.0.2.1,5004,12ab,studio", "*,9000,*,any"]
+    )
     names = Names(rules)
     assert names.give("192.0.2.1", 5004, 0x12AB) == "studio"
     assert names.give("192.0.2.1", 5004, 0x12AC) == "rtp-192.0.2.1-5004-000012ac"
@@ -113,7 +127,9 @@ def test_names():
     assert names.give("::1", 4000, 8) == "rtp-::1-4000-00000008"
 
 
-@pytest.mark.parametrize("cname", ["", "\u00fc", "/", "daemon", "a/b c", "x" * 500, "\0\0", "user@h", "{12-34}"])
+@pytest.mark.parametrize(
+    "cname", ["", "\u00fc", "/", "daemon", "a/b c", "x" * 500, "\0\0", "user@h", "{12-34}"]
+)
 def test_any_cname_gives_a_valid_name(cname):
     names = Names()
     names.tell("127.0.0.1", 1, cname)
@@ -130,7 +146,9 @@ def test_told_names_are_bounded():
     assert names.cname("h", 90) == "n90"
 
 
-@pytest.mark.parametrize("line", ["a,b", "10.0.0.1,*,*,a/b", "nowhere,*,*,x", "*,port,*,x", "*,*,zz,x", "*,*,*,"])
+@pytest.mark.parametrize(
+    "line", ["a,b", "10.0.0.1,*,*,a/b", "nowhere,*,*,x", "*,port,*,x", "*,*,zz,x", "*,*,*,"]
+)
 def test_bad_name_maps_say_the_line(line):
     with pytest.raises(ConfigError, match=r"map\.csv, line 2"):
         parse_name_map(["*,1,1,fine", line], "map.csv")

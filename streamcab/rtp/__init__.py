@@ -1,9 +1,14 @@
 """RTP intake: thousands of calls on a few UDP ports, whole batches of datagrams at a time.
 
-    receive.py  sockets -> Batch             packet.py  Batch -> Headers        codec.py  payload bytes -> samples
-    table.py    who is calling: keys, slots  intake.py  positions, loss, life   bank.py   rings written out of order
-    rtcp.py     BYE and names                sdp.py     payload type maps       decoder.py  G.722 and Opus, own threads
-    names.py    what a call is called        allow.py   which addresses may call
+    receive.py   sockets -> Batch                       packet.py    Batch -> Headers
+    table.py     who is calling: keys, slots            payload.py   what a payload type means here
+    timeline.py  timestamps -> positions                loss.py      sequence numbers: duplicates, loss
+    codec.py     payload bytes -> samples               placing.py   payloads of a batch -> rings
+    bank.py      rings written out of order             reorder.py   payloads that wait for a decoder
+    decoder.py   G.722 and Opus, threads of their own   rtcp.py      BYE and names
+    sdp.py       payload types in words                 names.py     what a call is called
+    allow.py     which addresses may call               intake.py    all of it together: the life of calls
 
-`streamcab.source.rtp` puts them behind the `Source` protocol. Nothing here knows of models, intervals or the feed.
+`streamcab.source.rtp` puts them behind the `Source` protocol. Nothing here knows of models, intervals or the
+feed.
 """

@@ -1,4 +1,4 @@
-"""Which source addresses may send: a list of networks, asked for a whole batch at once. Knows nothing of RTP."""
+"""Which source addresses may send: a list of networks, asked for whole batches. Knows nothing of RTP."""
 
 import ipaddress
 import socket

@@ -1,7 +1,8 @@
 """Rings that are written out of order, by absolute position, many rows at once.
 
-A `Bank` whose newest samples may still have holes: `written` is what the reader may have, `clean` is how far the ring
-has been emptied for what will come. Knows nothing of packets or calls; says where a hole is, not why.
+A `Bank` whose newest samples may still have holes: `written` is what the reader may have, `claimed` is how
+far the ring has been emptied for what will come. Knows nothing of packets or calls; says where a hole is,
+not why.
 """
 
 from typing import Any
@@ -12,56 +13,55 @@ from numpy.typing import NDArray
 from streamcab.ring import MISSING, Bank, windows
 
 BLOCKS = 8
-"""The ring is emptied ahead of the writer an eighth at a time: one memset of 8 kB per call each half second."""
+"""The ring is emptied ahead of the writer by eighths: one memset of 8 kB per call each half second."""
 HOLE = -32768
 """`MISSING` in an int16 ring."""
 _TO_FLOAT = np.float32(2**-15)
 
 
 class ScatterBank(Bank):
-    """`rows` rings of int16 (`compact`: half the memory, for codecs that never decode to -32768) or of float32.
+    """`rows` rings of int16 (`compact`: half the memory, for codecs that never decode to -32768) or float32.
 
-    clean  (rows,) int64, absolute index up to which the ring is emptied: from the newest packet's end to here, and
-           wherever no packet was placed, samples are missing. What lies a ring's length before it is overwritten.
+    claimed  (rows,) int64, absolute index up to which the ring is emptied: up to here, samples are missing
+             wherever no packet was placed; what lies a ring's length before it is overwritten
     """
 
     def __init__(self, rate: int, rows: int, seconds: float, compact: bool, touch: bool) -> None:
         block = max(-(-int(seconds * rate) // BLOCKS), 1)
         kind = np.int16 if compact else np.float32
         self.hole = HOLE if compact else MISSING
-        # Unless touched now, a page costs memory when a call first writes to it, and a fault of some microseconds.
+        # Unless touched now, a page costs memory only when a call first writes to it; and a fault, then.
         data: NDArray[Any] = np.empty((rows, BLOCKS * block), kind)
         if touch:
             data.fill(self.hole)
         super().__init__(rate, rows, BLOCKS * block, data)
         self.compact = compact
         self.block = block
-        self.clean: NDArray[np.int64] = np.zeros(rows, np.int64)
         self._blocks = data.reshape(rows, BLOCKS, block)
 
     @property
     def bytes_per_row(self) -> int:
         """Memory of one stream's ring and its bookkeeping."""
-        return self.capacity * self.data.itemsize + 6 * 8 + 1
+        return self.capacity * self.data.itemsize + 7 * 8 + 1
 
     def take(self, rows: NDArray[np.intp]) -> None:
-        """Rows (m,) begin anew. Their old samples are unreachable at once: `prepare` empties what comes into view."""
-        for field in (self.written, self.consumed, self.stamp, self.overflows, self.skipped, self.clean):
+        """Rows (m,) begin anew. Old samples are out of reach: `prepare` empties what comes into view."""
+        for field in (self.written, self.consumed, self.stamp, self.overflows, self.skipped, self.claimed):
             field[rows] = 0
         self.ended[rows] = False
 
     def prepare(self, rows: NDArray[np.intp], end: NDArray[np.int64]) -> None:
-        """Empty the rings of rows (m,) as far as absolute index end (m,). A row may be named more than once."""
-        behind = end > self.clean[rows]
+        """Empty the rings of rows (m,) as far as absolute index end (m,). Rows may be named twice."""
+        behind = end > self.claimed[rows]
         if not behind.any():
             return
         rows, end = rows[behind], end[behind]
         goal = np.zeros(self.rows, np.int64)
         np.maximum.at(goal, rows, -(-end // self.block))
         rows = np.flatnonzero(goal)
-        first = np.maximum(self.clean[rows] // self.block, goal[rows] - BLOCKS)
+        first = np.maximum(self.claimed[rows] // self.block, goal[rows] - BLOCKS)
         # Before the memset: a reader that copies while it runs then sees that it was overtaken.
-        self.clean[rows] = goal[rows] * self.block
+        self.claimed[rows] = goal[rows] * self.block
         for step in range(int((goal[rows] - first).max())):
             some = first + step < goal[rows]
             self._blocks[rows[some], (first[some] + step) % BLOCKS] = self.hole
@@ -81,17 +81,13 @@ class ScatterBank(Bank):
         self.data[rows[~whole, None], index] = samples[~whole]
 
     def rebase(self, row: int, first: int, end: int) -> int:
-        """Samples first..end of a row that nobody has read become 0..end - first; returns how many were kept."""
-        first = max(first, int(self.clean[row]) - self.capacity)
+        """Samples first..end of a row that nobody has read become 0..; returns how many were kept."""
+        first = max(first, int(self.claimed[row]) - self.capacity)
         kept = self.data[row, np.arange(first, end) % self.capacity]
         self.data[row] = self.hole
         self.data[row, : len(kept)] = kept
-        self.clean[row] = self.capacity
+        self.claimed[row] = self.capacity
         return len(kept)
-
-    def oldest(self, rows: NDArray[np.intp]) -> NDArray[np.int64]:
-        """As in `Bank`, counted from what has been emptied for the future."""
-        return self.clean[rows] - self.capacity
 
     def _gather(self, rows: NDArray[np.intp], start: NDArray[np.int64], n: int) -> NDArray[np.float32]:
         raw = super()._gather(rows, start, n)

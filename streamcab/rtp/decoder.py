@@ -1,7 +1,8 @@
 """G.722 and Opus by `av`, in threads of their own: decoding costs a hundred times what receiving does.
 
-Gets payloads in order, with their places; writes samples there and tells the reader. One call is always decoded by the
-same thread. Knows nothing of packets, loss or sockets. `av` is an optional extra, imported when first needed.
+Gets payloads in order, with their places; writes samples there and tells the reader. One call is always
+decoded by the same thread. Knows nothing of packets, loss or sockets. `av` is an optional extra, imported
+when first needed.
 """
 
 import logging
@@ -18,8 +19,9 @@ from streamcab.rtp.bank import ScatterBank
 log = logging.getLogger("streamcab.rtp")
 
 BACKLOG = 25
-"""Packets per call, on average, that may wait for a decoder: half a second. Beyond it they are dropped and counted:
-an overloaded decoder must lose, not lag."""
+"""Packets per call, on average, that may wait for a decoder: half a second. Beyond it they are dropped and
+counted: an overloaded decoder must lose, not lag.
+"""
 _AV_NAMES = {"G722": ("g722",), "OPUS": ("libopus", "opus")}
 
 
@@ -61,7 +63,7 @@ class _Decoder:
         self._joins = codec == "G722"
         for name in _AV_NAMES[codec]:
             try:
-                context = av.CodecContext.create(name, "r")
+                context: Any = av.CodecContext.create(name, "r")
             except (av.error.FFmpegError, ValueError):
                 continue
             context.layout = "mono"
@@ -81,7 +83,7 @@ class _Decoder:
         return np.concatenate([np.zeros(0, np.float32), *(_mono(frame.to_ndarray()) for frame in frames)])
 
     def runs(self, packets: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
-        """Packets whose samples adjoin, joined where the codec allows: one call into `av` costs more than 20 ms."""
+        """Packets whose samples adjoin, joined where the codec allows: half the cost of one by one."""
         if not self._joins:
             return packets
         joined: list[tuple[int, int, bytes]] = []
@@ -165,7 +167,7 @@ class Decoders:
                 continue
             at = np.array([position])
             bank.prepare(row, at + len(samples))
-            if position >= bank.clean[job.row] - bank.capacity:
+            if position >= bank.claimed[job.row] - bank.capacity:
                 bank.place(row, at, samples[None])
         with self._lock:
             self._waiting -= len(kept)

@@ -1,13 +1,14 @@
-"""What a batch of datagrams does to the calls: who they are, what they hear, birth and death. No sockets, no clock.
+"""What a batch of datagrams does to the calls: birth, samples, loss, death. No sockets, no clock, no thread.
 
 Positions count from the first sample that came while the call was on probation. What the reader may have
-(`Bank.written`) ends `lookback` before the newest sample, or at the newest once the call has been silent for that
-long; what has not come by then is missing for good, and stays marked.
+(`Bank.written`) ends `lookback` before the newest sample, or at the newest once the call has been silent for
+that long; what has not come by then is missing for good, and stays marked.
 
-A call whose timestamps jump out of proportion, twice in a row to the same place, has been given a new clock (a
-transfer, a media server's restart; compare RFC 3550 appendix A.1). The same SSRC from the same port means the same
-source, so the call goes on under its name with a hole as long as wall time says. A new SSRC is another call, and so is
-a payload type of another sampling rate: its samples cannot stand in the same ring.
+A call whose timestamps jump out of proportion, twice in a row to the same place, has been given a new
+clock (a transfer, a media server's restart; compare RFC 3550 appendix A.1). The same SSRC from the same
+port means the same source, so the call goes on under its name with a hole as long as wall time says. A new
+SSRC is another call, and so is a payload type of another sampling rate: its samples cannot stand in the
+same ring.
 """
 
 import math
@@ -165,7 +166,7 @@ class Intake:
         self.received += len(fate)
 
     def _match(self, batch: Batch, headers: Headers, now: float) -> Column:
-        """The slot of each datagram (n,), -1 for none; unknown sources of audio are let in where there is room."""
+        """The slot of each datagram (n,), -1 for none; unknown sources of audio are let in."""
         fate, form = headers.fate, self.types.form[headers.kind]
         words = key_words(batch.name, headers.ssrc, batch.port, form)
         slot = self.table.match(words, batch.wide)
@@ -179,7 +180,7 @@ class Intake:
             fate[audio & (slot < 0)] = Fate.REFUSED_FULL
         other = np.flatnonzero((fate > Fate.ACCEPTED) & (fate <= Fate.EMPTY))
         if len(other):
-            # Events, comfort noise and the like have no format, but are numbered with the audio of their call.
+            # Events, comfort noise and the like have no format, but are numbered with their call's audio.
             slot[other] = -1
             source = batch.name[other], headers.ssrc[other], batch.port[other]
             for index in range(len(self.types.forms)):
@@ -214,9 +215,15 @@ class Intake:
             self._reorder.forget(index)
 
     def _calls(
-        self, batch: Batch, headers: Headers, rows: NDArray[np.intp], slot: Column, samples: Column, now: float
+        self,
+        batch: Batch,
+        headers: Headers,
+        rows: NDArray[np.intp],
+        slot: Column,
+        samples: Column,
+        now: float,
     ) -> None:
-        """Datagrams (m,) of calls, samples 0 for what is no audio: place them, count them, let the reader go on."""
+        """Datagrams (m,) of calls, samples 0 for what is no audio: place them, count them, move on."""
         fate, time, sequence = headers.fate, headers.time[rows], headers.sequence[rows]
         audio = samples > 0
         position, stray = self.timeline.locate(slot, time, now - self.table.last[slot])
@@ -297,7 +304,14 @@ class Intake:
                     samples[which],
                 )
                 continue
-            columns = (some, slot[which], position[which], samples[which], headers.start[some], headers.size[some])
+            columns = (
+                some,
+                slot[which],
+                position[which],
+                samples[which],
+                headers.start[some],
+                headers.size[some],
+            )
             for row, s, p, n, start, size in zip(*(column.tolist() for column in columns), strict=True):
                 if not self._reorder.keep(s, p, n, batch.data[row, start : start + size].tobytes()):
                     headers.fate[row] = Fate.OVERRUN
@@ -376,6 +390,8 @@ class Intake:
     def sweep(self, now: float) -> None:
         """What happens because nothing arrived: call it every tick, after the sockets have been emptied."""
         table = self.table
+        if not table.state.any():
+            return
         live, silent = table.state == State.LIVE, now - table.last
         quiet = np.flatnonzero(live & (self.newest > self.floor) & (silent >= self._lookback_s))
         if len(quiet):
@@ -441,8 +457,9 @@ class Intake:
                     self.events.append(report)
 
     def _goodbye(self, bye: Bye, port: int, now: float) -> None:
-        """RTCP leaves by another port than the audio. The same or the next one is sure; any other will do for the
-        only call with this SSRC from this address."""
+        """RTCP leaves by another port than the audio. The same or the next one is sure; any other will do
+        for the only call with this SSRC from this address.
+        """
         live = (self.table.state == State.LIVE) & (self.table.ssrc == np.uint32(bye.ssrc))
         sources = {slot: unpack_address(self.table.name(slot)) for slot in np.flatnonzero(live).tolist()}
         here = [slot for slot, (host, _) in sources.items() if host == bye.host]
@@ -451,7 +468,7 @@ class Intake:
             self._bye[slot] = min(self._bye[slot], now)
 
     def counters(self) -> dict[str, int]:
-        """Every datagram by its fate; packets known to be lost; calls with a new clock; newcomers that made room."""
+        """Datagrams by fate; packets known to be lost; calls with a new clock; newcomers that made room."""
         return {
             "received": self.received,
             **{fate.name.lower(): int(self.fates[fate]) for fate in Fate},

@@ -1,7 +1,7 @@
 """What never came: sequence numbers of all calls, duplicates, and the samples lost where numbers jump.
 
-Where only the timestamp jumps, the sender was silent (RFC 3551 section 4.1) and nothing was lost. Columns over slots, a
-batch at a time. Knows positions as given; nothing of timestamps, rings or formats.
+Where only the timestamp jumps, the sender was silent (RFC 3551 section 4.1) and nothing was lost. Columns
+over slots, a batch at a time. Knows positions as given; nothing of timestamps, rings or formats.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ class Sequences:
 
     lost         (slots,) int64  samples missing where sequence numbers jumped
     lost_packets (slots,) int64  numbers that never came
-    hole_end     (slots,) int64  position where the newest hole ends: once nothing before it can come, it is final
+    hole_end     (slots,) int64  position where the newest hole ends: losses before it may yet be made good
     """
 
     def __init__(self, slots: int) -> None:
@@ -37,8 +37,7 @@ class Sequences:
         self._unseen = (np.arange(SEEN) + 1).astype(np.uint16)  # no cell holds a number that falls on it
 
     def begin(self, slot: Slots, first: NDArray[np.uint16], edge: NDArray[np.int64]) -> None:
-        """Calls begin with the packets numbered first (m,) at positions edge (m,). Of a slot named twice, the first
-        counts."""
+        """Calls begin with packets first (m,) at edge (m,). Of a slot named twice, the first counts."""
         self._newest[slot[::-1]] = first[::-1] - np.uint16(1)
         self._edge[slot] = edge
         self._seen[slot] = self._unseen
@@ -46,7 +45,7 @@ class Sequences:
             field[slot] = 0
 
     def renumber(self, slot: int, first: int, edge: int) -> None:
-        """A call goes on with the packet numbered `first` at position `edge`, and nothing was lost before it."""
+        """A call goes on with the packet numbered `first` at position `edge`; nothing was lost before."""
         self._newest[slot] = (first - 1) % 65536
         self._edge[slot] = edge
         self._seen[slot] = self._unseen
@@ -58,7 +57,7 @@ class Sequences:
 
     def repeated(self, slot: Slots, sequence: NDArray[np.uint16]) -> NDArray[np.bool_]:
         """(m,): which packets came before, in another batch or in this one."""
-        again = self._seen[slot, sequence % SEEN] == sequence
+        again: NDArray[np.bool_] = self._seen[slot, sequence % SEEN] == sequence
         order = np.arange(len(slot))
         self._mark[slot] = order
         overtaken = self._mark[slot] != order
@@ -76,7 +75,7 @@ class Sequences:
         position: NDArray[np.int64],
         samples: NDArray[np.int64],
     ) -> None:
-        """Packets (m,) have come, none of them repeated. Samples is 0 for what is no audio but takes a number."""
+        """Packets (m,) have come, none repeated. Samples is 0 for what is no audio but takes a number."""
         self._seen[slot, sequence % SEEN] = sequence
         ahead = (sequence - self._newest[slot]).view(np.int16).astype(np.int64)
         ahead[(ahead > MAX_DROPOUT) | (ahead <= -SEEN)] = 1  # numbered anew: nothing is known to be lost

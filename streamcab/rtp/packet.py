@@ -1,7 +1,7 @@
 """The RTP fixed header (RFC 3550 section 5.1) of a whole batch of datagrams at once.
 
-Pure functions over arrays: no sockets, no calls, no payload types. Whatever the bytes, nothing outside a datagram is
-read, and every datagram gets exactly one `Fate`.
+Pure functions over arrays: no sockets, no calls, no payload types. Whatever the bytes, nothing outside a
+datagram is read, and every datagram gets exactly one `Fate`.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HEADER = 12
 
 
 class Fate(IntEnum):
-    """What became of one datagram; the counters are counts of these. Up to EMPTY it still took a sequence number."""
+    """What became of one datagram: the counters count these. Up to EMPTY it took a sequence number."""
 
     ACCEPTED = 0
     COMFORT_NOISE = 1
@@ -91,7 +91,7 @@ def parse(data: NDArray[np.uint8], length: NDArray[np.int64], truncated: NDArray
     fate[truncated] = Fate.TRUNCATED
     return Headers(
         fate=fate,
-        kind=second & 0x7F,
+        kind=second & np.uint8(0x7F),
         sequence=head.view(">u2")[:, 1].astype(np.uint16),
         time=head.view(">u4")[:, 1].astype(np.uint32),
         ssrc=head.view(">u4")[:, 2].astype(np.uint32),

@@ -14,12 +14,12 @@ from streamcab.rtp.codec import Encoding
 from streamcab.rtp.packet import Fate, Headers
 
 SPECIAL: dict[int, Fate] = {13: Fate.COMFORT_NOISE, 19: Fate.COMFORT_NOISE, 101: Fate.EVENT}
-"""Numbers that are no audio unless a map says otherwise; 19 is the old number of comfort noise, 101 a habit."""
+"""No audio unless a map says otherwise; 19 is the old number of comfort noise, 101 a habit."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What has to be the same for samples to share a ring: payload types of one form may change within a call."""
+    """What samples share in a ring: within a call, payload types of one form may change."""
 
     rate: int
     step: int

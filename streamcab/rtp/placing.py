@@ -1,4 +1,4 @@
-"""From payload bytes in a batch to samples in a ring: one gather, one look-up and one write for all of a size.
+"""From payload bytes to samples in rings: one gather, one look-up and one write for all of a size.
 
 Knows codecs and rings; nothing of headers, calls or loss.
 """
@@ -39,7 +39,7 @@ def place(
     """
     bank.prepare(row, position + samples)
     # What a batch itself has pushed out of the ring must not be written into its future.
-    stays = position >= bank.clean[row] - bank.capacity
+    stays = position >= bank.claimed[row] - bank.capacity
     if not stays.all():
         start, row, position, samples = start[stays], row[stays], position[stays], samples[stays]
         if not len(start):

@@ -2,9 +2,9 @@
 
 Owns the sockets, their buffers and the row layout of a `Batch`. Knows nothing of RTP.
 
-Why in batches: a small receive gives up the GIL and waits a switch interval (5 ms) to get it back from a busy thread;
-recvmmsg takes up to a thousand datagrams per exchange. A tick of 10 ms is slow enough to make batches, and nothing to
-an interval of 25 ms.
+Why in batches: a small receive gives up the GIL and waits a switch interval (5 ms) to get it back from a
+busy thread; recvmmsg takes a thousand datagrams per exchange. A tick of 10 ms is slow enough to make
+batches, and nothing to an interval of 25 ms.
 """
 
 import ctypes
@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 
 from streamcab.errors import ConfigError, SourceError
 
-ROWS = 1024
+ROWS = 4096
+"""Rows of a batch. Usually a tick brings a few hundred; after a stall, the larger the batch, the fewer the
+exchanges of the GIL it takes to catch up.
+"""
 MOST = 1024
 """Datagrams per system call: UIO_MAXIOV of Linux."""
 SLOT = 2048
-"""Bytes of a datagram that fit; longer ones are refused. No audio packet on a network of 1500 bytes comes near."""
+"""Bytes of a datagram that fit; longer ones are refused. No audio packet of a common network comes near."""
 STRIDE = SLOT + 64
 """A line of cache more than a power of two: else all rows share a few sets of the cache."""
 NAME = 32
@@ -140,7 +143,7 @@ class Address:
 
 
 def listen(address: Address) -> socket.socket:
-    """A bound, non-blocking UDP socket with the largest buffer to be had; its group is joined. SourceError."""
+    """A bound, non-blocking UDP socket with the largest buffer to be had, its group joined. SourceError."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         plug = socket.socket(family, socket.SOCK_DGRAM)
@@ -227,11 +230,15 @@ class Receiver(Protocol):
     """Receives that failed other than by there being nothing."""
 
     def receive(self) -> Batch | None:
-        """Up to ROWS datagrams of any of the sockets, or None when there is none. Each call starts at another."""
+        """Up to ROWS datagrams of any of the sockets, or None. Each call starts at another socket."""
 
 
 class BatchReceiver:
-    """recvmmsg: one system call per thousand datagrams."""
+    """recvmmsg: one system call per thousand datagrams.
+
+    The first call of a batch gives up the GIL, so that others go on meanwhile. The calls after it, to other
+    sockets or to catch up, keep it: against a busy thread, each time it is given up costs a switch interval.
+    """
 
     def __init__(self, plugs: list[socket.socket]) -> None:
         self._plugs = plugs
@@ -247,22 +254,27 @@ class BatchReceiver:
         self._header["name"] = self._name.ctypes.data + np.arange(ROWS, dtype=np.uint64) * NAME
         self._header["vector"] = self._vector.ctypes.data + np.arange(ROWS, dtype=np.uint64) * 16
         self._header["vectors"] = 1
+        self._header["name_size"] = NAME
+        self._filled = 0
         self._first = self._header.ctypes.data
-        self._call = ctypes.CDLL(None, use_errno=True).recvmmsg
-        self._call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+        self._giving = ctypes.CDLL(None, use_errno=True).recvmmsg
+        self._keeping = ctypes.PyDLL(None, use_errno=True).recvmmsg
+        for call in (self._giving, self._keeping):
+            call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
 
     def receive(self) -> Batch | None:
-        self._name[:] = 0
-        self._header["name_size"] = NAME
+        self._name[: self._filled] = 0
+        self._header["name_size"][: self._filled] = NAME
         self._turn += 1
-        filled, wide = 0, False
+        filled, wide, call = 0, False, self._giving
         for k in range(len(self._plugs)):
             index = (self._turn + k) % len(self._plugs)
             plug = self._plugs[index]
             while filled < ROWS:
                 room = min(ROWS - filled, MOST)
                 at = self._first + filled * _HEADER.itemsize
-                got = self._call(plug.fileno(), at, room, socket.MSG_DONTWAIT, None)
+                got = call(plug.fileno(), at, room, socket.MSG_DONTWAIT, None)
+                call = self._keeping
                 if got < 0 and ctypes.get_errno() == errno.EINTR:
                     continue
                 if got <= 0:
@@ -273,6 +285,7 @@ class BatchReceiver:
                 filled += got
                 if got < room:
                     break
+        self._filled = filled
         if filled == 0:
             return None
         header = self._header[:filled]
@@ -287,7 +300,7 @@ class BatchReceiver:
 
 
 class PlainReceiver:
-    """recvfrom_into, row by row: everywhere else than on Linux. The same batches at a quarter of the speed."""
+    """recvfrom_into, row by row: everywhere else than on Linux. The same batches at a third of the speed."""
 
     def __init__(self, plugs: list[socket.socket]) -> None:
         self._plugs = plugs
@@ -298,7 +311,7 @@ class PlainReceiver:
         self._name = np.zeros((ROWS, NAME), np.uint8)
         self._port = np.zeros(ROWS, np.int64)
         # One byte more than fits tells what was cut, whatever the system's flags.
-        self._rows = [memoryview(row)[: SLOT + 1] for row in self._data]
+        self._rows = [row[: SLOT + 1].data for row in self._data]
 
     def receive(self) -> Batch | None:
         self._turn += 1

@@ -1,6 +1,7 @@
-"""The two things that RTCP tells a listener: who is leaving (BYE), and what he is called (SDES CNAME); RFC 3550, 6.
+"""What RTCP tells a listener (RFC 3550 section 6): who is leaving (BYE), what he is called (SDES CNAME).
 
-Pure functions over one datagram. A report that is cut or damaged says nothing from there on. Knows nothing of calls.
+Pure functions over one datagram. A report that is cut or damaged says nothing from there on. Knows nothing
+of calls.
 """
 
 from collections.abc import Iterator

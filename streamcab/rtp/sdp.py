@@ -1,4 +1,4 @@
-"""Payload types in words: `97=opus/48000/2` on a command line, `a=rtpmap` and `m=audio` lines of an SDP file (RFC 8866).
+"""Payload types in words: `97=opus/48000/2` on a command line, or the lines of an SDP file (RFC 8866).
 
 Returns plain values; knows nothing of packets or sockets.
 """
@@ -74,8 +74,9 @@ def parse_types(entries: Iterable[str]) -> TypeMap:
 
 
 def parse_sdp(text: str, origin: str = "SDP") -> TypeMap:
-    """The audio formats of a session description. Formats without a codec here are left out: they will be counted as
-    unknown. ConfigError when it holds no audio that can be heard, or is no SDP."""
+    """The audio formats of a session description. Formats without a codec here are left out: they will be
+    counted as unknown. ConfigError when it holds no audio that can be heard, or is no SDP.
+    """
     types = TypeMap()
     session_host = host = ""
     port, offered = 0, set[int]()

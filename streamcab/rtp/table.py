@@ -1,8 +1,9 @@
 """Who is calling: a fixed number of slots, and the keys that lead to them.
 
-A call is known by source address, source port, SSRC, receiving socket and format of its samples: an SSRC alone is no
-identity, and a call that changes to another sampling rate is another stream. Everything is columns, so that a batch is
-matched, and newcomers are let in, without a loop. Knows nothing of time stamps, rings or codecs.
+A call is known by source address, source port, SSRC, receiving socket and format of its samples: an SSRC
+alone is no identity, and a call that changes to another sampling rate is another stream. Everything is
+columns, so that a batch is matched, and newcomers are let in, without a loop. Knows nothing of time
+stamps, rings or codecs.
 """
 
 import secrets
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 PATIENCE = 0.05
-"""Seconds for which a newcomer keeps its slot against others: longer than between two packets of a real call, so that
-real calls get in during a flood of invented ones, which send one packet each."""
+"""Seconds for which a newcomer keeps its slot against others: longer than between two packets of a real
+call, so that real calls get in during a flood of invented ones, which send one packet each.
+"""
 
 Words = tuple[NDArray[np.uint64], ...]
 """A key of each of n datagrams in five columns (n,): four of the source's sockaddr, one of the rest."""
@@ -31,7 +33,7 @@ class State(IntEnum):
 def key_words(
     name: NDArray[np.uint64], ssrc: NDArray[np.uint32], port: NDArray[np.int64], form: NDArray[np.int64]
 ) -> Words:
-    """name (n, 4), ssrc, port (index of the socket) and form (index of the format), each (n,) -> key columns."""
+    """name (n, 4), ssrc, port (index of the socket), form (index of the format), each (n,) -> key columns."""
     rest = ssrc.astype(np.uint64) | (port << 32 | form << 48).view(np.uint64)
     return name[:, 0], name[:, 1], name[:, 2], name[:, 3], rest
 
@@ -62,7 +64,7 @@ class Table:
         self._stale = False
 
     def _mix(self, words: Words, wide: bool) -> NDArray[np.uint64]:
-        mixed = words[0] * self._factors[0] + words[4] * self._factors[4]
+        mixed: NDArray[np.uint64] = words[0] * self._factors[0] + words[4] * self._factors[4]
         if wide:
             mixed = (
                 mixed
@@ -74,11 +76,11 @@ class Table:
         return mixed
 
     def match(self, words: Words, wide: bool) -> NDArray[np.int64]:
-        """The slot of each key (n,), -1 where there is none. `wide` tells that columns 1 to 3 are not all zero."""
+        """The slot of each key (n,), -1 for none. `wide` tells that columns 1 to 3 are not all zero."""
         if self._stale:
             self._index()
         cell = self._mix(words, wide).astype(np.int64) & (len(self._cells) - 1)
-        slot = self._cells[cell].astype(np.int64)
+        slot: NDArray[np.int64] = self._cells[cell].astype(np.int64)
         other = np.flatnonzero((slot >= 0) & ~self._same(slot, words, wide))
         while len(other):
             cell[other] = (cell[other] + 1) & (len(self._cells) - 1)
@@ -89,7 +91,7 @@ class Table:
         return slot
 
     def _same(self, slot: NDArray[np.int64], words: Words, wide: bool) -> NDArray[np.bool_]:
-        same = (self._words[0, slot] == words[0]) & (self._words[4, slot] == words[4])
+        same: NDArray[np.bool_] = (self._words[0, slot] == words[0]) & (self._words[4, slot] == words[4])
         if wide:
             for column in (1, 2, 3):
                 same &= self._words[column, slot] == words[column]

@@ -1,7 +1,8 @@
-"""Where a packet's samples belong: RTP timestamps of all calls as absolute positions, and calls whose clock jumps.
+"""Where a packet's samples belong: RTP timestamps as absolute positions, also when a call's clock jumps.
 
-A position is a signed 32-bit difference from the timestamp of a packet of the same call, extended to 64 bits, so that
-wrap-around and hours of running mean nothing. Columns over slots. Knows nothing of sequence numbers' losses or rings.
+A position is a signed 32-bit difference from the timestamp of a packet of the same call, extended to 64
+bits, so that wrap-around and hours of running mean nothing. Columns over slots. Knows nothing of sequence
+numbers' losses or rings.
 """
 
 import numpy as np
@@ -42,7 +43,7 @@ class Timeline:
         rate: NDArray[np.float64],
         step: NDArray[np.int64],
     ) -> None:
-        """Calls begin with the timestamps time (m,) at position (m,). Of a slot named twice, the first counts."""
+        """Calls begin with time stamp time (m,) at position (m,). Of a slot named twice, the first counts."""
         self._time[slot[::-1]] = time[::-1]
         self.position[slot] = position
         self._rate[slot], self._step[slot] = rate, step
@@ -52,7 +53,7 @@ class Timeline:
     def locate(
         self, slot: NDArray[np.int64], time: NDArray[np.uint32], silent: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Positions (m,) of packets, and which of them are out of proportion: silent (m,) s after the last one."""
+        """Positions (m,) of packets, and which are out of proportion, silent (m,) s after the last one."""
         away = (time - self._time[slot]).view(np.int32) * self._step[slot]
         stray = np.abs(away) > self._rate[slot] * (JUMP_S + silent)
         return self.position[slot] + away, stray
@@ -72,10 +73,13 @@ class Timeline:
         self._time[slot] = time
         self.position[slot] = position
 
-    def restart(self, slot: int, time: int, sequence: int, newest: int, silent: float) -> tuple[int | None, bool]:
+    def restart(
+        self, slot: int, time: int, sequence: int, newest: int, silent: float
+    ) -> tuple[int | None, bool]:
         """The position of a stray packet, or None; and whether it has just become the call's new origin.
 
-        It does when it is the second in a row that came to the same place. Wall time says how long the hole is.
+        It does when it is the second in a row that came to the same place. Wall time says how long the
+        hole is.
         """
         step, limit = int(self._step[slot]), JUMP_S * self._rate[slot]
         away = difference(time, int(self._time[slot])) * step
