@@ -27,6 +27,7 @@ def make_corpus(
     clips: int = 1,
     seconds: float = 2.5,
     rate: int = 8000,
+    columns: str = "path,label,speaker",
 ) -> Path:
     """`speakers` of each class with `clips` each, as WAV; the manifest's path. Later clips are longer."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +41,7 @@ def make_corpus(
                     folder / name, syllables(PITCH[label], seconds + 0.1 * clip, rate, seed), rate
                 )
                 rows.append([name, label, f"{label}{speaker}"])
-    return write_manifest(folder / "manifest.csv", rows)
+    return write_manifest(folder / "manifest.csv", rows, columns)
 
 
 def write_manifest(file: Path, rows: list[list[str]], columns: str = "path,label,speaker") -> Path:

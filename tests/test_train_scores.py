@@ -43,13 +43,19 @@ def test_the_interval_holds_the_score_and_is_reproducible() -> None:
     truth = [0] * 40 + [1] * 10
     answers = [0] * 30 + [1] * 10 + [1] * 6 + [0] * 4
     speakers = [str(i) for i in range(50)]
-    low, high = interval_95(truth, answers, speakers, 2)
+    found = interval_95(truth, answers, speakers, 2)
+    assert found is not None
+    low, high = found
     uar = (0.75 + 0.6) / 2
     assert low < uar < high
     # The binomial deviation of each class' recall, by hand.
     deviation = np.sqrt(0.75 * 0.25 / 40 + 0.6 * 0.4 / 10) / 2
     assert high - low == pytest.approx(2 * 1.96 * deviation, rel=0.1)
     assert interval_95(truth, answers, speakers, 2) == (low, high)
+
+
+def test_one_voice_of_a_class_gives_no_interval() -> None:
+    assert interval_95([0, 0, 1, 1], [0, 0, 1, 0], ["a", "b", "c", "c"], 2) is None
 
 
 def test_clips_of_one_voice_are_no_independent_evidence() -> None:
@@ -59,4 +65,6 @@ def test_clips_of_one_voice_are_no_independent_evidence() -> None:
     answers[100:] = 1 - answers[100:]
     single = interval_95(truth, answers, [str(i) for i in range(200)], 2)
     voices = interval_95(truth, answers, [str(i // 10) for i in range(200)], 2)
+    assert single is not None
+    assert voices is not None
     assert voices[1] - voices[0] > 2 * (single[1] - single[0])

@@ -37,7 +37,7 @@ def make_card(
     labels = material.architecture.labels
     counts = list(material.counts())
     return {
-        "name": recipe.corpus.name,
+        "name": f"CAB-CNN {'/'.join(labels)}",
         "corpus": recipe.corpus.name,
         "corpus_hash": material.hash,
         "licence": recipe.corpus.licence,
@@ -59,11 +59,11 @@ def make_card(
 def _scores(material: Material, part: str, judged: Judged, shared: bool) -> dict[str, Any]:
     s, labels = judged.scores, material.architecture.labels
     speakers = _speakers(material, part)
-    low, high = interval_95(judged.truth, judged.probabilities.argmax(1), speakers, len(labels))
+    interval = interval_95(judged.truth, judged.probabilities.argmax(1), speakers, len(labels))
     return {
         "accuracy": round(s.accuracy, 4),
         "uar": round(s.uar, 4),
-        "uar_95": [round(low, 4), round(high, 4)],
+        "uar_95": None if interval is None else [round(x, 4) for x in interval],
         "f1": round(s.f1, 4),
         "recall": {label: round(float(r), 4) for label, r in zip(labels, s.recall, strict=True)},
         "confusion": s.confusion.tolist(),

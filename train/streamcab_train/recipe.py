@@ -21,8 +21,8 @@ T = TypeVar("T")
 class CorpusKeys:
     """How to read the manifest, and what to say of the corpus."""
 
-    name: str = ""
-    """Name of the corpus in the model's card; by default that of the manifest's folder."""
+    name: str = "unnamed"
+    """Name of the corpus, for the model's card."""
     licence: str = "unknown"
     """Licence of the recordings: it follows the weights."""
     path: str = "path"

@@ -23,7 +23,6 @@ from rich.console import Console
 
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
-from streamcab.compute import device_for
 from streamcab.errors import CheckpointError, ConfigError
 from streamcab_train.batches import whole_clips
 from streamcab_train.card import make_card, protocol, write_answers
@@ -47,7 +46,7 @@ def train(
     allow_shared_speakers: bool = False,
     overrides: Mapping[str, Any] | None = None,
     threads: int | None = None,
-    compute: str = "auto",
+    device: str = "cpu",
     cache: Path | None = None,
     console: Console | None = None,
 ) -> Checkpoint:
@@ -55,6 +54,7 @@ def train(
 
     overrides  dotted recipe keys, as {"training.seed": 1, "corpus.licence": "CC0-1.0"}
     threads    of torch, for the whole process; by default as torch chooses. Other numbers round differently
+    device     as torch names it
     cache      where features are kept; by default ~/.cache/streamcab
     Errors: ConfigError, CorpusError, CheckpointError. KeyboardInterrupt passes through after a line that says
     how to go on; at most the running epoch is lost.
@@ -63,7 +63,6 @@ def train(
         if threads < 1:
             raise ConfigError(f"threads is {threads}; it must be 1 or more")
         torch.set_num_threads(threads)
-    device = device_for(compute)
     console = console or Console()
     recipe = read_recipe(config, overrides)
     manifest = read_manifest(data, recipe.corpus, speakers=not allow_shared_speakers)

@@ -54,12 +54,12 @@ def interval_95(
     score: Callable[[Scores], float] = lambda s: s.uar,
     draws: int = 2000,
     seed: int = 0,
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """95 % interval of a score by bootstrap over speakers: voices are drawn anew within each class, clips
     follow.
 
     truth, answers and speakers are (n,), clip by clip; a speaker belongs to the class of his first clip.
-    """
+    None when a class has a single voice: nothing is known of how voices differ."""
     truth, answers = np.asarray(truth, np.int64), np.asarray(answers, np.int64)
     clips: dict[str, list[int]] = {}
     for i, speaker in enumerate(speakers):
@@ -67,6 +67,8 @@ def interval_95(
     # Each voice is a small confusion matrix; a draw is a sum of them.
     voices = np.array([confusion_matrix(truth[rows], answers[rows], labels) for rows in clips.values()])
     group = np.array([truth[rows[0]] for rows in clips.values()])
+    if np.bincount(group, minlength=labels)[np.unique(group)].min() < 2:
+        return None
     rng = np.random.default_rng(seed)
     drawn = np.zeros((draws, labels, labels), np.int64)
     for label in np.unique(group):

@@ -39,7 +39,7 @@ def corpus_table(counts: Iterable[Count], title: str) -> Table:
 
 def confusion_table(scores: Scores, labels: Sequence[str]) -> Table:
     """Truth in rows, answers in columns, recall at the end."""
-    table = Table(title="test: truth in rows, answers in columns", title_justify="left")
+    table = Table(title="test (truth in rows)", title_justify="left")
     table.add_column("")
     for label in (*labels, "recall"):
         table.add_column(label, justify="right")
@@ -50,9 +50,10 @@ def confusion_table(scores: Scores, labels: Sequence[str]) -> Table:
 
 def score_line(part: str, s: Scores, entry: Mapping[str, Any]) -> str:
     """All scores of a part in one line, with what they must be read with. `entry` is the card's."""
-    low, high = entry["uar_95"]
+    given = entry["uar_95"]
+    interval = f"95 %: {given[0]:.2f} to {given[1]:.2f}" if given else "no interval: a class has one speaker"
     return (
-        f"{part}: accuracy {s.accuracy:.4f}, UAR {s.uar:.4f} (95 %: {low:.2f} to {high:.2f}), "
+        f"{part}: accuracy {s.accuracy:.4f}, UAR {s.uar:.4f} ({interval}), "
         f"macro F1 {s.f1:.4f}, "
         f"{entry['clips']} clips of {entry['speakers']} speakers, {entry['protocol']}"
     )

@@ -1,0 +1,65 @@
+"""The model that ships: what its card and its README say is so, and on the archive it does what they say."""
+
+import os
+from pathlib import Path
+
+import pytest
+from streamcab_train.batches import whole_clips
+from streamcab_train.loop import judge
+from streamcab_train.manifest import read_manifest
+from streamcab_train.material import gather
+from streamcab_train.recipe import read_recipe
+from streamcab_train.split import DISJOINT, PARTS
+
+from streamcab import checkpoint
+from streamcab.checkpoint import Checkpoint
+
+LIVE = Path(__file__).parent.parent / "configs" / "live.toml"
+README = checkpoint.bundled().with_name("README.md")
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Checkpoint:
+    return checkpoint.load(checkpoint.bundled())
+
+
+def test_it_can_be_streamed_and_is_the_papers_net(bundled: Checkpoint) -> None:
+    arch = bundled.architecture
+    assert (arch.normaliser, arch.gate, arch.labels) == ("running", True, ("us", "uk", "australia"))
+    assert sum(p.numel() for p in bundled.model.parameters()) == bundled.card["parameters"] == 133_856
+
+
+def test_its_card_is_whole_and_its_readme_says_the_same(bundled: Checkpoint) -> None:
+    card = bundled.card
+    test = card["scores"]["test"]
+    assert card["recipe"] == read_recipe(LIVE).to_dict()
+    assert card["licence"] == "CC BY-NC-SA"
+    assert card["protocol"] == test["protocol"] == DISJOINT
+    text = README.read_text(encoding="utf-8")
+    low, high = test["uar_95"]
+    facts = [
+        card["licence"],
+        card["corpus_hash"],
+        bundled.hash,
+        f"{test['uar']:.3f}",
+        f"{low:.2f} to {high:.2f}",
+    ]
+    facts += [f"{test['accuracy']:.3f}", f"{test['f1']:.3f}"]
+    facts += [
+        f"| {label} | {' | '.join(str(n[p]) for p in PARTS)} |" for label, n in card["speakers"].items()
+    ]
+    assert [fact for fact in facts if fact not in text] == []
+
+
+@pytest.mark.corpus
+def test_it_does_on_the_archive_what_its_card_says(bundled: Checkpoint, tmp_path: Path) -> None:
+    if not os.environ.get("STREAMCAB_CORPUS"):
+        pytest.skip("STREAMCAB_CORPUS is not set to the folder of saa8k")
+    recipe = read_recipe(LIVE)
+    manifest = read_manifest(Path(os.environ["STREAMCAB_CORPUS"]) / "manifest.csv", recipe.corpus)
+    material = gather(manifest, recipe, tmp_path)
+    assert material.hash == bundled.card["corpus_hash"]
+    judged = judge(bundled.model, whole_clips(material.select("test"), recipe.training, 0.025))
+    printed = bundled.card["scores"]["test"]
+    assert judged.scores.confusion.tolist() == printed["confusion"]
+    assert round(judged.scores.uar, 4) == printed["uar"]
