@@ -1,9 +1,10 @@
-"""The backends side by side in one run: streams per core, distance from the offline net, and what bf16 changes.
+"""The backends side by side in one run: streams per core, distance from the offline net, and what bf16
+changes.
 
     python benchmarks/backends.py [--corpus FOLDER] [--clips 100]
 
-FOLDER holds a `manifest.csv` with a column `path`; without it the project's own clips are heard. Everything on one thread;
-see inference.py for the reference layer and for what "share" means.
+FOLDER holds a `manifest.csv` with a column `path`; without it the project's own clips are heard. Everything
+on one thread; see inference.py for the reference layer and for what "share" means.
 """
 
 import argparse
@@ -18,7 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import soundfile
 import torch
-from inference import CLIPS, REFERENCE_GFLOP, Reference, cost, model, processor
+from inference import CLIPS, REFERENCE_GFLOP, Reference, cost, model
 from numpy.typing import NDArray
 
 from streamcab.backend import Backend, TorchBackend, make_backend
@@ -113,7 +114,8 @@ def changes(net: CabCnn, paths: list[Path]) -> None:
     rate = read[0][1]
     clips = [x for x, own in read if own == rate]
     wanted = hear(net, TorchBackend(net, len(clips)), clips, rate)
-    print(f"\n{len(clips)} clips, {sum(map(len, clips)) / rate / 60:.0f} minutes; largest change against torch f32")
+    minutes = sum(map(len, clips)) / rate / 60
+    print(f"\n{len(clips)} clips, {minutes:.0f} minutes; largest change against torch f32")
     print(f"{'':16}{'one c_t':>10}{'an answer':>12}   labels changed")
     for name, backend in candidates(net, len(clips)).items():
         got = hear(net, backend, clips, rate)

@@ -2,10 +2,11 @@
 
     python benchmarks/inference.py [--backend torch] [--precision bf16] [--quick]
 
-The reference layer is conv1d 32 -> 32, kernel 10, 64 x 100 outputs, torch float32, one thread. The net needs 0.052 GFLOP
-per second of a stream, so a machine whose reference layer runs at R GFLOP/s would carry R / 0.052 streams a core if
-the whole net ran at that rate: "share" is how much of it is reached. Passes and the reference take turns. Capacities come
-from processor time, so that neighbours on a busy machine do not count; latencies from the clock, so they do.
+The reference layer is conv1d 32 -> 32, kernel 10, 64 x 100 outputs, torch float32, one thread. The net needs
+0.052 GFLOP per second of a stream, so a machine whose reference layer runs at R GFLOP/s would carry R / 0.052
+streams a core if the whole net ran at that rate: "share" is how much of it is reached. Passes and the
+reference take turns. Capacities come from processor time, so that neighbours on a busy machine do not count;
+latencies from the clock, so they do.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -34,6 +36,7 @@ from streamcab.ring import Bank
 from streamcab.window import Window
 
 REFERENCE_GFLOP = 2 * 64 * 100 * 32 * 32 * 10 / 1e9
+CLI = [sys.executable, "-c", "from streamcab.cli import main; main()"]
 CLIPS = Path(__file__).parent.parent / "streamcab" / "clips"
 
 
@@ -45,8 +48,8 @@ def cost(architecture: Architecture) -> float:
         channels, rate = stage.filters, rate / stage.stride
     answering = (channels, *architecture.hidden, len(architecture.labels))
     weighing = (channels, *architecture.attention, architecture.classifiers)
-    total += rate * architecture.classifiers * sum(a * b for a, b in zip(answering, answering[1:], strict=False))
-    total += rate * sum(a * b for a, b in zip(weighing, weighing[1:], strict=False))
+    total += rate * architecture.classifiers * sum(a * b for a, b in pairwise(answering))
+    total += rate * sum(a * b for a, b in pairwise(weighing))
     return 2 * total / 1e9
 
 
@@ -73,7 +76,9 @@ def processor(f: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def measure(f: Callable[[], object], seconds: float, reference: Reference) -> tuple[float, float, NDArray[np.float64]]:
+def measure(
+    f: Callable[[], object], seconds: float, reference: Reference
+) -> tuple[float, float, NDArray[np.float64]]:
     """Median processor seconds of f and of the reference, taking turns, and the clock's seconds of each f."""
     for _ in range(5):
         f()
@@ -144,6 +149,37 @@ class Calls:
             self._window.add(e.slots, e.first, e.c, e.alpha, e.votes(True))
 
 
+def training(net: CabCnn, seconds: float, reference: Reference) -> None:
+    """Whole steps of streamcab_train on random samples: forward, backward, Adam."""
+    from streamcab_train.step import forward, loss_of
+
+    from streamcab.model import answer
+
+    arch = net.architecture
+    learner = CabCnn(arch).train()
+    adam = torch.optim.Adam(learner.parameters())
+    clips, clip_s = 32, 10.0
+    x = torch.randn(clips, round(clip_s * arch.pooled_rate))
+    y = torch.randint(len(arch.labels), (clips,))
+
+    def step() -> None:
+        adam.zero_grad()
+        c = forward(learner, x)
+        loss_of(answer(c, torch.ones(c.shape[:2])), y).mean().backward()
+        adam.step()
+
+    took, beside = [], []
+    until = time.perf_counter() + 4 * seconds
+    while len(took) < 3 or time.perf_counter() < until:
+        took.append(processor(step))
+        beside.append(reference.seconds())
+    step_s, beside_s = float(np.median(took)), float(np.median(beside))
+    per_s, layers = clips * clip_s / step_s, step_s / beside_s
+    share = 3 * cost(arch) * per_s * beside_s / REFERENCE_GFLOP
+    print(f"\ntraining, {clips} clips of {clip_s:.0f} s a step: {per_s:.0f} seconds of audio per second")
+    print(f"  {layers:.0f} reference layers a step; {share:.0%} of its rate, at three times inference's cost")
+
+
 def timed(command: list[str]) -> float:
     """Median seconds of a command from start to end."""
     times = []
@@ -177,7 +213,7 @@ def connected() -> float:
     thread = threading.Thread(target=publish)
     thread.start()
     start = time.perf_counter()
-    command = [sys.executable, "-m", "streamcab.cli", "watch", publisher.endpoint, "--json"]
+    command = [*CLI, "watch", publisher.endpoint, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as watch:
         assert watch.stdout is not None
         line = watch.stdout.readline()
@@ -195,10 +231,9 @@ def start_ups(net: CabCnn, backend: str, precision: str) -> None:
     """How long until things are there."""
     print("\nstart-up                                     seconds")
     python = [sys.executable, "-c"]
-    cli = [sys.executable, "-m", "streamcab.cli"]
     for name, f in (
         ("python itself", lambda: timed([*python, "pass"])),
-        ("streamcab --help", lambda: timed([*cli, "--help"])),
+        ("streamcab --help", lambda: timed([*CLI, "--help"])),
         ("streamcab watch, until a message is shown", connected),
         ("import streamcab and its engine", lambda: timed([*python, "import streamcab.engine"])),
     ):
@@ -229,6 +264,8 @@ def main() -> None:
     kind = type(make_backend(args.backend, net, 1, precision=args.precision)).__name__
     print(f"{kind} in {args.precision}, {whose}, {gflop:.4f} GFLOP per stream and second, one thread")
     print(f"reference layer: {REFERENCE_GFLOP / alone:.0f} GFLOP/s, {alone * 1e3:.3f} ms")
+
+    training(net, seconds, reference)
 
     interval = net.architecture.interval
     rng = np.random.default_rng(0)
@@ -271,7 +308,7 @@ def main() -> None:
 
             for f in (alone_, whole):
                 took, beside = [], []
-                for i in range(3):
+                for _ in range(3):
                     if f is whole:
                         calls.capture(h)
                     f()

@@ -33,7 +33,17 @@ def main() -> None:
         microphone = VirtualMicrophone(Path(home))
         microphone.start()
         try:
-            words = ("listen", "--device", "pulse", "--no-view", "--every", "0.025", "--endpoint", ENDPOINT, *sys.argv[1:])
+            words = (
+                "listen",
+                "--device",
+                "pulse",
+                "--no-view",
+                "--every",
+                "0.025",
+                "--endpoint",
+                ENDPOINT,
+                *sys.argv[1:],
+            )
             with running(*words, env=microphone.env) as daemon, Subscriber(ENDPOINT) as feed:
                 # Nobody reads what it prints: its pipe must not fill.
                 threading.Thread(target=daemon.stdout.read, daemon=True).start()
@@ -53,7 +63,9 @@ def report(feed: Subscriber) -> None:
     total = np.array(lags) + LOOK_AHEAD_MS
     print(f"predictions           {len(lags)} in {SECONDS} s at --every 0.025")
     for name, q in (("p50", 50), ("p99", 99), ("max", 100)):
-        print(f"capture to message    {name} {np.percentile(total, q):6.1f} ms  (of which look-ahead {LOOK_AHEAD_MS} ms)")
+        print(
+            f"capture to message    {name} {np.percentile(total, q):6.1f} ms  (of which look-ahead {LOOK_AHEAD_MS} ms)"
+        )
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
     pip install onnxruntime keras; pip install --no-deps silero-vad
     python benchmarks/rivals.py
 
-silero-vad answers another question (is there speech?) and is the usual net beside a call; it is here for scale. Keras
-is the paper's own way to answer ours: the whole 30 s window through the net again at every interval. What is not
-installed is named and left out. Processor time throughout, the reference layer (see inference.py) taking turns.
+silero-vad answers another question (is there speech?) and is the usual net beside a call; it is here for
+scale. Keras is the paper's own way to answer ours: the whole 30 s window through the net again at every
+interval. What is not installed is named and left out. Processor time throughout, the reference layer (see
+inference.py) taking turns.
 """
 
 import argparse
@@ -124,10 +125,9 @@ def keras_window(net: CabCnn) -> Iterator[Step]:
     width = arch.classifiers
     # The forty classifiers as batched products: kinder to Keras than forty networks side by side.
     c = keras.layers.EinsumDense("btf,fnh->btnh", (None, width, arch.hidden[0]), activation="relu")(a)
-    for units in (*arch.hidden[1:], len(arch.labels)):
-        last = units == len(arch.labels)
-        activation = "softmax" if last else "relu"
-        c = keras.layers.EinsumDense("btni,nio->btno", (None, width, units), activation=activation)(c)
+    for units in arch.hidden[1:]:
+        c = keras.layers.EinsumDense("btni,nio->btno", (None, width, units), activation="relu")(c)
+    c = keras.layers.EinsumDense("btni,nio->btno", (None, width, len(arch.labels)), activation="softmax")(c)
     alpha = a
     for units in arch.attention:
         alpha = keras.layers.Dense(units, activation="relu")(alpha)

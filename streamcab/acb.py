@@ -1,26 +1,31 @@
 """The attention-based classifier block (paper, section 3): one interval's a_t in, its probabilities c_t out.
 
-Forty small classifiers answer, an attention network says how much each is worth for this interval, and c_t is the mean
-of the answers so weighed. Knows nothing of neighbouring intervals: a stream needs no state here.
+Forty small classifiers answer, an attention network says how much each is worth for this interval, and c_t is
+the mean of the answers so weighed. Knows nothing of neighbouring intervals: a stream needs no state here.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ONE_DNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+WIDE = 64
+"""Intervals from which on a product is worth a convolution's overhead."""
+
 
 class Classifiers(nn.Module):
-    """n independent networks, features -> hidden ... -> labels with ReLU between, as one batched product a layer."""
+    """n independent networks, features -> hidden ... -> labels with ReLU between, one product a layer."""
 
     def __init__(self, n: int, sizes: Sequence[int]) -> None:
         super().__init__()
         self.n = n
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for i, o in zip(sizes, sizes[1:], strict=False):
+        for i, o in pairwise(sizes):
             weight = torch.empty(n, i, o)
             for one in weight:
                 nn.init.xavier_uniform_(one)
@@ -48,14 +53,14 @@ class Acb(nn.Module):
         self.classifiers = Classifiers(classifiers, (features, *hidden, labels))
         self.attention = nn.ModuleList()
         sizes = (features, *attention, classifiers)
-        for i, o in zip(sizes, sizes[1:], strict=False):
+        for i, o in pairwise(sizes):
             layer = nn.Linear(i, o)
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
             self.attention.append(layer)
 
     def forward(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Intervals a (..., features) -> c (..., labels) and attention (..., classifiers), each summing to 1."""
+        """a (..., features) -> c (..., labels) and attention (..., classifiers), each summing to 1."""
         rows = a.reshape(-1, a.shape[-1])
         y = rows
         for i, layer in enumerate(self.attention):
@@ -68,10 +73,11 @@ class Acb(nn.Module):
 
 @dataclass(frozen=True)
 class FoldedAcb:
-    """An `Acb` behind a BatchNorm, arranged for inference: the same function to float32's rounding, in fewer products.
+    """An `Acb` behind a BatchNorm, arranged for inference: the same function in fewer products.
 
-    All first layers, the classifiers' and the attention's, read the same a_t: they are one product, with the BatchNorm
-    folded in. After it the intervals lie innermost, where softmax over three labels is ten times as fast.
+    All first layers, the classifiers' and the attention's, read the same a_t: they are one product, with the
+    BatchNorm folded in. After it the intervals lie innermost, where softmax over three labels is ten times as
+    fast.
 
     first        (width, features), (width,)       `width` is classifiers * hidden[0] + attention[0]
     split        how much of that width is the classifiers'
@@ -86,9 +92,9 @@ class FoldedAcb:
     n: int
 
     def __call__(self, a: Tensor) -> Tensor:
-        """a_t before the BatchNorm (N, features) -> c above attention: (labels + classifiers, N), in float32."""
+        """a_t before the BatchNorm (N, features) -> c above attention, float32: (labels + classifiers, N)."""
         z = self._first(a)
-        y = z[:, : self.split].unflatten(1, (self.n, -1)).permute(1, 2, 0)
+        y = z[:, : self.split].view(len(a), self.n, -1).permute(1, 2, 0)
         for weight, bias in self.classifiers:
             y = torch.baddbmm(bias, weight, y.relu_())
         alpha = z[:, self.split :].t()
@@ -100,22 +106,20 @@ class FoldedAcb:
 
     def _first(self, a: Tensor) -> Tensor:
         weight, bias = self.first
-        if len(a) < WIDE or a.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        if len(a) < WIDE or a.device.type != "cpu" or not ONE_DNN:
             return F.linear(a, weight, bias)
-        # oneDNN's convolution of width 1 is a matrix product too, at twice the speed of torch's on CPUs that MKL slights.
+        # oneDNN's convolution of width 1 is a matrix product too, at twice the speed of torch's on CPUs that
+        # MKL slights.
         image = a.view(1, 1, *a.shape).permute(0, 3, 1, 2)
         y = torch.mkldnn_convolution(image, weight[:, :, None, None], bias, (0, 0), (1, 1), (1, 1), 1)
         return y.permute(0, 2, 3, 1).reshape(len(a), -1)
 
 
-WIDE = 64
-"""Intervals from which on the first layer is worth a convolution's overhead."""
-
-
 @torch.no_grad()
 def fold(norm: nn.BatchNorm1d, acb: Acb, dtype: torch.dtype = torch.float32) -> FoldedAcb:
     """The inference form of `acb` after `norm`, with weights of its own in `dtype`."""
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * gain
     weights, biases = list(acb.classifiers.weights), list(acb.classifiers.biases)

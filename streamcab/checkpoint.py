@@ -7,6 +7,7 @@ newer is refused with the reason. Knows nothing of training or of streams.
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from torch import Tensor
 
 from streamcab.errors import CheckpointError
 from streamcab.model import Architecture, CabCnn
@@ -44,6 +46,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically: either the whole new file stands at `path`, or what stood there before."""
     meta = {"format": FORMAT, "architecture": checkpoint.architecture.to_dict(), "card": checkpoint.card}
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
+    meta["digest"] = _digest(json.loads(json.dumps(meta)), tensors)
     data = safetensors.torch.save(tensors, {KEY: json.dumps(meta, sort_keys=True)})
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -53,8 +56,10 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 def load(path: Path) -> Checkpoint:
@@ -67,25 +72,59 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from None
     try:
         tensors = safetensors.torch.load(data)
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {error}") from None
+        # From the same bytes: the file may be replaced at any moment.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {_line(error)}") from None
     if KEY not in header:
         raise CheckpointError(f"{path} holds tensors, but is no streamcab checkpoint")
     try:
         meta = json.loads(header[KEY])
         if meta["format"] != FORMAT:
             raise CheckpointError(f"{path} has format {meta['format']}; this version reads format {FORMAT}")
-        model = CabCnn(Architecture.from_dict(meta["architecture"]))
-        model.load_state_dict(tensors, strict=True)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} does not fit this version of streamcab: {reason}") from None
+        if "digest" in meta and meta.pop("digest") != _digest(meta, tensors):
+            raise CheckpointError(f"{path} is damaged: it is not what was written; fetch or train it again")
+        card = meta["card"]
+        if not isinstance(card, dict):
+            raise TypeError(f"its card is no table, but {card!r}")
+        # Without memory or random numbers, so that a size that cannot be costs nothing.
+        with torch.device("meta"):
+            model = CabCnn(Architecture.from_dict(meta["architecture"]))
+        _check_sizes(model, tensors)
+        model.to_empty(device="cpu").load_state_dict(tensors, strict=True)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"{path} does not fit this version of streamcab: {_line(error)}") from None
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if bad:
         raise CheckpointError(f"{path} holds weights that are no finite numbers, in {bad[0]}")
-    return Checkpoint(model.eval(), meta.get("card", {}), hashlib.sha256(data).hexdigest()[:12])
+    if (tensors["distiller.norm.running_var"] < 0).any():
+        raise CheckpointError(f"{path} holds a negative variance, in distiller.norm.running_var")
+    return Checkpoint(model.eval(), card, hashlib.sha256(data).hexdigest()[:12])
+
+
+def _check_sizes(model: CabCnn, tensors: dict[str, Tensor]) -> None:
+    """ValueError unless each of the model's tensors is there, in its shape and type, and no other."""
+    wanted = {k: (v.dtype, tuple(v.shape)) for k, v in model.state_dict().items()}
+    found = {k: (v.dtype, tuple(v.shape)) for k, v in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            (want, have) = (f"{d[0]} {d[1]}" if d else "nothing" for d in (wanted.get(name), found.get(name)))
+            raise ValueError(f"{name} is {have}, and its architecture wants {want}")
+
+
+def _digest(meta: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of metadata and weights: a weight with a flipped bit is a number too, and would be believed."""
+    sha = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name in sorted(tensors):
+        sha.update(name.encode())
+        sha.update(tensors[name].numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _line(error: Exception) -> str:
+    """An error's text as one line; for a missing key, which key."""
+    text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return " ".join(text.split())
 
 
 def bundled() -> Path:

@@ -30,6 +30,11 @@ from streamcab.ring import Bank
 from streamcab.window import Window
 
 RATES = range(2_000, 768_001)
+CHANNELS = 256
+"""More are samples the wrong way round: (channels, n)."""
+LONGEST_S = 86_400.0
+LOUDEST = 2.0**32
+"""No sample of any scale is beyond this."""
 
 
 def load(path: str | Path | None = None, compute: str = "auto") -> "Classifier":
@@ -45,22 +50,26 @@ def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:
 
     AudioError for anything that cannot be heard: other shapes or types, NaN, infinity, an impossible rate.
     """
-    a = np.asarray(samples)
-    if a.ndim == 2:
-        a = a.mean(1, dtype=np.float64) if a.dtype.kind == "f" else a.mean(1, dtype=np.float64).round().astype(a.dtype)
-    if a.ndim != 1:
+    try:
+        a = np.asarray(samples)
+    except ValueError:
+        raise AudioError("samples are rows of different lengths; give (n,) or (n, channels)") from None
+    if a.ndim not in (1, 2) or (a.ndim == 2 and not 0 < a.shape[1] <= CHANNELS):
         raise AudioError(f"samples have the shape {a.shape}; give (n,) or (n, channels)")
-    if int(rate) not in RATES:
+    if not RATES[0] <= rate <= RATES[-1] or rate != int(rate):
         raise AudioError(f"a rate of {rate} Hz is not audio; streamcab hears {RATES[0]} to {RATES[-1]} Hz")
     if a.dtype.kind == "i":
-        return (a / np.float64(-np.iinfo(a.dtype).min)).astype(np.float32)
-    if a.dtype.kind != "f" and a.size:
+        a = a / np.float64(-np.iinfo(a.dtype).min)
+    elif a.dtype.kind != "f" and a.size:
         raise AudioError(f"samples are of type {a.dtype}; give floats in [-1, 1] or signed integers")
-    a = a.astype(np.float32, copy=False)
-    bad = np.flatnonzero(~np.isfinite(a))
-    if bad.size:
-        raise AudioError(f"{bad.size} samples are NaN or infinite, the first is number {bad[0]}")
-    return a
+    # What is that loud is garbage, and would poison every mean that it enters.
+    wrong = ~(np.abs(a) <= LOUDEST) if a.size else np.zeros(0, np.bool_)
+    if wrong.any():
+        first = int(np.argmax(wrong.reshape(len(a), -1).any(1)))
+        raise AudioError(f"{wrong.sum()} samples are NaN, infinite or absurd, the first is number {first}")
+    if a.ndim == 2:
+        a = a.mean(1, dtype=np.float64)
+    return a.astype(np.float32, copy=False)
 
 
 class Classifier:
@@ -72,7 +81,9 @@ class Classifier:
         self.labels = list(checkpoint.architecture.labels)
         self.device = device
 
-    def classify(self, samples: ArrayLike, rate: int, *, gate: bool | None = None, name: str = "clip") -> Prediction:
+    def classify(
+        self, samples: ArrayLike, rate: int, *, gate: bool | None = None, name: str = "clip"
+    ) -> Prediction:
         """The answer for a whole clip: the mean of c_t over all its voiced intervals (paper, section 3.3).
 
         `samples` as `as_samples` takes them. `gate` overrides the checkpoint's; without a gate every interval votes.
@@ -93,10 +104,16 @@ class Classifier:
         return next(self._answers(window).of(slot, [standing]))
 
     def stream(
-        self, rate: int, *, window_s: float = 30.0, every_s: float = 0.1, gate: bool | None = None, name: str = "stream"
+        self,
+        rate: int,
+        *,
+        window_s: float = 30.0,
+        every_s: float = 0.1,
+        gate: bool | None = None,
+        name: str = "stream",
     ) -> "Stream":
         """A live stream of `rate` Hz: push chunks of any length, get predictions each `every_s` of audio."""
-        return Stream(self, int(rate), window_s, every_s, self._gate(gate), name)
+        return Stream(self, rate, window_s, every_s, self._gate(gate), name)
 
     def _gate(self, override: bool | None) -> bool:
         return self.architecture.gate if override is None else override
@@ -116,10 +133,13 @@ class Stream:
     ) -> None:
         arch = classifier.architecture
         as_samples(np.zeros(0, np.float32), rate)
-        length = round(window_s / arch.interval_s)
-        every = round(every_s / arch.interval_s)
-        if length < 1 or every < 1:
-            raise ConfigError(f"window_s={window_s} and every_s={every_s} must be at least {arch.interval_s}")
+        rate = int(rate)
+        if not all(arch.interval_s <= s <= LONGEST_S for s in (window_s, every_s)):
+            raise ConfigError(
+                f"window_s={window_s} and every_s={every_s} must be at least {arch.interval_s}, "
+                f"and at most {LONGEST_S:g}"
+            )
+        length, every = round(window_s / arch.interval_s), round(every_s / arch.interval_s)
         if arch.normaliser != "running":
             raise ConfigError(
                 f"this model normalises over whole clips ({arch.normaliser!r}) and cannot hear a stream; "

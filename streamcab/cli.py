@@ -236,6 +236,8 @@ def devices() -> None:
 @option("--max-lag", type=click.FloatRange(0.5, 9), default=2.0, help="Seconds behind which a live stream skips to now.")
 @option("--max-streams", type=click.IntRange(1, 1_000_000), help="Streams at once; more are refused. [64, RTP: 1200]")
 @option("--endpoint", default="tcp://127.0.0.1:5557", help="Where the feed is published.")
+@option("--keys", type=click.Path(path_type=Path), help="Folder of CURVE keys: serve those in its `allow`.")
+@option("--ipc-group", metavar="GROUP", help="Group that may listen at an ipc:// endpoint.")
 @option("--attention/--no-attention", default=True, help="Publish the attention of the classifiers.")
 @option("--view/--no-view", default=None, help="Draw the feed; without it: when the output is a terminal.")
 @json_option
@@ -273,14 +275,27 @@ def listen(**o: Any) -> None:
 @endpoint_argument
 @option("--stream", "streams", multiple=True, help="Only this stream; repeatable.")
 @option("--every", type=click.FloatRange(0.0, 3600), default=1.0, help="Seconds between lines of a stream, if no terminal.")
+@option("--key", type=click.Path(path_type=Path), help="Your secret CURVE key, NAME.key_secret.")
+@option("--server-key", type=click.Path(path_type=Path), help="Public key of that feed, server.key.")
 @json_option
 @config_option
-def watch(endpoint: str, streams: tuple[str, ...], every: float, as_json: bool) -> None:
+def watch(
+    endpoint: str,
+    streams: tuple[str, ...],
+    every: float,
+    key: Path | None,
+    server_key: Path | None,
+    as_json: bool,
+) -> None:
     """Draw the feed of a daemon at ENDPOINT, on any machine. Without a terminal: lines."""
+    from streamcab.keys import ClientKeys
     from streamcab.run import watch as run
 
+    if (key is None) != (server_key is None):
+        raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
+    keys = ClientKeys.load(key, server_key) if key and server_key else None
     with _stop_on_signals() as stop:
-        run(endpoint, list(streams), stop, as_json=as_json, every_s=every)
+        run(endpoint, list(streams), stop, as_json=as_json, every_s=every, keys=keys)
 
 
 @main.command()
@@ -362,7 +377,17 @@ def _settings(o: dict[str, Any]) -> Any:
         max_streams=_max_streams(o),
         gate=_gate(o["gate"]),
         attention=o["attention"],
+        keys=_server_keys(o["keys"]),
+        ipc_group=o["ipc_group"],
     )
+
+
+def _server_keys(folder: Path | None) -> Any:
+    if folder is None:
+        return None
+    from streamcab.keys import ServerKeys
+
+    return ServerKeys(folder, os.environ.get("CREDENTIALS_DIRECTORY"))
 
 
 def _max_streams(o: dict[str, Any]) -> int:

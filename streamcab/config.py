@@ -25,6 +25,9 @@ def read_settings(path: Path, known: Iterable[str]) -> dict[str, Any]:
         raise ConfigError(f"{path} is no TOML: {error}") from None
     known = set(known)
     settings = {key.replace("-", "_"): value for key, value in table.items()}
+    for key in table:
+        if "-" in key and key.replace("-", "_") in table:
+            raise ConfigError(f"{path}: {key} and {key.replace('-', '_')} are the same setting; leave one")
     for key, value in settings.items():
         if key not in known:
             raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, known)}")

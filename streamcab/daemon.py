@@ -23,7 +23,9 @@ from streamcab.checkpoint import Checkpoint
 from streamcab.engine import Emitted, Engine
 from streamcab.errors import ConfigError
 from streamcab.feed import Publisher
+from streamcab.keys import ServerKeys
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, State, Status
+from streamcab.notify import Supervisor
 from streamcab.ring import Bank
 from streamcab.source import Line, Source
 from streamcab.window import Window
@@ -44,6 +46,7 @@ class Settings:
 
     window_s   seconds of stream time that an answer rests on        every_s  seconds between a stream's predictions
     max_lag_s  waiting audio beyond which a live stream skips to now  gate    None: as the checkpoint says
+    keys       whose holders alone are served                        ipc_group  that shares an ipc endpoint
     """
 
     endpoint: str
@@ -53,6 +56,8 @@ class Settings:
     max_streams: int = 64
     gate: bool | None = None
     attention: bool = True
+    keys: ServerKeys | None = None
+    ipc_group: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("window_s", "every_s", "max_lag_s", "max_streams"):
@@ -87,6 +92,7 @@ class Daemon:
         sources: Sequence[Source],
         settings: Settings,
         backend: Backend | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         """Binds the feed, warms the net up and starts the sources; any of these may raise a StreamcabError."""
         arch = checkpoint.architecture
@@ -109,8 +115,10 @@ class Daemon:
         self._banks: set[int] = set()
         self.counters: Counter[str] = Counter()
         self._lost_before_ms = 0.0
+        self._supervisor = supervisor
+        self._ready = False
         self._warm_up()
-        self._publisher = Publisher(settings.endpoint)
+        self._publisher = Publisher(settings.endpoint, keys=settings.keys, ipc_group=settings.ipc_group)
         self.endpoint = self._publisher.endpoint
         self._started = time.monotonic()
         started: list[Source] = []
@@ -151,6 +159,8 @@ class Daemon:
                 pass_s = max(pass_s, now - began)
                 if now >= next_status:
                     self._publish_status(pass_s, intervals / max(now - passes, 1e-3))
+                    if self._supervisor is not None:
+                        self._report(self._supervisor, intervals)
                     pass_s, passes, intervals = 0.0, now, 0
                     next_status = now + STATUS_S
                 self._publisher.poll()
@@ -315,7 +325,7 @@ class Daemon:
                 # No audio, so no prediction will carry the news.
                 live.state, live.news, live.due = "lost", True, 0.0
             self._publisher.publish(self._status(live))
-        counters = Counter(self.counters)
+        counters = self.counters + Counter({"feed-refused": self._publisher.refused})
         for source in self._sources:
             counters.update(source.counters())
         self._publisher.publish(
@@ -330,6 +340,29 @@ class Daemon:
                 counters=dict(counters),
             )
         )
+
+    def _report(self, supervisor: Supervisor, intervals: int) -> None:
+        """Tell that all is well, if so: intervals were answered since the last time, or no audio waits."""
+        if not self._ready:
+            # Sources without a stream, such as a socket between calls, are open and deliver what comes.
+            self._ready = bool(intervals) or not self._live
+            (supervisor.ready if self._ready else supervisor.waiting)(self._in_words())
+        elif intervals or not any((w > KEEP_S * bank.rate).any() for bank, _, w in self.engine.backlog()):
+            supervisor.alive(self._in_words())
+
+    def _in_words(self) -> str:
+        now = time.monotonic()
+        heard = [v for v in self._live.values() if v.line.state != "lost"]
+        lost = [v.name for v in self._live.values() if v.line.state == "lost"]
+        words = [f"{len(heard)} stream{'s' * (len(heard) != 1)}"]
+        if lost:
+            words.append(f"{', '.join(lost[:3])}{' and others' * (len(lost) > 3)} lost: reconnecting")
+        if not self._ready:
+            words.append("waiting for the first audio")
+        elif heard:
+            words.append(f"{max(self._standing(v, now).lag_ms for v in heard) / 1000:.1f} s behind")
+        words.append(f"model {self.checkpoint.card.get('name', 'unnamed')} {self.checkpoint.hash}".rstrip())
+        return ", ".join(words)
 
     def _status(self, live: _Live) -> Status:
         standing = self._standing(live, time.monotonic())
@@ -375,6 +408,8 @@ class Daemon:
 
     def _end(self) -> None:
         """Close the sources, answer what they have left, say goodbye for each stream."""
+        if self._supervisor is not None:
+            self._supervisor.stopping()
         for source in self._sources:
             source.close()
         for live in self._live.values():

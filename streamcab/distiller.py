@@ -1,11 +1,12 @@
 """The distiller (paper, section 3 and Table 2): pooled audio in, one vector a_t for each interval out.
 
-The same stages run in two ways on the same weights. Offline, a whole clip at once, padded as Keras pads. Streamed, a few
-intervals at a time for many streams, each stage keeping the samples that its next kernel still needs. Streaming knows
-where a stream begins and ends, and puts there what offline padding puts; so both ways give the same a_t.
+The same stages run in two ways on the same weights. Offline, a whole clip at once, padded as Keras pads.
+Streamed, a few intervals at a time for many streams, each stage keeping the samples that its next kernel
+still needs. Streaming knows where a stream begins and ends, and puts there what offline padding puts; so both
+ways give the same a_t.
 
-Knows nothing of normalising, of voices, or of time. Activations are laid out (batch, time, channels) throughout: on a
-CPU this "channels last" keeps convolution and pooling twice as fast as torch's default.
+Knows nothing of normalising, of voices, or of time. Activations are laid out (batch, time, channels)
+throughout: on a CPU this "channels last" keeps convolution and pooling twice as fast as torch's default.
 
     delay    how far a stage's output lags behind the newest pooled sample, in its own samples
     context  how many of its input's past samples a stage keeps
@@ -75,7 +76,7 @@ def _outside(first: Tensor, end: Tensor, per_interval: int, delay: int, length: 
 
 
 class Stage(nn.Module):
-    """Convolution, pooling, ReLU, dropout. Pooling comes before ReLU: they commute, and less is left to do."""
+    """Convolution, pooling, ReLU, dropout. Pooling comes before ReLU: they commute, and less is left."""
 
     def __init__(self, shape: StageShape, channels: int, delay: int, unit: int) -> None:
         """`delay` and `unit` are those of the input: samples of lag, and samples per interval."""
@@ -119,7 +120,7 @@ class Stage(nn.Module):
     def step(
         self, x: Tensor, state: StageState, kernel: Tensor, edges: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, StageState]:
-        """H more intervals: x (B, H * unit, channels) -> (B, H * out_unit, filters), and the state after them.
+        """H more intervals: x (B, H * unit, channels) -> (B, H * out_unit, filters), and the new state.
 
         edges  (first, end) of `_outside` where a stream of the batch is near its start or its end, else None
         """
@@ -157,7 +158,7 @@ class Distiller(nn.Module):
         self.norm = nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whole clips: normalised pooled samples (B, T), T a multiple of `interval` -> a (B, T / interval, filters)."""
+        """Whole clips: normalised samples (B, T), whole intervals -> a (B, T / interval, filters)."""
         y = x.unsqueeze(-1)
         for stage in self.stages:
             y = stage(y)
@@ -181,8 +182,8 @@ class Distiller(nn.Module):
     ) -> tuple[Tensor, list[StageState]]:
         """H more intervals of B streams: x (B, H * interval) -> a (B, H, filters), and the state after them.
 
-        The a_t given back belong to the H intervals that lie `delay` before those of x. Samples of x beyond a stream's
-        end must be 0.
+        The a_t given back belong to the H intervals that lie `delay` before those of x. Samples of x beyond a
+        stream's end must be 0.
         """
         y = x.unsqueeze(-1)
         after = []

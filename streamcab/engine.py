@@ -130,6 +130,8 @@ class Engine:
         group.slots, group.rows = group.slots[keep], group.rows[keep]
         if not len(group.slots):
             del self._groups[key]
+        # Between two passes only a skip leaves answers, each of one stream.
+        self._out = [e for e in self._out if slot not in e.slots]
         self._free.append(slot)
 
     def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
@@ -181,11 +183,14 @@ class Engine:
         written = bank.written[rows]
         whole = np.where(ended, front.total(written), front.ready(written))
         waiting = whole - self.heard[slots]
+        most = int(waiting.max(initial=0))
         for h in RUNS:
-            while (some := np.flatnonzero(waiting >= h)).size:
+            while most >= h:
+                some = np.flatnonzero(waiting >= h)
                 self._push(group, some, h)
                 self._drain(slots[some])
                 waiting[some] -= h
+                most = int(waiting.max())
         over = ended & ~self.finished[slots]
         if over.any():
             self._finish(slots[over])
@@ -194,7 +199,7 @@ class Engine:
         """The next h intervals of some streams of a group, from ring to normaliser."""
         bank, front = group.bank, group.front
         phase = self.heard[group.slots[which]] % front.period
-        for p in np.unique(phase):
+        for p in np.unique(phase) if front.period > 1 else (0,):
             some = which[phase == p]
             slots, rows = group.slots[some], group.rows[some]
             k = self.heard[slots]
@@ -207,8 +212,10 @@ class Engine:
                 x[starts[:, None] + np.arange(stop - start) < resumed[:, None]] = NO_SAMPLE
             self.normaliser.push(slots, front.pool(x, int(k[0]), h))
             self.heard[slots] += h
-            self.dropped[slots] += np.clip(bank.written[rows] - bank.capacity - starts, 0, stop - start)
-            bank.consumed[rows] = np.maximum(starts + front.heard(k + h) - front.heard(k), 0)
+            own, after = front.heard(k), front.heard(k + h)
+            overtaken = bank.oldest(rows) - own
+            self.dropped[slots] += np.minimum(np.maximum(overtaken, 0), after - own)
+            bank.consumed[rows] = np.maximum(starts + after - own, 0)
 
     def _push_missing(self, slots: NDArray[np.intp], h: int) -> None:
         """h intervals that nobody heard."""
@@ -223,11 +230,14 @@ class Engine:
     def _drain(self, slots: NDArray[np.intp]) -> None:
         """Through the net with all that the normaliser has decided on."""
         ready = self.normaliser.ready[slots]
+        most = int(ready.max(initial=0))
         for h in RUNS:
-            while (some := ready >= h).any():
+            while most >= h:
+                some = ready >= h
                 heard = self.normaliser.take(slots[some], h)
                 self._step(slots[some], heard)
                 ready[some] -= h
+                most = int(ready.max())
 
     def _step(self, slots: NDArray[np.intp], heard: Heard) -> None:
         h = heard.kind.shape[1]

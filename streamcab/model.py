@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from streamcab.acb import Acb
 from streamcab.distiller import PAPER_STAGES, Distiller, StageShape
 
+LARGEST = 1_000_000
+"""No size and no rate is beyond this: what is, is damage."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -36,10 +39,20 @@ class Architecture:
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"a classifier needs two or more different labels, not {self.labels}")
+        if not all(isinstance(label, str) and label for label in self.labels):
+            raise ValueError(f"labels are words, not {self.labels}")
         if self.normaliser not in ("running", "clip"):
             raise ValueError(f"normaliser is {self.normaliser!r}; it can be 'running' or 'clip'")
-        if not 0 < self.pooled_rate <= self.rate:
+        shapes = [n for s in self.stages for n in (s.filters, s.kernel, s.pool, s.stride)]
+        for n in (self.rate, self.pooled_rate, self.classifiers, *self.hidden, *self.attention, *shapes):
+            if type(n) is not int or not 0 < n <= LARGEST:
+                raise ValueError(f"sizes and rates are whole numbers from 1 to {LARGEST}, not {n!r}")
+        if not self.stages or any(s.pool < s.stride for s in self.stages):
+            raise ValueError("a distiller needs stages, and each must pool over no less than its stride")
+        if self.pooled_rate > self.rate:
             raise ValueError(f"cannot pool {self.rate} Hz to {self.pooled_rate} sub-intervals a second")
+        if not isinstance(self.gate, bool) or not isinstance(self.extra, dict):
+            raise ValueError(f"gate is true or false and extra a table, not {self.gate!r} and {self.extra!r}")
 
     @property
     def interval(self) -> int:

@@ -161,14 +161,12 @@ class RunningNormaliser:
             self._closed[turn] = self._blocks[turn].sum(1)
             self._idle(turn[(self.mood[turn] == ACTIVE) & (self._closed[turn, 0] == 0)])
         mood = self.mood[slots]
-        levels = self._levels[slots]
-        before = levels.min(1)
-
-        started = (mood == IDLE) & ~missing & (power > DEAF)
-        started &= ~np.isfinite(before) | (power > ABOVE_FLOOR * before)
+        started = mood == IDLE
         if started.any():
+            before = self._levels[slots].min(1)
+            started &= ~missing & (power > DEAF)
+            started &= ~np.isfinite(before) | (power > ABOVE_FLOOR * before)
             self._levels[slots[started]] = np.inf
-            before = np.where(started, np.inf, before)
             mood = np.where(started, HOLDING, mood)
             self.mood[slots[started]] = HOLDING
         # What begins within an interval fills only a part of it: the first interval of a hold tells nothing of a floor.
@@ -185,14 +183,16 @@ class RunningNormaliser:
             lv = level if whole else level[active]
             floor = self._levels[s].min(1)
             block = kk // self.block % blocks
-            total = self._closed[s] + self._blocks[s, block]
+            closed, filling = self._closed[s], self._blocks[s, block]
+            total = closed + filling
             n = np.maximum(total[:, 0], 1)
             speech = total[:, 2] / n - (total[:, 1] / n) ** 2
             threshold = np.maximum(np.maximum(ABOVE_FLOOR * floor, BELOW_SPEECH * speech), DEAF)
             voiced = np.isfinite(lv) & (lv > threshold)
-            self._blocks[s, block] += self._stats[s, a] * voiced[:, None]
+            filling += self._stats[s, a] * voiced[:, None]
+            self._blocks[s, block] = filling
             self._kind[s[voiced], a[voiced]] = VOICED
-            self._set(s, a, self._closed[s] + self._blocks[s, block])
+            self._set(s, a, closed + filling)
             self.decided[s] += 1
         if not active.all():
             idle = mood == IDLE

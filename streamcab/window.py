@@ -58,17 +58,18 @@ class Window:
         real = index >= 0
         weight = (votes & real).astype(np.float32)
         members = np.concatenate((c * weight[..., None], weight[..., None]), 2)
+        gained = np.concatenate((alpha * weight[..., None], weight[..., None]), 2)
+        at, blocks = index % self.length, index // BLOCK % self._attention.shape[1]
+        fresh = real & (index % BLOCK == 0)
+        begun, turned = bool(real.all()), bool(fresh.any())
         for j in range(h):
-            ok = slice(None) if real[:, j].all() else real[:, j]
-            s, k = slots[ok], index[ok, j]
-            self._ring[s, :, k % self.length] = members[ok, j]
-            block = k // BLOCK % self._attention.shape[1]
-            fresh = k % BLOCK == 0
-            if fresh.any():
-                self._attention[s[fresh], block[fresh]] = 0
-            w = weight[ok, j, None]
-            self._attention[s, block, :-1] += alpha[ok, j] * w
-            self._attention[s, block, -1:] += w
+            ok = slice(None) if begun else real[:, j]
+            s, block = slots[ok], blocks[ok, j]
+            self._ring[s, :, at[ok, j]] = members[ok, j]
+            if turned:
+                new = fresh[ok, j]
+                self._attention[s[new], block[new]] = 0
+            self._attention[s, block] += gained[ok, j]
         self.seen[slots] = np.maximum(first + h, 0)
         self.voiced[slots] += weight.sum(1).astype(np.int64)
 
@@ -98,7 +99,9 @@ class Window:
         seen = int(self.seen[slot])
         gone = np.arange(max(seen, to - self.length), to)
         self._ring[slot][:, gone % self.length] = 0
-        blocks = np.arange(max(-(-seen // BLOCK), to // BLOCK - self._attention.shape[1] + 1), to // BLOCK + 1)
+        blocks = np.arange(
+            max(-(-seen // BLOCK), to // BLOCK - self._attention.shape[1] + 1), to // BLOCK + 1
+        )
         self._attention[slot, blocks % self._attention.shape[1]] = 0
         self.seen[slot] = to
 

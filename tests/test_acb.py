@@ -1,4 +1,4 @@
-"""The ACB: forty classifiers as one product are forty classifiers, and c_t is their mean weighed by attention."""
+"""The ACB: forty classifiers as one product are forty, and c_t is their mean weighed by attention."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The distiller: Table 2, what an a_t can see, and that a stream of intervals hears what a whole clip hears."""
+"""The distiller: Table 2, what an a_t can see, and that a stream hears what a whole clip hears."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def lively(stages: tuple[StageShape, ...], seed: int) -> Distiller:
 
 
 def streamed(distiller: Distiller, x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
-    """a (B, K, filters) of whole clips x (B, K * interval), `sizes` intervals at a time, flushed at the end."""
+    """a (B, K, filters) of clips x (B, K * interval), `sizes` intervals at a time, flushed at the end."""
     batch, k, delay = len(x), x.shape[1] // distiller.interval, distiller.delay
     flush = torch.zeros(batch, delay * distiller.interval)
     state, kernels = distiller.new_state(batch), distiller.kernels()

@@ -13,6 +13,7 @@ import zmq
 from streamcab import feed
 from streamcab.errors import FeedError
 from streamcab.feed import ENDPOINT, Publisher, Subscriber
+from streamcab.feed.endpoint import bindable
 from streamcab.message import DAEMON, AnyMessage, DaemonStatus, ModelInfo, Prediction, Status, encode
 
 FREE = "tcp://127.0.0.1:*"
@@ -436,8 +437,8 @@ def test_an_ended_stream_gives_its_memory_back() -> None:
 
 
 def test_churn_costs_nothing_in_the_long_run(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "ENDED_STREAMS", 10)
-    monkeypatch.setattr(feed, "SEEN_STREAMS", 20)
+    monkeypatch.setattr("streamcab.feed.publisher.ENDED_STREAMS", 10)
+    monkeypatch.setattr("streamcab.feed.subscriber.SEEN_STREAMS", 20)
     with Subscriber(publisher.endpoint) as subscriber:
         for number in range(100):
             publisher.publish(prediction(f"call-{number}", state="ended"))
@@ -586,7 +587,7 @@ def test_a_port_that_is_taken(publisher: Publisher) -> None:
 
 
 def test_the_default_is_loopback() -> None:
-    assert feed._bindable(ENDPOINT) == ENDPOINT
+    assert bindable(ENDPOINT) == ENDPOINT
 
 
 class TestIpc:

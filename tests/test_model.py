@@ -1,4 +1,4 @@
-"""CAB-CNN as shared/spec tells it: sizes, Keras' conventions, the mean over time, and training in the same module."""
+"""CAB-CNN as specified: sizes, Keras' conventions, the mean over time, training in the same module."""
 
 import math
 
@@ -176,10 +176,17 @@ def test_intervals_are_25_ms() -> None:
     [
         ({"labels": ("a",)}, "labels"),
         ({"labels": ("a", "a")}, "labels"),
+        ({"labels": ("a", "")}, "labels"),
         ({"normaliser": "loud"}, "normaliser"),
         ({"rate": 3999}, "3999"),
-        ({"pooled_rate": 0}, "pool"),
-        ({"rate": -8000}, "pool"),
+        ({"pooled_rate": 0}, "not 0"),
+        ({"rate": -8000}, "-8000"),
+        ({"rate": 8000.0}, "8000.0"),
+        ({"classifiers": 0}, "not 0"),
+        ({"hidden": (8, 0)}, "not 0"),
+        ({"stages": ()}, "stages"),
+        ({"stages": (StageShape(1, 1, 1, 2, 0.0),)}, "stride"),
+        ({"stages": (StageShape(1, 1, 1, 0, 0.0),)}, "not 0"),
     ],
 )
 def test_an_architecture_that_cannot_be_is_refused(wrong: dict, word: str) -> None:

@@ -1,9 +1,9 @@
 """The seam between streams and arithmetic: slots of stream state, and one step for many streams at a time.
 
-A slot's state lives here for as long as its stream lives; a step gathers the slots that it is given, runs the layers on
-them, and scatters the state back. Weights are shared and never written. Any backend that keeps this contract serves:
-torch is the reference and the path to GPUs, OpenVINO (the extra `fast`) is the quicker one on CPUs and is imported only
-when chosen. Knows nothing of audio, windows or votes.
+A slot's state lives here for as long as its stream lives; a step gathers the slots that it is given, runs the
+layers on them, and scatters the state back. Weights are shared and never written. Any backend that keeps this
+contract serves: torch is the reference and the path to GPUs, OpenVINO (the extra `fast`) is the quicker one
+on CPUs and is imported only when chosen. Knows nothing of audio, windows or votes.
 """
 
 from importlib.util import find_spec
@@ -34,8 +34,8 @@ class Backend(Protocol):
         """H more intervals of B streams, no slot twice: x (B, H * I), normalised, 0 beyond a stream's end.
 
         first  (B,) intervals of each stream so far        end  (B,) intervals of it in all, or FOREVER
-        Returns c (B, H, labels) and attention (B, H, classifiers) of the intervals first - delay .. ; those whose index
-        is negative mean nothing.
+        Returns c (B, H, labels) and attention (B, H, classifiers) of the intervals first - delay .. ; those
+        whose index is negative mean nothing.
         """
 
     @property
@@ -46,9 +46,9 @@ class Backend(Protocol):
 def make_backend(
     name: str, model: CabCnn, slots: int, device: str = "cpu", precision: str = "f32"
 ) -> Backend:
-    """The backend `name` of BACKENDS, ready to step; `auto` is openvino on a CPU if it is installed, else torch.
+    """The backend `name` of BACKENDS, ready to step; `auto` is openvino where it can be, else torch.
 
-    ConfigError for a combination that cannot work. OpenVINO compiles here, so that no stream has to wait for it later.
+    ConfigError for what cannot work. OpenVINO compiles here, so that no stream has to wait for it later.
     """
     if name not in BACKENDS:
         raise ConfigError(f"backend is {name!r}; it can be {', '.join(BACKENDS)}")

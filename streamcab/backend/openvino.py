@@ -1,8 +1,9 @@
 """The quick backend for CPUs: the step as a graph that OpenVINO compiles, once for each shape that is needed.
 
-Slots, state and the streams near their start or end are TorchBackend's, on the CPU; only the steady step is another.
-The graph is built here, layer by layer, from the model's own weights: no exchange format, no converter (OpenVINO's
-own one reports usage to its makers), nothing written to disk. Knows nothing of what TorchBackend does not know of.
+Slots, state and the streams near their start or end are TorchBackend's, on the CPU; only the steady step is
+another. The graph is built here, layer by layer, from the model's own weights: no exchange format, no
+converter (OpenVINO's own one reports usage to its makers), nothing written to disk. Knows nothing of what
+TorchBackend does not know of.
 """
 
 from typing import Any
@@ -13,13 +14,13 @@ import torch
 from openvino import opset13 as op
 from torch import Tensor
 
-from streamcab.acb import FoldedAcb, fold
+from streamcab.acb import FoldedAcb
 from streamcab.backend.torch import FLOATS, Ints, TorchBackend, contexts
 from streamcab.distiller import Stage
 from streamcab.model import CabCnn
 
 SHAPES = ((64, 1), (64, 2), (64, 4), (64, 8), (8, 1), (8, 2), (8, 4), (8, 8), (1, 1), (1, 2), (1, 4), (1, 8))
-"""(streams, intervals) that `prepare` compiles: what the engine asks for. Others are compiled when they come."""
+"""(streams, intervals) that `prepare` compiles: what the engine asks for. Others compile as they come."""
 WASTE = 0.75
 """How full a shape must be; below that, smaller ones do the rest."""
 
@@ -27,11 +28,10 @@ Node = Any
 
 
 class OpenVinoBackend(TorchBackend):
-    """See Backend. In bf16 products and what passes between layers are rounded; state and answers stay float32."""
+    """See Backend. With bf16, what passes between layers is rounded; state and answers stay float32."""
 
     def __init__(self, model: CabCnn, slots: int, precision: str = "f32", threads: int = 1) -> None:
         super().__init__(model, slots)
-        self._fused = fold(model.distiller.norm, model.acb)
         self._rows: FLOATS = self._state.numpy()
         self._core = ov.Core()
         self._settings = {
@@ -46,7 +46,7 @@ class OpenVinoBackend(TorchBackend):
         self._compiled: dict[tuple[int, int], _Compiled] = {}
 
     def prepare(self) -> None:
-        """Compile all SHAPES that this many slots can fill: a tenth of a second each, which no stream then waits for."""
+        """Compile the SHAPES that so many slots can fill: a tenth of a second each."""
         for h in sorted({h for _, h in SHAPES}):
             for b in self._sizes:
                 self._shape(b, h)
@@ -63,8 +63,10 @@ class OpenVinoBackend(TorchBackend):
     def _shape(self, b: int, h: int) -> "_Compiled":
         compiled = self._compiled.get((b, h))
         if compiled is None:
-            graph = _graph(self._stages, self._fused, b, h)
-            compiled = self._compiled[b, h] = _Compiled(self._core.compile_model(graph, "CPU", self._settings))
+            graph = _graph(self._stages, self._acb, b, h)
+            compiled = self._compiled[b, h] = _Compiled(
+                self._core.compile_model(graph, "CPU", self._settings)
+            )
         return compiled
 
 
@@ -81,7 +83,7 @@ class _Compiled:
             self._request.set_output_tensor(i, ov.Tensor(buffer, shared_memory=True))
 
     def run(self, state: FLOATS, slots: Ints, x: FLOATS) -> FLOATS:
-        """Steps `slots` of state (slots, floats); x (B, samples) -> (B, H, labels + classifiers), until the next run."""
+        """Step `slots` of state (slots, floats): x (B, samples) -> (B, H, labels + classifiers)."""
         n = len(slots)
         np.take(state, slots, axis=0, out=self._before[:n], mode="clip")
         self._x[:n] = x
@@ -91,7 +93,7 @@ class _Compiled:
 
 
 def _graph(stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
-    """x (b, h * interval) and state (b, floats) -> c and attention (b, h, labels + classifiers), and the new state."""
+    """x (b, h * interval), state (b, floats) -> c and attention (b, h, labels + classifiers), state."""
     ends = [(channels, samples) for stage in stages for samples, channels in contexts(stage)]
     sizes = [c * n for c, n in ends]
     x = op.parameter([b, h * stages[0].unit], ov.Type.f32, name="x")
@@ -115,7 +117,7 @@ def _graph(stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
 
 
 def _acb(acb: FoldedAcb, a: Node, b: int, h: int) -> Node:
-    """FoldedAcb on (b, features, h) -> (b, labels + classifiers, h); a product for each interval is a convolution."""
+    """FoldedAcb on (b, features, h) -> (b, labels + classifiers, h): products as convolutions of width 1."""
     weight, bias = acb.first
     y = op.add(_convolve(a, weight.unsqueeze(2)), _constant(bias[None, :, None]))
     halves = op.variadic_split(y, _ints(1), _ints([acb.split, len(weight) - acb.split]))
@@ -126,8 +128,7 @@ def _acb(acb: FoldedAcb, a: Node, b: int, h: int) -> Node:
     for weight, bias in acb.attention:
         alpha = op.add(_convolve(op.relu(alpha), weight.unsqueeze(2)), _constant(bias[None]))
     alpha = op.softmax(alpha, 1)
-    labels = y.get_output_shape(0)[1] // acb.n if hasattr(y, "get_output_shape") else acb.split // acb.n
-    y = op.softmax(_reshape(y, b, acb.n, labels, h), 2)
+    y = op.softmax(_reshape(y, b, acb.n, -1, h), 2)
     c = op.reduce_sum(op.multiply(y, op.unsqueeze(alpha, _ints(2))), _ints(1), False)
     return op.concat([c, alpha], 1)
 

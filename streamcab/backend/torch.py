@@ -1,9 +1,10 @@
 """The reference backend: torch, on a CPU or a GPU.
 
-Streams in mid-course, which is nearly all of them, go through a `_Pass`: the same layers as `distiller.py`, laid out in
-memory once per shape, so that a step allocates little and calls few operations. Streams near their start or end go
-through `Distiller.step` itself, which knows what to put beyond a stream's edges. Both work on the same state: one row
-of floats per slot, stage by stage the context of its convolution and then of its pooling.
+Streams in mid-course, which is nearly all of them, go through a `_Pass`: the same layers as `distiller.py`,
+laid out in memory once per shape, so that a step allocates little and calls few operations. Streams near
+their start or end go through `Distiller.step` itself, which knows what to put beyond a stream's edges. Both
+work on the same state: one row of floats per slot, stage by stage the context of its convolution and then of
+its pooling.
 
 Knows nothing of which streams exist, of audio, or of votes.
 """
@@ -24,20 +25,24 @@ from streamcab.model import CabCnn
 FLOATS = NDArray[np.float32]
 Ints = NDArray[np.intp]
 
-CPU_INTERVALS = 256
+CPU_INTERVALS = 512
 """Stream intervals per product on a CPU: what the layers pass on stays in the cache."""
 GPU_STREAMS = 16_384
+"""Streams per product on a GPU. Never measured: see docs/performance.md."""
 SMALL = 2_000_000
-"""Multiply-adds below which a convolution is quicker as one matrix product: oneDNN's overhead is 30 us a call."""
+"""Multiply-adds below which a matrix product beats a convolution: oneDNN's overhead is 30 us a call."""
+MANY = 16
+"""Slots from which on the process is a server, and keeps the memory that it frees."""
 LAYOUTS = 64
 """Shapes whose `_Pass` is kept."""
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc not to hand freed memory back to the kernel at every step, to fetch it page by page at the next.
+    """Tell glibc not to hand freed memory to the kernel after a step, and fetch it page by page at the next.
 
-    A step frees some megabytes, just above what glibc trims at; the page faults cost as much as the arithmetic. This
-    holds for the whole process, costs it up to 256 MB of resident memory at worst, and does nothing without glibc.
+    A step frees some megabytes, just above what glibc trims at; the page faults cost as much as the
+    arithmetic. Holds for the whole process, which may keep up to 256 MB that it has freed; without glibc it
+    does nothing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -55,9 +60,9 @@ class TorchBackend:
         self.device = torch.device(device)
         self._dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[precision]
         self._on_cpu = self.device.type == "cpu"
-        if self._on_cpu:
+        if self._on_cpu and slots >= MANY:
             keep_freed_memory()
-        elif precision == "f32":
+        if not self._on_cpu and precision == "f32":
             # cuDNN would round to 10 bits of mantissa, and streamed would not equal offline.
             torch.backends.cudnn.allow_tf32 = False
         self._model = model.eval().to(self.device)
@@ -96,8 +101,9 @@ class TorchBackend:
         if not near.any():
             self._midway(slots, x, out)
         else:
-            there = np.flatnonzero(near)
-            out[there] = self._edge(slots[there], x[there], first[there], end[there])
+            edge = np.flatnonzero(near)
+            for there in np.array_split(edge, -(-len(edge) * h // CPU_INTERVALS)):
+                out[there] = self._edge(slots[there], x[there], first[there], end[there])
             rest = np.flatnonzero(~near)
             if rest.size:
                 answers = np.empty((len(rest), h, self._width), np.float32)
@@ -106,7 +112,7 @@ class TorchBackend:
         return out[..., : self._labels], out[..., self._labels :]
 
     def _midway(self, slots: Ints, x: FLOATS, out: FLOATS) -> None:
-        """A step of streams that are nowhere near their start or end; fills out (B, H, labels + classifiers)."""
+        """A step of streams that are not near their start or end; fills out (B, H, labels + classifiers)."""
         b, h = out.shape[:2]
         most = max(CPU_INTERVALS // h, 1) if self._on_cpu else GPU_STREAMS
         for i in range(0, b, most):
@@ -133,7 +139,7 @@ class TorchBackend:
         return answer
 
     def _send(self, slots: Ints, x: FLOATS) -> tuple[Tensor, Tensor]:
-        """Slots and samples where the state is; to another device in one copy, slots ahead of each stream's samples."""
+        """Slots and samples, where the state is; to a GPU in one copy, each slot ahead of its samples."""
         if self._on_cpu:
             return torch.from_numpy(slots), torch.from_numpy(np.ascontiguousarray(x))
         head = np.ascontiguousarray(slots, np.int64)[:, None].view(np.float32)
@@ -157,9 +163,7 @@ class TorchBackend:
     def _split(self, rows: Tensor) -> list[StageState]:
         """Rows of state (B, floats) as the stages know them."""
         shapes = [shape for stage in self._stages for shape in contexts(stage)]
-        parts = [
-            p.unflatten(1, s) for p, s in zip(rows.split([n * c for n, c in shapes], 1), shapes, strict=True)
-        ]
+        parts = _unflatten(rows, shapes)
         return [StageState(conv, pool) for conv, pool in zip(parts[::2], parts[1::2], strict=True)]
 
     @staticmethod
@@ -170,6 +174,15 @@ class TorchBackend:
 def contexts(stage: Stage) -> tuple[tuple[int, int], tuple[int, int]]:
     """(samples, channels) of what a stage keeps for its convolution and for its pooling."""
     return (stage.conv_context, stage.weight.shape[1]), (stage.pool_context, stage.shape.filters)
+
+
+def _unflatten(rows: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
+    """Rows (b, floats) as views of (b, samples, channels), one after the other."""
+    views, at = [], 0
+    for n, c in shapes:
+        views.append(rows[:, at : at + n * c].view(len(rows), n, c))
+        at += n * c
+    return views
 
 
 class _Kernel:
@@ -190,7 +203,7 @@ class _Arena:
         self._memory, self.taken = memory, 0
 
     def take(self, *shape: int) -> Tensor:
-        """The next piece; one of its own where the block is too small, and `taken` then says how large it should be."""
+        """The next piece, or one apart if the block is too small: `taken` then says what it needs."""
         start, self.taken = self.taken, self.taken + prod(shape)
         if self.taken > len(self._memory):
             return self._memory.new_empty(shape)
@@ -207,10 +220,7 @@ class _Pass:
         stages = [kernel.stage for kernel in kernels]
         ends = [shape for stage in stages for shape in contexts(stage)]
         self.rows = arena.take(b, sum(n * c for n, c in ends))
-        kept = [
-            row.unflatten(1, end)
-            for row, end in zip(self.rows.split([n * c for n, c in ends], 1), ends, strict=True)
-        ]
+        kept = _unflatten(self.rows, ends)
         inputs = [arena.take(b, s.conv_context + h * s.unit, s.weight.shape[1]) for s in stages]
         convolved = [arena.take(b, s.pool_context + h * s.unit, s.shape.filters) for s in stages]
         a = arena.take(b, h * stages[-1].out_unit, stages[-1].shape.filters)
@@ -260,13 +270,14 @@ class _StagePass:
             self._product = arena.take(b * n, shape.filters)
             self._result = self._product.view(b, n, shape.filters)
 
-        # A maximum over `pool` is one over `stride` and then over its neighbours; max_pool2d is five times slower.
+        # A maximum over `pool` is one over `stride` and then over its neighbours; max_pool2d is five times
+        # slower.
         self._maxima: list[tuple[list[Tensor], Tensor]] = []
         wanted = out.shape[1]
         if shape.pool % shape.stride == 0:
             shifts = shape.pool // shape.stride
             blocks = wanted + shifts - 1
-            cut = y[:, : blocks * shape.stride].unflatten(1, (blocks, shape.stride))
+            cut = y[:, : blocks * shape.stride].view(b, blocks, shape.stride, shape.filters)
             best = out if shifts == 1 else arena.take(b, blocks, shape.filters)
             self._maxima.append((list(cut.unbind(2)), best))
             if shifts > 1:

@@ -1,0 +1,79 @@
+"""The commands `streamcab keys ...`: options in, lines out. Knows click, and nothing of files."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamcab.errors import StreamcabError
+
+
+class _Failure(click.ClickException):
+    def __init__(self, error: StreamcabError) -> None:
+        super().__init__(str(error))
+        self.exit_code: int = error.exit_code  # type: ignore[misc]
+
+
+class _Command(click.Command):
+    """A command whose failures are one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StreamcabError as error:
+            raise _Failure(error) from error
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+@click.group(cls=_Group)
+def keys() -> None:
+    """Keys that guard the feed, so that it may leave this machine (CURVE). See docs/feed.md."""
+
+
+folder_option = click.option(
+    "--keys",
+    "folder",
+    envvar="STREAMCAB_KEYS",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the keys; without it ~/.config/streamcab/keys.",
+)
+
+
+@keys.command()
+@click.argument("name")
+@folder_option
+@click.option("--allow", is_flag=True, help="Its holder may listen to the daemon that uses this folder.")
+def new(name: str, folder: Path | None, allow: bool) -> None:
+    """Make the key NAME: a secret file and a public one. `server` is the daemon's own."""
+    from streamcab import keys as k
+
+    folder = folder or k.default_folder()
+    secret, public = k.create(folder, name, allow)
+    click.echo(f"{secret}  secret: for {name} alone")
+    click.echo(f"{public}  public")
+    if name == k.SERVER:
+        click.echo(f"Serve with: streamcab listen --keys {folder}")
+        click.echo(
+            f"Put the public keys of those who may listen into {folder / k.ALLOW}, and give them {public}"
+        )
+    elif allow:
+        click.echo(f"{folder / k.ALLOW / public.name}  it may listen")
+
+
+@keys.command("list")
+@folder_option
+def show(folder: Path | None) -> None:
+    """The keys in the folder: name, public key, and what each may do."""
+    from streamcab import keys as k
+
+    folder = folder or k.default_folder()
+    found = k.listing(folder)
+    if not found:
+        click.echo(f"No keys in {folder}. Make one: streamcab keys new NAME", err=True)
+    width = max((len(key.name) for key in found), default=0)
+    for key in found:
+        marks = ["secret here"] * key.secret + ["may listen"] * key.allowed
+        click.echo(f"{key.name:{width}}  {key.public.decode()}  {', '.join(marks)}".rstrip())

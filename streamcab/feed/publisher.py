@@ -1,0 +1,238 @@
+"""The speaking end of the feed: sends, retains, and repeats to those who come late.
+
+Owns the XPUB socket, the numbering of messages and the last message of every topic. Knows nothing of audio,
+models or threads: it belongs to the thread that made it, since the sockets of ZeroMQ are not thread safe. Who
+may come in is the business of `door.py`; docs/feed.md describes what is on the wire, for any other language.
+"""
+
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+import zmq
+
+from streamcab.errors import FeedError
+from streamcab.feed.door import Door
+from streamcab.feed.endpoint import ENDPOINT, bindable, prepare, share, taken
+from streamcab.keys import ServerKeys
+from streamcab.message import (
+    DAEMON,
+    KINDS,
+    VERSION,
+    AnyMessage,
+    DaemonStatus,
+    Message,
+    encode,
+    topic,
+    valid_name,
+)
+
+SEND_QUEUE = 4_096  # messages that wait for one stalled subscriber: 1,000 streams publish 2,000 in one pass
+ENDED_S = 60.0  # for so long the last words of an ended stream are repeated to late joiners,
+ENDED_STREAMS = 1_000  # and of so many streams at most
+SUBSCRIPTIONS = 256  # are read in one poll at most,
+REPEATS = 64  # are sent in one poll at most,
+REPEAT_S = 0.002  # and none is begun later in it than this: to 1,000 subscribers one takes up to 1 ms
+MAX_SUBSCRIPTION = 1_024  # bytes of a frame that a publisher takes
+
+_TAGS = {message: tag for tag, message in KINDS.items()}
+_ROOT = f"{VERSION}/".encode()
+_M = TypeVar("_M", bound=AnyMessage)
+
+
+@dataclass(slots=True)
+class _Channel:
+    """One topic, and what was said last under it."""
+
+    topic: bytes
+    seq: int
+    body: bytes = b""
+
+
+_Channels = dict[type[Message], _Channel]
+
+
+class Publisher:
+    """Binds `endpoint` and sends messages to any number of subscribers, none of which can slow it down.
+
+    `run` is the id of this start, random unless given; `queue` how many messages wait for one stalled
+    subscriber before newer ones are dropped for it; `ended_s` how many seconds an ended stream is repeated to
+    late joiners. With `keys` only those who hold one that they allow are served, and other machines may be.
+    An ipc endpoint is shared with `ipc_group`. Raises FeedError when the endpoint is taken, cannot be bound,
+    or is open to other machines without keys.
+    """
+
+    def __init__(
+        self,
+        endpoint: str = ENDPOINT,
+        run: str | None = None,
+        *,
+        queue: int = SEND_QUEUE,
+        ended_s: float = ENDED_S,
+        keys: ServerKeys | None = None,
+        ipc_group: str | None = None,
+    ) -> None:
+        address = bindable(endpoint, keys is not None)
+        self.run = run or secrets.token_hex(6)
+        self.sent = 0  # messages given to ZeroMQ, repeats included
+        self.repeated = 0  # messages sent once more, for late joiners
+        self.failed = 0  # messages that could not be encoded or sent
+        self.joined = 0  # subscriptions so far: from the first on, somebody hears
+        self._ended_s = ended_s
+        self._streams: dict[str, _Channels] = {}
+        self._ended: OrderedDict[str, tuple[float, _Channels]] = OrderedDict()  # repeated until (monotonic)
+        self._floor = 0  # the highest seq that was dropped with an ended stream
+        self._due: OrderedDict[bytes, _Channel] = OrderedDict()  # what late joiners wait for, by topic
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.XPUB)
+        self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # else the second joiner of a topic is not announced
+        self._socket.setsockopt(zmq.SNDHWM, queue)
+        self._socket.setsockopt(zmq.BACKLOG, 1_024)  # 1,000 subscribers may come at once, after a restart
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION)
+        prepare(self._socket, address)
+        self._door = Door(self._context, self._socket, keys)
+        try:
+            self._socket.bind(address)
+            if ipc_group:
+                share(address, ipc_group)
+        except FeedError:
+            self.close()
+            raise
+        except zmq.ZMQError as error:
+            self.close()
+            if error.errno == zmq.EADDRINUSE:
+                raise taken(endpoint) from None
+            raise FeedError(f"the feed cannot be bound to {endpoint}: {error.strerror}") from None
+        # the real port where `*` was asked for
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    @property
+    def refused(self) -> int:
+        """Connections that ended in the handshake: strangers, wrong keys, and who hung up."""
+        return self._door.refused
+
+    def publish(self, message: _M) -> _M:
+        """Sends `message` with run and seq filled in, returns it so, and retains it for late joiners.
+
+        Never blocks; what cannot be encoded or sent is counted in `failed`. Raises ValueError for a name that
+        no stream can have.
+        """
+        try:
+            channel = self._streams[message.stream][type(message)]
+        except KeyError:
+            channel = self._open(message)
+        channel.seq += 1
+        message = msgspec.structs.replace(message, run=self.run, seq=channel.seq)
+        try:
+            channel.body = encode(message)
+        except UnicodeEncodeError:  # a lone surrogate, out of the name of a file
+            self.failed += 1
+        else:
+            self._send(channel)
+        return message
+
+    def forget(self, stream: str) -> None:
+        """Says that `stream` is over, once its `ended` messages are published: its memory is given back.
+
+        Late joiners still get its last messages for `ended_s` seconds, of the newest ENDED_STREAMS such
+        streams. Until then a stream of the same name counts on; later it begins above every seq given back.
+        """
+        channels = self._streams.pop(stream, None)
+        if channels is not None:
+            self._ended[stream] = (time.monotonic() + self._ended_s, channels)
+            self._drop_ended()
+
+    def poll(self) -> None:
+        """Serves late joiners: call it in the loop that publishes, some ten times a second or more.
+
+        However many join at once, a call reads SUBSCRIPTIONS requests, looks through the topics once, and
+        sends REPEATS messages within REPEAT_S at most; the rest waits for the next calls. Requests for the
+        same topic are answered together, since every subscriber of it gets the answer.
+        """
+        self._door.poll()
+        self._read_subscriptions()
+        self._repeat()
+        self._drop_ended()
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Closes the socket; waits up to `linger_s` seconds for what was just published to leave."""
+        self._context.destroy(linger=round(linger_s * 1000))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, message: AnyMessage) -> _Channel:
+        """The channel for the first message of its stream and kind."""
+        stream, kind = message.stream, type(message)
+        if stream != DAEMON if kind is DaemonStatus else not valid_name(stream):
+            raise ValueError(f"{stream!r} cannot name a stream")
+        if stream in self._ended:
+            _, self._streams[stream] = self._ended.pop(stream)
+        channels = self._streams.setdefault(stream, {})
+        if kind not in channels:
+            channels[kind] = _Channel(topic(stream, _TAGS[kind]).encode(), self._floor)
+        return channels[kind]
+
+    def _send(self, channel: _Channel) -> None:
+        try:
+            self._socket.send(channel.topic, zmq.SNDMORE | zmq.NOBLOCK)
+            self._socket.send(channel.body, zmq.NOBLOCK)
+        except zmq.ZMQError:
+            self.failed += 1
+        else:
+            self.sent += 1
+
+    def _read_subscriptions(self) -> None:
+        """Marks as due what the newest subscribers have asked for."""
+        wide = set()  # prefixes of several streams' topics
+        for _ in range(SUBSCRIPTIONS):
+            try:
+                frame = self._socket.recv(zmq.NOBLOCK)
+            except zmq.ZMQError:
+                break
+            if frame[:1] != b"\x01":
+                continue
+            self.joined += 1
+            stream, slash, _rest = frame[1 + len(_ROOT) :].partition(b"/")
+            if slash and frame.startswith(_ROOT, 1):
+                self._mark(stream.decode("ascii", "replace"), frame[1:])
+            else:
+                wide.add(frame[1:])
+        if wide:
+            prefixes = tuple(wide) if len(wide) <= 8 else (b"",)  # rather too much than a look for each
+            for name in (*self._streams, *self._ended):
+                self._mark(name, prefixes)
+
+    def _mark(self, stream: str, prefix: bytes | tuple[bytes, ...]) -> None:
+        channels = self._streams.get(stream) or self._ended.get(stream, (0.0, _Channels()))[1]
+        for channel in channels.values():
+            if channel.body and channel.topic.startswith(prefix):
+                self._due[channel.topic] = channel
+
+    def _repeat(self) -> None:
+        stop = time.monotonic() + REPEAT_S
+        for _ in range(min(REPEATS, len(self._due))):
+            self._send(self._due.popitem(last=False)[1])
+            self.repeated += 1
+            if time.monotonic() > stop:
+                break
+
+    def _drop_ended(self) -> None:
+        now = time.monotonic()
+        while self._ended:
+            stream, (until, channels) = next(iter(self._ended.items()))  # the one that ended first
+            if until > now and len(self._ended) <= ENDED_STREAMS:
+                break
+            del self._ended[stream]
+            for channel in channels.values():
+                self._floor = max(self._floor, channel.seq)
+                self._due.pop(channel.topic, None)

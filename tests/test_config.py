@@ -1,0 +1,91 @@
+"""Settings: a file or a variable with a word that nobody knows is an error that names the nearest one."""
+
+from pathlib import Path
+
+import pytest
+
+from streamcab.config import check_environment, read_settings
+from streamcab.errors import ConfigError
+
+KNOWN = ("model", "window", "every", "gate", "max_streams")
+
+
+def write(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "listen.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_reads_the_keys_that_are_known(tmp_path: Path) -> None:
+    path = write(tmp_path, 'model = "m.safetensors"\nwindow = 20.5\ngate = false\nfile = ["a", "b"]\n')
+    settings = read_settings(path, (*KNOWN, "file"))
+    assert settings == {"model": "m.safetensors", "window": 20.5, "gate": False, "file": ["a", "b"]}
+
+
+def test_dashes_are_underscores(tmp_path: Path) -> None:
+    assert read_settings(write(tmp_path, "max-streams = 3"), KNOWN) == {"max_streams": 3}
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    assert read_settings(write(tmp_path, "# nothing yet\n"), KNOWN) == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "near"), [("windw", "window"), ("Gate", "gate"), ("max-stream", "max_streams")]
+)
+def test_an_unknown_key_names_the_file_and_the_nearest_key(tmp_path: Path, key: str, near: str) -> None:
+    path = write(tmp_path, f"{key} = 1")
+    with pytest.raises(ConfigError) as caught:
+        read_settings(path, KNOWN)
+    message = str(caught.value)
+    assert str(path) in message
+    assert key.replace("-", "_") in message
+    assert f"did you mean {near}?" in message
+
+
+def test_a_key_like_no_other_lists_what_is_known(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="known are every, gate, max_streams, model, window"):
+        read_settings(write(tmp_path, "xyzzy = 1"), KNOWN)
+
+
+def test_a_table_is_refused_even_under_a_known_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="window is a table"):
+        read_settings(write(tmp_path, "[window]\nseconds = 3"), KNOWN)
+
+
+def test_two_spellings_of_one_key_do_not_hide_each_other(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="max_streams"):
+        read_settings(write(tmp_path, "max-streams = 3\nmax_streams = 4"), KNOWN)
+
+
+@pytest.mark.parametrize(
+    "text", ["window = ", "{json: 1}", "window 20", b"\xff\xfe\x00w", b"\x00" * 40, "a = 1\na = 2"]
+)
+def test_what_is_no_toml_is_refused_with_the_files_name(tmp_path: Path, text: str | bytes) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        read_settings(path, KNOWN)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(ConfigError) as caught:
+            read_settings(path, KNOWN)
+        assert str(path) in str(caught.value)
+
+
+def test_environment_of_known_names_and_of_others_passes() -> None:
+    check_environment(
+        {"STREAMCAB_WINDOW": "3", "STREAMCAB_MAX_STREAMS": "9", "PATH": "/bin", "WINDW": ""}, KNOWN
+    )
+
+
+def test_an_unknown_variable_names_the_nearest_one() -> None:
+    with pytest.raises(ConfigError, match=r"STREAMCAB_WINDW; did you mean STREAMCAB_WINDOW\?"):
+        check_environment({"STREAMCAB_WINDW": "3"}, KNOWN)
+
+
+def test_a_configuration_error_is_exit_code_2() -> None:
+    assert ConfigError.exit_code == 2
