@@ -1,12 +1,11 @@
 """From window and counters to a Prediction: what one stream is told, whoever asks.
 
-The daemon and the Python interface build their answers here, so they cannot differ. Knows nothing of clocks or sockets:
-times are handed in.
+The daemon and the Python interface build their answers here, so they cannot differ. Knows nothing of
+clocks or sockets: times are handed in.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import log10
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,15 @@ from streamcab.window import Window
 WARM_S = 2.0
 """Voiced seconds before an answer is called `live`."""
 
+STATES: tuple[State, ...] = ("warming", "live", "silent", "lost", "ended")
+WARMING, LIVE, SILENT, LOST, ENDED = range(len(STATES))
+
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a stream beside its window. Times in Unix seconds, `lag_ms` and `lost_ms` in milliseconds."""
+    """What is known of a stream beside its window. Times in Unix seconds, but `lag_ms` and `lost_ms`."""
 
     stream: str
     time: float
@@ -37,6 +41,39 @@ class Standing:
     lost: bool = False
 
 
+@dataclass(frozen=True)
+class Standings:
+    """The same of n streams, as columns (n,); `written` is how many samples there are."""
+
+    stream: Sequence[str]
+    time: Floats
+    written: NDArray[np.int64]
+    sample: NDArray[np.int64]
+    rate: NDArray[np.int64]
+    power: Floats
+    lag_ms: Floats
+    lost_ms: Floats
+    overflows: NDArray[np.int64]
+    ended: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, standings: Sequence[Standing]) -> "Standings":
+        return cls(
+            stream=[s.stream for s in standings],
+            time=np.array([s.time for s in standings], np.float64),
+            written=np.array([s.sample for s in standings], np.int64),
+            sample=np.array([s.sample for s in standings], np.int64),
+            rate=np.array([s.rate for s in standings], np.int64),
+            power=np.array([s.power for s in standings], np.float64),
+            lag_ms=np.array([s.lag_ms for s in standings], np.float64),
+            lost_ms=np.array([s.lost_ms for s in standings], np.float64),
+            overflows=np.array([s.overflows for s in standings], np.int64),
+            ended=np.array([s.ended for s in standings], np.bool_),
+            lost=np.array([s.lost for s in standings], np.bool_),
+        )
+
+
 class Answers:
     """Predictions for the streams of a window."""
 
@@ -47,48 +84,58 @@ class Answers:
         self._model = model
         self._attention = attention
 
-    def of(self, slots: NDArray[np.intp], standings: Sequence[Standing]) -> Iterator[Prediction]:
+    def of(self, slots: NDArray[np.intp], standings: Sequence[Standing] | Standings) -> Iterator[Prediction]:
         """One prediction for each slot, in order."""
-        window = self._window
+        now = standings if isinstance(standings, Standings) else Standings.of(standings)
+        window, n = self._window, len(slots)
         means, votes = window.mean(slots)
-        now_means, now_votes = window.now(slots)
-        filled = (window.filled(slots) * self._interval_s).tolist()
-        heard = (window.voiced[slots] * self._interval_s).tolist()
-        weights = window.attention(slots).round(4).tolist() if self._attention else None
-        rows = zip(means.tolist(), votes.tolist(), now_means.tolist(), now_votes.tolist(), strict=True)
-        for i, ((mean, n, now, now_n), standing) in enumerate(zip(rows, standings, strict=True)):
-            best = max(range(len(mean)), key=mean.__getitem__) if n else None
-            yield Prediction(
-                stream=standing.stream,
-                time=standing.time,
-                sample=standing.sample,
-                rate=standing.rate,
-                labels=self.labels,
-                probs=self._named(mean, n),
-                now=self._named(now, now_n),
-                top=None if best is None else self.labels[best],
-                confidence=None if best is None else mean[best],
-                state=_state(standing, n, heard[i], bool(window.seen[slots[i]])),
-                window_s=round(filled[i], 3),
-                voiced_s=round(n * self._interval_s, 3),
-                heard_s=round(heard[i], 3),
-                level_db=round(10 * log10(standing.power), 1) if standing.power > DEAF else None,
-                lag_ms=round(standing.lag_ms, 1),
-                lost_ms=round(standing.lost_ms, 1),
-                overflows=standing.overflows,
-                attention=None if weights is None or not n else weights[i],
-                model=self._model,
-            )
+        recent, recent_votes = window.now(slots)
+        heard_s = window.voiced[slots].astype(np.float64) * self._interval_s
+        weights = window.attention(slots).round(4).tolist() if self._attention else [None] * n
+        level = (10 * np.log10(np.maximum(now.power, DEAF))).round(1).tolist()
+        best = zip(means.argmax(1).tolist(), means.max(1).tolist(), strict=True)
+        some, loud = (votes > 0).tolist(), (now.power > DEAF).tolist()
+        leading = [
+            (self.labels[i], p) if voted else (None, None) for (i, p), voted in zip(best, some, strict=True)
+        ]
+        # Whole columns as Python's own numbers: taken one by one they would cost more than all the rest.
+        columns: dict[str, Sequence[object]] = {
+            "stream": now.stream,
+            "time": now.time.tolist(),
+            "sample": now.sample.tolist(),
+            "rate": now.rate.tolist(),
+            "labels": [self.labels] * n,
+            "probs": self._named(means, votes),
+            "now": self._named(recent, recent_votes),
+            "top": [label for label, _ in leading],
+            "confidence": [p for _, p in leading],
+            "state": self._states(slots, now, votes, heard_s),
+            "window_s": (window.filled(slots) * self._interval_s).round(3).tolist(),
+            "voiced_s": (votes * self._interval_s).round(3).tolist(),
+            "heard_s": heard_s.round(3).tolist(),
+            "level_db": [db if audible else None for db, audible in zip(level, loud, strict=True)],
+            "lag_ms": now.lag_ms.round(1).tolist(),
+            "lost_ms": now.lost_ms.round(1).tolist(),
+            "overflows": now.overflows.tolist(),
+            "attention": [row if voted else None for row, voted in zip(weights, some, strict=True)],
+            "model": [self._model] * n,
+        }
+        for row in zip(*columns.values(), strict=True):
+            fields: dict[str, Any] = dict(zip(columns, row, strict=True))
+            yield Prediction(**fields)
 
-    def _named(self, mean: list[Any], votes: int) -> dict[str, float]:
-        return dict(zip(self.labels, mean, strict=True)) if votes else {}
+    def _named(self, means: Floats, votes: NDArray[np.int64]) -> list[dict[str, float]]:
+        """Each row of means (n, labels) by label; nothing where nothing voted."""
+        rows = zip(means.tolist(), votes.tolist(), strict=True)
+        return [dict(zip(self.labels, mean, strict=True)) if n else {} for mean, n in rows]
 
-
-def _state(standing: Standing, votes: int, heard_s: float, begun: bool) -> State:
-    if standing.ended:
-        return "ended"
-    if standing.lost:
-        return "lost"
-    if votes == 0:
-        return "silent" if begun else "warming"
-    return "live" if heard_s >= WARM_S else "warming"
+    def _states(
+        self, slots: NDArray[np.intp], now: Standings, votes: NDArray[np.int64], heard_s: Floats
+    ) -> list[State]:
+        code = np.where(heard_s >= WARM_S, LIVE, WARMING)
+        unheard = votes == 0
+        code[unheard] = np.where(self._window.seen[slots[unheard]] > 0, SILENT, WARMING)
+        # In rising order of what counts.
+        code[now.lost] = LOST
+        code[now.ended] = ENDED
+        return [STATES[i] for i in code.tolist()]

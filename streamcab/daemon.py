@@ -1,8 +1,9 @@
 """The daemon: sources, engine, windows and feed, wired together on one inference thread.
 
-Each source captures in a thread of its own; everything after the rings happens here, in `run`. A turn of its loop takes in
-what has arrived for all streams, answers it in one pass, and publishes what is due. Late means: skip to live and say so;
-the delay never grows. Full means: refuse and say so.
+Each source captures in a thread of its own; everything after the rings happens here, in `run`. A turn of
+its loop takes in what has arrived for a slice of the streams, answers it in one pass, and publishes what
+is due of it. Late means: skip to live and say so; the delay never grows. Overloaded or full means: refuse
+and say so.
 
 Knows nothing of the command line, of the terminal, or of how a source gets its samples.
 """
@@ -13,29 +14,37 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.answer import Answers, Standing
+from streamcab.answer import Answers
 from streamcab.backend import Backend
 from streamcab.checkpoint import Checkpoint
 from streamcab.engine import Emitted, Engine
 from streamcab.errors import ConfigError
 from streamcab.feed import Publisher
 from streamcab.keys import ServerKeys
-from streamcab.message import DAEMON, DaemonStatus, ModelInfo, State, Status
+from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Status
 from streamcab.notify import Supervisor
 from streamcab.ring import Bank
-from streamcab.source import Line, Source
+from streamcab.roster import Live, Roster
+from streamcab.source import Source
+from streamcab.turns import SLICE, Load, Turns
 from streamcab.window import Window
 
 log = logging.getLogger("streamcab.daemon")
 
 STATUS_S = 1.0
-PAUSE_PER_STREAM = 1e-4
-"""Seconds between passes, for each stream: few streams are answered at once, many in passes worth their cost."""
-LONGEST_PAUSE = 0.1
+NAP_S = 0.05
+"""How long a new stream may go unseen while there is nothing else to do."""
+WARN_S = 10.0
+"""Between warnings of one kind."""
+OVERLOAD_S = 1.0
+"""A machine that is late for so long is overloaded, and one that was in time for so long is not."""
+BUNCH = 4
+"""Intervals that go through the net together when there are many streams: odd ones wait for the next turn."""
 KEEP_S = 0.2
 """What is left to be heard after a skip to live."""
 
@@ -44,8 +53,11 @@ KEEP_S = 0.2
 class Settings:
     """What `listen` can be told of the daemon itself.
 
-    window_s   seconds of stream time that an answer rests on        every_s  seconds between a stream's predictions
-    max_lag_s  waiting audio beyond which a live stream skips to now  gate    None: as the checkpoint says
+    window_s   seconds of stream time that an answer rests on
+    every_s    seconds between a stream's predictions
+    max_lag_s  waiting audio beyond which a live stream skips to now
+    gate       None: as the checkpoint says
+    budget_ms  how long audio may wait for its turn, and how late a turn may be before newcomers are refused
     keys       whose holders alone are served                        ipc_group  that shares an ipc endpoint
     """
 
@@ -56,35 +68,34 @@ class Settings:
     max_streams: int = 64
     gate: bool | None = None
     attention: bool = True
+    budget_ms: float = 250.0
     keys: ServerKeys | None = None
     ipc_group: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("window_s", "every_s", "max_lag_s", "max_streams"):
+        for name in ("window_s", "every_s", "max_lag_s", "max_streams", "budget_ms"):
             if not getattr(self, name) > 0:
-                raise ConfigError(f"{name.removesuffix('_s')} is {getattr(self, name)}; it must be more than 0")
+                raise ConfigError(
+                    f"{name.removesuffix('_s')} is {getattr(self, name)}; it must be more than 0"
+                )
         if self.max_lag_s < 2 * KEEP_S:
             raise ConfigError(f"max_lag is {self.max_lag_s}; it must be at least {2 * KEEP_S}")
 
+    @property
+    def visit_s(self) -> float:
+        """Seconds between two visits to a stream: a whole part of `every_s`, well within the budget."""
+        return self.every_s / ceil(self.every_s / (0.8 * self.budget_ms / 1000))
 
-@dataclass
-class _Live:
-    """A stream that is being answered."""
 
-    line: Line
-    source: Source
-    name: str
-    slot: int
-    due: float
-    state: State = "warming"
-    detail: str = ""
-    power: float = 0.0
-    news: bool = True
-    warned: float = -1e9
+REFUSALS = {
+    "refused-full": "all streams are taken (--max-streams)",
+    "refused-overload": "the machine is too slow for more; it takes newcomers again when it is in time",
+}
+"""Why newcomers are refused: names of counters, and what they mean."""
 
 
 class Daemon:
-    """Answers every stream of `sources` until they are done or `stop` is set. Run it in a thread of its own."""
+    """Answers every stream of `sources` until they are done or `stop` is set. Has a thread of its own."""
 
     def __init__(
         self,
@@ -94,7 +105,7 @@ class Daemon:
         backend: Backend | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
-        """Binds the feed, warms the net up and starts the sources; any of these may raise a StreamcabError."""
+        """Binds the feed, warms the net up, starts the sources; any of these may raise a StreamcabError."""
         arch = checkpoint.architecture
         if arch.normaliser != "running":
             raise ConfigError(
@@ -109,17 +120,20 @@ class Daemon:
         self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length)
         self._answers = Answers(arch, self.window, checkpoint.hash, settings.attention)
         self._sources = list(sources)
-        self._live: dict[int, _Live] = {}
+        self._roster = Roster(self.engine)
+        self._turns = Turns(settings.max_streams, settings.visit_s)
+        self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
         self._names: set[str] = set()
         self._arrived = threading.Event()
-        self._banks: set[int] = set()
         self.counters: Counter[str] = Counter()
-        self._lost_before_ms = 0.0
+        self._warned_of_refusal = self._warned_of_skip = -inf
         self._supervisor = supervisor
         self._ready = False
         self._warm_up()
         self._publisher = Publisher(settings.endpoint, keys=settings.keys, ipc_group=settings.ipc_group)
         self.endpoint = self._publisher.endpoint
+        of_source = max((getattr(source, "bytes_per_stream", 0) for source in self._sources), default=0)
+        log.info("%d bytes for each of %d streams", self.bytes_per_stream + of_source, settings.max_streams)
         self._started = time.monotonic()
         started: list[Source] = []
         try:
@@ -149,12 +163,14 @@ class Daemon:
             while not self._publisher.joined and time.monotonic() < until and not stop.wait(0.005):
                 self._publisher.poll()
             while not stop.is_set():
-                self._admit()
                 began = time.monotonic()
+                self._load.note(self._turns.behind(began), began)
+                self._admit(began)
                 self._skip_to_live()
-                emitted = self.engine.advance()
-                intervals += self._hear(emitted)
-                self._publish_due()
+                slots = self._turns.take(began)
+                heard = self._hear(self.engine.advance(slots, BUNCH if len(self._roster) > SLICE else 1))
+                self._publish_due(slots)
+                intervals += heard
                 now = time.monotonic()
                 pass_s = max(pass_s, now - began)
                 if now >= next_status:
@@ -164,9 +180,9 @@ class Daemon:
                     pass_s, passes, intervals = 0.0, now, 0
                     next_status = now + STATUS_S
                 self._publisher.poll()
-                if not self._live and all(s.done for s in self._sources):
+                if not len(self._roster) and all(s.done for s in self._sources):
                     break
-                self._wait(began)
+                self._wait(now, heard)
         finally:
             self._end()
 
@@ -181,26 +197,33 @@ class Daemon:
         self.engine.advance()
         self.engine.detach(slot)
 
-    def _admit(self) -> None:
+    def _admit(self, now: float) -> None:
         for source in self._sources:
             for line in source.streams():
-                if not self.engine.free:
-                    self.counters["refused-full"] += 1
-                    log.warning("%s refused: all %d streams are taken", line.name, self.settings.max_streams)
+                why = self._refusal(source)
+                if why:
+                    self.counters[why] += 1
+                    if now - self._warned_of_refusal > WARN_S:
+                        self._warned_of_refusal = now
+                        log.warning("%s and perhaps others refused: %s", line.name, REFUSALS[why])
                     source.release(line)
                     continue
-                if id(line.bank) not in self._banks:
-                    line.bank.arrived = self._arrived
-                    self._banks.add(id(line.bank))
+                line.bank.arrived = self._arrived
                 slot = self.engine.attach(line.bank, line.row)
                 self.window.reset(np.array([slot]))
-                # Spread over the period, or a thousand calls that begin together would publish together for ever.
-                due = time.monotonic() + self.settings.every_s * (slot % 32) / 32
-                live = _Live(line, source, self._name(line.name), slot, due)
-                self._live[slot] = live
+                live = Live(line, source, self._name(line.name), slot)
+                self._roster.join(live, now)
+                self._turns.join(slot, now, source.live)
                 log.info("%s begins: %s", live.name, line.description)
                 self._publisher.publish(self._model_info(live))
-                self._publisher.publish(self._status(live))
+                self._publish_statuses(np.array([slot]))
+
+    def _refusal(self, source: Source) -> str:
+        """Why a stream of this source cannot be taken now, as the name of a counter; empty if it can."""
+        if not self.engine.free:
+            return "refused-full"
+        # What can wait makes nobody late.
+        return "refused-overload" if self._load.high and source.live else ""
 
     def _name(self, wanted: str) -> str:
         name, n = wanted, 1
@@ -212,119 +235,121 @@ class Daemon:
 
     def _skip_to_live(self) -> None:
         """Streams that the world paces and that wait too long lose the oldest, not the newest."""
+        skipped, lost_s, now = 0, 0.0, time.monotonic()
         for bank, slots, waiting in self.engine.backlog():
-            limit = round(self.settings.max_lag_s * bank.rate)
-            for slot, samples in zip(slots[waiting > limit], waiting[waiting > limit], strict=True):
-                live = self._live.get(int(slot))
-                if live is None or not live.source.live or live.line.bank.ended[live.line.row]:
+            late = (waiting > self.settings.max_lag_s * bank.rate) & self._roster.paced[slots]
+            for slot, samples in zip(slots[late].tolist(), waiting[late].tolist(), strict=True):
+                if bank.ended[self._roster[slot].line.row]:
                     continue
-                lost = self.engine.skip(int(slot), int(samples - KEEP_S * bank.rate))
-                self.counters["skips"] += 1
-                now = time.monotonic()
-                if now - live.warned > 10:
-                    live.warned = now
-                    log.warning(
-                        "%s: %.0f ms were waiting; skipped %.0f ms to be live again. If this repeats, the machine is too "
-                        "slow for its streams: lower --max-streams",
-                        live.name,
-                        samples / bank.rate * 1000,
-                        lost / bank.rate * 1000,
-                    )
+                skipped += 1
+                lost_s += self.engine.skip(slot, int(samples - KEEP_S * bank.rate)) / bank.rate
+        self.counters["skips"] += skipped
+        if skipped and now - self._warned_of_skip > WARN_S:
+            self._warned_of_skip = now
+            log.warning(
+                "%d streams had waited for %g s: skipped %.1f s of audio to be live again. If this repeats, "
+                "the machine is too slow for its streams: lower --max-streams",
+                skipped,
+                self.settings.max_lag_s,
+                lost_s,
+            )
 
     def _hear(self, emitted: Sequence[Emitted]) -> int:
         """Into the windows with what the engine has answered; how many intervals it was."""
         for e in emitted:
             votes = e.votes(self.gate)
-            paced = np.array([self._live[s].source.live for s in e.slots.tolist()])
-            if paced.any():
+            paced = self._roster.paced[e.slots]
+            if paced.all():
+                self.window.add(e.slots, e.first, e.c, e.alpha, votes)
+            elif paced.any():
                 self.window.add(e.slots[paced], e.first[paced], e.c[paced], e.alpha[paced], votes[paced])
-            for slot, power in zip(e.slots.tolist(), e.power.mean(1).tolist(), strict=True):
-                live = self._live[slot]
-                live.power, live.news = power, True
-            for i in np.flatnonzero(~paced):
+            self._roster.power[e.slots] = e.power.mean(1)
+            self._roster.news[e.slots] = True
+            for i in np.flatnonzero(~paced).tolist():
                 self._hear_fast(e, i, votes)
         return sum(e.kind.size for e in emitted)
 
     def _hear_fast(self, e: Emitted, i: int, votes: NDArray[np.bool_]) -> None:
         """A stream that no clock paces is told its answer for each `every_s` of its own time."""
         row = slice(i, i + 1)
-        live = self._live[int(e.slots[i])]
+        slot = int(e.slots[i])
         every = max(round(self.settings.every_s / self.engine.architecture.interval_s), 1)
         for j in range(e.c.shape[1]):
             col = slice(j, j + 1)
             k = e.first[row] + j
             self.window.add(e.slots[row], k, e.c[row, col], e.alpha[row, col], votes[row, col])
             if k[0] >= 0 and (k[0] + 1) % every == 0:
-                live.power = float(e.power[i, j])
-                self._publish([live], int(k[0]) + 1 + self.engine.delay)
-                live.news = False
+                self._roster.power[slot] = e.power[i, j]
+                self._publish(e.slots[row], int(k[0]) + 1 + self.engine.delay)
+                self._roster.news[slot] = False
 
-    def _publish_due(self) -> None:
-        now = time.monotonic()
-        every = self.settings.every_s
-        # Half an interval early is in time: the next chance may come half an interval late.
-        soon = now + self.engine.architecture.interval_s / 2
-        due = [v for v in self._live.values() if (v.news and v.due <= soon) or self.engine.finished[v.slot]]
-        for live in due:
-            live.news = False
-            live.due = max(live.due + every, now)
-        if due:
+    def _publish_due(self, slots: NDArray[np.intp]) -> None:
+        """The answers of those of `slots` that have something new to say, if it is time; all last words."""
+        now, roster, finished = time.monotonic(), self._roster, self.engine.finished[slots]
+        untold = slots[(roster.told[slots] <= now - STATUS_S) & ~finished]
+        # Half a visit early is in time: the next one would come half a visit late.
+        due = slots[roster.news[slots] & (roster.due[slots] <= now + self._turns.period_s / 2) | finished]
+        if len(due):
+            roster.news[due] = False
+            roster.due[due] = np.maximum(roster.due[due] + self.settings.every_s, now)
             self._publish(due)
+        if len(untold):
+            self._publish_statuses(untold)
 
-    def _publish(self, lives: Sequence[_Live], intervals: int | None = None) -> None:
-        """The answers of some streams as they stand; `intervals`: how far these have come, if not as the engine has."""
-        now = time.monotonic()
-        standings = [self._standing(v, now, intervals) for v in lives]
-        answers = self._answers.of(np.array([v.slot for v in lives]), standings)
-        for live, prediction in zip(lives, answers, strict=True):
+    def _publish(self, slots: NDArray[np.intp], intervals: int | None = None) -> None:
+        """The answers of some streams as they stand; `intervals` as in `Roster.standings`."""
+        standings = self._roster.standings(slots, time.monotonic(), intervals)
+        for live, prediction in zip(self._roster.of(slots), self._answers.of(slots, standings), strict=True):
             self._publisher.publish(prediction)
             if prediction.state != live.state or live.line.detail != live.detail:
                 live.state, live.detail = prediction.state, live.line.detail
-                self._publisher.publish(self._status(live))
+                self._publish_statuses(np.array([live.slot]))
             if live.state == "ended":
                 self._drop(live)
 
-    def _standing(self, live: _Live, now: float, intervals: int | None = None) -> Standing:
-        bank, row = live.line.bank, live.line.row
-        ended = bool(self.engine.finished[live.slot]) and intervals is None
-        written = int(bank.written[row])
-        heard = int(self.engine.stepped[live.slot]) if intervals is None else intervals
-        sample = written if ended else min(self.engine.sample(live.slot, heard), written)
-        captured = float(bank.stamp[row]) - (written - sample) / bank.rate if written else now
-        return Standing(
-            stream=live.name,
-            time=time.time() - (now - captured),
-            sample=sample,
-            rate=bank.rate,
-            power=live.power,
-            lag_ms=max(now - captured, 0.0) * 1000,
-            lost_ms=self._lost_ms(live),
-            overflows=int(bank.overflows[row]),
-            ended=ended,
-            lost=live.line.state == "lost",
-        )
+    def _publish_statuses(self, slots: NDArray[np.intp]) -> None:
+        """How the sources of some streams are doing."""
+        now, unix = time.monotonic(), time.time()
+        self._roster.told[slots] = now
+        s = self._roster.standings(slots, now)
+        captured_s, classified_s = (s.written / s.rate).round(3), (s.sample / s.rate).round(3)
+        columns = (s.rate, captured_s, classified_s, s.lag_ms.round(1), s.lost_ms.round(1), s.overflows)
+        for live, row in zip(
+            self._roster.of(slots), zip(*(c.tolist() for c in columns), strict=True), strict=True
+        ):
+            rate, captured, classified, lag, lost, overflows = row
+            self._publisher.publish(
+                Status(
+                    stream=live.name,
+                    time=unix,
+                    state=live.state,
+                    source=live.line.description,
+                    rate=rate,
+                    captured_s=captured,
+                    classified_s=classified,
+                    lag_ms=lag,
+                    lost_ms=lost,
+                    overflows=overflows,
+                    detail=live.line.detail,
+                )
+            )
 
-    def _lost_ms(self, live: _Live) -> float:
-        bank, row = live.line.bank, live.line.row
-        return float(self.engine.dropped[live.slot] + bank.skipped[row]) / bank.rate * 1000
-
-    def _drop(self, live: _Live) -> None:
+    def _drop(self, live: Live) -> None:
         """A stream is over and has been told so: give back all that it had."""
         log.info("%s ended%s", live.name, f": {live.line.detail}" if live.line.detail else "")
-        self._lost_before_ms += self._lost_ms(live)
+        self._roster.leave(live)
         self.engine.detach(live.slot)
-        del self._live[live.slot]
+        self._turns.leave(live.slot)
         self._names.discard(live.name)
         self._publisher.forget(live.name)
         live.source.release(live.line)
 
     def _publish_status(self, pass_s: float, rate: float) -> None:
-        for live in self._live.values():
-            lost = live.line.state == "lost"
-            if lost and live.state != "lost":
+        for live in self._roster:
+            if live.line.state == "lost" and live.state != "lost":
                 # No audio, so no prediction will carry the news.
-                live.state, live.news, live.due = "lost", True, 0.0
-            self._publisher.publish(self._status(live))
+                live.state = "lost"
+                self._roster.news[live.slot], self._roster.due[live.slot] = True, 0.0
         counters = self.counters + Counter({"feed-refused": self._publisher.refused})
         for source in self._sources:
             counters.update(source.counters())
@@ -332,12 +357,13 @@ class Daemon:
             DaemonStatus(
                 stream=DAEMON,
                 time=time.time(),
-                streams=len(self._live),
+                streams=len(self._roster),
                 pass_ms=round(pass_s * 1000, 2),
                 intervals_per_s=round(rate, 1),
-                lost_ms=round(self._lost_before_ms + sum(map(self._lost_ms, self._live.values())), 1),
+                lost_ms=round(self._roster.all_lost_ms, 1),
                 uptime_s=round(time.monotonic() - self._started, 1),
                 counters=dict(counters),
+                detail=self._load.in_words(),
             )
         )
 
@@ -345,43 +371,26 @@ class Daemon:
         """Tell that all is well, if so: intervals were answered since the last time, or no audio waits."""
         if not self._ready:
             # Sources without a stream, such as a socket between calls, are open and deliver what comes.
-            self._ready = bool(intervals) or not self._live
+            self._ready = bool(intervals) or not len(self._roster)
             (supervisor.ready if self._ready else supervisor.waiting)(self._in_words())
         elif intervals or not any((w > KEEP_S * bank.rate).any() for bank, _, w in self.engine.backlog()):
             supervisor.alive(self._in_words())
 
     def _in_words(self) -> str:
-        now = time.monotonic()
-        heard = [v for v in self._live.values() if v.line.state != "lost"]
-        lost = [v.name for v in self._live.values() if v.line.state == "lost"]
-        words = [f"{len(heard)} stream{'s' * (len(heard) != 1)}"]
+        standings = self._roster.standings(self._roster.slots(), time.monotonic())
+        heard = int(np.count_nonzero(~standings.lost))
+        lost = [name for name, gone in zip(standings.stream, standings.lost, strict=True) if gone]
+        words = [f"{heard} stream{'s' * (heard != 1)}"]
         if lost:
             words.append(f"{', '.join(lost[:3])}{' and others' * (len(lost) > 3)} lost: reconnecting")
         if not self._ready:
             words.append("waiting for the first audio")
         elif heard:
-            words.append(f"{max(self._standing(v, now).lag_ms for v in heard) / 1000:.1f} s behind")
+            words.append(f"{standings.lag_ms[~standings.lost].max() / 1000:.1f} s behind")
         words.append(f"model {self.checkpoint.card.get('name', 'unnamed')} {self.checkpoint.hash}".rstrip())
         return ", ".join(words)
 
-    def _status(self, live: _Live) -> Status:
-        standing = self._standing(live, time.monotonic())
-        bank, row = live.line.bank, live.line.row
-        return Status(
-            stream=live.name,
-            time=time.time(),
-            state=live.state,
-            source=live.line.description,
-            rate=bank.rate,
-            captured_s=round(float(bank.written[row]) / bank.rate, 3),
-            classified_s=round(standing.sample / bank.rate, 3),
-            lag_ms=round(standing.lag_ms, 1),
-            lost_ms=round(standing.lost_ms, 1),
-            overflows=standing.overflows,
-            detail=live.line.detail,
-        )
-
-    def _model_info(self, live: _Live) -> ModelInfo:
+    def _model_info(self, live: Live) -> ModelInfo:
         arch, card = self.checkpoint.architecture, self.checkpoint.card
         return ModelInfo(
             stream=live.name,
@@ -397,14 +406,14 @@ class Daemon:
             corpus=str(card.get("corpus", "")),
         )
 
-    def _wait(self, began: float) -> None:
-        """Until something has arrived, and not before the pause that the number of streams asks for."""
-        pause = min(len(self._live) * PAUSE_PER_STREAM, LONGEST_PAUSE)
-        left = began + pause - time.monotonic()
+    def _wait(self, now: float, heard: int) -> None:
+        """Until it is somebody's turn; or, of streams that no clock paces, until something has arrived."""
+        left = min(self._turns.wait(now), NAP_S)
         if left > 0:
             time.sleep(left)
-        self._arrived.wait(0.05)
-        self._arrived.clear()
+        elif not heard:
+            self._arrived.wait(NAP_S)
+            self._arrived.clear()
 
     def _end(self) -> None:
         """Close the sources, answer what they have left, say goodbye for each stream."""
@@ -412,8 +421,8 @@ class Daemon:
             self._supervisor.stopping()
         for source in self._sources:
             source.close()
-        for live in self._live.values():
+        for live in self._roster:
             live.line.bank.finish(live.line.row)
         self._hear(self.engine.advance())
-        self._publish_due()
+        self._publish_due(self._roster.slots())
         self._publisher.close(linger_s=0.5)

@@ -43,7 +43,8 @@ class Emitted:
 
     def votes(self, gate: bool) -> NDArray[np.bool_]:
         """Which intervals count, (B, H): the voiced ones; without a gate all that were heard."""
-        return self.kind == VOICED if gate else self.kind != MISSING
+        votes: NDArray[np.bool_] = self.kind == VOICED if gate else self.kind != MISSING
+        return votes
 
 
 @dataclass
@@ -169,20 +170,31 @@ class Engine:
         self.dropped[slot] += skipped
         return skipped
 
-    def advance(self) -> list[Emitted]:
-        """One pass: take what has arrived for every stream, and answer what can be answered."""
+    def advance(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[Emitted]:
+        """One pass: take what has arrived for every stream, or for some, and answer what can be answered.
+
+        bunch  take a multiple of so many intervals of each, leave the rest for later: whole runs cost less
+        """
+        wanted = np.full(self.slots, slots is None)
+        if slots is not None:
+            wanted[slots] = True
         for group in self._groups.values():
-            self._take_in(group)
+            keep = wanted[group.slots]
+            if keep.all():
+                self._take_in(group, bunch)
+            elif keep.any():
+                self._take_in(_Group(group.bank, group.front, group.slots[keep], group.rows[keep]), bunch)
         out, self._out = self._out, []
         return out
 
-    def _take_in(self, group: _Group) -> None:
+    def _take_in(self, group: _Group, bunch: int) -> None:
         bank, front, slots, rows = group.bank, group.front, group.slots, group.rows
         # In this order: what `ended` was said of is then the final `written`.
         ended = bank.ended[rows]
         written = bank.written[rows]
         whole = np.where(ended, front.total(written), front.ready(written))
         waiting = whole - self.heard[slots]
+        waiting -= np.where(ended, 0, waiting % bunch)
         most = int(waiting.max(initial=0))
         for h in RUNS:
             while most >= h:
@@ -259,6 +271,8 @@ class Engine:
         for h in RUNS:
             while left >= h:
                 x = np.zeros((len(slots), h * self.architecture.interval), np.float32)
-                self._step(slots, Heard(x, np.full((len(slots), h), SILENT, np.uint8), np.zeros((len(slots), h))))
+                self._step(
+                    slots, Heard(x, np.full((len(slots), h), SILENT, np.uint8), np.zeros((len(slots), h)))
+                )
                 left -= h
         self.finished[slots] = True

@@ -4,10 +4,12 @@ The view is a subscriber like any other: it reads the feed over its socket, here
 options or exit codes.
 """
 
+import gc
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +19,13 @@ from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, Prediction, encode
 
 if TYPE_CHECKING:
+    from streamcab.backend import Backend
     from streamcab.checkpoint import Checkpoint
     from streamcab.daemon import Settings
     from streamcab.keys import ClientKeys
     from streamcab.source import Source
+
+    MakeBackend = Callable[[int], Backend]  # from the number of slots
 
 JOIN_S = 2.0
 """How long a daemon waits for its own view to subscribe, so that nothing is published to nobody."""
@@ -33,17 +38,21 @@ SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 def listen(
     checkpoint: "Checkpoint",
-    device: str,
+    backend: "MakeBackend",
     sources: "Sequence[Source]",
     settings: "Settings",
     stop: threading.Event,
     *,
     view: bool | None = None,
     as_json: bool = False,
+    quiet: bool = False,
 ) -> None:
-    """Serve until `stop` or until every source is done, and show the feed meanwhile."""
+    """Serve until `stop` or until every source is done, and show the feed meanwhile, if not `quiet`."""
+    if quiet:
+        _serve(checkpoint, backend, sources, settings, stop, None)
+        return
     screen = _Screen(view, as_json, caption=settings.endpoint)
-    _serve(checkpoint, device, sources, settings, stop, screen)
+    _serve(checkpoint, backend, sources, settings, stop, screen)
     screen.summarise()
 
 
@@ -63,7 +72,7 @@ def watch(
 
 def demo(
     checkpoint: "Checkpoint",
-    device: str,
+    backend: "MakeBackend",
     clips: Path | None,
     endpoint: str,
     stop: threading.Event,
@@ -77,12 +86,14 @@ def demo(
     folder = clips or Path(str(resources.files("streamcab") / "clips"))
     files = sorted(f for f in folder.glob("*") if f.suffix.lower() in SOUNDS)
     if not files:
-        raise SourceError(f"no audio in {folder}; it should hold files that end in {', '.join(sorted(SOUNDS))}")
+        raise SourceError(
+            f"no audio in {folder}; it should hold files that end in {', '.join(sorted(SOUNDS))}"
+        )
     # Accents mixed from the start: uk-1, us-1, uk-2, ...
     files.sort(key=lambda f: (f.stem.rpartition("-")[2], f.name))
     sources = [AudioFile(f, "live", delay_s=i * STAGGER_S) for i, f in enumerate(files)]
     screen = _Screen(view, caption="synthetic voices" if clips is None else str(clips))
-    _serve(checkpoint, device, sources, Settings(endpoint, max_streams=len(files)), stop, screen)
+    _serve(checkpoint, backend, sources, Settings(endpoint, max_streams=len(files)), stop, screen)
     screen.summarise()
     if clips is None:
         screen.say(DEMO_NOTE)
@@ -141,40 +152,49 @@ class _Screen:
 
 def _serve(
     checkpoint: "Checkpoint",
-    device: str,
+    backend: "MakeBackend",
     sources: "Sequence[Source]",
     settings: "Settings",
     stop: threading.Event,
-    screen: _Screen,
+    screen: _Screen | None,
 ) -> None:
     """Run a daemon in a thread and `screen` here, until either ends or `stop`; raise what the daemon died of."""
-    from streamcab.backend import TorchBackend
     from streamcab.daemon import Daemon
+    from streamcab.notify import from_environment
 
-    daemon = Daemon(checkpoint, sources, settings, TorchBackend(checkpoint.model, settings.max_streams, device))
+    daemon = Daemon(checkpoint, sources, settings, backend(settings.max_streams), from_environment())
+    # Else the interpreter walks all of torch once more at its end, which takes a second and more.
+    gc.freeze()
     died: list[BaseException] = []
 
     def body() -> None:
         try:
-            daemon.run(stop, await_subscriber_s=JOIN_S)
+            daemon.run(stop, await_subscriber_s=JOIN_S if screen else 0.0)
         except BaseException as error:
             died.append(error)
         finally:
             stop.set()
 
-    keys = settings.keys.local if settings.keys else None
-    with Subscriber(daemon.endpoint, keys=keys) as feed:
-        thread = threading.Thread(target=body, name="inference")
+    thread = threading.Thread(target=body, name="inference")
+    with ExitStack() as stack:
+        feed = None
+        if screen is not None:
+            keys = settings.keys.local if settings.keys else None
+            feed = stack.enter_context(Subscriber(daemon.endpoint, keys=keys))
         thread.start()
         try:
-            screen.show(feed, stop)
+            if screen is None or feed is None:
+                stop.wait()
+            else:
+                screen.show(feed, stop)
         finally:
             stop.set()
             thread.join()
         if died:
             raise died[0]
-        last = feed.recv(LAST_WORDS_S)
-        screen.add([m for m in (last, *feed.drain()) if m is not None])
+        if screen is not None and feed is not None:
+            last = feed.recv(LAST_WORDS_S)
+            screen.add([m for m in (last, *feed.drain()) if m is not None])
 
 
 DEMO_NOTE = """

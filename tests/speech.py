@@ -1,7 +1,7 @@
 """Speech-like audio and lively little models, made from a seed, and what they should come to.
 
 Voices are sums of harmonics, so the same words can be sampled at any rate: no recorded speech is needed to
-prove that two ways of computing agree. The `naive_` functions are the specification again, sample by sample and
+prove that two ways of computing agree. The `naive_` functions are the specification again, sample by sample
 in double precision: slow, plain, and sharing no code with streamcab.
 """
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from speech import (
@@ -134,7 +134,7 @@ def levels(stretches: list[tuple[int, str]], seed: int) -> Pooled:
     return by_levels(np.concatenate(power), np.concatenate(missing), seed)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=12)
 @given(stretches=STRETCHES, seed=st.integers(0, 2**20))
 def test_does_what_its_description_says(stretches: list[tuple[int, str]], seed: int) -> None:
     p = levels(stretches, seed)
@@ -156,7 +156,7 @@ def test_does_what_its_description_says_of_a_talk_in_noise() -> None:
     np.testing.assert_allclose(h.x[0], x_naive.ravel(), atol=1e-4)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=12)
 @given(stretches=STRETCHES, seed=st.integers(0, 2**20), data=st.data())
 def test_chunks_and_other_slots_change_nothing(
     stretches: list[tuple[int, str]], seed: int, data: st.DataObject
@@ -232,7 +232,7 @@ PASTS = {
 }
 
 
-@pytest.mark.parametrize("past", list(PASTS)[1:])
+@pytest.mark.parametrize("past", list(PASTS)[1::2])
 def test_what_lies_far_back_is_forgotten(past: str) -> None:
     # 30 s of statistics of what was voiced, which 30 s before them and 2 s of floor decided.
     after = talk(66, seed=1) + noise(66, seed=1, rms=1e-3)
@@ -273,7 +273,7 @@ def test_statistics_reach_back_thirty_seconds_and_no_further() -> None:
     np.testing.assert_allclose(x[1000 + 1240 :], alone[1000 + 1240 :], rtol=0.05)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_speech_at_minus_40_db_gets_the_same_probabilities(seed: int) -> None:
     loud = talk(40, seed=seed)
     a, b = heard(loud), heard((loud * 0.01).astype(np.float32))
@@ -318,13 +318,13 @@ def test_a_talk_after_minutes_of_steady_sound_is_answered_as_if_just_begun(befor
 @pytest.mark.parametrize(
     "sound",
     [
-        lambda rms: noise(60, rms=rms),
-        lambda rms: noise(60, rms=rms, pink=True),
-        lambda rms: hum(60, frequency=50, rms=rms),
-        lambda rms: hum(60, frequency=60, rms=rms),
-        lambda rms: hum(60, frequency=1000, rms=rms),
-        lambda rms: np.full(480_000, rms, np.float32),
-        lambda rms: np.sign(hum(60, frequency=100.3)) * np.float32(min(1.0, 4 * rms)),
+        lambda rms: noise(25, rms=rms),
+        lambda rms: noise(25, rms=rms, pink=True),
+        lambda rms: hum(25, frequency=50, rms=rms),
+        lambda rms: hum(25, frequency=60, rms=rms),
+        lambda rms: hum(25, frequency=1000, rms=rms),
+        lambda rms: np.full(200_000, rms, np.float32),
+        lambda rms: np.sign(hum(25, frequency=100.3)) * np.float32(min(1.0, 4 * rms)),
     ],
     ids=["white", "pink", "50 Hz", "60 Hz", "1 kHz", "constant", "square"],
 )
@@ -351,6 +351,19 @@ def test_noise_and_tones_that_set_in_after_silence_do_not_vote_wherever_in_an_in
     for sound in (noise(4, rate, rms=0.05), noise(4, rate, rms=0.05, pink=True), hum(4, rate, 440, 0.3)):
         x = np.concatenate([silence(2 + late_ms / 1000, rate), sound, silence(1, rate)])
         assert (heard(x, rate).kind == SILENT).all()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_line_that_opens_within_an_interval_does_not_make_its_noise_a_voice(seed: int) -> None:
+    # The call comes up 0.6 ms before an interval ends, its noise and a voice at once.
+    voice = talk(6, seed=seed)
+    x = np.concatenate([silence(2 + 0.0244), noise(6, seed=seed, rms=0.01) + voice])
+    kind = heard(x).kind[0]
+    said = np.concatenate([silence(2 + 0.0244), voice])[: len(kind) * 200].reshape(-1, 200).any(1)
+    early = slice(81, 81 + 80)
+    assert (~said[early]).sum() > 5
+    assert (kind[early][said[early]] == VOICED).sum() > 15
+    assert not (kind[~said] == VOICED).any()
 
 
 def test_a_full_scale_square_is_a_number() -> None:
@@ -406,7 +419,9 @@ def test_missing_intervals_never_vote_and_leave_no_trace() -> None:
     assert not a.x.reshape(1600, 100)[gone].any()
 
 
-@settings(deadline=None, max_examples=15)
+# At the start of a block of a second, 30 blocks on: the ring still holds that of 30 s before.
+@example(before=[(1200, "speech")], n=50, seed=1)
+@settings(deadline=None, max_examples=12)
 @given(
     before=STRETCHES,
     n=st.sampled_from([1, 7, 40, 79, 80, 120, 400, 1199, 1200, 1250, 4000]),

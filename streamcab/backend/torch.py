@@ -40,8 +40,8 @@ LAYOUTS = 64
 def keep_freed_memory() -> None:
     """Tell glibc not to hand freed memory to the kernel after a step, and fetch it page by page at the next.
 
-    A step frees some megabytes, just above what glibc trims at; the page faults cost as much as the
-    arithmetic. Holds for the whole process, which may keep up to 256 MB that it has freed; without glibc it
+    A step frees some megabytes, just above what glibc trims at; the page faults were two fifths of its
+    time. Holds for the whole process, which may keep up to 256 MB that it has freed; without glibc it
     does nothing.
     """
     try:

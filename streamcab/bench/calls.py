@@ -1,11 +1,12 @@
 """`bench calls`: load generator, daemon and subscriber as in real use, and what came of it.
 
-The daemon is the command `streamcab listen` in a process of its own; the load generator another process; the subscriber
-this one. They share nothing but the loopback, and the machine's monotonic clock.
+The daemon is the command `streamcab listen` in a process of its own; the load generator another process;
+the subscriber this one. They share nothing but the loopback, and the machine's monotonic clock.
 """
 
 import json
 import os
+import re
 import socket
 import tempfile
 import time
@@ -70,7 +71,8 @@ class _Run:
         port = free_port(socket.SOCK_DGRAM)
         endpoint = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
         pt = self._traffic.format.pt
-        words = ["streamcab", "listen", "--rtp", f"127.0.0.1:{port}", "--endpoint", endpoint, "--no-view"]
+        words = ["streamcab", "listen", "--rtp", f"127.0.0.1:{port}", "--endpoint", endpoint, "--quiet"]
+        words += ["--log-level", "info"]
         words += ["--max-streams", str(room(self._traffic)), "--every", f"{self._serving.every_s:g}"]
         words += ["--pt", pt] if pt else []
         words += self._serving.options
@@ -95,7 +97,7 @@ class _Run:
             self._hear_the_end(feed)
             if daemon.poll() is not None:
                 raise SourceError(f"the daemon died: {last_line(self._logs[0])}")
-        return self._report(json.loads(answer), start, feed.missed)
+            return self._report(json.loads(answer), start, feed.missed)
 
     def _await_daemon(self, feed: Subscriber, died: Callable[[], int | None]) -> None:
         until = time.monotonic() + START_S
@@ -151,10 +153,16 @@ class _Run:
         assert probe.status is not None
         counters = probe.status.counters
         heard_from = np.array(sender["heard_from"], np.int64)
-        appeared = (probe.appeared - start - plan.due(np.arange(plan.calls), np.maximum(heard_from, 0))) * 1000
+        appeared = (
+            probe.appeared - start - plan.due(np.arange(plan.calls), np.maximum(heard_from, 0))
+        ) * 1000
         late = Spread(sender["late_p50_ms"], sender["late_p99_ms"], sender["late_max_ms"])
         report = Report(
-            settings={**asdict(traffic), "every_s": self._serving.every_s, "options": [*self._serving.options]},
+            settings={
+                **asdict(traffic),
+                "every_s": self._serving.every_s,
+                "options": [*self._serving.options],
+            },
             seconds=plan.frames * plan.frame_s,
             packets_due=int((plan.last - plan.first).sum()),
             packets_sent=sender["sent"],
@@ -169,6 +177,9 @@ class _Run:
             messages=probe.messages,
             messages_missed=missed,
             predictions=probe.predictions,
+            rhythm=round(
+                probe.rhythm(start + plan.steady * plan.frame_s, start + plan.frames * plan.frame_s), 3
+            ),
             latency_ms=_spread(probe.latencies(start, heard_from)),
             lag_ms=_spread(probe.lags()),
             appeared_ms=_spread(appeared[np.isfinite(appeared)]),
@@ -176,12 +187,17 @@ class _Run:
             sender_late_ms=late,
             cpu={name: round(used[0], 3) for name, used in self._cpu.items()},
             rss=self._rss,
-            bytes_per_stream=(max(self._rss) - self._rss[0]) // plan.streams,
+            bytes_per_stream=self._bytes_per_stream(),
             details=probe.details,
             budget_ms=self._serving.budget_ms,
         )
         report.failures = judge(report, traffic.damaged)
         return report
+
+    def _bytes_per_stream(self) -> int:
+        """As the daemon says at its start."""
+        said = re.search(r"(\d+) bytes for each of \d+ streams", self._logs[0].read_text(errors="replace"))
+        return int(said[1]) if said else 0
 
 
 def _spread(values: NDArray[np.float64]) -> Spread:

@@ -1,8 +1,8 @@
 """The subscriber that measures: when each prediction came, and which packet it answers.
 
-Latency of a prediction is the time from when the packet that carries its newest sample (`sample` - 1) was due to be sent,
-by the plan, to when the subscriber had decoded the message. A late sender counts against the result. Knows nothing of
-processes.
+Latency of a prediction is the time from when the packet that carries its newest sample (`sample` - 1) was
+due to be sent, by the plan, to when the subscriber had decoded the message. A late sender counts against
+the result. Knows nothing of processes.
 """
 
 from array import array
@@ -74,7 +74,7 @@ class Probe:
     def latencies(self, start: float, heard_from: NDArray[np.int64]) -> NDArray[np.float64]:
         """Milliseconds for each prediction whose packet was sent after all calls had settled.
 
-        `start` is the plan's zero as monotonic time; heard_from (calls,) the first packet of each that was sent.
+        `start` is the plan's zero as monotonic time; heard_from (calls,) the first packet sent of each.
         """
         serial = np.array(self._serial, np.int64)
         packet = (np.array(self._sample, np.int64) - 1) // self._traffic.samples
@@ -83,6 +83,11 @@ class Probe:
         due = self._plan.due(serial[steady], packet[steady])
         latency: NDArray[np.float64] = (np.array(self._at)[steady] - start - due) * 1000
         return latency
+
+    def rhythm(self, since: float, until: float) -> float:
+        """Predictions per second of each stream between two monotonic times."""
+        at = np.array(self._at)
+        return float(np.count_nonzero((at >= since) & (at < until))) / (until - since) / self._plan.streams
 
     def lags(self) -> NDArray[np.float64]:
         """What the daemon says of the same, `lag_ms` of each prediction."""

@@ -38,6 +38,8 @@ class Report:
     messages: int
     messages_missed: int
     predictions: int
+    rhythm: float
+    """Predictions of each stream per second, from when all had settled to the end."""
     latency_ms: Spread
     lag_ms: Spread
     appeared_ms: Spread
@@ -72,8 +74,14 @@ LOSSES = (
     ("receive_errors", "errors while receiving"),
 )
 """Counters of the daemon that must be zero."""
-IF_WHOLE = (("late", "packets too late"), ("duplicate", "packets twice"), ("lost_packets", "packets missing in sequence"))
+IF_WHOLE = (
+    ("late", "packets too late"),
+    ("duplicate", "packets twice"),
+    ("lost_packets", "packets missing in sequence"),
+)
 """Must be zero too, if the load generator does no damage."""
+RHYTHM = 0.9
+"""Share of the predictions asked for that must come; calls that have just begun are not answered for a second."""
 SENDER_LATE = 100.0
 """ms of p99 beyond which not the daemon was measured."""
 
@@ -99,6 +107,9 @@ def judge(report: Report, damaged: bool) -> list[str]:
         why.append(f"{report.streams_ended} of {report.calls} calls ended in the feed")
     if report.messages_missed:
         why.append(f"{report.messages_missed} messages missed by the subscriber")
+    asked = 1 / report.settings["every_s"]
+    if report.rhythm < RHYTHM * asked and not report.settings["churn"]:
+        why.append(f"{report.rhythm:.2f} predictions a second of each stream, of {asked:.2f} asked for")
     if not report.latency_ms.p99 <= report.budget_ms:
         why.append(f"p99 is {report.latency_ms.p99:.0f} ms, over {report.budget_ms:.0f}")
     return why
@@ -108,7 +119,7 @@ def text(r: Report) -> str:
     """For people."""
     s = r.settings
     known = {k: v for k, v in r.counters.items() if v and k not in ("received", "accepted")}
-    first, last, most = r.rss[0], r.rss[-1], max(r.rss)
+    settled, last, most = r.rss[len(r.rss) // 2], r.rss[-1], max(r.rss)
     megabytes = " -> ".join(f"{x / 1e6:.0f}" for x in r.rss[:: max(len(r.rss) // 8, 1)])
     lines = [
         f"{s['streams']} calls, {s['codec']}, {s['ptime_ms']} ms, for {r.seconds:.0f} s"
@@ -125,11 +136,11 @@ def text(r: Report) -> str:
         f"(the daemon's own lag_ms: {r.lag_ms})",
         f"appearing   first packet -> first message: {r.appeared_ms} ms",
         f"messages    {r.messages / r.seconds:.0f}/s, missed {r.messages_missed}; predictions "
-        f"{r.predictions / r.seconds / s['streams']:.2f}/s for each stream",
+        f"{r.rhythm:.2f}/s for each stream, of {1 / s['every_s']:.2f} asked for",
         "CPU         " + ", ".join(f"{name} {cores:.2f}" for name, cores in r.cpu.items()) + " cores",
         f"passes      the longest {r.pass_ms:.0f} ms; load generator late by {r.sender_late_ms} ms",
-        f"memory      {megabytes} MB (most {most / 1e6:.0f}, end - start {(last - first) / 1e6:+.1f}); "
-        f"about {r.bytes_per_stream / 1000:.0f} kB a stream",
+        f"memory      {r.bytes_per_stream / 1000:.0f} kB a stream; resident {megabytes} MB, "
+        f"at most {most / 1e6:.0f}; {(last - settled) / 1e6:+.1f} in the second half",
         *(f"daemon      said {count} x: {detail}" for detail, count in r.details.items()),
         f"HOLDS: nothing lost, p99 {r.latency_ms.p99:.0f} ms <= {r.budget_ms:.0f} ms"
         if r.holds

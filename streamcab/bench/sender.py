@@ -1,7 +1,9 @@
-"""The load generator: a process of its own that sends RTP as `Traffic` says, by the clock, in batches of sendmmsg.
+"""The load generator: a process of its own that sends RTP as `Traffic` says, by the clock, in batches of
+sendmmsg.
 
-Every packet is a function of call and number, so a tick builds all that are due at once with numpy. It never waits for
-anybody and never skips: when the machine holds it up it sends what is due, late, and says how late in its report.
+Every packet is a function of call and number, so a tick builds all that are due at once with numpy. It
+never waits for anybody and never skips: when the machine holds it up it sends what is due, late, and says
+how late in its report.
 
 Spoken to in lines of JSON: the orders in, `ready` out, the start (monotonic seconds) in, the report out.
 """

@@ -43,7 +43,8 @@ def at_rate(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.
     count = int(change.total(np.array([len(samples)]))[0])
     start, stop = change.start(0), change.stop(count)
     padded = np.pad(samples, (-start, max(stop - len(samples), 0)))
-    return change(padded[None], 0, count)[0]
+    resampled: NDArray[np.float32] = change(padded[None], 0, count)[0]
+    return resampled
 
 
 def bundled_clips() -> list[Path]:

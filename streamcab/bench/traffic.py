@@ -1,8 +1,8 @@
 """What a load of calls is: how many, in which codec, how damaged; and the plan of who sends what when.
 
-Load generator and probe make the same plan from the same `Traffic`, so the probe knows when each packet was due without
-being told. Time is counted in frames of one packet duration; in each frame every place sends one packet, the places
-evenly spread over the frame. Pure: no sockets, no clock.
+Load generator and probe make the same plan from the same `Traffic`, so the probe knows when each packet
+was due without being told. Time is counted in frames of one packet duration; in each frame every place
+sends one packet, the places evenly spread over the frame. Pure: no sockets, no clock.
 """
 
 from dataclasses import dataclass
@@ -39,10 +39,13 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Traffic:
-    """streams  calls at a time            seconds  for so long after the last of them has begun
-    ptime_ms  of a packet                   loss     share of packets that are never sent, in bursts if `burst`
-    reorder   share of packets that are sent one to three packets late
-    jitter_ms every packet is sent late by up to this       churn  calls that end, and others begin, per second
+    """streams    calls at a time
+    seconds    for so long after the last of them has begun
+    ptime_ms   of a packet
+    loss       share of packets that are never sent, in bursts if `burst`
+    reorder    share of packets that are sent one to three packets late
+    jitter_ms  every packet is sent late by up to this
+    churn      calls that end, and others that begin, per second
     """
 
     streams: int
@@ -141,7 +144,7 @@ class Plan:
 
 
 class Losses:
-    """Which packets of many calls are lost: each by itself, or in bursts of five on average (Gilbert's model)."""
+    """Which packets of many calls are lost: each by itself, or in bursts of five on average (Gilbert)."""
 
     BURST = 5.0
 

@@ -1,0 +1,38 @@
+"""The command line: options in, exit codes out. The only package that knows of click.
+
+Every command imports what it needs when it runs, so that `--help` and `watch` start without torch. Failures
+of the tree in `errors.py` become one line here; nothing else turns errors into text.
+
+Exit codes: 0 done, or stopped by a signal; 1 it failed; 2 a wrong word on the command line, in the
+environment or in the configuration; 75 a source was lost for good.
+"""
+
+import os
+
+import click
+
+from streamcab import __version__
+from streamcab.cli.classify import classify, devices, verify
+from streamcab.cli.listen import demo, listen, watch
+from streamcab.cli.options import Group
+from streamcab.cli.train import train
+from streamcab.cli_keys import keys
+from streamcab.cli_service import service
+
+# The net is a millisecond of work: a second thread of BLAS costs more than it brings.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="streamcab")
+def main() -> None:
+    """Which accent is on this line, now? Live, for one microphone or a thousand calls.
+
+    Every option can also stand in the environment (STREAMCAB_WINDOW=20) or in a TOML file (--config
+    listen.toml).
+    """
+
+
+for command in (listen, watch, demo, classify, verify, devices, train, keys, service):
+    main.add_command(command)

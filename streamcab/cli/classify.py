@@ -1,0 +1,105 @@
+"""`classify`, `verify` and `devices`: one answer, one proof, one list."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from streamcab.cli.options import (
+    Command,
+    channel_option,
+    compute_option,
+    config_option,
+    gate_of,
+    gate_option,
+    json_option,
+    load_classifier,
+    model_option,
+    option,
+    threads_option,
+)
+from streamcab.errors import StreamcabError
+
+
+@click.command(cls=Command)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@model_option
+@compute_option
+@gate_option
+@channel_option
+@threads_option
+@json_option
+@config_option
+def classify(
+    files: tuple[Path, ...],
+    model: Path | None,
+    compute: str,
+    gate: str | None,
+    channel: str,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """The answer for whole FILES: the mean over all their voiced intervals."""
+    classifier = load_classifier(model, compute, threads)
+    from streamcab.message import encode
+    from streamcab.source.file import read_audio
+
+    failed = 0
+    for file in files:
+        try:
+            samples, rate = read_audio(file, channel)
+            answer = classifier.classify(samples, rate, gate=gate_of(gate), name=str(file))
+        except StreamcabError as error:
+            # The other files can still be answered.
+            click.echo(f"Error: {error}", err=True)
+            failed += 1
+            continue
+        if as_json:
+            click.echo(encode(answer).decode())
+        elif answer.top is None:
+            click.echo(f"{file}: no speech")
+        else:
+            probs = "  ".join(f"{label} {p:.2f}" for label, p in answer.probs.items())
+            click.echo(f"{file}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced)")
+    if failed:
+        sys.exit(1)
+
+
+@click.command(cls=Command)
+@click.argument("file", type=click.Path(path_type=Path))
+@model_option
+@compute_option
+@channel_option
+@threads_option
+@option("--seed", type=int, default=0, help="Of the random chunks.")
+@config_option
+def verify(file: Path, model: Path | None, compute: str, channel: str, threads: int, seed: int) -> None:
+    """Show on FILE that the streamed answer is the offline one. Exit code 1 if any probability differs by 1e-5."""
+    classifier = load_classifier(model, compute, threads)
+    from streamcab.source.file import read_audio
+    from streamcab.verify import TOLERANCE
+    from streamcab.verify import verify as compare
+
+    samples, rate = read_audio(file, channel)
+    verdict = compare(classifier, samples, rate, seed)
+    click.echo(
+        f"{file}: {verdict.intervals} intervals ({verdict.voiced} voiced), streamed in {verdict.chunks} random chunks; "
+        f"largest difference of a probability from the offline answer: {verdict.difference:.1e} "
+        f"({'equal' if verdict.equal else 'NOT EQUAL'} within {TOLERANCE:.0e})"
+    )
+    if not verdict.equal:
+        sys.exit(1)
+
+
+@click.command(cls=Command)
+def devices() -> None:
+    """The microphones that `listen --device` can mean."""
+    from streamcab.source.microphone import list_devices
+
+    found = list_devices()
+    if not found:
+        click.echo("No microphone found. If one is plugged in: is this user in the group `audio`?", err=True)
+        sys.exit(1)
+    for d in found:
+        mark = "*" if d.default else " "
+        click.echo(f"{mark} {d.index:3d}  {d.name}  ({d.channels} channels, {d.rate:g} Hz, {d.host_api})")

@@ -1,0 +1,252 @@
+"""`listen`, `watch` and `demo`: the daemon and its view."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from streamcab.cli.options import (
+    Command,
+    backend_maker,
+    backend_option,
+    channel_option,
+    compute_option,
+    config_option,
+    endpoint_argument,
+    gate_of,
+    gate_option,
+    json_option,
+    load_checkpoint,
+    model_option,
+    option,
+    precision_option,
+    start_logging,
+    stop_on_signals,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from streamcab.source import Source
+
+
+@click.command(cls=Command)
+@option("--device", multiple=True, help="Microphone, by index or part of its name; repeatable.")
+@option("--file", "files", multiple=True, type=click.Path(path_type=Path), help="Audio file; repeatable.")
+@option(
+    "--stdin", type=click.Choice(["wav", "s16le", "f32le"]), help="Samples from standard input, in this form."
+)
+@option(
+    "--rtp", multiple=True, metavar="HOST:PORT", help="Receive RTP here, any number of calls; repeatable."
+)
+@option(
+    "--sdp", type=click.Path(path_type=Path), help="SDP file that says payload types (and addresses) of RTP."
+)
+@option(
+    "--pt", multiple=True, metavar="N=CODEC/HZ", help="RTP payload type, e.g. 97=opus/48000/2; repeatable."
+)
+@option(
+    "--allow", multiple=True, metavar="CIDR", help="Network that may send RTP; repeatable. Without it: all."
+)
+@option("--name-map", type=click.Path(path_type=Path), help="CSV of address,port,ssrc,name for RTP calls.")
+@option("--lookback-ms", type=click.FloatRange(0, 1000), default=60.0, help="How late an RTP packet may be.")
+@option(
+    "--idle",
+    type=click.FloatRange(0.5, 86_400),
+    default=10.0,
+    help="Seconds of silence that end an RTP call.",
+)
+@option("--rate", type=click.IntRange(2000, 768_000), help="Hz of raw standard input.")
+@option("--channels", type=click.IntRange(1, 64), default=1, help="Channels of raw standard input.")
+@channel_option
+@option("--fast", is_flag=True, help="Read files as fast as they can be classified, not as live.")
+@option("--loop", is_flag=True, help="Begin files again when they end.")
+@model_option
+@compute_option
+@backend_option
+@precision_option
+@threads_option
+@gate_option
+@option("--window", type=click.FloatRange(0.1, 3600), default=30.0, help="Seconds that an answer rests on.")
+@option(
+    "--every",
+    type=click.FloatRange(0.025, 3600),
+    default=0.1,
+    help="Seconds between predictions of a stream.",
+)
+@option(
+    "--max-lag",
+    type=click.FloatRange(0.5, 9),
+    default=2.0,
+    help="Seconds after which a live stream skips to now.",
+)
+@option(
+    "--max-streams",
+    type=click.IntRange(1, 1_000_000),
+    help="Streams at once; more are refused. [64, RTP: 1200]",
+)
+@option("--endpoint", default="tcp://127.0.0.1:5557", help="Where the feed is published.")
+@option("--keys", type=click.Path(path_type=Path), help="Folder of CURVE keys: serve those in its `allow`.")
+@option("--ipc-group", metavar="GROUP", help="Group that may listen at an ipc:// endpoint.")
+@option("--attention/--no-attention", default=True, help="Publish the attention of the classifiers.")
+@option("--view/--no-view", default=None, help="Draw the feed; without it: when the output is a terminal.")
+@option("--quiet", is_flag=True, help="Show nothing: for services, and for thousands of calls.")
+@json_option
+@option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    help="On stderr.",
+)
+@config_option
+def listen(**o: Any) -> None:
+    """Listen to microphones, files or standard input, and publish who is heard.
+
+    \b
+    streamcab listen --device 0
+    streamcab listen --file call.wav --file other.flac
+    streamcab listen --rtp 127.0.0.1:5004
+    arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
+    """
+    from streamcab.run import listen as run
+
+    sources = _sources(o)
+    if not sources:
+        raise click.UsageError(
+            "Nothing to listen to: give --device, --file, --rtp or --stdin (see streamcab devices)."
+        )
+    start_logging(o["log_level"])
+    checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
+    backend = backend_maker(checkpoint, device, o["backend"], o["precision"])
+    with stop_on_signals() as stop:
+        run(
+            checkpoint,
+            backend,
+            sources,
+            _settings(o),
+            stop,
+            view=o["view"],
+            as_json=o["as_json"],
+            quiet=o["quiet"],
+        )
+
+
+@click.command(cls=Command)
+@endpoint_argument
+@option("--stream", "streams", multiple=True, help="Only this stream; repeatable.")
+@option(
+    "--every",
+    type=click.FloatRange(0.0, 3600),
+    default=1.0,
+    help="Seconds between lines, where no terminal is.",
+)
+@option("--key", type=click.Path(path_type=Path), help="Your secret CURVE key, NAME.key_secret.")
+@option("--server-key", type=click.Path(path_type=Path), help="Public key of that feed, server.key.")
+@json_option
+@config_option
+def watch(
+    endpoint: str,
+    streams: tuple[str, ...],
+    every: float,
+    key: Path | None,
+    server_key: Path | None,
+    as_json: bool,
+) -> None:
+    """Draw the feed of a daemon at ENDPOINT, on any machine. Without a terminal: lines."""
+    from streamcab.keys import ClientKeys
+    from streamcab.run import watch as run
+
+    if (key is None) != (server_key is None):
+        raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
+    keys = ClientKeys.load(key, server_key) if key and server_key else None
+    with stop_on_signals() as stop:
+        run(endpoint, list(streams), stop, as_json=as_json, every_s=every, keys=keys)
+
+
+@click.command(cls=Command)
+@model_option
+@compute_option
+@backend_option
+@threads_option
+@option(
+    "--clips",
+    type=click.Path(path_type=Path),
+    help="Folder of audio files to play; without it the bundled ones.",
+)
+@option("--endpoint", default="tcp://127.0.0.1:*", help="Where the demo publishes its feed.")
+@option("--view/--no-view", default=None, help="Draw the feed; without it: when the output is a terminal.")
+@config_option
+def demo(
+    model: Path | None,
+    compute: str,
+    backend: str,
+    threads: int,
+    clips: Path | None,
+    endpoint: str,
+    view: bool | None,
+) -> None:
+    """Play short clips of synthetic speech as live calls, and watch them being classified."""
+    from streamcab.run import demo as run
+
+    checkpoint, device = load_checkpoint(model, compute, threads)
+    with stop_on_signals() as stop:
+        run(checkpoint, backend_maker(checkpoint, device, backend), clips, endpoint, stop, view=view)
+
+
+def _settings(o: dict[str, Any]) -> Any:
+    from streamcab.daemon import Settings
+
+    return Settings(
+        endpoint=o["endpoint"],
+        window_s=o["window"],
+        every_s=o["every"],
+        max_lag_s=o["max_lag"],
+        max_streams=_max_streams(o),
+        gate=gate_of(o["gate"]),
+        attention=o["attention"],
+        keys=_server_keys(o["keys"]),
+        ipc_group=o["ipc_group"],
+    )
+
+
+def _server_keys(folder: Path | None) -> Any:
+    if folder is None:
+        return None
+    from streamcab.keys import ServerKeys
+
+    return ServerKeys(folder, os.environ.get("CREDENTIALS_DIRECTORY"))
+
+
+def _max_streams(o: dict[str, Any]) -> int:
+    return int(o["max_streams"] or (1200 if o["rtp"] or o["sdp"] else 64))
+
+
+def _sources(o: dict[str, Any]) -> "list[Source]":
+    from streamcab.source.file import AudioFile
+    from streamcab.source.microphone import Microphone
+    from streamcab.source.stdin import Stdin
+
+    pace: Literal["live", "fast"] = "fast" if o["fast"] else "live"
+    sources: list[Source] = [Microphone(int(d) if d.isdigit() else d, o["channel"]) for d in o["device"]]
+    sources += [AudioFile(file, pace, o["channel"], loop=o["loop"]) for file in o["files"]]
+    if o["stdin"]:
+        if o["stdin"] != "wav" and o["rate"] is None:
+            raise click.UsageError(f"--stdin {o['stdin']} is raw: say its --rate.")
+        sources.append(Stdin(o["stdin"], o["rate"], o["channels"], o["channel"]))
+    if o["rtp"] or o["sdp"]:
+        from streamcab.source.rtp import RtpSource
+
+        sources.append(
+            RtpSource(
+                o["rtp"],
+                max_streams=_max_streams(o),
+                allow=o["allow"],
+                payload_types=o["pt"],
+                sdp=o["sdp"],
+                name_map=o["name_map"],
+                lookback_ms=o["lookback_ms"],
+                idle_s=o["idle"],
+                channel=o["channel"],
+            )
+        )
+    return sources

@@ -1,0 +1,191 @@
+"""What the commands share: how a failure becomes one line, where options come from, and the options themselves.
+
+Knows click; nothing of what a command does.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from streamcab.errors import StreamcabError
+
+if TYPE_CHECKING:
+    from streamcab.backend import Backend
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Read by the tests and the shell, not by an option.
+OTHER_VARIABLES = {"corpus"}
+
+
+class Failure(click.ClickException):
+    """An error of our tree, as click prints it and ends with its exit code."""
+
+    def __init__(self, error: StreamcabError) -> None:
+        super().__init__(str(error))
+        self.exit_code: int = error.exit_code  # type: ignore[misc]
+
+
+class Command(click.Command):
+    """A command whose failures are one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from streamcab.config import check_environment
+
+        try:
+            check_environment(os.environ, _option_names(ctx.find_root().command) | OTHER_VARIABLES)
+            return super().invoke(ctx)
+        except StreamcabError as error:
+            raise Failure(error) from error
+        except BrokenPipeError:
+            # The reader of our output went away: nothing to say, and nobody to say it to.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
+            ctx.exit(0)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except StreamcabError as error:
+            raise Failure(error) from error
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+    group_class = type
+
+
+def _spelled(param: click.Parameter) -> str:
+    """The name of an option as users write it, dashes as underscores."""
+    long = next((o for o in param.opts if o.startswith("--")), param.name or "")
+    return long.lstrip("-").replace("-", "_")
+
+
+def _option_names(command: click.Command) -> set[str]:
+    """The options of a command and of all below it."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return {_spelled(p) for p in command.params}.union(*map(_option_names, below))
+
+
+def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
+    """A click option that the environment can set too."""
+    long = next(n for n in names if n.startswith("--")).split("/")[0]
+    variable = "STREAMCAB_" + long.lstrip("-").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_default=True, **kwargs)
+
+
+def _load_config(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        from streamcab.config import read_settings
+
+        params = {_spelled(p): p for p in ctx.command.params if p.name != "config"}
+        for key, setting in read_settings(value, params).items():
+            p = params[key]
+            # One device or file need not be a list.
+            single = isinstance(p, click.Option) and p.multiple and not isinstance(setting, list)
+            ctx.default_map = {**(ctx.default_map or {}), p.name: [setting] if single else setting}
+
+
+config_option = option(
+    "--config",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_load_config,
+    help="TOML file with any of these options.",
+)
+model_option = option(
+    "--model", type=click.Path(path_type=Path), help="Checkpoint; without it the bundled model."
+)
+compute_option = option("--compute", default="auto", help="auto, cpu, cuda or cuda:N.")
+backend_option = option(
+    "--backend",
+    type=click.Choice(["auto", "torch", "openvino"]),
+    default="auto",
+    help="What the net runs on; auto: openvino where it is installed and the device is a CPU.",
+)
+precision_option = option(
+    "--precision", type=click.Choice(["f32", "bf16"]), default="f32", help="bf16 is quicker and rounds more."
+)
+gate_option = option(
+    "--gate",
+    type=click.Choice(["on", "off"]),
+    help="Whether intervals without speech are left out; without it as the model was trained. off: as in the paper.",
+)
+channel_option = option("--channel", default="mix", help="mix, left, right, or a number from 1 on.")
+threads_option = option("--threads", type=click.IntRange(1), default=1, help="Threads of torch.")
+json_option = option("--json", "as_json", is_flag=True, help="JSON, one object a line.")
+endpoint_argument = click.argument("endpoint", default="tcp://127.0.0.1:5557")
+
+
+def gate_of(word: str | None) -> bool | None:
+    return None if word is None else word == "on"
+
+
+def load_checkpoint(model: Path | None, compute: str, threads: int) -> tuple[Any, str]:
+    import torch
+
+    from streamcab import checkpoint
+    from streamcab.compute import device_for
+
+    torch.set_num_threads(threads)
+    return checkpoint.load(model or checkpoint.bundled()), device_for(compute)
+
+
+def backend_maker(
+    checkpoint: Any, device: str, name: str, precision: str = "f32"
+) -> "Callable[[int], Backend]":
+    """What makes the backend, once the number of slots is known."""
+    from streamcab.backend import make_backend
+
+    return lambda slots: make_backend(name, checkpoint.model, slots, device, precision)
+
+
+def load_classifier(model: Path | None, compute: str, threads: int) -> Any:
+    from streamcab.classifier import Classifier
+
+    return Classifier(*load_checkpoint(model, compute, threads))
+
+
+def start_logging(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+
+
+@contextmanager
+def stop_on_signals() -> "Iterator[threading.Event]":
+    """An event that SIGINT and SIGTERM set; what runs returns by itself then, and the exit code is 0.
+
+    SIGHUP is the end too where a terminal can hang up; a service answers it in the log; nohup is respected.
+    """
+    log = logging.getLogger("streamcab")
+    stop = threading.Event()
+    terminal = any(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+    def hang_up(*_: object) -> None:
+        if terminal:
+            stop.set()
+        else:
+            log.warning("SIGHUP: nothing is read again while it runs; restart it to apply settings")
+
+    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)
+    try:
+        yield stop
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

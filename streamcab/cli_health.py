@@ -1,0 +1,291 @@
+"""The commands for operators, `status`, `doctor`, `metrics`, `bridge`, `log`: options in, lines and codes
+out.
+
+Each listens to the feed of a daemon and is a process of its own. Knows click, and nothing of what is
+measured. Imports what a command needs when it runs.
+"""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from streamcab.errors import ConfigError, StreamcabError
+
+if TYPE_CHECKING:
+    import threading
+
+    from streamcab.feed import Subscriber
+    from streamcab.keys import ClientKeys
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Failure(click.ClickException):
+    def __init__(self, error: StreamcabError) -> None:
+        super().__init__(str(error))
+        self.exit_code: int = error.exit_code  # type: ignore[misc]
+
+
+class _Command(click.Command):
+    """A command whose failures are one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StreamcabError as error:
+            raise _Failure(error) from error
+
+
+class _Address(click.ParamType["tuple[str, int]"]):
+    """HOST:PORT, or [HOST]:PORT for IPv6."""
+
+    name = "HOST:PORT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, _, port = str(value).rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not port.isdecimal() or int(port) > 65_535:
+            self.fail(f"{value!r} is no HOST:PORT, such as 127.0.0.1:9464", param, ctx)
+        return host, int(port)
+
+
+def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
+    """A click option that the environment can set too."""
+    long = next(n for n in names if n.startswith("--")).split("/")[0]
+    variable = "STREAMCAB_" + long.lstrip("-").replace("-", "_").upper()
+    return click.option(*names, envvar=variable, show_default=True, **kwargs)
+
+
+endpoint_argument = click.argument("endpoint", default="tcp://127.0.0.1:5557")
+
+
+def key_options(command: F) -> F:
+    """For a feed with keys."""
+    path = click.Path(path_type=Path)
+    command = option("--server-key", type=path, help="Public key of that feed, server.key.")(command)
+    return option("--key", type=path, help="Your secret CURVE key, NAME.key_secret, for a feed with keys.")(
+        command
+    )
+
+
+@click.command(cls=_Command)
+@endpoint_argument
+@option("--wait", type=click.FloatRange(0.1, 60), default=5.0, help="Seconds to wait for an answer.")
+@option("--json", "as_json", is_flag=True, help="JSON, one object.")
+@key_options
+def status(endpoint: str, wait: float, as_json: bool, key: Path | None, server_key: Path | None) -> None:
+    """How the daemon at ENDPOINT is doing, on one screen; takes two seconds.
+
+    Exit codes: 0 all is well; 1 something is wrong (a source lost, audio lost just now, far behind, or we are
+    refused); 75 nobody answers.
+    """
+    from streamcab.feed import Subscriber
+    from streamcab.health import status as s
+
+    with Subscriber(endpoint, keys=_keys(key, server_key)) as feed:
+        snapshot = s.observe(feed, wait)
+    if as_json:
+        click.echo(s.report(snapshot, endpoint))
+    else:
+        click.echo(s.screen(snapshot, endpoint), nl=False)
+    sys.exit(s.verdict(snapshot))
+
+
+@click.command(cls=_Command)
+@option("--json", "as_json", is_flag=True, help="JSON, one object a line.")
+def doctor(as_json: bool) -> None:
+    """Is this machine fit for the daemon? Looks at what has gone wrong for others, and says what mends it.
+
+    Exit codes: 0 nothing is bad (there may be warnings); 1 something is.
+    """
+    from streamcab.health.doctor import examine
+
+    bad = False
+    for found in examine("tcp://127.0.0.1:5557", 9464, 5004):
+        bad = bad or found.grade == "bad"
+        if as_json:
+            click.echo(json.dumps(vars(found)))
+        else:
+            colour = {"ok": "green", "warn": "yellow", "bad": "red"}[found.grade]
+            click.echo(f"{click.style(f'{found.grade:<4}', fg=colour)}  {found.name:<12}  {found.said}")
+            if found.mend:
+                click.echo(f"                    -> {found.mend}")
+    sys.exit(1 if bad else 0)
+
+
+@click.command(cls=_Command)
+@endpoint_argument
+@option(
+    "--listen", type=_Address(), default="127.0.0.1:9464", help="Where the metrics are served; port 0: any."
+)
+@option(
+    "--expose", is_flag=True, help="Serve other machines too: unencrypted, to anybody who reaches the port."
+)
+@key_options
+def metrics(
+    endpoint: str, listen: tuple[str, int], expose: bool, key: Path | None, server_key: Path | None
+) -> None:
+    """Serve the daemon's health to Prometheus, on http://127.0.0.1:9464/metrics. See docs/operations.md."""
+    from streamcab.feed import Subscriber
+    from streamcab.health.exporter import export, is_loopback
+
+    if not expose and not is_loopback(listen[0]):
+        raise ConfigError(
+            f"--listen {listen[0]} is not this machine's own; scrape by a proxy, or say --expose"
+        )
+    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=_keys(key, server_key)) as feed:
+        export(feed, *listen, stop, click.echo)
+
+
+@click.command(cls=_Command)
+@click.argument("kind", type=click.Choice(["mqtt"]))
+@endpoint_argument
+@option("--broker", type=_Address(), default="127.0.0.1:1883", help="The MQTT broker.")
+@option("--username", help="By which the broker knows us.")
+@option("--password-file", type=click.Path(path_type=Path), help="File that holds the password.")
+@option("--tls", is_flag=True, help="Encrypt, and check the broker's certificate.")
+@option("--ca", type=click.Path(path_type=Path), help="Certificates to check it against; implies --tls.")
+@option("--base", default="streamcab", help="First part of our topics; one for each daemon at a broker.")
+@option(
+    "--every", type=click.FloatRange(0.1, 3600), default=1.0, help="Seconds between messages of a stream."
+)
+@option("--discovery", default="homeassistant", help="Home Assistant's prefix; empty: do not announce.")
+@key_options
+def bridge(
+    kind: str,
+    endpoint: str,
+    broker: tuple[str, int],
+    username: str | None,
+    password_file: Path | None,
+    tls: bool,
+    ca: Path | None,
+    base: str,
+    every: float,
+    discovery: str,
+    key: Path | None,
+    server_key: Path | None,
+) -> None:
+    """Pass the feed on to an MQTT broker, newest answers retained; Home Assistant finds every stream.
+
+    \b
+    streamcab bridge mqtt --broker 192.168.1.2:1883 --username streamcab --password-file FILE
+    """
+    from streamcab.feed import Subscriber
+    from streamcab.health import mqtt
+    from streamcab.health.homeassistant import Names
+
+    for word, part in (("--base", base), ("--discovery", discovery)):
+        if (
+            set(part) & set("+#\0")
+            or part.startswith("/")
+            or part.endswith("/")
+            or (word == "--base" and not part)
+        ):
+            raise ConfigError(f"{word} {part!r} cannot begin a topic of MQTT")
+    _start_logging()
+    where = mqtt.Broker(*broker, username, _password(password_file), tls, str(ca) if ca else None)
+    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=_keys(key, server_key)) as feed:
+        names = Names(base, discovery)
+        mqtt.bridge(feed, where, names, stop, click.echo, every_s=every, discover=bool(discovery))
+
+
+@click.command(cls=_Command)
+@endpoint_argument
+@option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The newest file.")
+@option(
+    "--max-mb", type=click.FloatRange(0.01, 1_000_000), default=100.0, help="Size at which a new file begins."
+)
+@option(
+    "--keep",
+    type=click.IntRange(0, 10_000),
+    default=5,
+    help="Older files that are kept: FILE.1 is the newest.",
+)
+@option("--kind", "kinds", multiple=True, help="Only prediction, status, daemon or model; repeatable.")
+@option("--stream", "streams", multiple=True, help="Only this stream; repeatable.")
+@key_options
+def log(
+    endpoint: str,
+    out: Path,
+    max_mb: float,
+    keep: int,
+    kinds: tuple[str, ...],
+    streams: tuple[str, ...],
+    key: Path | None,
+    server_key: Path | None,
+) -> None:
+    """Write the feed to a file, a JSON object a line, as docs/feed.md describes them; full files are rotated.
+
+    SIGHUP opens the file anew, for logrotate. The disk never holds more than (keep + 1) * max-mb.
+    """
+    from streamcab.health.jsonl import Lines
+    from streamcab.health.record import record
+
+    lines = Lines(out, round(max_mb * 1e6), keep)
+    try:
+        keys = _keys(key, server_key)
+        with _stop_on_signals() as (stop, reopen), _subscriber(endpoint, streams, kinds, keys) as feed:
+            record(feed, lines, stop, reopen, lambda text: click.echo(text, err=True))
+    finally:
+        lines.close()
+
+
+def _subscriber(
+    endpoint: str, streams: tuple[str, ...], kinds: tuple[str, ...], keys: "ClientKeys | None"
+) -> "Subscriber":
+    from streamcab.feed import Subscriber
+
+    try:
+        return Subscriber(endpoint, streams or None, kinds or None, keys=keys)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _keys(key: Path | None, server_key: Path | None) -> "ClientKeys | None":
+    from streamcab.keys import ClientKeys
+
+    if (key is None) != (server_key is None):
+        raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
+    return ClientKeys.load(key, server_key) if key and server_key else None
+
+
+def _password(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the password in {file}: {getattr(error, 'strerror', None) or error}"
+        ) from None
+
+
+def _start_logging() -> None:
+    import logging
+
+    logging.basicConfig(level="WARNING", stream=sys.stderr, format="%(levelname)s %(message)s")
+
+
+@contextmanager
+def _stop_on_signals() -> "Iterator[tuple[threading.Event, threading.Event]]":
+    """Events that SIGINT or SIGTERM, and SIGHUP set."""
+    import threading
+
+    stop, again = threading.Event(), threading.Event()
+    wanted = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: again}
+    before = {s: signal.signal(s, lambda *_, e=event: e.set()) for s, event in wanted.items()}
+    try:
+        yield stop, again
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

@@ -1,0 +1,122 @@
+"""The commands `streamcab prepare` and `streamcab evaluate`: options in, lines out.
+
+Knows click, and nothing of audio or models.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamcab.errors import ConfigError, StreamcabError
+
+LAYOUTS = (
+    "common-voice",
+    "vctk",
+    "speech-accent-archive",
+    "l2-arctic",
+    "cslu-fae",
+    "ut-podcast",
+    "tree",
+)
+"""As in streamcab_train/prepare, which is not imported for --help; a test compares."""
+
+
+class _Failure(click.ClickException):
+    def __init__(self, error: StreamcabError) -> None:
+        super().__init__(str(error))
+        self.exit_code: int = error.exit_code  # type: ignore[misc]
+
+
+class _Command(click.Command):
+    """A command whose failures are one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StreamcabError as error:
+            raise _Failure(error) from error
+        except ModuleNotFoundError as error:
+            if error.name != "streamcab_train":
+                raise
+            missing = ConfigError("training is not installed: install streamcab from its checkout")
+            raise _Failure(missing) from error
+
+
+path_type = click.Path(path_type=Path)
+
+
+@click.command(cls=_Command)
+@click.argument("name", type=click.Choice(LAYOUTS))
+@click.argument("folder", metavar="DIR", type=path_type)
+@click.option("--out", required=True, type=path_type, help="The manifest to write, a CSV.")
+@click.option("--labels", type=path_type, help="Label map, e.g. configs/labels/us-uk-australia.toml.")
+def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
+    """Make a manifest of the corpus NAME that lies in DIR. Reads lengths only; copies nothing."""
+    from streamcab_train.prepare import prepare as run
+    from streamcab_train.prepare import read_labels, tell
+
+    made = run(name, folder, out, None if labels is None else read_labels(labels, name))
+    tell(made)
+    click.echo(f"{out}: {len(made.rows)} clips")
+
+
+@click.command(cls=_Command)
+@click.option("--model", type=path_type, help="Checkpoint; without it the bundled model.")
+@click.option("--data", required=True, type=path_type, help="Manifest: CSV with path, label, speaker.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    default="test",
+    show_default=True,
+    help="Of the model's own split, if this is the corpus that it was trained on; of another corpus: all.",
+)
+@click.option("--split-column", default="", help="Column of the manifest that says train, validation, test.")
+@click.option("--label-column", default="", help="Column of the label; without it as in training.")
+@click.option("--out", type=path_type, help="Folder for report.json, report.md and, with matplotlib, plots.")
+@click.option(
+    "--fit-temperature",
+    type=path_type,
+    help="Fit it on validation, and write the model with it to this file.",
+)
+@click.option(
+    "--abstain-accuracy",
+    type=click.FloatRange(0, 1),
+    help="Find on validation below which confidence not to answer, for this accuracy.",
+)
+@click.option("--allow-shared-speakers", is_flag=True, help="Judge by voices that were trained on, too.")
+@click.option("--compute", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of torch.")
+def evaluate(
+    model: Path | None,
+    data: Path,
+    split: str,
+    split_column: str,
+    label_column: str,
+    out: Path | None,
+    fit_temperature: Path | None,
+    abstain_accuracy: float | None,
+    allow_shared_speakers: bool,
+    compute: str,
+    threads: int,
+) -> None:
+    """Judge a model on speakers that it never heard: scores, intervals, calibration, groups."""
+    from streamcab_train.evaluate import evaluate as run
+
+    from streamcab.compute import device_for
+
+    run(
+        data,
+        model,
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab",
+        split=split,
+        split_column=split_column,
+        label_column=label_column,
+        out=out,
+        fit=fit_temperature,
+        abstain_accuracy=abstain_accuracy,
+        allow_shared=allow_shared_speakers,
+        device=device_for(compute),
+        threads=threads,
+    )

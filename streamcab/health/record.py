@@ -1,0 +1,43 @@
+"""The feed into a file, line by line, until told to stop.
+
+Owns the loop between the feed and `jsonl.Lines`. Knows nothing of rotation.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from streamcab.feed import Subscriber
+from streamcab.health.jsonl import Lines
+from streamcab.message import encode
+
+TURN_S = 0.5
+SAY_S = 10.0
+"""Between complaints about one and the same trouble."""
+
+
+def record(
+    feed: Subscriber,
+    lines: Lines,
+    stop: threading.Event,
+    reopen: threading.Event,
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Write every message as it was on the wire; what cannot be written or never arrived is told."""
+    missed, told = 0, float("-inf")
+    while not stop.is_set():
+        first = feed.recv(TURN_S)
+        if reopen.is_set():
+            reopen.clear()
+            lines.reopen()
+        if first is None:
+            continue
+        wrong = lines.write([encode(message) for message in (first, *feed.drain())])
+        if (wrong or feed.missed > missed) and clock() - told >= SAY_S:
+            told = clock()
+            if wrong:
+                say(f"{lines.path}: {wrong}; {lines.dropped} lines dropped so far")
+            if feed.missed > missed:
+                say(f"{feed.missed} messages never arrived so far: this reads too slowly, or the way is bad")
+                missed = feed.missed

@@ -1,0 +1,195 @@
+"""How a daemon is doing, from what it says in two seconds: a verdict, and a screen of text.
+
+Owns the judgement what is well and what is not. Knows nothing of sockets beyond a feed that is handed in.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
+
+WELL, SICK, SILENT = 0, 1, 75
+"""Exit codes: all is well; it answers, and something is wrong; nobody answers (EX_TEMPFAIL: try again)."""
+LATE_MS = 2_000.0
+"""A live stream further behind than this is not live: where the daemon skips, unless told otherwise."""
+FULL = ("refused-full", "refused_full", "skips")
+"""Counters that grow where the machine has too many streams."""
+MOST_LINES = 20
+
+
+class Feed(Protocol):
+    """What this needs of a `streamcab.feed.Subscriber`."""
+
+    def recv(self, timeout_s: float | None = None) -> AnyMessage | None:
+        """The next message, or None."""
+
+
+@dataclass
+class Snapshot:
+    """The newest of everything that a daemon has said."""
+
+    run: str = ""
+    first: DaemonStatus | None = None
+    daemon: DaemonStatus | None = None
+    streams: dict[str, Status] = field(default_factory=dict)
+    models: dict[str, ModelInfo] = field(default_factory=dict)
+    answers: dict[str, Prediction] = field(default_factory=dict)
+
+    def take(self, message: AnyMessage) -> None:
+        """Keep a message; a new run of the daemon forgets the one before."""
+        if message.run != self.run:
+            self.run = message.run
+            self.first = self.daemon = None
+            for kept in (self.streams, self.models, self.answers):
+                kept.clear()
+        match message:
+            case DaemonStatus():
+                self.first, self.daemon = self.first or message, message
+            case Status() if message.state == "ended":
+                self.streams.pop(message.stream, None)
+                self.answers.pop(message.stream, None)
+            case Status():
+                self.streams[message.stream] = message
+            case Prediction() if message.state != "ended":
+                self.answers[message.stream] = message
+            case ModelInfo():
+                self.models[message.model] = message
+
+    @property
+    def twice(self) -> bool:
+        """Whether the daemon has spoken of itself twice: what changed between the two happens now."""
+        return self.daemon is not None and self.first is not None and self.daemon.seq > self.first.seq
+
+    def grown(self, name: str) -> int:
+        """By how much a counter has grown between the daemon's first and last word."""
+        if self.daemon is None or self.first is None:
+            return 0
+        return self.daemon.counters.get(name, 0) - self.first.counters.get(name, 0)
+
+
+def observe(feed: Feed, wait_s: float, clock: Callable[[], float] = time.monotonic) -> Snapshot:
+    """Listen until the daemon has spoken of itself twice, `wait_s` seconds at most."""
+    snapshot, until = Snapshot(), clock() + wait_s
+    while not snapshot.twice and (left := until - clock()) > 0:
+        message = feed.recv(left)
+        if message is not None:
+            snapshot.take(message)
+    return snapshot
+
+
+def troubles(snapshot: Snapshot) -> list[str]:
+    """What is wrong, in words, each with what to do; empty when all is well."""
+    daemon, first = snapshot.daemon, snapshot.first
+    if daemon is None or first is None:
+        return ["it says nothing of itself"]
+    found = []
+    if not snapshot.twice:
+        found.append("it has stopped speaking: the daemon hangs or has just ended")
+    lost = [s for s in snapshot.streams.values() if s.state == "lost"]
+    if lost:
+        found.append(
+            f"{_some(s.stream for s in lost)} lost: is the source plugged in, is the sender running?"
+        )
+    late = [s for s in snapshot.streams.values() if s.state != "lost" and s.lag_ms > LATE_MS]
+    if late:
+        found.append(
+            f"{_some(s.stream for s in late)} more than {LATE_MS / 1000:g} s behind: too many streams"
+        )
+    if daemon.lost_ms > first.lost_ms:
+        found.append(f"{daemon.lost_ms - first.lost_ms:.0f} ms of audio lost just now")
+    found.extend(
+        f"{name} grew by {grown} just now: lower the load, or raise --max-streams if cores idle"
+        for name in FULL
+        if (grown := snapshot.grown(name))
+    )
+    return found
+
+
+def verdict(snapshot: Snapshot) -> int:
+    """The exit code that a snapshot deserves."""
+    if snapshot.daemon is None and not snapshot.streams:
+        return SILENT
+    return SICK if troubles(snapshot) else WELL
+
+
+def screen(snapshot: Snapshot, endpoint: str) -> str:
+    """A snapshot in words, the sick streams first."""
+    if verdict(snapshot) == SILENT:
+        return f"nobody answers at {endpoint}: is the daemon running, and is this its endpoint?\n"
+    wrong = troubles(snapshot)
+    lines = [f"streamcab at {endpoint}: {'NOT WELL' if wrong else 'well'}"]
+    lines += [f"  ! {text}" for text in wrong]
+    if (d := snapshot.daemon) is not None:
+        lines.append(
+            f"up {duration(d.uptime_s)}, {d.streams} streams, {d.intervals_per_s:g} intervals/s, "
+            f"longest pass {d.pass_ms:.0f} ms, lost {d.lost_ms / 1000:.1f} s in all"
+        )
+        if d.detail:
+            lines.append(clean(d.detail))
+    lines += [
+        f"model {clean(m.name)} {clean(m.model)}: {clean(', '.join(m.labels))}"
+        for m in snapshot.models.values()
+    ]
+    lines += _stream_lines(snapshot)
+    counted = {name: n for name, n in sorted(d.counters.items()) if n} if d is not None else {}
+    if counted:
+        lines.append("counted: " + ", ".join(f"{clean(name)} {n}" for name, n in counted.items()))
+    return "\n".join(lines) + "\n"
+
+
+def report(snapshot: Snapshot, endpoint: str) -> str:
+    """The same for programs: one JSON object, its messages as the feed carried them."""
+    members = {
+        "endpoint": endpoint,
+        "code": verdict(snapshot),
+        "troubles": [] if verdict(snapshot) == SILENT else troubles(snapshot),
+        "daemon": snapshot.daemon,
+        "models": list(snapshot.models.values()),
+        "streams": list(snapshot.streams.values()),
+    }
+    return msgspec.json.encode(members).decode()
+
+
+def duration(seconds: float) -> str:
+    """Two units of time at most: 3 d 4 h, 12 min 5 s."""
+    parts: list[str] = []
+    left = int(seconds)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def clean(text: str) -> str:
+    """Text of somebody else's, fit for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _stream_lines(snapshot: Snapshot) -> list[str]:
+    ranked = sorted(snapshot.streams.values(), key=lambda s: (s.state != "lost", -s.lag_ms, s.stream))
+    width = min(max((len(s.stream) for s in ranked[:MOST_LINES]), default=0), 40)
+    lines = []
+    for s in ranked[:MOST_LINES]:
+        answer = snapshot.answers.get(s.stream)
+        said = (
+            "-"
+            if answer is None or answer.top is None
+            else f"{clean(answer.top)} {answer.confidence or 0:.0%}"
+        )
+        lines.append(
+            f"  {s.stream:<{width}}  {s.state:<7}  {said:<14}  {s.lag_ms:5.0f} ms behind"
+            f"  lost {s.lost_ms / 1000:.1f} s  overflows {s.overflows}  {clean(s.detail or s.source)}"
+        )
+    if len(ranked) > MOST_LINES:
+        lines.append(f"  and {len(ranked) - MOST_LINES} more")
+    return lines
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:3]) + (f" and {len(listed) - 3} others" if len(listed) > 3 else "")

@@ -1,0 +1,137 @@
+"""`streamcab status`: what it calls well, what it shows, and the codes it ends with."""
+
+import json
+from pathlib import Path
+
+import pytest
+from health_feed import Speaker, daemon, model, prediction, run, status
+
+from streamcab.health.status import SICK, SILENT, WELL, Snapshot, duration, observe, screen, troubles, verdict
+from streamcab.keys import ServerKeys, create
+from streamcab.message import AnyMessage
+
+
+def heard(*messages: AnyMessage) -> Snapshot:
+    snapshot = Snapshot()
+    for message in messages:
+        snapshot.take(message)
+    return snapshot
+
+
+def twice(*messages: AnyMessage, **last: object) -> Snapshot:
+    """What is known when the daemon has spoken of itself before and after some messages."""
+    return heard(daemon(seq=1), *messages, daemon(seq=2, **last))
+
+
+def test_a_daemon_that_speaks_and_loses_nothing_is_well() -> None:
+    assert verdict(twice(status(), prediction(), model())) == WELL
+    assert verdict(twice()) == WELL, "no streams, such as between calls, is no trouble"
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "word"),
+    [
+        (twice(status("usb", state="lost")), "usb lost"),
+        (twice(status("usb", lag_ms=2_500.0)), "usb more than 2 s behind"),
+        (twice(lost_ms=40.0), "40 ms of audio lost"),
+        (twice(counters={"skips": 2}), "skips grew by 2"),
+        (twice(counters={"refused-full": 1}), "refused-full grew by 1"),
+        (heard(daemon(seq=1)), "stopped speaking"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_what_is_not_well(snapshot: Snapshot, word: str) -> None:
+    assert verdict(snapshot) == SICK
+    assert any(word in text for text in troubles(snapshot))
+    assert word in screen(snapshot, "x")
+
+
+def test_what_was_lost_long_ago_is_no_trouble_now() -> None:
+    assert verdict(heard(daemon(seq=1, lost_ms=9e3), daemon(seq=2, lost_ms=9e3))) == WELL
+
+
+def test_a_restart_forgets_what_was_before() -> None:
+    snapshot = heard(daemon(seq=5, run="a"), status("old", state="lost", run="a"), daemon(seq=1, run="b"))
+    assert snapshot.streams == {}
+    assert not snapshot.twice
+    snapshot.take(daemon(seq=2, run="b"))
+    assert verdict(snapshot) == WELL
+
+
+def test_the_sick_come_first_and_not_everybody_is_shown() -> None:
+    many = [status(f"call-{n}") for n in range(50)]
+    text = screen(twice(*many, status("zebra", state="lost")), "x")
+    lines = [line for line in text.splitlines() if line.startswith("  ") and "!" not in line]
+    assert lines[0].split()[:2] == ["zebra", "lost"]
+    assert lines[-1] == "  and 31 more"
+
+
+def test_nothing_from_the_feed_moves_the_cursor() -> None:
+    text = screen(twice(status(source="\x1b[2Jevil"), model(name="\x07x")), "x")
+    assert "\x1b" not in text
+    assert "\x07" not in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (65, "1 min 5 s"), (86_400 * 3 + 4 * 3600 + 5, "3 d 4 h"), (60, "1 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_observing_ends_when_the_daemon_is_silent() -> None:
+    class Silence:
+        def recv(self, timeout_s: float | None = None) -> AnyMessage | None:
+            return None
+
+    times = iter(range(100))
+    assert verdict(observe(Silence(), 5.0, lambda: float(next(times)))) == SILENT
+
+
+def test_the_command_on_a_feed_that_is_well() -> None:
+    with Speaker() as speaker:
+        speaker.say(model())
+        speaker.beat = [status(source="microphone: USB"), prediction(), daemon(uptime_s=3_700.0)]
+        done = run("status", speaker.endpoint, "--wait", "20")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"streamcab at {speaker.endpoint}: well\nup 1 h 1 min, 1 streams")
+        assert "uk 75%" in done.stdout
+        assert "microphone: USB" in done.stdout
+        as_json = json.loads(run("status", speaker.endpoint, "--wait", "20", "--json").stdout)
+    assert as_json["code"] == 0
+    assert [s["stream"] for s in as_json["streams"]] == ["mic"]
+    assert as_json["daemon"]["kind"] == "daemon"
+
+
+def test_the_command_on_a_feed_that_is_not_well() -> None:
+    with Speaker() as speaker:
+        speaker.beat = [status("usb", state="lost", detail="unplugged"), daemon()]
+        done = run("status", speaker.endpoint, "--wait", "20")
+    assert done.returncode == 1
+    assert "NOT WELL\n  ! usb lost: is the source plugged in" in done.stdout
+    assert "unplugged" in done.stdout
+
+
+def test_the_command_on_a_feed_with_keys(tmp_path: Path) -> None:
+    create(tmp_path, "server")
+    create(tmp_path, "friend", allow=True)
+    create(tmp_path, "stranger")
+    with Speaker(keys=ServerKeys(tmp_path)) as speaker:
+        speaker.beat = [status(), daemon()]
+        words = ("status", speaker.endpoint, "--wait", "20", "--server-key", tmp_path / "server.key", "--key")
+        assert run(*words, tmp_path / "friend.key_secret").returncode == 0
+        done = run(*words, tmp_path / "stranger.key_secret")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_command_where_nobody_answers() -> None:
+    done = run("status", "ipc:///nowhere/feed.ipc", "--wait", "0.1")
+    assert done.returncode == 75
+    assert done.stdout.startswith("nobody answers at ipc:///nowhere/feed.ipc")
+    done = run("status", "nonsense://x")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert run("status", "--key", "a").returncode == 2

@@ -1,0 +1,136 @@
+"""Whether a confidence means what it says: reliability, temperature, and what is gained by not answering.
+
+Confidence is the largest probability of an answer. Expected calibration error over bins of equal width
+(Naeini et al., AAAI 2015); temperature by maximum likelihood (Guo et al., ICML 2017), here on the logarithm
+of the mean probability, since CAB-CNN has no logits of a whole clip. Knows nothing of models, clips or
+speakers.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from streamcab_train.scores import confusion_matrix, scores
+
+Floats = NDArray[np.float64]
+
+TINY = 1e-7
+"""As in the loss."""
+BINS = 10
+COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+COLDEST, HOTTEST = 0.05, 20.0
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Answers with a confidence in (low, high]: how many, how sure on average, and how often right."""
+
+    low: float
+    high: float
+    clips: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """ece: mean distance of confidence and accuracy, by clips; nll: mean -log p(truth); bins without clips
+    are left out."""
+
+    ece: float
+    nll: float
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """If only the most confident share of clips is answered: those of `threshold` and above."""
+
+    share: float
+    threshold: float
+    clips: int
+    accuracy: float
+    uar: float
+
+
+def reliability(probabilities: ArrayLike, truth: ArrayLike, bins: int = BINS) -> Reliability:
+    """Of probabilities (n, m) and classes (n,), n at least 1."""
+    p, y = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
+    sure, right = p.max(1), p.argmax(1) == y
+    number = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
+    found = []
+    for b in np.unique(number):
+        own = number == b
+        found.append(
+            Bin(b / bins, (b + 1) / bins, int(own.sum()), float(sure[own].mean()), float(right[own].mean()))
+        )
+    ece = sum(b.clips * abs(b.confidence - b.accuracy) for b in found) / len(y)
+    return Reliability(float(ece), nll(p, y), tuple(found))
+
+
+def nll(probabilities: ArrayLike, truth: ArrayLike) -> float:
+    """Mean -log p(truth)."""
+    p, y = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
+    return float(-np.log(np.maximum(p[np.arange(len(y)), y], TINY)).mean())
+
+
+def tempered(probabilities: ArrayLike, temperature: float) -> Floats:
+    """p^(1/T), summing to 1 again: above 1 less sure, below 1 surer; the order of the classes stays."""
+    logs = _log(probabilities) / temperature
+    powers = np.exp(logs - logs.max(1, keepdims=True))
+    both: Floats = powers / powers.sum(1, keepdims=True)
+    return both
+
+
+def fit_temperature(probabilities: ArrayLike, truth: ArrayLike) -> float:
+    """The temperature that makes the truth most likely, between `COLDEST` and `HOTTEST`.
+
+    -log p is convex in 1/T, so its slope is bisected.
+    """
+    logs, y = _log(probabilities), np.asarray(truth, np.int64)
+    own = logs[np.arange(len(y)), y]
+
+    def slope(inverse: float) -> float:
+        return float(((tempered(probabilities, 1 / inverse) * logs).sum(1) - own).mean())
+
+    low, high = 1 / HOTTEST, 1 / COLDEST
+    if slope(low) >= 0:
+        return HOTTEST
+    if slope(high) <= 0:
+        return COLDEST
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 2 / (low + high)
+
+
+def coverage(probabilities: ArrayLike, truth: ArrayLike) -> list[Coverage]:
+    """What answering only the surest clips brings; ties stand on one side, so a share may come out larger."""
+    p, y = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
+    sure, answers = p.max(1), p.argmax(1)
+    ordered = np.sort(sure)[::-1]
+    curve = []
+    for share in COVERAGES:
+        threshold = float(ordered[max(1, round(share * len(y))) - 1])
+        own = sure >= threshold
+        s = scores(confusion_matrix(y[own], answers[own], p.shape[1]))
+        curve.append(Coverage(float(own.mean()), threshold, int(own.sum()), s.accuracy, s.uar))
+    return curve
+
+
+def abstain_below(probabilities: ArrayLike, truth: ArrayLike, accuracy: float) -> float | None:
+    """The lowest confidence from which on the answers reach an accuracy; None when no threshold does."""
+    p, y = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
+    order = np.argsort(-p.max(1), kind="stable")
+    sure, right = p.max(1)[order], (p.argmax(1) == y)[order]
+    share = np.cumsum(right) / np.arange(1, len(y) + 1)
+    # Only where the next clip is less sure: a threshold cannot part equals.
+    last = np.append(sure[1:] < sure[:-1], True)
+    good = np.flatnonzero((share >= accuracy) & last)
+    return float(sure[good[-1]]) if len(good) else None
+
+
+def _log(probabilities: ArrayLike) -> Floats:
+    logs: Floats = np.log(np.maximum(np.asarray(probabilities, np.float64), TINY))
+    return logs

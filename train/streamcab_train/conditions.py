@@ -1,0 +1,112 @@
+"""One clip heard in several ways: offline, streamed in random chunks, through a telephone's codec, and with
+the normaliser of whole clips.
+
+Gives the votes of each interval and leaves the counting to others: c (K, labels), and kind (K,) of what was
+heard. Knows nothing of labels, speakers or corpora.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.checkpoint import Checkpoint
+from streamcab.classifier import Classifier
+from streamcab.normalise import MISSING, VOICED
+from streamcab.offline import answers, features, intervals
+from streamcab.resample import resampler
+from streamcab.rtp.codec import TABLES
+
+Samples = NDArray[np.float32]
+
+TELEPHONE = 8000
+OFFLINE, STREAMED, MU_LAW, WHOLE = "offline", "streamed", "G.711 mu-law 8 kHz", "whole-clip normaliser"
+
+
+@dataclass(frozen=True)
+class Votes:
+    """c (K, labels) float32 and kind (K,) uint8 of the K intervals of a clip."""
+
+    c: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+
+    def answer(self, gate: bool, intervals: int | None = None) -> NDArray[np.float64]:
+        """The mean of those that vote among the first so many; uniform where none does."""
+        kind, c = self.kind[:intervals], self.c[:intervals]
+        votes = kind == VOICED if gate else kind != MISSING
+        if not votes.any():
+            return np.full(c.shape[1], 1 / c.shape[1])
+        mean: NDArray[np.float64] = c[votes].mean(0, dtype=np.float64)
+        return mean
+
+
+Condition = Callable[[Samples, int], Votes]
+
+
+def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
+    """The ways in which this model can be heard, `offline` first; a whole-clip model cannot be streamed."""
+    model, arch = checkpoint.model, checkpoint.architecture
+
+    def offline(samples: Samples, rate: int) -> Votes:
+        c, _, heard = intervals(model, samples, rate)
+        return Votes(c, heard.kind[0])
+
+    def mu_law(samples: Samples, rate: int) -> Votes:
+        return offline(through_mu_law(samples, rate), TELEPHONE)
+
+    def whole(samples: Samples, rate: int) -> Votes:
+        heard = features(samples, rate, dataclasses.replace(arch, normaliser="clip", extra={}))
+        return Votes(answers(model, heard.x[0])[0], heard.kind[0])
+
+    def streamed(samples: Samples, rate: int) -> Votes:
+        return stream(classifier, samples, rate)
+
+    found: dict[str, Condition] = {OFFLINE: offline}
+    if arch.normaliser == "running":
+        classifier = Classifier(checkpoint, device)
+        found |= {STREAMED: streamed, WHOLE: whole}
+    found[MU_LAW] = mu_law
+    return found
+
+
+def stream(classifier: Classifier, samples: Samples, rate: int, seed: int = 0) -> Votes:
+    """As the daemon hears it: pushed in chunks of 1 sample to 2 s, and every c_t as the engine emits it."""
+    rng = np.random.default_rng(seed)
+    line = classifier.stream(rate)
+    c, kind = [], []
+    at = 0
+    while True:
+        size = int(np.exp(rng.uniform(0, np.log(2 * rate))))
+        chunk = samples[at : at + size] if at < len(samples) else None
+        for e in line.push_intervals(chunk):
+            # What the engine emits before the first interval fills its delay and is no interval.
+            real = int(e.first[0]) + np.arange(e.c.shape[1]) >= 0
+            c.append(e.c[0][real])
+            kind.append(e.kind[0][real])
+        if chunk is None:
+            return Votes(np.concatenate(c), np.concatenate(kind))
+        at += size
+
+
+def through_mu_law(samples: Samples, rate: int) -> Samples:
+    """At 8 kHz, each sample the nearest of the 256 of ITU-T G.711 mu-law."""
+    if rate != TELEPHONE:
+        samples = _resampled(samples, rate, TELEPHONE)
+    table = (np.unique(TABLES["PCMU"]) / 32768).astype(np.float32)
+    edges = (table[1:] + table[:-1]) / np.float32(2)
+    coded: Samples = table[np.searchsorted(edges, samples)]
+    return coded
+
+
+def _resampled(samples: Samples, rate: int, to: int) -> Samples:
+    filter_ = resampler(rate, to)
+    count = int(filter_.total(np.array([len(samples)]))[0])
+    if count == 0:
+        return np.zeros(0, np.float32)
+    start, stop = filter_.start(0), max(filter_.stop(count), len(samples))
+    padded = np.zeros((1, stop - start), np.float32)
+    padded[0, -start : -start + len(samples)] = samples
+    there: Samples = filter_(padded, 0, count)[0]
+    return there

@@ -1,0 +1,112 @@
+"""A trained model judged: what `streamcab evaluate` calls.
+
+Wires the other files together: which clips, how they are heard, what is counted, what is written. Owns the
+temperature's way into a checkpoint.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from streamcab import checkpoint
+from streamcab.checkpoint import Checkpoint
+from streamcab.errors import ConfigError
+from streamcab_train import figures
+from streamcab_train.calibration import fit_temperature, nll, tempered
+from streamcab_train.conditions import OFFLINE, conditions
+from streamcab_train.figures import DIGITS
+from streamcab_train.hearing import Answers, hear
+from streamcab_train.report import render, write
+from streamcab_train.selection import choose
+
+
+def evaluate(
+    data: Path,
+    model: Path | None,
+    cache: Path,
+    *,
+    split: str = "test",
+    split_column: str = "",
+    label_column: str = "",
+    out: Path | None = None,
+    fit: Path | None = None,
+    abstain_accuracy: float | None = None,
+    allow_shared: bool = False,
+    draws: int = 2000,
+    device: str = "cpu",
+    threads: int | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Judge a model (without one, the bundled) by a manifest; print the report, and write it to `out`.
+
+    out               a folder
+    split             train, validation, test or all; see `selection.py`
+    fit               fit the temperature on the validation clips, and write the model with it to this file
+    draws             of the bootstrap
+    threads           of torch, for the whole process; by default as torch chooses
+    abstain_accuracy  choose on the validation clips below which confidence not to answer
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    console = console or Console()
+    path = model or checkpoint.bundled()
+    loaded = checkpoint.load(path)
+    loaded.model.to(device)
+    chosen = choose(
+        data,
+        loaded,
+        cache,
+        split=split,
+        split_column=split_column,
+        label_column=label_column,
+        allow_shared=allow_shared,
+    )
+    if (fit is not None or abstain_accuracy is not None) and not chosen.validation:
+        raise ConfigError("nothing says which clips are for validation: give --split-column")
+    dropped = chosen.dropped.copy()
+    ways = conditions(loaded, device)
+    answers = hear(loaded, chosen, chosen.clips, ways, dropped, console)
+    temperature = _given_temperature(loaded)
+    held: Answers | None = None
+    if fit is not None or abstain_accuracy is not None:
+        held = hear(loaded, chosen, chosen.validation, {OFFLINE: ways[OFFLINE]}, Counter(), console)
+    if fit is not None and held is not None:
+        temperature = _fitted(held)
+        card = {**loaded.card, "calibration": temperature}
+        checkpoint.save(Checkpoint(loaded.model.cpu(), card), fit)
+    report = {
+        "model": figures.about(loaded, path),
+        "data": figures.who(chosen, answers, split, dropped, loaded.architecture.labels),
+        "scores": figures.overall(answers, answers.by_condition[OFFLINE], loaded.architecture.labels, draws),
+        "conditions": figures.by_condition(answers, loaded.architecture.gate, draws),
+        "seconds": figures.by_seconds(answers, draws),
+        "calibration": figures.calibration(answers, temperature),
+        "coverage": figures.by_coverage(answers),
+        "abstain": None if held is None else figures.abstaining(held, answers, abstain_accuracy),
+        "groups": figures.by_trait(answers, chosen, loaded.architecture.labels, draws),
+    }
+    if out is not None:
+        write(report, out)
+    console.print(render(report), highlight=False, markup=False, soft_wrap=True)
+    return report
+
+
+def _given_temperature(model: Checkpoint) -> dict[str, Any] | None:
+    found = model.card.get("calibration")
+    return found if isinstance(found, dict) and "temperature" in found else None
+
+
+def _fitted(held: Answers) -> dict[str, Any]:
+    p = held.by_condition[OFFLINE]
+    temperature = fit_temperature(p, held.truth)
+    return {
+        "temperature": round(temperature, DIGITS),
+        "fitted_on": "validation",
+        "clips": len(held.clips),
+        "speakers": len(set(held.speakers)),
+        "nll_before": round(nll(p, held.truth), DIGITS),
+        "nll_after": round(nll(tempered(p, temperature), held.truth), DIGITS),
+    }

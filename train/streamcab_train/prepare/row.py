@@ -1,0 +1,79 @@
+"""What every layout yields: one `Voice` for each file, in the corpus' own words.
+
+Knows nothing of any one corpus.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamcab.errors import CorpusError
+
+AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A file, and who speaks on it.
+
+    accents  what the corpus calls the accent; the first is the whole of it, others are parts of it that may
+             stand in a label map by themselves ("United States English,Midwestern")
+    speaker  empty where the corpus does not say
+    """
+
+    file: Path
+    accents: tuple[str, ...]
+    speaker: str
+    sex: str = ""
+    age: str = ""
+
+
+Layout = Callable[[Path, "Counter[str]"], Iterator[Voice]]
+"""(folder, dropped) -> voices; what is left out is counted in `dropped` by its reason."""
+
+SEXES = {"m": "male", "f": "female", "man": "male", "woman": "female", "famale": "female"}
+SEXES |= {"male_masculine": "male", "female_feminine": "female"}
+"""How corpora spell it; `famale` stands in the Speech Accent Archive."""
+
+
+def sex(word: str) -> str:
+    """`male`, `female`, or what else the corpus says."""
+    word = word.strip().lower()
+    return SEXES.get(word, word)
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """All audio below a folder, sorted."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO and p.is_file())
+
+
+def read_table(file: Path, columns: tuple[str, ...], delimiter: str = ",") -> Iterator[dict[str, str]]:
+    """Rows of a table with a header that has at least `columns`; CorpusError for any other."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            # A tab ends a field wherever it stands; quotes there are part of a sentence.
+            if delimiter == "\t":
+                reader = csv.DictReader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, restval="")
+            else:
+                reader = csv.DictReader(text, delimiter=delimiter, restval="")
+            for column in columns:
+                if column not in (reader.fieldnames or []):
+                    raise CorpusError(
+                        f"{file} has no column {column!r}, only {', '.join(reader.fieldnames or [])}"
+                    )
+            for row in reader:
+                yield {k: v for k, v in row.items() if k is not None}
+    except OSError as error:
+        raise CorpusError(f"cannot read {file}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{file} is no table in UTF-8: {error}") from None
+
+
+def need(folder: Path, *names: str) -> Path:
+    """The first of these files or folders that is there; CorpusError names what was looked for."""
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise CorpusError(f"{folder} holds no {' or '.join(names)}; give the folder that does")
