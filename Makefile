@@ -56,7 +56,7 @@ $(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.ready: $(VENV)/run.ready
-	$(PIP) -e '.[fast,codecs,dev]'
+	$(PIP) -e '.[fast,codecs,health,dev]'
 	@touch $@
 
 clean:

@@ -15,10 +15,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np
-from virtual_microphone import VirtualMicrophone
 from serving import running
 from signals import write_wav
 from speech import talk
+from virtual_microphone import VirtualMicrophone
 
 from streamcab.feed import Subscriber
 from streamcab.message import Prediction

@@ -1,7 +1,7 @@
 """A model as one file: safetensors with the weights, and all metadata as one JSON string in its header.
 
-Weights and labels cannot drift apart, loading executes nothing, and writing is atomic. A file that is damaged, foreign or
-newer is refused with the reason. Knows nothing of training or of streams.
+Weights and labels cannot drift apart, loading executes nothing, and writing is atomic. A file that is damaged,
+foreign or newer is refused with the reason. Knows nothing of training or of streams.
 """
 
 import hashlib

@@ -20,5 +20,7 @@ def device_for(compute: str) -> str:
     if not torch.cuda.is_available():
         raise ConfigError(f"compute is {compute!r}, but torch finds no CUDA device here; use --compute cpu")
     if number and int(number) >= torch.cuda.device_count():
-        raise ConfigError(f"compute is {compute!r}, but there are {torch.cuda.device_count()} CUDA devices, from 0 on")
+        raise ConfigError(
+            f"compute is {compute!r}, but there are {torch.cuda.device_count()} CUDA devices, from 0 on"
+        )
     return compute

@@ -1,7 +1,8 @@
 """Settings from a TOML file and from the environment, checked against the options that a command has.
 
-Precedence is the command line's business: it lies above the environment, which lies above the file, which lies above the
-defaults. A key that no option bears is an error, with the nearest one named. Knows nothing of what the options mean.
+Precedence is the command line's business: it lies above the environment, which lies above the file, which lies
+above the defaults. A key that no option bears is an error, with the nearest one named. Knows nothing of what
+the options mean.
 """
 
 import tomllib

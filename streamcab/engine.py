@@ -1,8 +1,8 @@
 """Rings in, c_t out: front end, normaliser and net together, for all streams that are attached, in one pass.
 
-A pass takes whatever whole intervals have arrived. Streams are cut into runs of 8, 4, 2 and 1 intervals, and all streams
-with a run of one length go through each layer together; so they join, leave and fall behind independently, and what a
-stream is answered depends on its own samples only.
+A pass takes whatever whole intervals have arrived. Streams are cut into runs of 8, 4, 2 and 1 intervals, and
+all streams with a run of one length go through each layer together; so they join, leave and fall behind
+independently, and what a stream is answered depends on its own samples only.
 
 Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
 """

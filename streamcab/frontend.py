@@ -1,8 +1,9 @@
 """The front end (paper, section 3.1): samples of any rate in, maxima and sums for each interval out.
 
-Resample to the model's rate, then keep the maximum of each of the 4,000 sub-intervals a second. Normalising comes later:
-it commutes with the maximum, so what it needs is only each interval's sums. Everything is a function of absolute
-position in the stream, so there is no state, and cutting a stream elsewhere changes nothing.
+Resample to the model's rate, then keep the maximum of each of the 4,000 sub-intervals a second. Normalising
+comes later: it commutes with the maximum, so what it needs is only each interval's sums. Everything is a
+function of absolute position in the stream, so there is no state, and cutting a stream elsewhere changes
+nothing.
 
 Knows nothing of streams' names, of time, or of what is speech.
 """
@@ -39,7 +40,7 @@ class Pooled:
 
 
 class FrontEnd:
-    """From `rate_in` Hz to intervals of `interval` sub-intervals, of which `pooled_rate` fill a second, at `rate` Hz."""
+    """From `rate_in` Hz, by way of `rate`, to intervals of `interval` sub-intervals, `pooled_rate` a second."""
 
     def __init__(self, rate_in: int, rate: int, pooled_rate: int, interval: int) -> None:
         self.rate_in, self.rate, self.pooled_rate, self.interval = rate_in, rate, pooled_rate, interval

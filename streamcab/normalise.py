@@ -6,12 +6,13 @@
               the noise starts a hold.
     holding   a second of audio is kept back, to learn floor and level from; then its intervals pass all at once,
               normalised alike. If nothing in it rose and fell as speech does, they pass as zeros: idle again.
-    active    an interval is voiced if its level stands `ABOVE_FLOOR` over the lowest of the last 2 s and within `BELOW_SPEECH`
-              of the mean level of speech. Mean and deviation are those of the voiced samples of the last 30 s.
+    active    an interval is voiced if its level stands `ABOVE_FLOOR` over the lowest of the last 2 s, and within
+              `BELOW_SPEECH` of the mean level of speech. Mean and deviation are those of the voiced samples of the
+              last 30 s.
 
-All thresholds are relative, so loudness changes nothing; silence and steady noise leave no trace in the statistics, so a
-talk after them is heard as if the stream had just begun. Interval by interval in absolute position: chunks cannot
-matter. `clip`, the paper's: mean and deviation of the whole clip, offline.
+All thresholds are relative, so loudness changes nothing; silence and steady noise leave no trace in the
+statistics, so a talk after them is heard as if the stream had just begun. Interval by interval in absolute
+position: chunks cannot matter. `clip`, the paper's: mean and deviation of the whole clip, offline.
 
 Knows nothing of sample rates, of sources, or of the net.
 """

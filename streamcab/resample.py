@@ -1,8 +1,8 @@
 """Polyphase resampling, addressed by absolute position: output n depends on n and the input around it, on nothing else.
 
-So a stream needs no filter state, chunks cannot matter, and many streams at the same position are one matrix product.
-The filter is a Kaiser-windowed sinc from scipy. Knows nothing of where streams begin: the caller hands zeros before them.
-Measured against soxr in docs/decisions/0002-resampler.md.
+So a stream needs no filter state, chunks cannot matter, and many streams at the same position are one matrix
+product. The filter is a Kaiser-windowed sinc from scipy. Knows nothing of where streams begin: the caller hands
+zeros before them. Measured against soxr in docs/decisions/0002-resampler.md.
 """
 
 from functools import lru_cache
@@ -72,7 +72,9 @@ class Resampler:
     def _make_matrix(self, phase: int) -> NDArray[np.float32]:
         """The filter as a banded matrix (span, TILE) for outputs whose first stands `phase` / up past an input."""
         position = phase + np.arange(TILE) * self.down
-        tap = position + (self.half - np.arange(self._span)[:, None]) * self.up + self.half * self.up + self.up
+        tap = (
+            position + (self.half - np.arange(self._span)[:, None]) * self.up + self.half * self.up + self.up
+        )
         inside = (tap >= 0) & (tap < len(self._taps))
         return np.where(inside, self._taps[np.clip(tap, 0, len(self._taps) - 1)], 0.0).astype(np.float32)
 

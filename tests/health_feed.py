@@ -18,7 +18,7 @@ from streamcab.feed import Publisher
 from streamcab.keys import ServerKeys
 from streamcab.message import DAEMON, AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
 
-PATIENCE_S = 30.0  # a deadline for what comes in milliseconds
+PATIENCE_S = 60.0  # a deadline for what comes in milliseconds
 BEAT_S = 0.02
 
 
@@ -103,7 +103,7 @@ class Speaker:
 
 def command(name: str, *words: object, before: str = "") -> list[str]:
     """The words that run one of the commands."""
-    code = f"{before}\nfrom streamcab import cli_health\ncli_health.{name}.main(prog_name='streamcab {name}')"
+    code = f"{before}\nfrom streamcab.cli import health\nhealth.{name}.main(prog_name='streamcab {name}')"
     return [sys.executable, "-W", "error", "-c", code, *map(str, words)]
 
 

@@ -68,7 +68,9 @@ def ended(stream: str) -> Callable[[AnyMessage], bool]:
     return lambda m: isinstance(m, Prediction) and m.stream == stream and m.state == "ended"
 
 
-def run(*words: str | Path, stdin: bytes | None = None, env: dict[str, str] | None = None, timeout: float = 120.0):  # noqa: ANN201
+def run(
+    *words: str | Path, stdin: bytes | None = None, env: dict[str, str] | None = None, timeout: float = 120.0
+):
     """`streamcab WORDS...` to its end: its exit code, output and errors as text."""
     return subprocess.run(
         [*STREAMCAB, *map(str, words)],

@@ -110,6 +110,15 @@ def test_a_new_file_replaces_the_old_one_and_leaves_nothing_beside(path: Path) -
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_who_reads_while_another_writes_reads_the_old_file(path: Path) -> None:
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        head = reader.read(100)
+        checkpoint.save(Checkpoint(little(1)), path)
+        assert head + reader.read() == before
+    assert path.read_bytes() != before
+
+
 def test_a_card_that_is_no_json_leaves_the_old_file(path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(TypeError):

@@ -116,10 +116,10 @@ def test_a_checkpoint_that_is_none_is_one_line(folder, model, tmp_path, damage):
 
 
 def test_a_port_that_is_taken_is_one_line(folder, model):
-    with running("listen", "--model", model, "--file", folder / "talk.wav", "--loop", "--endpoint", "tcp://127.0.0.1:47615") as first:
+    words = ("listen", "--model", model, "--file", folder / "talk.wav", "--endpoint", "tcp://127.0.0.1:47615")
+    with running(*words, "--loop") as first:
         assert first.stdout.readline()
-        again = run("listen", "--model", model, "--file", folder / "talk.wav", "--endpoint", "tcp://127.0.0.1:47615")
-        one_line(again, 1, "tcp://127.0.0.1:47615")
+        one_line(run(*words), 1, "tcp://127.0.0.1:47615")
 
 
 def test_a_feed_that_others_could_read_is_refused(folder, model):
@@ -139,7 +139,9 @@ def test_wrong_words_end_with_two(folder, model):
 
 def test_command_line_lies_above_environment_above_file_above_default(folder, model, tmp_path):
     config = tmp_path / "listen.toml"
-    config.write_text(f'model = "{model}"\nfile = ["{folder / "talk.wav"}"]\nfast = true\nwindow = 1.0\nendpoint = "tcp://127.0.0.1:*"\n')
+    config.write_text(
+        f'model = "{model}"\nfile = ["{folder / "talk.wav"}"]\nfast = true\nwindow = 1.0\nendpoint = "tcp://127.0.0.1:*"\n'
+    )
 
     def window(*words, **env):
         done = run("listen", "--json", "--config", config, *words, env=env)
@@ -177,7 +179,17 @@ def test_standard_input_raw_and_wav_give_the_same_answer(folder, model):
 
 
 def test_every_message_on_a_pipe_is_a_line_and_a_reader_that_leaves_is_no_error(folder, model):
-    words = ["listen", "--json", "--loop", "--model", model, "--file", folder / "talk.wav", "--endpoint", "tcp://127.0.0.1:*"]
+    words = [
+        "listen",
+        "--json",
+        "--loop",
+        "--model",
+        model,
+        "--file",
+        folder / "talk.wav",
+        "--endpoint",
+        "tcp://127.0.0.1:*",
+    ]
     with running(*words) as daemon:
         seqs = [json.loads(daemon.stdout.readline())["seq"] for _ in range(12)]
         assert seqs == list(range(seqs[0], seqs[0] + 12))
@@ -191,7 +203,17 @@ def test_every_message_on_a_pipe_is_a_line_and_a_reader_that_leaves_is_no_error(
 def test_a_signal_ends_the_daemon_with_its_last_words_and_zero(folder, model, how):
     import signal
 
-    words = ["listen", "--json", "--loop", "--model", model, "--file", folder / "talk.wav", "--endpoint", "tcp://127.0.0.1:*"]
+    words = [
+        "listen",
+        "--json",
+        "--loop",
+        "--model",
+        model,
+        "--file",
+        folder / "talk.wav",
+        "--endpoint",
+        "tcp://127.0.0.1:*",
+    ]
     with running(*words) as daemon:
         assert daemon.stdout.readline()
         daemon.send_signal(getattr(signal, f"SIG{how}"))

@@ -1,4 +1,4 @@
-"""The daemon with real sources, a real feed and a real subscriber: what is published, and that it is the offline answer."""
+"""The daemon with a real feed and a real subscriber: what is published, and that it is the offline answer."""
 
 import threading
 import time
@@ -93,7 +93,9 @@ def test_every_prediction_of_a_file_is_what_the_python_interface_says(checkpoint
 
 def test_streams_side_by_side_do_not_touch_each_other(checkpoint, tmp_path):
     rates = {"one": 8000, "two": 16000, "three": 44100}
-    files = {n: write_wav(tmp_path / f"{n}.wav", talk(4, r, seed=i), r) for i, (n, r) in enumerate(rates.items())}
+    files = {
+        n: write_wav(tmp_path / f"{n}.wav", talk(4, r, seed=i), r) for i, (n, r) in enumerate(rates.items())
+    }
     left = set(files)
     with serving(checkpoint, [AudioFile(f, "fast") for f in files.values()]) as feed:
         last = {}
@@ -103,7 +105,9 @@ def test_streams_side_by_side_do_not_touch_each_other(checkpoint, tmp_path):
             left.discard(message.stream)
     for name, file in files.items():
         samples, rate = read_audio(file)
-        assert last[name].probs == pytest.approx(Classifier(checkpoint).classify(samples, rate).probs, abs=1e-5)
+        assert last[name].probs == pytest.approx(
+            Classifier(checkpoint).classify(samples, rate).probs, abs=1e-5
+        )
 
 
 def test_streams_come_and_go_and_their_slots_are_used_again(checkpoint):
@@ -128,7 +132,9 @@ def test_when_full_newcomers_are_refused_and_counted(checkpoint):
         hand.begin("first", 0)
         until(feed, lambda m: m.stream == "first")
         hand.begin("second", 1)
-        status = until(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("refused-full", 0) > 0)[-1]
+        status = until(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("refused-full", 0) > 0)[
+            -1
+        ]
         assert status.counters["refused-full"] == 1
         assert status.counters["by-hand"] == 1
         assert status.streams == 1
@@ -210,7 +216,7 @@ def test_a_source_that_cannot_start_frees_the_feed(checkpoint, tmp_path):
 
 
 def test_a_taken_endpoint_is_refused(checkpoint):
-    with serving(checkpoint, [Hand()]) as feed, pytest.raises(FeedError, match="127.0.0.1"):
+    with serving(checkpoint, [Hand()]) as feed, pytest.raises(FeedError, match=r"127\.0\.0\.1"):
         Daemon(checkpoint, [Hand()], Settings(feed.endpoint))
 
 

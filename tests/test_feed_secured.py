@@ -652,7 +652,7 @@ class TestDaemon:
 
 def test_keys_and_feed_start_without_torch() -> None:
     probe = (
-        "import sys, streamcab.keys, streamcab.feed, streamcab.cli_keys\n"
+        "import sys, streamcab.keys, streamcab.feed, streamcab.cli.keys\n"
         "heavy = {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from zmq.utils import z85
 
 from streamcab import keys as module
-from streamcab.cli_keys import keys as command
+from streamcab.cli.keys import keys as command
 from streamcab.errors import ConfigError
 from streamcab.keys import ClientKeys, Pair, ServerKeys, create, listing, read_pair, read_public
 

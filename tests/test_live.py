@@ -19,7 +19,9 @@ ENDPOINT = "tcp://127.0.0.1:47621"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return save_model(Checkpoint(tiny_model(2, stages=SMALL_STAGES), {"name": "tiny"}), tmp_path_factory.mktemp("live"))
+    return save_model(
+        Checkpoint(tiny_model(2, stages=SMALL_STAGES), {"name": "tiny"}), tmp_path_factory.mktemp("live")
+    )
 
 
 class Stranger:
@@ -36,7 +38,10 @@ class Stranger:
         while True:
             topic, body = self.socket.recv_multipart()
             message = json.loads(body)
-            assert topic.decode() == f"v1/{message['stream']}/{message['kind'] if message['kind'] != 'daemon' else 'daemon'}"
+            assert (
+                topic.decode()
+                == f"v1/{message['stream']}/{message['kind'] if message['kind'] != 'daemon' else 'daemon'}"
+            )
             if wanted(message):
                 return message
 
@@ -50,7 +55,18 @@ class Stranger:
 @pytest.mark.audio
 def test_a_microphone_is_heard_and_a_stranger_reads_of_it(virtual_microphone, model, tmp_path):
     voice = write_wav(tmp_path / "voice.wav", talk(12, 48000, rms=0.2), 48000)
-    words = ("listen", "--device", "0", "--json", "--model", model, "--endpoint", ENDPOINT, "--every", "0.025")
+    words = (
+        "listen",
+        "--device",
+        "0",
+        "--json",
+        "--model",
+        model,
+        "--endpoint",
+        ENDPOINT,
+        "--every",
+        "0.025",
+    )
     with running(*words, env=virtual_microphone.env) as daemon, Stranger(ENDPOINT) as stranger:
         first = stranger.until(lambda m: m["kind"] == "prediction" and m["sample"] > 0)
         assert first["state"] in ("warming", "silent")
@@ -100,7 +116,9 @@ def test_the_demo_draws_in_a_terminal_and_leaves_it_clean(model):
         pytest.skip("no terminal without tmux: apt install tmux")
 
     def tmux(*words):
-        return subprocess.run(["tmux", "-L", "streamcab-test", *words], capture_output=True, text=True, timeout=20)
+        return subprocess.run(
+            ["tmux", "-L", "streamcab-test", *words], capture_output=True, text=True, timeout=20
+        )
 
     command = " ".join(map(str, (*STREAMCAB, "demo", "--model", model)))
     tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", f"{command}; echo code=$?; exec sh")

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from streamcab import service as s
-from streamcab.cli_service import service as group
+from streamcab.cli.service import service as group
 
 UNIT = "[Service]\nExecStart=streamcab listen --no-view\n"
 SETTINGS = "STREAMCAB_DEVICE=0\n"

@@ -22,8 +22,9 @@ from streamcab_train.figures import age_group
 from streamcab_train.run import train
 from streamcab_train.scores import scores
 
-from streamcab import checkpoint, cli_train
+from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
+from streamcab.cli import train as cli_train
 from streamcab.errors import ConfigError, CorpusError
 from streamcab.normalise import MISSING, SILENT, VOICED
 

@@ -17,7 +17,7 @@ from streamcab_train.prepare.common_voice import parts
 from streamcab_train.prepare.table import reasons
 from streamcab_train.recipe import CorpusKeys
 
-from streamcab import cli_train
+from streamcab.cli import train as cli_train
 from streamcab.errors import ConfigError, CorpusError
 
 MAPS = Path(__file__).parent.parent / "configs" / "labels"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamcab.window import BLOCK, NOW, Window
+from streamcab.window import Window
 
 ONE = np.zeros(1, np.intp)
 
@@ -29,9 +29,9 @@ class Listed:
 
     def attention(self) -> NDArray | None:
         """Over the last whole blocks, with the one that is being filled."""
-        blocks = -(-self.length // BLOCK)
-        newest = (self.seen - 1) // BLOCK
-        some = [a for k, _, a in self.members if newest - blocks < k // BLOCK]
+        blocks = -(-self.length // 40)
+        newest = (self.seen - 1) // 40
+        some = [a for k, _, a in self.members if newest - blocks < k // 40]
         return np.mean(some, 0, dtype=np.float64) if some else None
 
 
@@ -63,7 +63,7 @@ def test_is_the_mean_of_a_list(length: int, steps: list[tuple[int, int]], delay:
         window.add(np.array([2]), np.array([at]), *noise)
         listed.add(at, c[0], alpha[0], votes[0])
         at += h
-        for got, back in ((window.mean(slot), length), (window.now(slot), min(NOW, length))):
+        for got, back in ((window.mean(slot), length), (window.now(slot), min(40, length))):
             expected, n = listed.mean(back)
             assert got[1][0] == n
             np.testing.assert_allclose(got[0][0], np.zeros(3) if expected is None else expected, atol=1e-6)

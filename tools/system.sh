@@ -14,6 +14,7 @@ declare -A why=(
   [gstreamer1.0-plugins-base]="its audio conversion and Opus"
   [gstreamer1.0-plugins-good]="its RTP and UDP"
   [gstreamer1.0-libav]="its G.722"
+  [mosquitto]="the tests' MQTT broker"
   [sip-tester]="sipp: the tests' 300 telephone calls"
 )
 
@@ -21,7 +22,7 @@ have() {
   case $1 in
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     libportaudio2) ldconfig -p 2>/dev/null | grep -q libportaudio.so.2 ;;
-    tmux | ffmpeg | pulseaudio) command -v "$1" >/dev/null ;;
+    tmux | ffmpeg | pulseaudio | mosquitto) command -v "$1" >/dev/null ;;
     pulseaudio-utils) command -v pacat >/dev/null ;;
     sip-tester) command -v sipp >/dev/null ;;
     gstreamer1.0-tools) command -v gst-launch-1.0 >/dev/null ;;
@@ -33,7 +34,7 @@ case ${1-} in
   venv) wanted=(python3-venv) ;;
   run) wanted=(libportaudio2) ;;
   test) wanted=(libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins tmux ffmpeg gstreamer1.0-tools
-    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav sip-tester) ;;
+    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav sip-tester mosquitto) ;;
   *) echo "usage: $0 venv|run|test" >&2; exit 2 ;;
 esac
 

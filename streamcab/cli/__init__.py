@@ -13,11 +13,12 @@ import click
 
 from streamcab import __version__
 from streamcab.cli.classify import classify, devices, verify
+from streamcab.cli.health import bridge, doctor, log, metrics, status
+from streamcab.cli.keys import keys
 from streamcab.cli.listen import demo, listen, watch
 from streamcab.cli.options import Group
-from streamcab.cli.train import train
-from streamcab.cli_keys import keys
-from streamcab.cli_service import service
+from streamcab.cli.service import service
+from streamcab.cli.train import evaluate, prepare, train
 
 # The net is a millisecond of work: a second thread of BLAS costs more than it brings.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -34,5 +35,9 @@ def main() -> None:
     """
 
 
-for command in (listen, watch, demo, classify, verify, devices, train, keys, service):
+for command in (
+    *(listen, watch, demo, classify, verify, devices),
+    *(prepare, train, evaluate),
+    *(status, doctor, metrics, bridge, log, keys, service),
+):
     main.add_command(command)

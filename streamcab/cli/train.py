@@ -1,5 +1,8 @@
-"""`train`: a checkpoint from a corpus."""
+"""`prepare`, `train` and `evaluate`: a manifest from a corpus, a checkpoint from it, and what that is worth."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -10,15 +13,24 @@ from streamcab.cli.options import (
 )
 from streamcab.errors import ConfigError
 
+LAYOUTS = (
+    "common-voice",
+    "vctk",
+    "speech-accent-archive",
+    "l2-arctic",
+    "cslu-fae",
+    "ut-podcast",
+    "tree",
+)
+"""As in streamcab_train/prepare, which is not imported for --help; a test compares."""
+
+path_type = click.Path(path_type=Path)
+
 
 @click.command(cls=Command)
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="Manifest: CSV with path, label, speaker."
-)
-@click.option(
-    "--config", required=True, type=click.Path(path_type=Path), help="Recipe, e.g. configs/live.toml."
-)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--data", required=True, type=path_type, help="Manifest: CSV with path, label, speaker.")
+@click.option("--config", required=True, type=path_type, help="Recipe, e.g. configs/live.toml.")
+@click.option("--out", required=True, type=path_type, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
     "--allow-shared-speakers", is_flag=True, help="Split by clip, as the paper does; scores will say so."
@@ -37,12 +49,8 @@ def train(
     """Train a CAB-CNN on a corpus; speakers never stand in two splits unless you say so."""
     from streamcab.compute import device_for
 
-    try:
+    with _installed():
         from streamcab_train.run import train as run
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"training is not installed ({error.name} is missing): install streamcab from its checkout"
-        ) from None
     run(
         data,
         config,
@@ -52,3 +60,91 @@ def train(
         device=device_for(compute),
         threads=threads,
     )
+
+
+@click.command(cls=Command)
+@click.argument("name", type=click.Choice(LAYOUTS))
+@click.argument("folder", metavar="DIR", type=path_type)
+@click.option("--out", required=True, type=path_type, help="The manifest to write, a CSV.")
+@click.option("--labels", type=path_type, help="Label map, e.g. configs/labels/us-uk-australia.toml.")
+def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
+    """Make a manifest of the corpus NAME that lies in DIR. Reads lengths only; copies nothing."""
+    with _installed():
+        from streamcab_train.prepare import prepare as run
+        from streamcab_train.prepare import read_labels, tell
+
+    made = run(name, folder, out, None if labels is None else read_labels(labels, name))
+    tell(made)
+    click.echo(f"{out}: {len(made.rows)} clips")
+
+
+@click.command(cls=Command)
+@click.option("--model", type=path_type, help="Checkpoint; without it the bundled model.")
+@click.option("--data", required=True, type=path_type, help="Manifest: CSV with path, label, speaker.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    default="test",
+    show_default=True,
+    help="Of the model's own split, if this is the corpus that it was trained on; of another corpus: all.",
+)
+@click.option("--split-column", default="", help="Column of the manifest that says train, validation, test.")
+@click.option("--label-column", default="", help="Column of the label; without it as in training.")
+@click.option("--out", type=path_type, help="Folder for report.json, report.md and, with matplotlib, plots.")
+@click.option(
+    "--fit-temperature",
+    type=path_type,
+    help="Fit it on validation, and write the model with it to this file.",
+)
+@click.option(
+    "--abstain-accuracy",
+    type=click.FloatRange(0, 1),
+    help="Find on validation below which confidence not to answer, for this accuracy.",
+)
+@click.option("--allow-shared-speakers", is_flag=True, help="Judge by voices that were trained on, too.")
+@click.option("--compute", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of torch.")
+def evaluate(
+    model: Path | None,
+    data: Path,
+    split: str,
+    split_column: str,
+    label_column: str,
+    out: Path | None,
+    fit_temperature: Path | None,
+    abstain_accuracy: float | None,
+    allow_shared_speakers: bool,
+    compute: str,
+    threads: int,
+) -> None:
+    """Judge a model on speakers that it never heard: scores, intervals, calibration, groups."""
+    with _installed():
+        from streamcab_train.evaluate import evaluate as run
+
+    from streamcab.compute import device_for
+
+    run(
+        data,
+        model,
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab",
+        split=split,
+        split_column=split_column,
+        label_column=label_column,
+        out=out,
+        fit=fit_temperature,
+        abstain_accuracy=abstain_accuracy,
+        allow_shared=allow_shared_speakers,
+        device=device_for(compute),
+        threads=threads,
+    )
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
+    """Training is a package of its own: say so where it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"training is not installed ({error.name} is missing): install streamcab from its checkout"
+        ) from None

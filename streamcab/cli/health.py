@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from streamcab.errors import ConfigError, StreamcabError
+from streamcab.cli.options import Command
+from streamcab.errors import ConfigError
 
 if TYPE_CHECKING:
     import threading
@@ -24,22 +25,6 @@ if TYPE_CHECKING:
     from streamcab.keys import ClientKeys
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class _Failure(click.ClickException):
-    def __init__(self, error: StreamcabError) -> None:
-        super().__init__(str(error))
-        self.exit_code: int = error.exit_code  # type: ignore[misc]
-
-
-class _Command(click.Command):
-    """A command whose failures are one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StreamcabError as error:
-            raise _Failure(error) from error
 
 
 class _Address(click.ParamType["tuple[str, int]"]):
@@ -78,13 +63,13 @@ def key_options(command: F) -> F:
     )
 
 
-@click.command(cls=_Command)
+@click.command(cls=Command)
 @endpoint_argument
 @option("--wait", type=click.FloatRange(0.1, 60), default=5.0, help="Seconds to wait for an answer.")
 @option("--json", "as_json", is_flag=True, help="JSON, one object.")
 @key_options
 def status(endpoint: str, wait: float, as_json: bool, key: Path | None, server_key: Path | None) -> None:
-    """How the daemon at ENDPOINT is doing, on one screen; takes two seconds.
+    """How the daemon at ENDPOINT is doing, on one screen.
 
     Exit codes: 0 all is well; 1 something is wrong (a source lost, audio lost just now, far behind, or we are
     refused); 75 nobody answers.
@@ -101,10 +86,12 @@ def status(endpoint: str, wait: float, as_json: bool, key: Path | None, server_k
     sys.exit(s.verdict(snapshot))
 
 
-@click.command(cls=_Command)
+@click.command(cls=Command)
 @option("--json", "as_json", is_flag=True, help="JSON, one object a line.")
 def doctor(as_json: bool) -> None:
-    """Is this machine fit for the daemon? Looks at what has gone wrong for others, and says what mends it.
+    """Whether this machine is fit for the daemon, and what mends it.
+
+    It looks at what has gone wrong for others, and changes nothing.
 
     Exit codes: 0 nothing is bad (there may be warnings); 1 something is.
     """
@@ -123,7 +110,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(1 if bad else 0)
 
 
-@click.command(cls=_Command)
+@click.command(cls=Command)
 @endpoint_argument
 @option(
     "--listen", type=_Address(), default="127.0.0.1:9464", help="Where the metrics are served; port 0: any."
@@ -135,7 +122,10 @@ def doctor(as_json: bool) -> None:
 def metrics(
     endpoint: str, listen: tuple[str, int], expose: bool, key: Path | None, server_key: Path | None
 ) -> None:
-    """Serve the daemon's health to Prometheus, on http://127.0.0.1:9464/metrics. See docs/operations.md."""
+    """Serve the daemon's health to Prometheus.
+
+    On http://127.0.0.1:9464/metrics unless told otherwise. docs/operations.md lists what there is.
+    """
     from streamcab.feed import Subscriber
     from streamcab.health.exporter import export, is_loopback
 
@@ -147,7 +137,7 @@ def metrics(
         export(feed, *listen, stop, click.echo)
 
 
-@click.command(cls=_Command)
+@click.command(cls=Command)
 @click.argument("kind", type=click.Choice(["mqtt"]))
 @endpoint_argument
 @option("--broker", type=_Address(), default="127.0.0.1:1883", help="The MQTT broker.")
@@ -175,7 +165,7 @@ def bridge(
     key: Path | None,
     server_key: Path | None,
 ) -> None:
-    """Pass the feed on to an MQTT broker, newest answers retained; Home Assistant finds every stream.
+    """Pass the feed on to an MQTT broker and Home Assistant.
 
     \b
     streamcab bridge mqtt --broker 192.168.1.2:1883 --username streamcab --password-file FILE
@@ -199,7 +189,7 @@ def bridge(
         mqtt.bridge(feed, where, names, stop, click.echo, every_s=every, discover=bool(discovery))
 
 
-@click.command(cls=_Command)
+@click.command(cls=Command)
 @endpoint_argument
 @option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The newest file.")
 @option(
@@ -224,9 +214,10 @@ def log(
     key: Path | None,
     server_key: Path | None,
 ) -> None:
-    """Write the feed to a file, a JSON object a line, as docs/feed.md describes them; full files are rotated.
+    """Write the feed to a file, JSON lines, with rotation.
 
-    SIGHUP opens the file anew, for logrotate. The disk never holds more than (keep + 1) * max-mb.
+    Each line is a message as docs/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
+    never holds more than (keep + 1) * max-mb.
     """
     from streamcab.health.jsonl import Lines
     from streamcab.health.record import record

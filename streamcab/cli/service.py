@@ -3,37 +3,17 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from streamcab.errors import StreamcabError
+from streamcab.cli.options import Group
 
 if TYPE_CHECKING:
     from streamcab.service import Place, Systemctl
 
 
-class _Failure(click.ClickException):
-    def __init__(self, error: StreamcabError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code  # type: ignore[misc]
-
-
-class _Command(click.Command):
-    """A command whose failures are one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StreamcabError as error:
-            raise _Failure(error) from error
-
-
-class _Group(click.Group):
-    command_class = _Command
-
-
-@click.group(cls=_Group)
+@click.group(cls=Group)
 def service() -> None:
     """The daemon as a service of systemd, started at every boot and watched.
 

@@ -1,34 +1,13 @@
 """The commands `streamcab keys ...`: options in, lines out. Knows click, and nothing of files."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from streamcab.errors import StreamcabError
+from streamcab.cli.options import Group
 
 
-class _Failure(click.ClickException):
-    def __init__(self, error: StreamcabError) -> None:
-        super().__init__(str(error))
-        self.exit_code: int = error.exit_code  # type: ignore[misc]
-
-
-class _Command(click.Command):
-    """A command whose failures are one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StreamcabError as error:
-            raise _Failure(error) from error
-
-
-class _Group(click.Group):
-    command_class = _Command
-
-
-@click.group(cls=_Group)
+@click.group(cls=Group)
 def keys() -> None:
     """Keys that guard the feed, so that it may leave this machine (CURVE). See docs/feed.md."""
 
