@@ -38,6 +38,8 @@ class Turns:
 
     def take(self, now: float) -> NDArray[np.intp]:
         """The slots whose turn it is, at most a slice of them."""
+        if self.wait(now) > 0:
+            return np.zeros(0, np.intp)
         # Those that are nearly due come along: few streams fall into one step, many stay spread.
         slack = self.period_s / 2 / max(self.streams / self.most, 1.0)
         due = np.flatnonzero(self._at <= now + slack)

@@ -81,6 +81,18 @@ def run(
     )
 
 
+def here(*words: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    """As `run`, within this process: for the many mistakes that need no torch loaded anew each."""
+    from click.testing import CliRunner
+
+    from streamcab.cli import main
+
+    done = CliRunner().invoke(main, [str(w) for w in words], env=env)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout.encode(), done.stderr.encode())
+
+
 @contextmanager
 def running(*words: str | Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """`streamcab WORDS...` as a process, ended with the context."""

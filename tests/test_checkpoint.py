@@ -112,7 +112,7 @@ def test_a_new_file_replaces_the_old_one_and_leaves_nothing_beside(path: Path) -
 
 def test_who_reads_while_another_writes_reads_the_old_file(path: Path) -> None:
     before = path.read_bytes()
-    with path.open("rb") as reader:
+    with path.open("rb", buffering=0) as reader:
         head = reader.read(100)
         checkpoint.save(Checkpoint(little(1)), path)
         assert head + reader.read() == before

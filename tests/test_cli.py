@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from serving import run, running, save_model
+from serving import here, run, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
@@ -52,28 +52,28 @@ def test_classify_answers_each_file(folder, model):
 
 
 def test_classify_as_json_is_a_message_of_the_feed(folder, model):
-    done = run("classify", "--json", "--model", model, folder / "talk.wav")
+    done = here("classify", "--json", "--model", model, folder / "talk.wav")
     answer = json.loads(done.stdout)
     assert answer["probs"] == pytest.approx(load(model).classify(*read_audio(folder / "talk.wav")).probs)
     assert answer["state"] == "ended"
 
 
 def test_classify_goes_on_after_a_bad_file(folder, model):
-    done = run("classify", "--model", model, folder / "missing.wav", folder / "talk.wav")
+    done = here("classify", "--model", model, folder / "missing.wav", folder / "talk.wav")
     one_line(done, 1, "missing.wav")
     assert "talk.wav: " in done.stdout.decode()
 
 
 def test_verify_shows_that_streaming_is_exact(folder, model):
-    done = run("verify", "--model", model, folder / "talk.wav")
+    done = here("verify", "--model", model, folder / "talk.wav")
     assert done.returncode == 0, done.stderr
     assert "(equal within 1e-05)" in done.stdout.decode()
 
 
 def test_verify_refuses_a_clip_model_and_says_how_to_train_a_live_one(folder, tmp_path):
     clip = save_model(Checkpoint(tiny_model(stages=SMALL_STAGES, normaliser="clip")), tmp_path)
-    one_line(run("verify", "--model", clip, folder / "talk.wav"), 2, "configs/live.toml")
-    one_line(run("listen", "--model", clip, "--file", folder / "talk.wav"), 2, "configs/live.toml")
+    one_line(here("verify", "--model", clip, folder / "talk.wav"), 2, "configs/live.toml")
+    one_line(here("listen", "--model", clip, "--file", folder / "talk.wav"), 2, "configs/live.toml")
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_a_file_that_is_no_audio_is_one_line(folder, model, tmp_path, content, w
     bad = tmp_path / "bad.wav"
     bad.write_bytes(content)
     for command in (["classify", bad], ["verify", bad], ["listen", "--file", bad]):
-        one_line(run(command[0], "--model", model, *command[1:]), 1, "bad.wav", word)
+        one_line(here(command[0], "--model", model, *command[1:]), 1, "bad.wav", word)
 
 
 def test_samples_that_are_no_numbers_are_one_line(model, tmp_path):
     bad = np.zeros(8000, np.float32)
     bad[100] = np.nan
     write_wav(tmp_path / "nan.wav", bad, 8000, "FLOAT")
-    one_line(run("classify", "--model", model, tmp_path / "nan.wav"), 1, "nan.wav", "nan")
+    one_line(here("classify", "--model", model, tmp_path / "nan.wav"), 1, "nan.wav", "nan")
 
 
 def test_audio_shorter_than_an_interval_is_one_line(model, tmp_path):
     write_wav(tmp_path / "short.wav", np.zeros(100), 8000)
-    one_line(run("classify", "--model", model, tmp_path / "short.wav"), 1, "short.wav", "25 ms")
+    one_line(here("classify", "--model", model, tmp_path / "short.wav"), 1, "short.wav", "25 ms")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "folder"])
@@ -112,7 +112,7 @@ def test_a_checkpoint_that_is_none_is_one_line(folder, model, tmp_path, damage):
         bad.write_bytes(b"PK\x03\x04" * 100)
     elif damage == "folder":
         bad.mkdir()
-    one_line(run("classify", "--model", bad, folder / "talk.wav"), 1, "bad.safetensors")
+    one_line(here("classify", "--model", bad, folder / "talk.wav"), 1, "bad.safetensors")
 
 
 def test_a_port_that_is_taken_is_one_line(folder, model):
@@ -123,18 +123,18 @@ def test_a_port_that_is_taken_is_one_line(folder, model):
 
 
 def test_a_feed_that_others_could_read_is_refused(folder, model):
-    done = run("listen", "--model", model, "--file", folder / "talk.wav", "--endpoint", "tcp://0.0.0.0:5557")
+    done = here("listen", "--model", model, "--file", folder / "talk.wav", "--endpoint", "tcp://0.0.0.0:5557")
     one_line(done, 1, "0.0.0.0")
 
 
 def test_wrong_words_end_with_two(folder, model):
-    assert run("listen").returncode == 2
-    assert b"Nothing to listen to" in run("listen").stderr
-    assert run("listen", "--file", "a.wav", "--every", "0").returncode == 2
-    assert run("listen", "--stdin", "s16le", "--model", model).returncode == 2
-    assert run("nonsense").returncode == 2
-    one_line(run("classify", "--model", model, "--channel", "right", folder / "talk.wav"), 1, "right")
-    one_line(run("classify", "--model", model, "--compute", "tpu", folder / "talk.wav"), 2, "tpu", "cuda")
+    assert here("listen").returncode == 2
+    assert b"Nothing to listen to" in here("listen").stderr
+    assert here("listen", "--file", "a.wav", "--every", "0").returncode == 2
+    assert here("listen", "--stdin", "s16le", "--model", model).returncode == 2
+    assert here("nonsense").returncode == 2
+    one_line(here("classify", "--model", model, "--channel", "right", folder / "talk.wav"), 1, "right")
+    one_line(here("classify", "--model", model, "--compute", "tpu", folder / "talk.wav"), 2, "tpu", "cuda")
 
 
 def test_command_line_lies_above_environment_above_file_above_default(folder, model, tmp_path):
@@ -144,7 +144,7 @@ def test_command_line_lies_above_environment_above_file_above_default(folder, mo
     )
 
     def window(*words, **env):
-        done = run("listen", "--json", "--config", config, *words, env=env)
+        done = here("listen", "--json", "--config", config, *words, env=env)
         assert done.returncode == 0, done.stderr
         return max(json.loads(line)["window_s"] for line in done.stdout.splitlines())
 
@@ -156,13 +156,13 @@ def test_command_line_lies_above_environment_above_file_above_default(folder, mo
 def test_a_key_that_nobody_knows_is_an_error_with_the_nearest(folder, model, tmp_path):
     config = tmp_path / "listen.toml"
     config.write_text("windwo = 3\n")
-    one_line(run("listen", "--config", config), 2, "windwo", "did you mean window?")
-    one_line(run("devices", env={"STREAMCAB_WINDWO": "3"}), 2, "STREAMCAB_WINDOW?")
+    one_line(here("listen", "--config", config), 2, "windwo", "did you mean window?")
+    one_line(here("devices", env={"STREAMCAB_WINDWO": "3"}), 2, "STREAMCAB_WINDOW?")
     config.write_text("window = [")
-    one_line(run("listen", "--config", config), 2, "TOML")
-    one_line(run("listen", "--config", tmp_path / "none.toml"), 2, "none.toml")
+    one_line(here("listen", "--config", config), 2, "TOML")
+    one_line(here("listen", "--config", tmp_path / "none.toml"), 2, "none.toml")
     config.write_text('window = "wide"\n')
-    assert b"wide" in run("listen", "--config", config).stderr
+    assert b"wide" in here("listen", "--config", config).stderr
 
 
 def test_standard_input_raw_and_wav_give_the_same_answer(folder, model):

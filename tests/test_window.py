@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -43,7 +43,9 @@ def random(rng: np.random.Generator, h: int, classifiers: int = 4) -> tuple[NDAr
     )
 
 
-@settings(deadline=None, max_examples=60)
+@example(length=100, steps=[(9, 0)] * 20 + [(9, 5)] * 20, delay=3, seed=0)
+@example(length=41, steps=[(7, 0)] * 20, delay=0, seed=1)
+@settings(deadline=None, max_examples=40)
 @given(
     length=st.sampled_from([1, 2, 7, 39, 40, 41, 100, 200]),
     steps=st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0, 0, 0, 1, 5, 41, 300])), max_size=60),

@@ -8,6 +8,7 @@ processes.
 
 import csv
 import random
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -245,14 +246,7 @@ class _Play:
 
 
 def _packet(kind: int, frame: int, ticks: int, ssrc: int, payload: bytes) -> bytes:
-    return (
-        b"\x80"
-        + kind.to_bytes(1)
-        + (frame % 65536).to_bytes(2)
-        + (frame * ticks).to_bytes(4)
-        + ssrc.to_bytes(4)
-        + payload
-    )
+    return struct.pack(">BBHII", 0x80, kind, frame % 65536, frame * ticks % 2**32, ssrc) + payload
 
 
 def _goodbye(ssrc: int) -> bytes:
@@ -271,7 +265,8 @@ def markdown(rows: Sequence[Row], material: Material) -> str:
     ]
     for row in rows:
         how = f"{row.loss:.0%}" + (" in bursts" if row.burst else "") if row.loss else "none"
+        same = f"{row.agree} of {row.clips}"
         lines.append(
-            f"| {row.codec.upper()} | {how} | {row.agree} of {row.clips} | {row.mean_change:.3f} | {row.max_change:.3f} |"
+            f"| {row.codec.upper()} | {how} | {same} | {row.mean_change:.3f} | {row.max_change:.3f} |"
         )
     return "\n".join(lines)

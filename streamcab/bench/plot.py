@@ -41,13 +41,13 @@ def svg(rows: Sequence[Row]) -> str:
         parts.append(
             f'<text x="{LEFT - 8}" y="{y(i / 10) + 4:.1f}" text-anchor="end" {text}>{i * 10} %</text>'
         )
-    for share in sorted({row.loss for row in rows}):
-        parts.append(
-            f'<text x="{x(share):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle" {text}>{share * 100:.0f}</text>'
-        )
+    parts += [
+        f'<text x="{x(share):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle" {text}>{share * 100:.0f}</text>'
+        for share in sorted({row.loss for row in rows})
+    ]
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle" {text}>% of packets lost</text>')
-    for (name, points), colour in zip(lines.items(), COLOURS * 2, strict=False):
+    for points, colour in zip(lines.values(), COLOURS * 2, strict=False):
         path = "L".join(f"{x(a):.1f} {y(b):.1f}" for a, b in points)
         parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="3" fill="{colour}"/>' for a, b in points]

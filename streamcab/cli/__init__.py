@@ -12,6 +12,7 @@ import os
 import click
 
 from streamcab import __version__
+from streamcab.bench.cli import bench
 from streamcab.cli.classify import classify, devices, verify
 from streamcab.cli.health import bridge, doctor, log, metrics, status
 from streamcab.cli.keys import keys
@@ -38,6 +39,6 @@ def main() -> None:
 for command in (
     *(listen, watch, demo, classify, verify, devices),
     *(prepare, train, evaluate),
-    *(status, doctor, metrics, bridge, log, keys, service),
+    *(status, doctor, metrics, bridge, log, keys, service, bench),
 ):
     main.add_command(command)

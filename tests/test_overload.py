@@ -1,0 +1,104 @@
+"""A real daemon with a net that is too slow: it says so, refuses newcomers, loses the oldest, recovers by itself."""
+
+import threading
+
+import numpy as np
+from serving import ANYWHERE, until
+from signals import write_wav
+from speech import SMALL_STAGES, talk, tiny_model
+
+from streamcab.backend import TorchBackend
+from streamcab.checkpoint import Checkpoint
+from streamcab.daemon import Daemon, Settings
+from streamcab.feed import Subscriber
+from streamcab.message import DaemonStatus
+from streamcab.ring import Bank
+from streamcab.source import Line
+from streamcab.source.file import AudioFile
+
+
+class Slow:
+    """A backend that takes half a second for a step while `slow`."""
+
+    def __init__(self, backend):
+        self._backend = backend
+        self._never = threading.Event()
+        self.slow = True
+        self.bytes_per_slot = backend.bytes_per_slot
+
+    def reset(self, slots):
+        self._backend.reset(slots)
+
+    def step(self, *args):
+        if self.slow:
+            self._never.wait(0.5)
+        return self._backend.step(*args)
+
+
+class Newcomers:
+    """A live source whose streams begin when a test says so."""
+
+    live, done = True, False
+
+    def __init__(self):
+        self.bank = Bank(8000, 2, 80_000)
+        self.lines, self.released = [], []
+
+    def begin(self, name, row):
+        self.lines.append(Line(name, self.bank, row, "by hand"))
+
+    def start(self):
+        pass
+
+    def streams(self):
+        new, self.lines = self.lines, []
+        return new
+
+    def release(self, line):
+        self.released.append(line.name)
+
+    def counters(self):
+        return {}
+
+    def close(self):
+        pass
+
+
+def overloaded(message):
+    return isinstance(message, DaemonStatus) and message.detail.startswith("overloaded")
+
+
+def test_overload_is_a_state_that_is_said_and_left_again(tmp_path):
+    checkpoint = Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"})
+    settings = Settings(ANYWHERE, max_lag_s=1.0, max_streams=8)
+    backend = Slow(TorchBackend(checkpoint.model, settings.max_streams))
+    file = write_wav(tmp_path / "talk.wav", talk(20), 8000)
+    newcomers = Newcomers()
+    calls = [AudioFile(file, "live", name=f"call-{i}", loop=True) for i in range(3)]
+    daemon = Daemon(checkpoint, [*calls, newcomers], settings, backend)
+    stop = threading.Event()
+    thread = threading.Thread(target=daemon.run, args=(stop, 20))
+    with Subscriber(daemon.endpoint) as feed:
+        thread.start()
+        try:
+            until(feed, overloaded)
+            newcomers.begin("too-late", 0)
+            refused = until(feed, lambda m: isinstance(m, DaemonStatus) and "refused-overload" in m.counters)[
+                -1
+            ]
+            assert refused.counters["refused-overload"] == 1
+            assert newcomers.released == ["too-late"]
+            first = until(feed, lambda m: isinstance(m, DaemonStatus) and m.lost_ms > 0)[-1]
+            assert first.counters["skips"] > 0
+            assert first.streams == 3
+
+            backend.slow = False
+            until(feed, lambda m: isinstance(m, DaemonStatus) and not m.detail)
+            newcomers.begin("in-time", 1)
+            newcomers.bank.write(1, np.zeros(800, np.float32), 0.0)
+            heard = until(feed, lambda m: m.stream == "in-time")
+            assert not any(m.stream == "too-late" for m in heard)
+        finally:
+            stop.set()
+            thread.join(20)
+    assert not thread.is_alive()
