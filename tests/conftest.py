@@ -1,6 +1,7 @@
 """Fixtures that several files of tests use."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,3 +28,10 @@ def virtual_microphone(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualMicro
             yield microphone
         finally:
             microphone.kill()
+
+
+def pytest_configure() -> None:
+    """A shell that runs us in the background has us ignore these; what the tests start must not inherit that."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)

@@ -119,7 +119,7 @@ def test_the_packets_on_the_wire_are_the_speech():
     batch = Batch.of([(data, ("127.0.0.1", 1)) for data in heard[:4]])
     headers = parse(batch.data, batch.length, batch.truncated)
     assert headers.ssrc.tolist() == plan.ssrc[[0, 1, 2, 0]].tolist()
-    assert (headers.sequence[3] - headers.sequence[0]) % 65536 == 1
+    assert (int(headers.sequence[3]) - int(headers.sequence[0])) % 65536 == 1
     assert (int(headers.time[3]) - int(headers.time[0])) % 2**32 == 160
     assert headers.size.tolist() == [160] * 4
     twice = np.concatenate((speech, speech)).tobytes()

@@ -18,7 +18,7 @@ from streamcab.source.file import AudioFile
 
 
 class Slow:
-    """A backend that takes half a second for a step while `slow`."""
+    """A backend that takes a long time for each step while `slow`."""
 
     def __init__(self, backend):
         self._backend = backend
@@ -31,7 +31,7 @@ class Slow:
 
     def step(self, *args):
         if self.slow:
-            self._never.wait(0.5)
+            self._never.wait(0.12)
         return self._backend.step(*args)
 
 

@@ -24,7 +24,7 @@ from streamcab_train.scores import scores
 
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
-from streamcab.cli import train as cli_train
+from streamcab.cli.train import evaluate as evaluate_command
 from streamcab.errors import ConfigError, CorpusError
 from streamcab.normalise import MISSING, SILENT, VOICED
 
@@ -290,13 +290,11 @@ def test_the_papers_matrix_through_the_same_scores() -> None:
 def test_the_command(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     arguments = ["--model", str(home / "model.safetensors"), "--data", str(home / "other" / "new.csv")]
-    done = CliRunner().invoke(
-        cli_train.evaluate, [*arguments, "--split", "all", "--out", str(tmp_path / "r")]
-    )
+    done = CliRunner().invoke(evaluate_command, [*arguments, "--split", "all", "--out", str(tmp_path / "r")])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "r" / "report.json").is_file()
     assert "## Confusion" in done.output
-    refused = CliRunner().invoke(cli_train.evaluate, [*arguments, "--split-column", "nothing"])
+    refused = CliRunner().invoke(evaluate_command, [*arguments, "--split-column", "nothing"])
     assert refused.exit_code == 1
     assert refused.output.startswith("Error: ")
     assert "no column 'nothing'" in refused.output

@@ -17,7 +17,8 @@ from streamcab_train.prepare.common_voice import parts
 from streamcab_train.prepare.table import reasons
 from streamcab_train.recipe import CorpusKeys
 
-from streamcab.cli import train as cli_train
+from streamcab.cli.train import LAYOUTS as COMMAND_LAYOUTS
+from streamcab.cli.train import prepare as prepare_command
 from streamcab.errors import ConfigError, CorpusError
 
 MAPS = Path(__file__).parent.parent / "configs" / "labels"
@@ -259,13 +260,13 @@ def test_the_command(tmp_path: Path) -> None:
     sound(tmp_path / "c" / "mars" / "1" / "a.wav")
     out = tmp_path / "m.csv"
     arguments = ["tree", str(tmp_path / "c"), "--out", str(out), "--labels", str(CLASSIC)]
-    done = CliRunner().invoke(cli_train.prepare, arguments)
+    done = CliRunner().invoke(prepare_command, arguments)
     assert done.exit_code == 0, done.output
     assert "dropped 1 files: accent mars 1" in done.output
     with out.open() as text:
         assert [row["label"] for row in csv.DictReader(text)] == ["uk"]
-    missing = CliRunner().invoke(cli_train.prepare, ["vctk", str(tmp_path), "--out", str(out)])
+    missing = CliRunner().invoke(prepare_command, ["vctk", str(tmp_path), "--out", str(out)])
     assert missing.exit_code == 1
     assert missing.output.startswith("Error: ")
     assert "speaker-info.txt" in missing.output
-    assert tuple(cli_train.LAYOUTS) == tuple(LAYOUTS)
+    assert tuple(COMMAND_LAYOUTS) == tuple(LAYOUTS)
