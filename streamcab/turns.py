@@ -41,7 +41,7 @@ class Turns:
         if self.wait(now) > 0:
             return np.zeros(0, np.intp)
         # Those that are nearly due come along: few streams fall into one step, many stay spread.
-        slack = self.period_s / 2 / max(self.streams / self.most, 1.0)
+        slack = self.period_s / max(self.streams / self.most, 1.0)
         due = np.flatnonzero(self._at <= now + slack)
         if len(due) > self.most:
             due = np.sort(due[np.argpartition(self._at[due], self.most)[: self.most]])
