@@ -179,6 +179,23 @@ def test_a_released_row_serves_the_next_call():
             until(lambda: listener.source._intake.table.state[0] == 0, "the row to be free")
 
 
+def test_a_call_that_the_daemon_refused_gives_its_row_back_when_it_ends():
+    with listening(max_streams=1) as listener, sending() as plug:
+        to = ("127.0.0.1", listener.port)
+        talker = Talker(ssrc=1)
+        speak(plug, to, talker)
+        (line,) = listener.calls(1)
+        listener.source.release(line)
+        speak(plug, to, talker)
+        listener.counted("accepted", 20)
+        plug.sendto(bye(1), to)
+        until(lambda: listener.source._intake.table.state[0] == 0, "the row to be free")
+        speak(plug, to, Talker(ssrc=2))
+        (_, second) = listener.calls(2)
+        assert second.row == line.row
+        assert listener.source.counters()["receive_errors"] == 0
+
+
 def test_a_sender_that_starts_again_is_a_new_call():
     with listening() as listener, sending() as plug:
         to = ("127.0.0.1", listener.port)

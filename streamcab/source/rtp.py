@@ -118,6 +118,7 @@ class RtpSource:
         self._lines: dict[int, tuple[int, Line]] = {}
         self._told: deque[Line] = deque()
         self._released: deque[Line] = deque()
+        self._refused: set[int] = set()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._errors = 0
@@ -299,19 +300,32 @@ class RtpSource:
         assert self._intake is not None
         while self._released:
             line = self._released.popleft()
-            generation, known = self._lines.get(line.row, (0, None))
-            if known is line:
-                del self._lines[line.row]
-                self._names.free(line.name)
-                self._intake.release(line.row, generation)
+            _, known = self._lines.get(line.row, (0, None))
+            if known is not line:
+                continue
+            if line.bank.ended[line.row]:
+                self._let_go(line.row)
+            else:
+                # The daemon refused it: its row cannot serve another while packets still come for it.
+                self._refused.add(line.row)
         while self._intake.events:
             event = self._intake.events.popleft()
             if isinstance(event, Born):
                 self._begin(event)
             elif isinstance(event, Died):
                 self._lines[event.slot][1].detail = event.reason
+                if event.slot in self._refused:
+                    self._let_go(event.slot)
             else:
                 self._names.tell(event.host, event.ssrc, event.cname)
+
+    def _let_go(self, row: int) -> None:
+        """Nobody needs an ended call any more: its row and its name are free."""
+        assert self._intake is not None
+        generation, line = self._lines.pop(row)
+        self._refused.discard(row)
+        self._names.free(line.name)
+        self._intake.release(row, generation)
 
     def _begin(self, born: Born) -> None:
         assert self._intake is not None
