@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="streamcab")
 def main() -> None:
-    """Which accent is on this line, now? Live, for one microphone or a thousand calls.
+    """Which accent is on this line, now? Live, for one microphone or for hundreds of calls.
 
     Every option can also stand in the environment (STREAMCAB_WINDOW=20) or in a TOML file (--config
     listen.toml).
