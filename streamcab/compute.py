@@ -1,7 +1,9 @@
-"""Where to compute: the device that a user's word means, and how many threads torch may take.
+"""Where to compute: the device that a user's word means, and how many threads the net may take.
 
 Knows nothing of models or streams.
 """
+
+import os
 
 import torch
 
@@ -24,3 +26,13 @@ def device_for(compute: str) -> str:
             f"compute is {compute!r}, but there are {torch.cuda.device_count()} CUDA devices, from 0 on"
         )
     return compute
+
+
+THREADS = 2
+"""From two on the net takes less of a turn than all that is around it (docs/performance.md)."""
+
+
+def threads_for_many() -> int:
+    """How many threads the net of many streams should have on this machine, if the user does not say."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, THREADS)

@@ -32,7 +32,7 @@ from streamcab.notify import Supervisor
 from streamcab.ring import Bank
 from streamcab.roster import Live, Roster
 from streamcab.source import Source
-from streamcab.turns import SLICE, Load, Turns
+from streamcab.turns import GATHER, Load, Turns
 from streamcab.window import Window
 
 log = logging.getLogger("streamcab.daemon")
@@ -173,7 +173,7 @@ class Daemon:
                 self._admit(began)
                 self._skip_to_live()
                 slots = self._turns.take(began)
-                heard = self._hear(self.engine.advance(slots, BUNCH if len(self._roster) > SLICE else 1))
+                heard = self._hear(self.engine.advance(slots, BUNCH if len(self._roster) > GATHER else 1))
                 self._publish_due(slots)
                 intervals += heard
                 now = time.monotonic()

@@ -2,16 +2,18 @@
 first.
 
 A slice is answered before the next one is heard, so however many streams there are, each is answered from
-audio that is as fresh as its own slice is quick. When the machine cannot keep up, the periods stretch by
-themselves and every visit finds more to do at once; `behind` tells by how much. Knows nothing of clocks,
-threads or audio: times are handed in.
+audio that is as fresh as its own slice is quick. In time, slices are small; late, they grow, and cost less a
+stream. When the machine cannot keep up at all, the periods stretch by themselves and every visit finds more
+to do at once; `behind` tells by how much. Knows nothing of clocks, threads or audio: times are handed in.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-SLICE = 128
-"""Streams per turn at most: what passes between the layers stays in the cache."""
+SLICE = 512
+"""Streams per turn at most. The longer the turns, the less is lost between them, and the staler is the audio."""
+GATHER = 128
+"""Streams for which a turn is worth its while: with fewer due, those that are nearly due come along."""
 NEVER = np.inf
 
 
@@ -41,7 +43,7 @@ class Turns:
         if self.wait(now) > 0:
             return np.zeros(0, np.intp)
         # Those that are nearly due come along: few streams fall into one step, many stay spread.
-        slack = self.period_s / max(self.streams / self.most, 1.0)
+        slack = self.period_s / max(self.streams / min(self.most, GATHER), 1.0)
         due = np.flatnonzero(self._at <= now + slack)
         if len(due) > self.most:
             due = np.sort(due[np.argpartition(self._at[due], self.most)[: self.most]])

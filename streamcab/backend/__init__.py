@@ -44,9 +44,11 @@ class Backend(Protocol):
 
 
 def make_backend(
-    name: str, model: CabCnn, slots: int, device: str = "cpu", precision: str = "f32"
+    name: str, model: CabCnn, slots: int, device: str = "cpu", precision: str = "f32", threads: int = 1
 ) -> Backend:
     """The backend `name` of BACKENDS, ready to step; `auto` is openvino where it can be, else torch.
+
+    threads  that openvino may use; torch's are of the whole process
 
     ConfigError for what cannot work. OpenVINO compiles here, so that no stream has to wait for it later.
     """
@@ -66,6 +68,6 @@ def make_backend(
         )
     from streamcab.backend.openvino import OpenVinoBackend
 
-    backend = OpenVinoBackend(model, slots, precision)
+    backend = OpenVinoBackend(model, slots, precision, threads)
     backend.prepare()
     return backend

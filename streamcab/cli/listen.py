@@ -117,7 +117,7 @@ def listen(**o: Any) -> None:
         )
     start_logging(o["log_level"])
     checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
-    backend = backend_maker(checkpoint, device, o["backend"], o["precision"])
+    backend = backend_maker(checkpoint, device, o["backend"], o["precision"], o["threads"])
     with stop_on_signals() as stop:
         run(
             checkpoint,
@@ -180,7 +180,7 @@ def demo(
     model: Path | None,
     compute: str,
     backend: str,
-    threads: int,
+    threads: int | None,
     clips: Path | None,
     endpoint: str,
     view: bool | None,
@@ -190,7 +190,7 @@ def demo(
 
     checkpoint, device = load_checkpoint(model, compute, threads)
     with stop_on_signals() as stop:
-        run(checkpoint, backend_maker(checkpoint, device, backend), clips, endpoint, stop, view=view)
+        run(checkpoint, backend_maker(checkpoint, device, backend, threads=threads), clips, endpoint, stop, view=view)
 
 
 def _settings(o: dict[str, Any]) -> Any:

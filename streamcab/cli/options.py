@@ -122,7 +122,9 @@ gate_option = option(
     help="Whether intervals without speech are left out; without it as the model was trained. off: as in the paper.",
 )
 channel_option = option("--channel", default="mix", help="mix, left, right, or a number from 1 on.")
-threads_option = option("--threads", type=click.IntRange(1), default=1, help="Threads of torch.")
+threads_option = option(
+    "--threads", type=click.IntRange(1), help="Threads of the net. [openvino: 2 where there are 2 cores; torch: 1]"
+)
 json_option = option("--json", "as_json", is_flag=True, help="JSON, one object a line.")
 endpoint_argument = click.argument("endpoint", default="tcp://127.0.0.1:5557")
 
@@ -131,26 +133,28 @@ def gate_of(word: str | None) -> bool | None:
     return None if word is None else word == "on"
 
 
-def load_checkpoint(model: Path | None, compute: str, threads: int) -> tuple[Any, str]:
+def load_checkpoint(model: Path | None, compute: str, threads: int | None) -> tuple[Any, str]:
     import torch
 
     from streamcab import checkpoint
     from streamcab.compute import device_for
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or 1)
     return checkpoint.load(model or checkpoint.bundled()), device_for(compute)
 
 
 def backend_maker(
-    checkpoint: Any, device: str, name: str, precision: str = "f32"
+    checkpoint: Any, device: str, name: str, precision: str = "f32", threads: int | None = None
 ) -> "Callable[[int], Backend]":
     """What makes the backend, once the number of slots is known."""
     from streamcab.backend import make_backend
+    from streamcab.compute import threads_for_many
 
-    return lambda slots: make_backend(name, checkpoint.model, slots, device, precision)
+    many = threads or threads_for_many()
+    return lambda slots: make_backend(name, checkpoint.model, slots, device, precision, many)
 
 
-def load_classifier(model: Path | None, compute: str, threads: int) -> Any:
+def load_classifier(model: Path | None, compute: str, threads: int | None) -> Any:
     from streamcab.classifier import Classifier
 
     return Classifier(*load_checkpoint(model, compute, threads))

@@ -9,6 +9,7 @@ batches, and nothing to an interval of 25 ms.
 
 import ctypes
 import errno
+import os
 import socket
 import struct
 import sys
@@ -227,7 +228,9 @@ class Receiver(Protocol):
     """Takes what has arrived, without waiting."""
 
     errors: int
-    """Receives that failed other than by there being nothing."""
+    """Receives that failed other than by there being nothing,"""
+    error: str
+    """and why the last of them did, in words."""
 
     def receive(self) -> Batch | None:
         """Up to ROWS datagrams of any of the sockets, or None. Each call starts at another socket."""
@@ -244,6 +247,7 @@ class BatchReceiver:
         self._plugs = plugs
         self._turn = 0
         self.errors = 0
+        self.error = ""
         self._data = np.zeros((ROWS, STRIDE), np.uint8)
         self._name = np.zeros((ROWS, NAME), np.uint8)
         self._port = np.zeros(ROWS, np.int64)
@@ -278,7 +282,10 @@ class BatchReceiver:
                 if got < 0 and ctypes.get_errno() == errno.EINTR:
                     continue
                 if got <= 0:
-                    self.errors += ctypes.get_errno() not in (errno.EAGAIN, errno.EBADF)
+                    why = ctypes.get_errno()
+                    if why not in (errno.EAGAIN, errno.EBADF):
+                        self.errors += 1
+                        self.error = os.strerror(why)
                     break
                 self._port[filled : filled + got] = index
                 wide |= plug.family == socket.AF_INET6
@@ -306,6 +313,7 @@ class PlainReceiver:
         self._plugs = plugs
         self._turn = 0
         self.errors = 0
+        self.error = ""
         self._data = np.zeros((ROWS, STRIDE), np.uint8)
         self._length = np.zeros(ROWS, np.int64)
         self._name = np.zeros((ROWS, NAME), np.uint8)
@@ -326,7 +334,9 @@ class PlainReceiver:
                     break
                 except OSError as error:
                     # WSAEMSGSIZE: Windows refuses what it had to cut, and goes on.
-                    self.errors += error.errno != errno.EBADF
+                    if error.errno != errno.EBADF:
+                        self.errors += 1
+                        self.error = error.strerror or str(error)
                     break
                 scope = source[3] if len(source) == 4 else 0
                 packed = pack_address(source[0].partition("%")[0], source[1], scope)

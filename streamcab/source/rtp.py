@@ -287,10 +287,17 @@ class RtpSource:
                 failed += 1
                 if failed & (failed - 1) == 0:
                     log.exception("RTP: a batch was lost to an error inside streamcab (%d so far)", failed)
+            if inlet.errors + failed > self._errors and inlet.error:
+                self._complain(inlet)
             self._errors = inlet.errors + failed
         self._look()
         intake.end_all("the source was closed")
         self._tell()
+
+    def _complain(self, inlet: Receiver) -> None:
+        """Once for each power of two: what fails once a tick would fill the log."""
+        if inlet.errors & (inlet.errors - 1) == 0:
+            log.warning("RTP: receiving failed %d times: %s", inlet.errors, inlet.error)
 
     def _look(self) -> None:
         self._drops = [kernel_drops(plug) for plug in self._plugs]
