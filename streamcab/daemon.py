@@ -243,11 +243,11 @@ class Daemon:
         skipped, lost_s, now = 0, 0.0, time.monotonic()
         for bank, slots, waiting in self.engine.backlog():
             late = (waiting > self.settings.max_lag_s * bank.rate) & self._roster.paced[slots]
-            for slot, samples in zip(slots[late].tolist(), waiting[late].tolist(), strict=True):
-                if bank.ended[self._roster[slot].line.row]:
-                    continue
-                skipped += 1
-                lost_s += self.engine.skip(slot, int(samples - KEEP_S * bank.rate)) / bank.rate
+            late &= ~bank.ended[self._roster.rows(slots)]
+            if late.any():
+                skipped += int(late.sum())
+                left_out = self.engine.skip(slots[late], waiting[late] - int(KEEP_S * bank.rate))
+                lost_s += float(left_out.sum()) / bank.rate
         self.counters["skips"] += skipped
         if skipped and now - self._warned_of_skip > WARN_S:
             self._warned_of_skip = now

@@ -8,7 +8,7 @@ Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,11 @@ class Emitted:
         """Which intervals count, (B, H): the voiced ones; without a gate all that were heard."""
         votes: NDArray[np.bool_] = self.kind == VOICED if gate else self.kind != MISSING
         return votes
+
+    def without(self, slot: int) -> "Emitted":
+        """The same of the other streams."""
+        keep = self.slots != slot
+        return Emitted(*(getattr(self, field.name)[keep] for field in fields(self)))
 
 
 @dataclass
@@ -131,8 +136,8 @@ class Engine:
         group.slots, group.rows = group.slots[keep], group.rows[keep]
         if not len(group.slots):
             del self._groups[key]
-        # Between two passes only a skip leaves answers, each of one stream.
-        self._out = [e for e in self._out if slot not in e.slots]
+        # Between two passes only a skip leaves answers.
+        self._out = [rest for e in self._out if len((rest := e.without(slot)).slots)]
         self._free.append(slot)
 
     def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
@@ -146,29 +151,30 @@ class Engine:
         front = self._groups[self._group_of[slot]].front
         return k * front.interval * front.rate_in // front.pooled_rate
 
-    def skip(self, slot: int, samples: int) -> int:
-        """Leave out about `samples` waiting samples of a stream, as if they had gone missing; how many it was."""
-        group = self._groups[self._group_of[slot]]
-        one = np.array([slot])
-        arch, rate_in = self.architecture, group.bank.rate
-        n = samples * arch.pooled_rate // (rate_in * arch.interval)
-        if n <= 0:
-            return 0
-        before = int(group.front.heard(self.heard[one])[0])
-        left = n
-        while left and (n - left < GAP or self.normaliser.mood[slot] == HOLDING):
-            some = min(left, GAP)
-            self._push_missing(one, some)
+    def skip(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Leave out about `samples` (B,) waiting samples of streams of one bank, as if they had gone missing.
+
+        Returns how many it was of each, (B,).
+        """
+        arch, group = self.architecture, self._groups[self._group_of[int(slots[0])]]
+        n = np.maximum(samples * arch.pooled_rate // (group.bank.rate * arch.interval), 0)
+        before = group.front.heard(self.heard[slots])
+        left = n.copy()
+        # Until the net has forgotten what was before, and no hold waits.
+        while (go := (left > 0) & ((n - left < GAP) | (self.normaliser.mood[slots] == HOLDING))).any():
+            some = np.where(go, np.minimum(left, GAP), 0)
+            for h in np.unique(some[go]).tolist():
+                self._push_missing(slots[some == h], h)
             left -= some
-        if left:
-            # No hold waits, and the net has forgotten by now; the rest of the gap is only counted.
-            self.normaliser.skip(slot, left)
-            self.stepped[slot] += left
-            self.heard[slot] += left
-        self._resumed[slot] = group.front.heard(self.heard[one])[0]
-        skipped = int(self._resumed[slot]) - before
-        self.dropped[slot] += skipped
-        return skipped
+        # The rest of the gap is only counted.
+        rest = slots[left > 0]
+        self.normaliser.skip(rest, left[left > 0])
+        self.stepped[rest] += left[left > 0]
+        self.heard[rest] += left[left > 0]
+        after = group.front.heard(self.heard[slots])
+        self._resumed[slots[n > 0]] = after[n > 0]
+        self.dropped[slots] += after - before
+        return after - before
 
     def advance(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[Emitted]:
         """One pass: take what has arrived for every stream, or for some, and answer what can be answered.

@@ -118,20 +118,20 @@ class RunningNormaliser:
         for j in range(h):
             self._advance(slots, at[:, j], power[:, j], pooled.missing[:, j])
 
-    def skip(self, slot: int, n: int) -> None:
-        """Time passes by n intervals that nobody heard: old levels and statistics are forgotten as they would be."""
-        k = int(self.pushed[slot])
+    def skip(self, slots: Ints, n: NDArray[np.int64]) -> None:
+        """Time passes by n (B,) intervals that nobody heard: old levels and statistics are forgotten as they would."""
+        k = self.pushed[slots]
         for field in (self.pushed, self.decided, self.taken):
-            field[slot] += n
-        blocks = self._blocks.shape[1]
+            field[slots] += n
+        blocks, floor = self._blocks.shape[1], self._levels.shape[1]
         first, last = -(-k // self.block), (k + n) // self.block
-        for b in range(first, min(last, first + blocks - 1) + 1):
-            self._blocks[slot, b % blocks] = 0
-        floor = self._levels.shape[1]
-        self._levels[slot, np.arange(k, k + min(n, floor)) % floor] = np.inf
-        self._closed[slot] = self._blocks[slot].sum(0) - self._blocks[slot, last % blocks]
-        if self.mood[slot] == ACTIVE and self._blocks[slot, :, 0].sum() == 0:
-            self._idle(np.array([slot]))
+        for b in range(blocks):
+            begun = first + b <= last
+            self._blocks[slots[begun], (first[begun] + b) % blocks] = 0
+        unheard = (np.arange(floor) - k[:, None]) % floor < n[:, None]
+        self._levels[slots] = np.where(unheard, np.inf, self._levels[slots])
+        self._closed[slots] = self._blocks[slots].sum(1) - self._blocks[slots, last % blocks]
+        self._idle(slots[(self.mood[slots] == ACTIVE) & (self._blocks[slots, :, 0].sum(1) == 0)])
 
     def finish(self, slots: Ints) -> None:
         """No more intervals will come: decide on what is held."""

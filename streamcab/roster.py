@@ -70,6 +70,10 @@ class Roster:
         """The streams in these slots."""
         return [self._live[slot] for slot in slots.tolist()]
 
+    def rows(self, slots: Slots) -> Slots:
+        """Which rows of their banks the streams in these slots read."""
+        return self._row[slots]
+
     def slots(self) -> Slots:
         """Of all streams."""
         return np.array(sorted(self._live), np.intp)

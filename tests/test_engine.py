@@ -117,7 +117,7 @@ def test_what_a_detached_stream_left_behind_is_not_given_to_the_next_one() -> No
     slot = engine.attach(bank, 0)
     stream(engine, bank, talk(2, seed=4), 800, finish=False)
     bank.write(0, talk(1, seed=5), 0.0)
-    assert engine.skip(slot, 4000) == 4000
+    assert engine.skip(np.array([slot]), np.array([4000])) == 4000
     engine.detach(slot)
     assert engine.attach(bank, 1) == slot
     assert engine.advance() == []
@@ -180,7 +180,7 @@ def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
     bank.write(0, x[len(past) :], 0.0)
     first = int(engine.heard[slot])
     asked = gap * rate // 40 + 1
-    skipped = engine.skip(slot, asked)
+    skipped = int(engine.skip(np.array([slot]), np.array([asked]))[0])
     start, stop = (k * 100 * rate // 4000 for k in (first, first + gap))
     assert skipped == stop - start == pytest.approx(asked, abs=2)
     assert engine.dropped[slot] == skipped
@@ -213,11 +213,36 @@ def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
     np.testing.assert_allclose(c[spoken], expected[k][spoken], atol=1e-5)
 
 
+def test_many_streams_skip_at_once_as_they_do_one_by_one() -> None:
+    results = []
+    for together in (True, False):
+        engine, bank = Engine(SMALL, 4), Bank(8000, 4, 80_000)
+        slots = np.array([engine.attach(bank, row) for row in range(4)])
+        for row, seconds in enumerate((0.3, 1.2, 2.0, 2.5)):
+            bank.write(row, talk(seconds, seed=row), 0.0)
+        out = engine.advance()
+        for row in range(4):
+            bank.write(row, talk(4, seed=10 + row), 0.0)
+        asked = np.array([100, 3000, 17_000, 24_000])
+        if together:
+            skipped = engine.skip(slots, asked)
+        else:
+            skipped = np.concatenate([engine.skip(slots[i : i + 1], asked[i : i + 1]) for i in range(4)])
+        assert skipped.tolist() == engine.dropped.tolist() == [0, 3000, 17_000, 24_000]
+        for row in range(4):
+            bank.finish(row)
+        out += engine.advance()
+        results.append([gather(out, slot) for slot in slots.tolist()])
+    for ours, theirs in zip(*results, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
 def test_a_skip_of_less_than_an_interval_is_none() -> None:
     engine, bank = Engine(SMALL, 1), Bank(8000, 1, 8000)
     slot = engine.attach(bank, 0)
     bank.write(0, talk(0.5), 0.0)
-    assert engine.skip(slot, 199) == 0
+    assert engine.skip(np.array([slot]), np.array([199])) == 0
     assert engine.dropped[slot] == 0
 
 
@@ -295,7 +320,7 @@ def hours(engine: Engine, talks: int, pause_s: int) -> Iterator[tuple[Said, int]
             bank.write(1, beside[at : at + 1600], 0.0)
             out += engine.advance()
         bank.skip(0, pause_s * 8000, 0.0)
-        engine.skip(slot, pause_s * 8000)
+        engine.skip(np.array([slot]), np.array([pause_s * 8000]))
         out += engine.advance()
         _, c, kind = gather(out, slot)
         assert engine.heard[slot] == (n + 1) * (2 + pause_s) * 40

@@ -438,7 +438,7 @@ def test_a_skip_equals_so_many_missing_intervals(before: list[tuple[int, str]], 
         state.finish(SLOT)
         state.take(SLOT, int(state.ready[0]))
         if state is skipping:
-            state.skip(0, n)
+            state.skip(np.array([0]), np.array([n]))
         else:
             state.push(SLOT, nobody)
             assert (state.take(SLOT, n).kind == MISSING).all()
@@ -474,7 +474,7 @@ def test_hours_leave_memory_and_statistics_as_a_minute_does() -> None:
         state.finish(SLOT)
         runs.append((state.take(SLOT, int(state.ready[0])), state.bytes_per_slot))
         # Whole seconds, so that each talk meets the blocks as the first did.
-        state.skip(0, 900 * 40)
+        state.skip(np.array([0]), np.array([900 * 40]))
     assert state.pushed[0] > 10 * 3600 * 40
     (first, size), (last, then) = runs[0], runs[-1]
     assert then == size

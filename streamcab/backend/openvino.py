@@ -21,7 +21,7 @@ from streamcab.distiller import Stage
 from streamcab.model import CabCnn
 
 STREAMS = (32, 8, 1)
-"""Streams of the shapes that are compiled. Eight already run at full speed; 32 save Python's work, and fit the cache."""
+"""Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
 INTERVALS = (1, 2, 4, 8)
 """What the engine asks for, and `prepare` compiles. Others compile as they come."""
 WASTE = 0.75

@@ -190,7 +190,14 @@ def demo(
 
     checkpoint, device = load_checkpoint(model, compute, threads)
     with stop_on_signals() as stop:
-        run(checkpoint, backend_maker(checkpoint, device, backend, threads=threads), clips, endpoint, stop, view=view)
+        run(
+            checkpoint,
+            backend_maker(checkpoint, device, backend, threads=threads),
+            clips,
+            endpoint,
+            stop,
+            view=view,
+        )
 
 
 def _settings(o: dict[str, Any]) -> Any:

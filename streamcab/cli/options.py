@@ -123,7 +123,9 @@ gate_option = option(
 )
 channel_option = option("--channel", default="mix", help="mix, left, right, or a number from 1 on.")
 threads_option = option(
-    "--threads", type=click.IntRange(1), help="Threads of the net. [openvino: 2 where there are 2 cores; torch: 1]"
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads of the net. [openvino: 2 where there are 2 cores; torch: 1]",
 )
 json_option = option("--json", "as_json", is_flag=True, help="JSON, one object a line.")
 endpoint_argument = click.argument("endpoint", default="tcp://127.0.0.1:5557")
