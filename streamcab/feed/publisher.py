@@ -37,6 +37,7 @@ ENDED_STREAMS = 1_000  # and of so many streams at most
 SUBSCRIPTIONS = 256  # are read in one poll at most,
 REPEATS = 64  # are sent in one poll at most,
 REPEAT_S = 0.002  # and none is begun later in it than this: to 1,000 subscribers one takes up to 1 ms
+TOPIC, BODY = int(zmq.SNDMORE | zmq.NOBLOCK), int(zmq.NOBLOCK)  # flags are slow to join, for each message
 MAX_SUBSCRIPTION = 1_024  # bytes of a frame that a publisher takes
 
 _TAGS = {message: tag for tag, message in KINDS.items()}
@@ -184,8 +185,8 @@ class Publisher:
 
     def _send(self, channel: _Channel) -> None:
         try:
-            self._socket.send(channel.topic, zmq.SNDMORE | zmq.NOBLOCK)
-            self._socket.send(channel.body, zmq.NOBLOCK)
+            self._socket.send(channel.topic, TOPIC)
+            self._socket.send(channel.body, BODY)
         except zmq.ZMQError:
             self.failed += 1
         else:
