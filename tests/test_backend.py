@@ -15,6 +15,7 @@ from speech import SMALL_STAGES, naive_net, tiny_model
 import streamcab.backend
 from streamcab.acb import WIDE, fold
 from streamcab.backend import Backend, TorchBackend, make_backend
+from streamcab.backend.cuda import CudaBackend
 from streamcab.distiller import FOREVER, StageShape
 from streamcab.errors import ConfigError
 from streamcab.model import CabCnn
@@ -57,7 +58,24 @@ def on_openvino(model: CabCnn) -> Backend:
     return OpenVinoBackend(model, SLOTS)
 
 
-MAKERS = {"torch": on_torch, "torch-one-copy": in_one_copy, "openvino": on_openvino}
+def on_two_threads(model: CabCnn) -> Backend:
+    from streamcab.backend.openvino import OpenVinoBackend
+
+    return OpenVinoBackend(model, SLOTS, threads=2)
+
+
+def as_on_cuda(model: CabCnn) -> CudaBackend:
+    """Everything but the graph itself: without a GPU, what would be recorded is done each time."""
+    return CudaBackend(model, SLOTS, "cpu", record=lambda work: work)
+
+
+MAKERS = {
+    "torch": on_torch,
+    "torch-one-copy": in_one_copy,
+    "cuda-unrecorded": as_on_cuda,
+    "openvino": on_openvino,
+    "openvino-2-threads": on_two_threads,
+}
 MODELS = {"paper": PAPER, "small": SMALL, "odd": ODD}
 _MADE: dict[tuple[str, str], Backend] = {}
 
@@ -65,7 +83,7 @@ _MADE: dict[tuple[str, str], Backend] = {}
 @pytest.fixture(scope="module", params=MAKERS)
 def kind(request: pytest.FixtureRequest) -> str:
     """The name of a way to compute; skipped where it is not installed."""
-    if request.param == "openvino" and find_spec("openvino") is None:
+    if request.param.startswith("openvino") and find_spec("openvino") is None:
         pytest.skip("openvino is not installed: pip install 'streamcab[fast]'")
     name: str = request.param
     return name
@@ -178,9 +196,8 @@ def test_more_streams_than_fit_into_one_product(streams: int) -> None:
     with torch.inference_mode():
         c, _ = SMALL(torch.from_numpy(x))
     slots = np.random.default_rng(1).permutation(streams)
-    names = ["torch", "openvino"] if find_spec("openvino") else ["torch"]
-    for name in names:
-        backend = make_backend(name, SMALL, streams) if name == "torch" else _lazy(streams)
+    made = [TorchBackend(SMALL, streams), CudaBackend(SMALL, streams, "cpu", record=lambda work: work)]
+    for backend in made + ([_lazy(streams)] if find_spec("openvino") else []):
         backend.reset(slots)
         parts = []
         for k, h in ((0, 4), (4, 1), (5, 1), (6, 3)):
@@ -196,7 +213,7 @@ def test_more_streams_than_fit_into_one_product(streams: int) -> None:
 def _lazy(streams: int) -> Backend:
     from streamcab.backend.openvino import OpenVinoBackend
 
-    return OpenVinoBackend(SMALL, streams)
+    return OpenVinoBackend(SMALL, streams, threads=3)
 
 
 def test_shapes_beyond_those_kept_in_mind_are_laid_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +227,8 @@ def test_bytes_per_slot_is_what_a_slot_takes(kind: str) -> None:
     backend = MAKERS[kind](PAPER)
     stages = PAPER.distiller.new_state(1)
     assert backend.bytes_per_slot == sum(s.conv.nbytes + s.pool.nbytes for s in stages)
-    assert backend.bytes_per_slot * SLOTS == backend._state.nbytes  # type: ignore[attr-defined]
+    rows = SLOTS + (type(backend) is CudaBackend)  # and one that fills up
+    assert backend.bytes_per_slot * rows == backend._state.nbytes  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino"])
@@ -279,5 +297,7 @@ def test_cuda_keeps_the_contract() -> None:
     model = tiny_model(1)
     x = clip(model, 30, 12)
     wanted = offline(model, x)
-    got = stream(TorchBackend(model, SLOTS, "cuda"), model, x, 3, [1, 4, 8])
+    backend = make_backend("torch", model, SLOTS, "cuda")
+    assert type(backend) is CudaBackend
+    got = stream(backend, model, x, 3, [1, 4, 8])
     np.testing.assert_allclose(got, wanted, rtol=0, atol=CLOSE)

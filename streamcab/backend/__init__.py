@@ -12,14 +12,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.backend.torch import FLOATS, TorchBackend
+from streamcab.backend.pieces import FLOATS
+from streamcab.backend.torch import TorchBackend
 from streamcab.errors import ConfigError
 from streamcab.model import CabCnn
 
 __all__ = ["BACKENDS", "FLOATS", "PRECISIONS", "Backend", "TorchBackend", "make_backend"]
 
 BACKENDS = ("auto", "torch", "openvino")
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "tf32", "bf16")
 
 
 class Backend(Protocol):
@@ -50,16 +51,24 @@ def make_backend(
 
     threads  that openvino may use; torch's are of the whole process
 
-    ConfigError for what cannot work. OpenVINO compiles here, so that no stream has to wait for it later.
+    ConfigError for what cannot work. What compiles or records does so here, and no stream has to wait for it later.
     """
     if name not in BACKENDS:
         raise ConfigError(f"backend is {name!r}; it can be {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}; it can be {' or '.join(PRECISIONS)}")
     cpu = device == "cpu"
+    if cpu and precision == "tf32":
+        raise ConfigError("precision tf32 is one of CUDA devices; on a CPU it can be f32 or bf16")
     installed = find_spec("openvino") is not None
     if name == "torch" or (name == "auto" and not (cpu and installed)):
-        return TorchBackend(model, slots, device, precision)
+        if cpu:
+            return TorchBackend(model, slots, device, precision)
+        from streamcab.backend.cuda import CudaBackend
+
+        on_gpu = CudaBackend(model, slots, device, precision)
+        on_gpu.prepare()
+        return on_gpu
     if not cpu:
         raise ConfigError(f"the backend openvino computes on the CPU, not on {device}; use --backend torch")
     if not installed:

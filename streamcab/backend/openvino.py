@@ -6,7 +6,6 @@ converter (OpenVINO's own one reports usage to its makers), nothing written to d
 TorchBackend does not know of.
 """
 
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from openvino import opset13 as op
 from torch import Tensor
 
 from streamcab.acb import FoldedAcb
-from streamcab.backend.torch import FLOATS, Ints, TorchBackend, contexts
+from streamcab.backend.pieces import FLOATS, Ints, Turn, in_pieces
+from streamcab.backend.torch import TorchBackend, contexts
 from streamcab.distiller import Stage
 from streamcab.model import CabCnn
 
@@ -24,8 +24,6 @@ STREAMS = (32, 8, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
 INTERVALS = (1, 2, 4, 8)
 """What the engine asks for, and `prepare` compiles. Others compile as they come."""
-WASTE = 0.75
-"""How full a shape must be; below that, smaller ones do the rest."""
 
 Node = Any
 
@@ -48,7 +46,7 @@ class OpenVinoBackend(TorchBackend):
             "ENABLE_CPU_PINNING": False,
         }
         self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
-        self._compiled: dict[tuple[int, int], _Compiled] = {}
+        self._compiled: dict[tuple[int, int], Turn[_Request]] = {}
 
     def prepare(self) -> None:
         """Compile the shapes that so many slots can fill: a tenth of a second each."""
@@ -57,58 +55,29 @@ class OpenVinoBackend(TorchBackend):
                 self._shape(b, h)
 
     def _midway(self, slots: Ints, x: FLOATS, out: FLOATS) -> None:
-        b, h = out.shape[:2]
-        done = 0
-        running: deque[tuple[_Request, slice]] = deque()
+        h = out.shape[1]
+        in_pieces(self._sizes, lambda size: self._shape(size, h).next(), slots, x, out)
 
-        def collect() -> None:
-            request, cut = running.popleft()
-            out[cut] = request.result(self._rows, slots[cut])
-
-        for size in self._sizes:
-            while done < b and (b - done >= WASTE * size or size == self._sizes[-1]):
-                cut = slice(done, min(done + size, b))
-                # In the order in which they were started, so the next one of a shape is the first to be free.
-                request = self._shape(size, h).next()
-                while any(request is busy for busy, _ in running):
-                    collect()
-                request.start(self._rows, slots[cut], x[cut])
-                running.append((request, cut))
-                done = cut.stop
-        while running:
-            collect()
-
-    def _shape(self, b: int, h: int) -> "_Compiled":
-        compiled = self._compiled.get((b, h))
-        if compiled is None:
+    def _shape(self, b: int, h: int) -> "Turn[_Request]":
+        requests = self._compiled.get((b, h))
+        if requests is None:
             graph = _graph(self._stages, self._acb, b, h)
             # A lone stream computes on the caller's thread: another one costs 30 us to wake.
             threads = self._threads if b > 1 else 1
             settings = self._settings | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
-            compiled = self._compiled[b, h] = _Compiled(
-                self._core.compile_model(graph, "CPU", settings), threads
-            )
-        return compiled
-
-
-class _Compiled:
-    """A compiled shape, with requests enough to keep so many threads at work."""
-
-    def __init__(self, compiled: Any, threads: int) -> None:
-        self._requests = [_Request(compiled, threads > 1) for _ in range(2 * threads if threads > 1 else 1)]
-        self._turn = 0
-
-    def next(self) -> "_Request":
-        """The one that has rested longest."""
-        self._turn = (self._turn + 1) % len(self._requests)
-        return self._requests[self._turn]
+            compiled = self._core.compile_model(graph, "CPU", settings)
+            count = 2 * threads if threads > 1 else 1
+            requests = Turn([_Request(compiled, self._rows, elsewhere=threads > 1) for _ in range(count)])
+            self._compiled[b, h] = requests
+        return requests
 
 
 class _Request:
-    """One step of a shape under way, with its buffers."""
+    """A Piece of a compiled shape, on rows of state (slots, floats); computed `elsewhere` or by the caller."""
 
-    def __init__(self, compiled: Any, elsewhere: bool) -> None:
-        self._request, self._elsewhere = compiled.create_infer_request(), elsewhere
+    def __init__(self, compiled: Any, rows: FLOATS, *, elsewhere: bool) -> None:
+        self._request, self._rows, self._elsewhere = compiled.create_infer_request(), rows, elsewhere
+        self._slots = np.zeros(0, np.intp)
         self._x, self._before = (np.zeros(port.shape, np.float32) for port in compiled.inputs)
         self._answer, self._after = (np.zeros(port.shape, np.float32) for port in compiled.outputs)
         for i, buffer in enumerate((self._x, self._before)):
@@ -116,22 +85,22 @@ class _Request:
         for i, buffer in enumerate((self._answer, self._after)):
             self._request.set_output_tensor(i, ov.Tensor(buffer, shared_memory=True))
 
-    def start(self, state: FLOATS, slots: Ints, x: FLOATS) -> None:
-        """Step `slots` of state (slots, floats) by x (B, samples)."""
-        n = len(slots)
-        np.take(state, slots, axis=0, out=self._before[:n], mode="clip")
+    def start(self, slots: Ints, x: FLOATS) -> None:
+        """See Piece."""
+        self._slots, n = slots, len(slots)
+        np.take(self._rows, slots, axis=0, out=self._before[:n], mode="clip")
         self._x[:n] = x
         if self._elsewhere:
             self._request.start_async()
         else:
             self._request.infer()
 
-    def result(self, state: FLOATS, slots: Ints) -> FLOATS:
-        """(B, H, labels + classifiers), once it is there; the state is then the new one."""
+    def result(self) -> FLOATS:
+        """See Piece. The state is then the new one."""
         if self._elsewhere:
             self._request.wait()
-        n = len(slots)
-        state[slots] = self._after[:n]
+        n = len(self._slots)
+        self._rows[self._slots] = self._after[:n]
         return self._answer[:n]
 
 

@@ -1,6 +1,6 @@
 """The reference backend: torch, on a CPU or a GPU.
 
-Streams in mid-course, which is nearly all of them, go through a `_Pass`: the same layers as `distiller.py`,
+Streams in mid-course, which is nearly all of them, go through a `Pass`: the same layers as `distiller.py`,
 laid out in memory once per shape, so that a step allocates little and calls few operations. Streams near
 their start or end go through `Distiller.step` itself, which knows what to put beyond a stream's edges. Both
 work on the same state: one row of floats per slot, stage by stage the context of its convolution and then of
@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamcab.acb import fold
+from streamcab.backend.pieces import FLOATS, Ints
 from streamcab.distiller import FOREVER, Stage, StageState
 from streamcab.model import CabCnn
-
-FLOATS = NDArray[np.float32]
-Ints = NDArray[np.intp]
 
 CPU_INTERVALS = 512
 """Stream intervals per product on a CPU: what the layers pass on stays in the cache."""
@@ -34,7 +32,7 @@ SMALL = 2_000_000
 MANY = 16
 """Slots from which on the process is a server, and keeps the memory that it frees."""
 LAYOUTS = 64
-"""Shapes whose `_Pass` is kept."""
+"""Shapes whose `Pass` is kept."""
 
 
 def keep_freed_memory() -> None:
@@ -58,13 +56,14 @@ class TorchBackend:
 
     def __init__(self, model: CabCnn, slots: int, device: str = "cpu", precision: str = "f32") -> None:
         self.device = torch.device(device)
-        self._dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[precision]
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._on_cpu = self.device.type == "cpu"
         if self._on_cpu and slots >= MANY:
             keep_freed_memory()
-        if not self._on_cpu and precision == "f32":
-            # cuDNN would round to 10 bits of mantissa, and streamed would not equal offline.
-            torch.backends.cudnn.allow_tf32 = False
+        if not self._on_cpu:
+            # Rounded to 10 bits of mantissa, streamed does not equal offline: only where it was asked for.
+            torch.backends.cudnn.allow_tf32 = precision == "tf32"
+            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         self._model = model.eval().to(self.device)
         self._interval = model.distiller.interval
         self._delay = model.distiller.delay
@@ -78,7 +77,7 @@ class TorchBackend:
             self._fresh = self._join(model.distiller.new_state(1)).to(self._dtype)
             self._state = self._fresh.repeat(slots, 1)
         self._work = self._state.new_empty(0)
-        self._passes: dict[tuple[int, int], _Pass] = {}
+        self._passes: dict[tuple[int, int], Pass] = {}
 
     @property
     def bytes_per_slot(self) -> int:
@@ -118,11 +117,15 @@ class TorchBackend:
         for i in range(0, b, most):
             cut = slice(i, min(i + most, b))
             layout = self._pass(cut.stop - i, h)
-            index, part = self._send(slots[cut], x[cut])
-            torch.index_select(self._state, 0, index, out=layout.rows)
-            answer = self._acb(layout.run(part))
-            self._state.index_copy_(0, index, layout.rows)
+            answer = self._compute(layout, *self._send(slots[cut], x[cut]))
             out[cut] = answer.cpu().numpy().T.reshape(-1, h, self._width)
+
+    def _compute(self, layout: "Pass", index: Tensor, x: Tensor) -> Tensor:
+        """The streams of a layout, all on the device: (labels + classifiers, B * H)."""
+        torch.index_select(self._state, 0, index, out=layout.rows)
+        answer = self._acb(layout.run(x))
+        self._state.index_copy_(0, index, layout.rows)
+        return answer
 
     def _edge(self, slots: Ints, x: FLOATS, first: NDArray[np.int64], end: NDArray[np.int64]) -> FLOATS:
         """The same for streams near their start or end, by the reference layers in float32."""
@@ -146,17 +149,17 @@ class TorchBackend:
         both = torch.from_numpy(np.concatenate((head, x), 1)).to(self.device)
         return both[:, :2].contiguous().view(torch.int64)[:, 0], both[:, 2:]
 
-    def _pass(self, b: int, h: int) -> "_Pass":
+    def _pass(self, b: int, h: int) -> "Pass":
         layout = self._passes.get((b, h))
         if layout is None:
             if len(self._passes) >= LAYOUTS:
                 self._passes.clear()
-            arena = _Arena(self._work)
-            layout = _Pass(self._kernels, b, h, arena)
+            arena = Arena(self._work)
+            layout = Pass(self._kernels, b, h, arena)
             if arena.taken > len(self._work):
                 self._work = self._work.new_empty(arena.taken)
                 self._passes.clear()
-                layout = _Pass(self._kernels, b, h, _Arena(self._work))
+                layout = Pass(self._kernels, b, h, Arena(self._work))
             self._passes[b, h] = layout
         return layout
 
@@ -196,7 +199,7 @@ class _Kernel:
         """(kernel * channels, filters)."""
 
 
-class _Arena:
+class Arena:
     """One block of memory for all passes, since they run one at a time."""
 
     def __init__(self, memory: Tensor) -> None:
@@ -210,13 +213,13 @@ class _Arena:
         return self._memory[start : self.taken].view(shape)
 
 
-class _Pass:
+class Pass:
     """The distiller over b streams and h intervals: every buffer, and every view of one, made once.
 
     rows  (b, floats) state: to be filled before a run, and the new one after it
     """
 
-    def __init__(self, kernels: list[_Kernel], b: int, h: int, arena: _Arena) -> None:
+    def __init__(self, kernels: list[_Kernel], b: int, h: int, arena: Arena) -> None:
         stages = [kernel.stage for kernel in kernels]
         ends = [shape for stage in stages for shape in contexts(stage)]
         self.rows = arena.take(b, sum(n * c for n, c in ends))
@@ -252,7 +255,7 @@ class _Pass:
 class _StagePass:
     """One stage of a pass: from x (b, context + n, channels) by way of y (b, context + n, filters) to out."""
 
-    def __init__(self, kernel: _Kernel, x: Tensor, y: Tensor, out: Tensor, arena: _Arena) -> None:
+    def __init__(self, kernel: _Kernel, x: Tensor, y: Tensor, out: Tensor, arena: Arena) -> None:
         stage, shape = kernel.stage, kernel.stage.shape
         b, n = len(x), x.shape[1] - stage.conv_context
         self._kernel = kernel
