@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamcab.turns import Load, Turns
+from streamcab.turns import GATHER, SLICE, Load, Turns
 
 
 def joined(n, period=0.2, most=128, paced=True, slots=None):
@@ -39,6 +39,15 @@ def test_every_stream_is_visited_once_in_each_period():
     # Ten seconds of periods of 0.2 s; turns come a little early rather than late.
     assert visits.min() >= 49
     assert visits.max() <= 56
+
+
+def test_in_time_a_turn_takes_few_and_late_it_takes_more():
+    turns = Turns(1000, 0.2)
+    for slot in range(1000):
+        turns.join(slot, 0.0002 * slot, True)
+    assert abs(len(turns.take(0.0)) - GATHER) <= 1
+    assert len(turns.take(0.15)) == SLICE
+    assert len(turns.take(0.15)) < SLICE
 
 
 def test_when_late_nobody_is_starved():
