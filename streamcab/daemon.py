@@ -9,7 +9,6 @@ Knows nothing of the command line, of the terminal, or of how a source gets its 
 """
 
 import logging
-import sys
 import threading
 import time
 from collections import Counter
@@ -46,9 +45,6 @@ OVERLOAD_S = 1.0
 """A machine that is late for so long is overloaded, and one that was in time for so long is not."""
 BUNCH = 4
 """Intervals that go through the net together when there are many streams: odd ones wait for the next turn."""
-SWITCH_S = 0.0005
-"""How long Python lets a thread go on while another waits. A product of the net gives the interpreter up and wants it
-back at once: at the usual 5 ms the receiving thread keeps it waiting for a third of the time (docs/capacity.md)."""
 KEEP_S = 0.2
 """What is left to be heard after a skip to live."""
 
@@ -162,7 +158,6 @@ class Daemon:
         """
         next_status = 0.0
         pass_s, passes, intervals = 0.0, 0.0, 0
-        sys.setswitchinterval(SWITCH_S)
         try:
             until = time.monotonic() + await_subscriber_s
             while not self._publisher.joined and time.monotonic() < until and not stop.wait(0.005):
