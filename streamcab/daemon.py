@@ -11,9 +11,10 @@ Knows nothing of the command line, of the terminal, or of how a source gets its 
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, inf
 
 import numpy as np
@@ -25,12 +26,13 @@ from streamcab.checkpoint import Checkpoint
 from streamcab.engine import Emitted, Engine
 from streamcab.errors import ConfigError
 from streamcab.feed import Publisher
+from streamcab.flaws import Flaws
 from streamcab.keys import ServerKeys
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Status
 from streamcab.notify import Supervisor
 from streamcab.ring import Bank
 from streamcab.roster import Live, Roster
-from streamcab.source import Source
+from streamcab.source import GONE, Source
 from streamcab.turns import GATHER, Load, Turns
 from streamcab.window import Window
 
@@ -123,7 +125,9 @@ class Daemon:
         self._roster = Roster(self.engine)
         self._turns = Turns(settings.max_streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
+        self._flaws = Flaws(settings.max_streams)
         self._names: set[str] = set()
+        self._moved: deque[Live] = deque()  # streams whose source is in another state now
         self._arrived = threading.Event()
         self.counters: Counter[str] = Counter()
         self._warned_of_refusal = self._warned_of_skip = -inf
@@ -166,6 +170,7 @@ class Daemon:
                 began = time.monotonic()
                 self._load.note(self._turns.behind(began), began)
                 self._admit(began)
+                self._tell_moves()
                 self._skip_to_live()
                 slots = self._turns.take(began)
                 heard = self._hear(self.engine.advance(slots, BUNCH if len(self._roster) > GATHER else 1))
@@ -212,8 +217,10 @@ class Daemon:
                 slot = self.engine.attach(line.bank, line.row)
                 self.window.reset(np.array([slot]))
                 live = Live(line, source, self._name(line.name), slot)
+                line.changed = partial(self._moved.append, live)
                 self._roster.join(live, now)
                 self._turns.join(slot, now, source.live)
+                self._flaws.reset(slot)
                 log.info("%s begins: %s", live.name, line.description)
                 self._publisher.publish(self._model_info(live))
                 self._publish_statuses(np.array([slot]))
@@ -307,10 +314,48 @@ class Daemon:
             if live.state == "ended":
                 self._drop(live)
 
+    def _tell_moves(self) -> None:
+        """The news of sources, at once: without audio, no prediction would carry them."""
+        moved: dict[int, Live] = {}
+        while self._moved:
+            live = self._moved.popleft()
+            if self._roster.has(live):
+                moved[live.slot] = live
+        if not moved:
+            return
+        slots = np.array(list(moved), np.intp)
+        for live in moved.values():
+            if live.line.state in GONE:
+                live.state = "lost"
+        self._roster.news[slots], self._roster.due[slots] = True, 0.0
+        self._publish_statuses(slots)
+
+    def _examine(self, slots: NDArray[np.intp], now: float) -> None:
+        """What is wrong with the samples of some streams; each change is a line in the log."""
+        lives, flaws = self._roster.of(slots), self._flaws
+        refused = np.array([live.line.refused for live in lives], np.int64)
+        for which, bank, rows in self._roster.by_bank(slots):
+            flaws.look(slots[which], bank, rows, refused[which], now)
+        for live, silent in zip(lives, flaws.silent(slots, now).tolist(), strict=True):
+            if silent and live.line.state == "live":
+                live.line.move("silent", "every sample is 0: is it muted?", only_from="live")
+            elif live.line.state == "silent" and not silent:
+                live.line.move("live", only_from="silent")
+        for slot, found in flaws.changed(slots, now):
+            live = self._roster[slot]
+            live.flaws = found
+            log.log(
+                min(logging.WARNING, live.line.loudest),
+                "%s: what is wrong with its samples: %s",
+                live.name,
+                ", ".join(found) or "nothing any more",
+            )
+
     def _publish_statuses(self, slots: NDArray[np.intp]) -> None:
         """How the sources of some streams are doing."""
         now, unix = time.monotonic(), time.time()
         self._roster.told[slots] = now
+        self._examine(slots, now)
         s = self._roster.standings(slots, now)
         captured_s, classified_s = (s.written / s.rate).round(3), (s.sample / s.rate).round(3)
         columns = (s.rate, captured_s, classified_s, s.lag_ms.round(1), s.lost_ms.round(1), s.overflows)
@@ -331,6 +376,8 @@ class Daemon:
                     lost_ms=lost,
                     overflows=overflows,
                     detail=live.line.detail,
+                    source_state="ended" if live.state == "ended" else live.line.state,
+                    flaws=live.flaws,
                 )
             )
 
@@ -345,11 +392,6 @@ class Daemon:
         live.source.release(live.line)
 
     def _publish_status(self, pass_s: float, rate: float) -> None:
-        for live in self._roster:
-            if live.line.state == "lost" and live.state != "lost":
-                # No audio, so no prediction will carry the news.
-                live.state = "lost"
-                self._roster.news[live.slot], self._roster.due[live.slot] = True, 0.0
         counters = self.counters + Counter({"feed-refused": self._publisher.refused})
         for source in self._sources:
             counters.update(source.counters())

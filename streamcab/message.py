@@ -15,6 +15,9 @@ VERSION = "v1"
 DAEMON = "daemon"  # reserved: the stream name under which the daemon speaks of itself
 
 State = Literal["warming", "live", "silent", "lost", "ended"]
+"""Of an answer."""
+SourceState = Literal["starting", "live", "silent", "stalled", "lost", "reconnecting", "ended"]
+"""Of what the samples come from; source/line.py says how one follows another."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
@@ -105,6 +108,10 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     """How often the source or its ring overflowed."""
     detail: str = ""
     """Why the state is what it is, when there is something to say."""
+    source_state: SourceState = "live"
+    """`starting`, `live`, `silent` (samples come, all zero), `stalled` (none come), `lost`, `reconnecting`, `ended`."""
+    flaws: list[str] = []
+    """What is wrong with the samples now: `clipping`, `offset` (a mean far from 0), `stuck`, `not-a-number`."""
 
 
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):

@@ -6,7 +6,7 @@ column, so that it costs no loop. Knows nothing of threads, sockets or of how an
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from streamcab.answer import Standings
 from streamcab.engine import Engine
 from streamcab.message import State
 from streamcab.ring import Bank
-from streamcab.source import Line, Source
+from streamcab.source import GONE, Line, Source
 
 Slots = NDArray[np.intp]
 
@@ -30,6 +30,7 @@ class Live:
     slot: int
     state: State = "warming"
     detail: str = ""
+    flaws: list[str] = field(default_factory=list)
     warned: float = -1e9
 
 
@@ -66,6 +67,10 @@ class Roster:
     def __getitem__(self, slot: int) -> Live:
         return self._live[slot]
 
+    def has(self, live: Live) -> bool:
+        """Whether this stream is being answered still."""
+        return self._live.get(live.slot) is live
+
     def of(self, slots: Slots) -> list[Live]:
         """The streams in these slots."""
         return [self._live[slot] for slot in slots.tolist()]
@@ -99,7 +104,7 @@ class Roster:
     def lost_ms(self, slots: Slots) -> NDArray[np.float64]:
         """Audio of each stream that was captured or announced, and never classified."""
         lost = np.zeros(len(slots))
-        for which, bank, rows in self._by_bank(slots):
+        for which, bank, rows in self.by_bank(slots):
             lost[which] = (self._engine.dropped[slots[which]] + bank.skipped[rows]) / bank.rate * 1000
         return lost
 
@@ -116,7 +121,7 @@ class Roster:
         ended = engine.finished[slots] & (intervals is None)
         written, sample, rate, overflows = np.zeros((4, n), np.int64)
         captured = np.full(n, now)
-        for which, bank, rows in self._by_bank(slots):
+        for which, bank, rows in self.by_bank(slots):
             have = bank.written[rows]
             used = np.minimum(heard[which] * arch.interval * bank.rate // arch.pooled_rate, have)
             used = np.where(ended[which], have, used)
@@ -135,10 +140,10 @@ class Roster:
             lost_ms=self.lost_ms(slots),
             overflows=overflows,
             ended=ended,
-            lost=np.array([live.line.state == "lost" for live in lives], np.bool_),
+            lost=np.array([live.line.state in GONE for live in lives], np.bool_),
         )
 
-    def _by_bank(self, slots: Slots) -> Iterator[tuple[Slots, Bank, Slots]]:
+    def by_bank(self, slots: Slots) -> Iterator[tuple[Slots, Bank, Slots]]:
         """Bank by bank: which of `slots` it has, the bank, their rows."""
         banks = self._bank[slots]
         for b in np.unique(banks).tolist():

@@ -179,10 +179,12 @@ def test_a_lost_source_is_published_as_lost_and_as_live_again(checkpoint):
         line = hand.begin("mic", 0)
         hand.bank.write(0, talk(5), 0.0)
         until(feed, lambda m: isinstance(m, Prediction) and m.state == "live")
-        line.state, line.detail = "lost", "the device is gone"
+        line.move("lost", "the device is gone")
         status = until(feed, lambda m: isinstance(m, Status) and m.state == "lost")[-1]
-        assert status.detail == "the device is gone"
-        line.state, line.detail = "live", ""
+        assert (status.source_state, status.detail) == ("lost", "the device is gone")
+        line.move("reconnecting")
+        until(feed, lambda m: isinstance(m, Status) and m.source_state == "reconnecting")
+        line.move("live")
         hand.bank.skip(0, 8000, 0.0)
         hand.bank.write(0, talk(3), 0.0)
         back = until(feed, lambda m: isinstance(m, Prediction) and m.state == "live" and m.lost_ms > 0)[-1]

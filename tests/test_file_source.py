@@ -192,7 +192,7 @@ def test_a_stream_ends_where_its_file_is_cut_off_and_says_so(
     # An MP3's last frame leans on the next, which is gone.
     np.testing.assert_array_equal(got[:-2304], whole[: len(got) - 2304])
     assert "cut off" in source.line.detail
-    assert [r.getMessage() for r in caplog.records] == [f"talk: ended: {source.line.detail}"]
+    assert [r.getMessage() for r in caplog.records] == ["talk: live", f"talk: ended: {source.line.detail}"]
     source.close()
 
 

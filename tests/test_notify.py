@@ -219,9 +219,9 @@ def test_a_source_that_is_sought_is_no_reason_to_be_killed(checkpoint, monkeypat
     with supervised(checkpoint, hand, monkeypatch) as (_, recorder, _feed):
         hand.bank.write(0, talk(3), time.monotonic())
         recorder.until("ready")
-        hand.lines[0].state = "lost"
+        hand.lines[0].move("lost")
         assert "0 streams, mic lost: reconnecting, model" in recorder.until("alive", "lost")[-1][1]
-        hand.lines[0].state = "live"
+        hand.lines[0].move("live")
         recorder.until("alive", "1 stream, ")
 
 

@@ -183,11 +183,18 @@ def _stream_lines(snapshot: Snapshot) -> list[str]:
         )
         lines.append(
             f"  {s.stream:<{width}}  {s.state:<7}  {said:<14}  {s.lag_ms:5.0f} ms behind"
-            f"  lost {s.lost_ms / 1000:.1f} s  overflows {s.overflows}  {clean(s.detail or s.source)}"
+            f"  lost {s.lost_ms / 1000:.1f} s  overflows {s.overflows}  {_source(s)}"
         )
     if len(ranked) > MOST_LINES:
         lines.append(f"  and {len(ranked) - MOST_LINES} more")
     return lines
+
+
+def _source(s: Status) -> str:
+    """How the source is doing, in words."""
+    words: list[str] = [s.source_state] if s.source_state in ("silent", "stalled", "reconnecting") else []
+    words += [s.detail or s.source, *([f"samples: {', '.join(s.flaws)}"] if s.flaws else [])]
+    return clean(": ".join(words))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ busy thread; recvmmsg takes a thousand datagrams per exchange. A tick of 10 ms i
 batches, and nothing to an interval of 25 ms.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -177,17 +178,43 @@ def listen(address: Address) -> socket.socket:
     return plug
 
 
-def _join(plug: socket.socket, host: str, index: int) -> None:
+def join_anew(plug: socket.socket, address: Address, index: int) -> int:
+    """Follow a group's named interface, joined as number `index` (0: not at all), to the one of that name now.
+
+    An interface that was unplugged comes back under another number, and without its groups. Returns the number that is
+    joined now.
+    """
+    try:
+        now = socket.if_nametoindex(address.interface)
+    except OSError:
+        now = 0
+    if now == index:
+        return index
+    if index:
+        with contextlib.suppress(OSError):  # the kernel may have left already
+            _join(plug, address.host, index, leave=True)
+    if now:
+        try:
+            _join(plug, address.host, now)
+        except OSError:  # it is there and not up yet
+            return 0
+    return now
+
+
+def _join(plug: socket.socket, host: str, index: int, leave: bool = False) -> None:
     if ":" in host:
         request = struct.pack("=16sI", socket.inet_pton(socket.AF_INET6, host), index)
-        plug.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+        option = socket.IPV6_LEAVE_GROUP if leave else socket.IPV6_JOIN_GROUP
+        plug.setsockopt(socket.IPPROTO_IPV6, option, request)
         return
     group = socket.inet_pton(socket.AF_INET, host)
     # struct ip_mreqn where an interface is named; elsewhere than Linux ip_mreq is all there is.
     request = (
         struct.pack("=4s4si", group, bytes(4), index) if index else struct.pack("=4s4s", group, bytes(4))
     )
-    plug.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+    plug.setsockopt(
+        socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP if leave else socket.IP_ADD_MEMBERSHIP, request
+    )
 
 
 def _enlarge(plug: socket.socket) -> None:

@@ -5,25 +5,11 @@ never calls the engine; the daemon reads the banks. One microphone is one source
 socket is one source with thousands. Knows nothing of models, intervals or sockets of the feed.
 """
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from streamcab.ring import Bank
+from streamcab.source.line import GONE, Line
 
-
-@dataclass(eq=False)
-class Line:
-    """One stream as its source sees it: a row of a bank, with a name."""
-
-    name: str
-    bank: Bank
-    row: int
-    description: str
-    """What the samples come from, in words, for people."""
-    state: str = "live"
-    """`live`, or `lost` while the source is gone and being sought; `bank.ended[row]` says that it is over."""
-    detail: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
+__all__ = ["GONE", "Line", "Source"]
 
 
 class Source(Protocol):

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from streamcab.errors import StreamcabError
-from streamcab.source import Line
+from streamcab.source import GONE, Line
 from streamcab.source.channel import channel_number, pick_channel
 from streamcab.source.device import (
     BLOCKS_PER_SECOND,
@@ -32,7 +32,7 @@ log = logging.getLogger("streamcab.source")
 __all__ = ["Microphone", "list_devices"]
 
 PATIENCE_S = 1.0
-"""A microphone delivers even silence: without samples for so long it is lost."""
+"""A microphone delivers even silence: without samples for so long it is lost, for half of it stalled."""
 FIRST_PATIENCE_S = 3.0
 """A sound server that wakes up takes 0.7 to 1.7 s to the first sample."""
 HANGS_S = 3.0
@@ -64,6 +64,7 @@ class Microphone(SingleStream):
         self._channel = channel
         self._name = name
         self._patience = patience
+        self._stall_s = patience / 2
         self._retry = retry
         self._rate = 0  # Hz; 0 until the first opening settles it
         self._attempts = 0
@@ -110,7 +111,7 @@ class Microphone(SingleStream):
     def streams(self) -> list[Line]:
         """The stream, once. Looks after the thread, too: a driver that hangs can only be told of."""
         line = self._line
-        if line is not None and line.state == "live" and not line.bank.ended[line.row]:
+        if line is not None and line.state not in GONE and not line.bank.ended[line.row]:
             silence = time.monotonic() - self._beat
             if self._beat and silence > HANGS_S:
                 self._say_lost(f"its driver has hung for {silence:.0f} s; if it stays so, restart streamcab")
@@ -169,7 +170,7 @@ class Microphone(SingleStream):
             heard, patience = now, self._patience
             if overflowed:
                 self._say_overflow()
-            back = self.line.state == "lost"
+            back = self.line.state in GONE
             if back or overflowed:
                 gap = round((now - self._last) * rate) - ready
                 if self._last and gap > block:
@@ -189,6 +190,7 @@ class Microphone(SingleStream):
             # Jittered: after a power cut a hundred machines ask one sound server.
             if self._stop.wait(pause * random.uniform(0.5, 1.0)):
                 return None
+            self.line.move("reconnecting", self.line.detail)
             try:
                 with lock:
                     self._device = self._find_again()
@@ -200,19 +202,15 @@ class Microphone(SingleStream):
         return find_again(self._device, list_devices())
 
     def _say_lost(self, why: str) -> None:
-        self.line.detail = f"the microphone {self._device.name!r} is lost: {why}"
-        if self.line.state == "lost":
-            return
-        self.line.state = "lost"
-        log.warning("%s: lost: %s; it is taken up again when it returns", self.line.name, why)
+        self.line.move(
+            "lost", f"the microphone {self._device.name!r}: {why}; it is taken up again when it returns"
+        )
 
     def _say_live(self) -> None:
         self._attempts = 0
         self._reopened += 1
-        self.line.detail = ""
-        self.line.state = "live"
         lost = int(self.line.bank.skipped[self.line.row]) / self._rate
-        log.warning("%s: live again; %.1f s have been lost since it began", self.line.name, lost)
+        self.line.move("live", f"{lost:.1f} s have been lost since it began")
 
     def _say_overflow(self) -> None:
         """Count; tell once a minute at most."""

@@ -22,8 +22,18 @@ from streamcab.rtp.intake import Born, Died, Intake
 from streamcab.rtp.loss import SEEN
 from streamcab.rtp.names import Names, parse_name_map
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.receive import BUFFER, Address, Receiver, buffer_bytes, kernel_drops, listen, receiver
+from streamcab.rtp.receive import (
+    BUFFER,
+    Address,
+    Receiver,
+    buffer_bytes,
+    join_anew,
+    kernel_drops,
+    listen,
+    receiver,
+)
 from streamcab.rtp.sdp import TypeMap, parse_sdp, parse_types
+from streamcab.rtp.watch import MANY, STALL_S, Watch
 from streamcab.source import Line
 from streamcab.source.channel import channel_number
 
@@ -32,6 +42,7 @@ log = logging.getLogger("streamcab.source")
 CLOSE_S = 0.8
 BATCHES = 64
 """Receives per tick at most, lest silence be noticed by nobody while packets pour in."""
+NO_PACKETS = f"no packet for {STALL_S:g} s: silence suppression, or the sender or the way is gone"
 PAIRS = 20
 """Ports tried, when the system may choose, for one whose neighbour is free for RTCP."""
 SWITCH_S = 0.0005
@@ -118,6 +129,7 @@ class RtpSource:
         self.warnings: list[str] = []
         """What the operator should know, after `start`."""
         self._plugs: list[socket.socket] = []
+        self._groups: dict[socket.socket, tuple[Address, int]] = {}
         self._intake: Intake | None = None
         self._decoders: Decoders | None = None
         self._lines: dict[int, tuple[int, Line]] = {}
@@ -240,6 +252,9 @@ class RtpSource:
                 plug, second = self._pair(address, asked)
                 rtp.append(plug)
                 rtcp += [second] if second else []
+                if address.group and address.interface:
+                    index = socket.if_nametoindex(address.interface)
+                    self._groups |= {p: (address, index) for p in (plug, second) if p}
                 bound = Address(address.host, plug.getsockname()[1], address.interface)
                 self.addresses.append(str(bound))
         except SourceError:
@@ -274,6 +289,7 @@ class RtpSource:
     def _run(self, inlet: Receiver) -> None:
         assert self._intake is not None
         intake, next_look, failed = self._intake, 0.0, 0
+        watch, next_watch = Watch(intake.table), 0.0
         while not self._stop.wait(self._tick_s):
             try:
                 for _ in range(BATCHES):
@@ -286,6 +302,9 @@ class RtpSource:
                 now = time.monotonic()
                 intake.sweep(now)
                 self._tell()
+                if now >= next_watch:
+                    next_watch = now + STALL_S / 4
+                    self._watch(watch, now)
                 if now >= next_look:
                     next_look = now + 1.0
                     self._look()
@@ -305,8 +324,32 @@ class RtpSource:
         if inlet.errors & (inlet.errors - 1) == 0:
             log.warning("RTP: receiving failed %d times: %s", inlet.errors, inlet.error)
 
+    def _watch(self, watch: Watch, now: float) -> None:
+        """Lines of calls that have stalled or are heard again; and a warning when all have stalled at once."""
+        was = watch.silent
+        change = watch.look(now)
+        for slot in change.stalled.tolist():
+            if slot in self._lines:
+                self._lines[slot][1].move("stalled", NO_PACKETS)
+        for slot in change.heard.tolist():
+            if slot in self._lines:
+                self._lines[slot][1].move("live")
+        if watch.calls < MANY or (was is None) == (watch.silent is None):
+            return
+        if was is None:
+            log.warning(
+                "RTP: no packet of any of %d calls for %g s: is the network gone?", watch.calls, STALL_S
+            )
+        else:
+            log.warning("RTP: packets again after %.1f s", now - was)
+
     def _look(self) -> None:
         self._drops = [kernel_drops(plug) for plug in self._plugs]
+        for plug, (address, index) in self._groups.items():
+            now = join_anew(plug, address, index)
+            if now != index:
+                self._groups[plug] = address, now
+                log.warning("RTP: %s: its interface is %s", address, "back: joined again" if now else "gone")
 
     def _tell(self) -> None:
         """What the intake has told becomes lines; what the reader has released becomes free."""
@@ -326,7 +369,7 @@ class RtpSource:
             if isinstance(event, Born):
                 self._begin(event)
             elif isinstance(event, Died):
-                self._lines[event.slot][1].detail = event.reason
+                self._lines[event.slot][1].move("ended", event.reason)
                 if event.slot in self._refused:
                     self._let_go(event.slot)
             else:
@@ -350,6 +393,8 @@ class RtpSource:
         if cname:
             labels["cname"] = cname
         where = self.addresses[born.local]
-        line = Line(name, born.bank, born.slot, f"RTP {codec} from {source} at {where}", labels=labels)
+        words = f"RTP {codec} from {source} at {where}"
+        # A thousand calls come and go: of each, a line that an operator must ask for.
+        line = Line(name, born.bank, born.slot, words, labels=labels, loudest=logging.INFO)
         self._lines[born.slot] = (born.generation, line)
         self._told.append(line)

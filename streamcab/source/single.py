@@ -8,6 +8,7 @@ nothing of where the samples come from.
 import logging
 import re
 import threading
+import time
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -26,6 +27,8 @@ CLOSE_SECONDS = 0.9
 """`close` promises to return within a second: a thread that hangs in a driver is left behind, a daemon."""
 LOUDEST = 2.0**32
 """No sample of any scale is beyond this, int32 as float included: garbage, which would poison a mean."""
+STALL_S = 1.0
+"""Without samples for so long, and nothing said why, a source has stalled."""
 ROOM_WAIT = 0.002
 """Seconds between looks at a full ring; so short against the ring that the reader never runs dry."""
 
@@ -48,7 +51,8 @@ class SingleStream(ABC):
         self._told = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._refused = 0
+        self._stall_s = STALL_S
+        self._heard = 0.0  # monotonic time of the newest samples
 
     @abstractmethod
     def _capture(self) -> None:
@@ -59,7 +63,7 @@ class SingleStream(ABC):
         assert self._line is None, f"{name}: started twice"
         if not SLOWEST <= rate <= FASTEST:
             raise AudioError(f"{name}: {rate} Hz is not the rate of audio: {SLOWEST} to {FASTEST} Hz are")
-        self._line = Line(name, Bank(rate, 1, RING_SECONDS * rate), 0, description)
+        self._line = Line(name, Bank(rate, 1, RING_SECONDS * rate), 0, description, "starting")
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
         self._thread.start()
 
@@ -67,12 +71,12 @@ class SingleStream(ABC):
         line = self.line
         try:
             self._capture()
+            line.move("ended", line.detail)
         except StreamcabError as error:
-            line.detail = str(error)
-            log.error("%s: ended: %s", line.name, error)
+            line.move("ended", str(error), level=logging.ERROR)
         except Exception as error:  # a defect of ours must end one stream, not leave it silent for ever
-            line.detail = f"{type(error).__name__}: {error}"
-            log.exception("%s: ended by an error inside streamcab", line.name)
+            log.exception("%s: an error inside streamcab", line.name)
+            line.move("ended", f"{type(error).__name__}: {error}", level=logging.ERROR)
         finally:
             line.bank.finish(line.row)
 
@@ -87,18 +91,20 @@ class SingleStream(ABC):
         fine = valid(samples)
         if fine.all():
             return samples
-        self._refused += int(len(fine) - np.count_nonzero(fine))
+        self.line.refused += int(len(fine) - np.count_nonzero(fine))
         return np.where(fine, samples, np.float32(MISSING))
 
     def _write(self, samples: NDArray[np.float32], stamp: float) -> None:
         """Samples (n,) into the ring at once; the last of them was captured at `stamp`."""
         self.line.bank.write(self.line.row, self._checked(samples), stamp)
+        self._flows()
 
     def _pour(self, samples: NDArray[np.float32], stamp: float) -> None:
         """Samples (n,) into the ring as the reader makes room; returns early when the source is closed."""
         bank, row = self.line.bank, self.line.row
         samples = self._checked(samples)
         while len(samples) and not self._stop.is_set():
+            self._flows()
             room = bank.room(row)
             if room <= 0:
                 self._stop.wait(ROOM_WAIT)
@@ -106,8 +112,19 @@ class SingleStream(ABC):
             bank.write(row, samples[:room], stamp)
             samples = samples[room:]
 
+    def _flows(self) -> None:
+        """Samples came, or wait for the reader."""
+        self._heard = time.monotonic()
+        if self.line.state in ("starting", "stalled"):
+            self.line.move("live")
+
     def streams(self) -> list[Line]:
-        """The stream, once."""
+        """The stream, once. Notices, too, that nothing comes any more."""
+        line = self._line
+        if line is not None and line.state in ("live", "silent"):
+            nothing = time.monotonic() - self._heard
+            if nothing > self._stall_s and not line.bank.ended[line.row]:
+                line.move("stalled", f"nothing has come for {nothing:.1f} s")
         if self._told or self._line is None:
             return []
         self._told = True
@@ -125,7 +142,7 @@ class SingleStream(ABC):
         return {
             "overflows": int(bank.overflows[row]),
             "skipped": int(bank.skipped[row]),
-            "not_a_number": self._refused,
+            "not_a_number": self._line.refused,
         }
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ sockets, terminals or clocks: the time now is given in, by any clock that only g
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, State, Status
 
@@ -15,6 +16,8 @@ _BUCKETS = SPAN_S * _PER_S
 _HOLD = 12  # a value stands for the buckets since the last one when they are no more than these
 _NOTHING, _UNVOICED, _MOST_LABELS = 255, 254, 253
 
+Shown = State | Literal["stalled", "reconnecting"]
+"""What is said of a stream: the state of its answer, or of its source where that hinders it."""
 Cell = tuple[int, float] | None
 """One cell of a strip: the leading label's number (-1: not heard) and its probability; None: nobody spoke."""
 
@@ -110,6 +113,16 @@ class Stream:
     def confidence(self) -> float:
         """The probability of the answer to show, 0 without one."""
         return 0.0 if self.top is None or self.prediction is None else self.prediction.confidence or 0.0
+
+    @property
+    def shown(self) -> Shown:
+        """The state to show: a source that brings nothing matters more than the last answer."""
+        if self.status is not None and self.state != "ended":
+            if self.status.source_state == "stalled" and self.state != "lost":
+                return "stalled"
+            if self.status.source_state == "reconnecting" and self.state == "lost":
+                return "reconnecting"
+        return self.state
 
     @property
     def lag_ms(self) -> float:

@@ -10,15 +10,14 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.style import Style
 
-from streamcab.message import State
-from streamcab.view.board import Board, Stream
+from streamcab.view.board import Board, Shown, Stream
 from streamcab.view.choice import Choice, sort
 from streamcab.view.frame import Frame, Row, clean, duration, fit, fit_name, percent, thin_bar
 from streamcab.view.palette import ALERT, BOLD, PLAIN, QUIET, SIGN, STATE_STYLE, hue
 from streamcab.view.strip import strip_row
 from streamcab.view.waiting import render_waiting
 
-_STATES: tuple[State, ...] = ("live", "warming", "silent", "lost", "ended")
+_STATES: tuple[Shown, ...] = ("live", "warming", "silent", "stalled", "lost", "ended")
 
 
 class _Widths(NamedTuple):
@@ -112,7 +111,7 @@ def _header(board: Board, width: int, margin: int, now: float, caption: str) -> 
     if board.quiet(now):
         word = f"feed quiet for {board.age(now) or 0:.0f} s"
         return row.to(max(width - margin - len(word), row.used + 2)).put(word, ALERT)
-    states = Counter(s.state for s in board.streams.values())
+    states = Counter(_short(s) for s in board.streams.values())
     for state in _STATES:
         if states[state] and row.used + len(state) + 12 < width:
             row.put("   ").put(f"{states[state]:,} {state}", ALERT if state == "lost" else QUIET)
@@ -209,8 +208,14 @@ def _line(board: Board, s: Stream, w: _Widths, width: int, margin: int, selected
     if w.lost:
         lost = s.lost_ms > 0
         row.right(duration(s.lost_ms) if lost else "-", w.lost, ALERT if lost else QUIET).put("  ")
-    word = f"{SIGN[s.state]} {s.state}" if w.state > 1 else SIGN[s.state]
-    return row.left(word, w.state, STATE_STYLE[s.state])
+    state = _short(s)
+    word = f"{SIGN[state]} {state}" if w.state > 1 else SIGN[state]
+    return row.left(word, w.state, STATE_STYLE[state])
+
+
+def _short(stream: Stream) -> Shown:
+    """The state in a word that fits the column."""
+    return "lost" if stream.shown == "reconnecting" else stream.shown
 
 
 def _footer(

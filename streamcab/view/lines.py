@@ -69,7 +69,10 @@ def line(message: Prediction | Status, name_cells: int = 12, label_cells: int = 
     name = clean(message.stream)
     head = f"{clock}  {name}{' ' * (name_cells - cell_len(name))}  {message.state:<7}"
     if isinstance(message, Status):
-        return f"{head}  {clean(message.detail or message.source)}".rstrip()
+        hindered = message.source_state not in ("starting", "live", "ended")
+        words = [f"source {message.source_state}" if hindered else "", message.detail or message.source]
+        words += [f"samples: {', '.join(message.flaws)}"] if message.flaws else []
+        return f"{head}  {clean(': '.join(word for word in words if word))}".rstrip()
     label, sure = "-", ""
     if message.top is not None and message.state != "silent":
         label, sure = clean(message.top), percent(message.confidence or 0.0)
@@ -97,7 +100,7 @@ class _Due:
             if isinstance(message, Prediction):
                 self._newest[message.stream] = message
             elif isinstance(message, Status):
-                said = f"{message.state} {message.detail}"
+                said = f"{message.state} {message.source_state} {message.detail} {message.flaws}"
                 if self._said.get(message.stream) != said:
                     self._statuses.append(message)
                 if message.state == "ended":

@@ -93,7 +93,7 @@ class _Picture:
         return 1
 
     def _header(self, _: int) -> Iterator[Row]:
-        state, row = self.stream.state, self._row()
+        state, row = self.stream.shown, self._row()
         word, style = f"{SIGN[state]} {state}", STATE_STYLE[state]
         if self.board.quiet(self.now):
             word, style = f"feed quiet for {self.board.age(self.now) or 0:.0f} s", ALERT
@@ -146,6 +146,8 @@ class _Picture:
             "ended": "this was the final answer" if self.stream.top else "",
         }
         detail = status.detail if status else ""
+        if status and status.flaws:
+            detail = "; ".join(part for part in (detail, "samples: " + ", ".join(status.flaws)) if part)
         parts = [detail or said.get(self.stream.state, ""), self.caption or (status.source if status else "")]
         return " · ".join(clean(part) for part in parts if part)
 

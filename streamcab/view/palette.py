@@ -9,8 +9,6 @@ from functools import lru_cache
 
 from rich.style import Style
 
-from streamcab.message import State
-
 HUES = (
     "#2F83D3", "#C77B00", "#0F9574", "#8547EB", "#38708C",
     "#65732E", "#F23D6D", "#93993D", "#6997BF", "#E617A1",
@@ -24,12 +22,16 @@ QUIET = Style(color=GREY)  # captions, units, what is not now
 TRACK = Style(color=FAINT, dim=True)  # the empty part of a bar
 ALERT = Style(color=WARN, bold=True)
 
-SIGN: dict[State, str] = {"warming": "◌", "live": "●", "silent": "○", "lost": "×", "ended": "■"}  # noqa: RUF001
-STATE_STYLE: dict[State, Style] = {
+SIGN: dict[str, str] = {
+    "warming": "◌", "live": "●", "silent": "○", "stalled": "…", "lost": "×", "reconnecting": "↻", "ended": "■",  # noqa: RUF001
+}  # fmt: skip
+STATE_STYLE: dict[str, Style] = {
     "warming": PLAIN,
     "live": PLAIN,
     "silent": QUIET,
+    "stalled": ALERT,
     "lost": ALERT,
+    "reconnecting": ALERT,
     "ended": QUIET,
 }
 
