@@ -10,7 +10,6 @@ Knows nothing of the command line, of the terminal, or of how a source gets its 
 
 import logging
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from streamcab.answer import Answers
 from streamcab.backend import Backend
 from streamcab.checkpoint import Checkpoint
+from streamcab.clock import MACHINE, Clock
 from streamcab.engine import Emitted, Engine
 from streamcab.errors import ConfigError
 from streamcab.feed import Publisher
@@ -30,6 +30,7 @@ from streamcab.flaws import Flaws
 from streamcab.keys import ServerKeys
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Status
 from streamcab.notify import Supervisor
+from streamcab.rescue import Rescue
 from streamcab.ring import Bank
 from streamcab.roster import Live, Roster
 from streamcab.source import GONE, Source
@@ -106,6 +107,7 @@ class Daemon:
         settings: Settings,
         backend: Backend | None = None,
         supervisor: Supervisor | None = None,
+        clock: Clock = MACHINE,
     ) -> None:
         """Binds the feed, warms the net up, starts the sources; any of these may raise a StreamcabError."""
         arch = checkpoint.architecture
@@ -115,6 +117,7 @@ class Daemon:
                 "train a live one: streamcab train --config configs/live.toml"
             )
         self.settings = settings
+        self._clock = clock
         self.checkpoint = checkpoint
         self.gate = arch.gate if settings.gate is None else settings.gate
         self.engine = Engine(checkpoint.model, settings.max_streams, backend)
@@ -122,7 +125,8 @@ class Daemon:
         self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length)
         self._answers = Answers(arch, self.window, checkpoint.hash, settings.attention)
         self._sources = list(sources)
-        self._roster = Roster(self.engine)
+        self._roster = Roster(self.engine, clock)
+        self._rescue = Rescue(self.engine)
         self._turns = Turns(settings.max_streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
         self._flaws = Flaws(settings.max_streams)
@@ -138,7 +142,7 @@ class Daemon:
         self.endpoint = self._publisher.endpoint
         of_source = max((getattr(source, "bytes_per_stream", 0) for source in self._sources), default=0)
         log.info("%d bytes for each of %d streams", self.bytes_per_stream + of_source, settings.max_streams)
-        self._started = time.monotonic()
+        self._started = self._clock.monotonic()
         started: list[Source] = []
         try:
             for source in self._sources:
@@ -163,20 +167,20 @@ class Daemon:
         next_status = 0.0
         pass_s, passes, intervals = 0.0, 0.0, 0
         try:
-            until = time.monotonic() + await_subscriber_s
-            while not self._publisher.joined and time.monotonic() < until and not stop.wait(0.005):
+            until = self._clock.monotonic() + await_subscriber_s
+            while not self._publisher.joined and self._clock.monotonic() < until and not stop.wait(0.005):
                 self._publisher.poll()
             while not stop.is_set():
-                began = time.monotonic()
+                began = self._clock.monotonic()
                 self._load.note(self._turns.behind(began), began)
                 self._admit(began)
                 self._tell_moves()
                 self._skip_to_live()
                 slots = self._turns.take(began)
-                heard = self._hear(self.engine.advance(slots, BUNCH if len(self._roster) > GATHER else 1))
+                heard = self._hear(self._advance(slots, began))
                 self._publish_due(slots)
                 intervals += heard
-                now = time.monotonic()
+                now = self._clock.monotonic()
                 pass_s = max(pass_s, now - began)
                 if now >= next_status:
                     self._publish_status(pass_s, intervals / max(now - passes, 1e-3))
@@ -242,13 +246,13 @@ class Daemon:
 
     def _skip_to_live(self) -> None:
         """Streams that the world paces and that wait too long lose the oldest, not the newest."""
-        skipped, lost_s, now = 0, 0.0, time.monotonic()
+        skipped, lost_s, now = 0, 0.0, self._clock.monotonic()
         for bank, slots, waiting in self.engine.backlog():
             late = (waiting > self.settings.max_lag_s * bank.rate) & self._roster.paced[slots]
             late &= ~bank.ended[self._roster.rows(slots)]
             if late.any():
                 skipped += int(late.sum())
-                left_out = self.engine.skip(slots[late], waiting[late] - int(KEEP_S * bank.rate))
+                left_out = self._rescue.skip(slots[late], waiting[late] - int(KEEP_S * bank.rate), now)
                 lost_s += float(left_out.sum()) / bank.rate
         self.counters["skips"] += skipped
         if skipped and now - self._warned_of_skip > WARN_S:
@@ -260,6 +264,15 @@ class Daemon:
                 self.settings.max_lag_s,
                 lost_s,
             )
+
+    def _advance(self, slots: NDArray[np.intp], now: float) -> list[Emitted]:
+        """A pass over some streams. One that fails costs a gap; a stream that fails always costs that stream."""
+        emitted = self._rescue.advance(slots, BUNCH if len(self._roster) > GATHER else 1, now)
+        while self._rescue.hopeless:
+            slot, why = self._rescue.hopeless.popitem()
+            self._roster[slot].line.move("ended", f"an error inside streamcab: {why}", level=logging.ERROR)
+            self.engine.finished[slot] = True
+        return emitted
 
     def _hear(self, emitted: Sequence[Emitted]) -> int:
         """Into the windows with what the engine has answered; how many intervals it was."""
@@ -292,7 +305,7 @@ class Daemon:
 
     def _publish_due(self, slots: NDArray[np.intp]) -> None:
         """The answers of those of `slots` that have something new to say, if it is time; all last words."""
-        now, roster, finished = time.monotonic(), self._roster, self.engine.finished[slots]
+        now, roster, finished = self._clock.monotonic(), self._roster, self.engine.finished[slots]
         untold = slots[(roster.told[slots] <= now - STATUS_S) & ~finished]
         # Half a visit early is in time: the next one would come half a visit late.
         due = slots[roster.news[slots] & (roster.due[slots] <= now + self._turns.period_s / 2) | finished]
@@ -305,7 +318,7 @@ class Daemon:
 
     def _publish(self, slots: NDArray[np.intp], intervals: int | None = None) -> None:
         """The answers of some streams as they stand; `intervals` as in `Roster.standings`."""
-        standings = self._roster.standings(slots, time.monotonic(), intervals)
+        standings = self._roster.standings(slots, self._clock.monotonic(), intervals)
         for live, prediction in zip(self._roster.of(slots), self._answers.of(slots, standings), strict=True):
             self._publisher.publish(prediction)
             if prediction.state != live.state or live.line.detail != live.detail:
@@ -353,7 +366,7 @@ class Daemon:
 
     def _publish_statuses(self, slots: NDArray[np.intp]) -> None:
         """How the sources of some streams are doing."""
-        now, unix = time.monotonic(), time.time()
+        now, unix = self._clock.monotonic(), self._clock.time()
         self._roster.told[slots] = now
         self._examine(slots, now)
         s = self._roster.standings(slots, now)
@@ -392,20 +405,23 @@ class Daemon:
         live.source.release(live.line)
 
     def _publish_status(self, pass_s: float, rate: float) -> None:
-        counters = self.counters + Counter({"feed-refused": self._publisher.refused})
+        now = self._clock.monotonic()
+        counters = self.counters + Counter(
+            {"feed-refused": self._publisher.refused, "passes-failed": self._rescue.failures}
+        )
         for source in self._sources:
             counters.update(source.counters())
         self._publisher.publish(
             DaemonStatus(
                 stream=DAEMON,
-                time=time.time(),
+                time=self._clock.time(),
                 streams=len(self._roster),
                 pass_ms=round(pass_s * 1000, 2),
                 intervals_per_s=round(rate, 1),
                 lost_ms=round(self._roster.all_lost_ms, 1),
-                uptime_s=round(time.monotonic() - self._started, 1),
+                uptime_s=round(now - self._started, 1),
                 counters=dict(counters),
-                detail=self._load.in_words(),
+                detail="; ".join(filter(None, (self._rescue.in_words(now), self._load.in_words()))),
             )
         )
 
@@ -419,7 +435,7 @@ class Daemon:
             supervisor.alive(self._in_words())
 
     def _in_words(self) -> str:
-        standings = self._roster.standings(self._roster.slots(), time.monotonic())
+        standings = self._roster.standings(self._roster.slots(), self._clock.monotonic())
         heard = int(np.count_nonzero(~standings.lost))
         lost = [name for name, gone in zip(standings.stream, standings.lost, strict=True) if gone]
         words = [f"{heard} stream{'s' * (heard != 1)}"]
@@ -436,7 +452,7 @@ class Daemon:
         arch, card = self.checkpoint.architecture, self.checkpoint.card
         return ModelInfo(
             stream=live.name,
-            time=time.time(),
+            time=self._clock.time(),
             model=self.checkpoint.hash,
             name=str(card.get("name", "unnamed")),
             labels=list(arch.labels),
@@ -452,9 +468,9 @@ class Daemon:
         """Until it is somebody's turn; or, of streams that no clock paces, until something has arrived."""
         left = min(self._turns.wait(now), NAP_S)
         if left > 0:
-            time.sleep(left)
+            self._clock.sleep(left)
         elif not heard:
-            self._arrived.wait(NAP_S)
+            self._clock.wait(self._arrived, NAP_S)
             self._arrived.clear()
 
     def _end(self) -> None:
@@ -465,6 +481,6 @@ class Daemon:
             source.close()
         for live in self._roster:
             live.line.bank.finish(live.line.row)
-        self._hear(self.engine.advance())
+        self._hear(self._rescue.advance(None, 1, self._clock.monotonic()))
         self._publish_due(self._roster.slots())
         self._publisher.close(linger_s=0.5)

@@ -90,6 +90,8 @@ class Engine:
         # Kind and level of the intervals whose c_t is still on its way through the net.
         self._kind = np.zeros((slots, self.delay), np.uint8)
         self._power = np.zeros((slots, self.delay))
+        # Intervals to come that do not count: what the net remembers is not what was before them.
+        self._deaf = np.zeros(slots, np.int64)
         self._free = list(range(slots - 1, -1, -1))
         self._out: list[Emitted] = []
         self._groups: dict[int, _Group] = {}
@@ -113,7 +115,7 @@ class Engine:
         one = np.array([slot])
         self.backend.reset(one)
         self.normaliser.reset(one)
-        for a in (self.heard, self.dropped, self.stepped, self.finished, self._kind, self._power):
+        for a in (self.heard, self.dropped, self.stepped, self.finished, self._kind, self._power, self._deaf):
             a[slot] = 0
         self._end[slot] = FOREVER
         self._resumed[slot] = -FOREVER
@@ -193,6 +195,38 @@ class Engine:
         out, self._out = self._out, []
         return out
 
+    @property
+    def attached(self) -> NDArray[np.intp]:
+        """The slots in use."""
+        return np.array(sorted(self._group_of), np.intp)
+
+    def abandon(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
+        """A pass over these streams broke off: what was on its way through the net is lost to them, and no more.
+
+        Milliseconds (m,) that each has lost; 0 for those that it had not come to. They count as dropped.
+        """
+        lost_ms = np.zeros(len(slots))
+        normaliser = self.normaliser
+        for i, slot in enumerate(slots.tolist()):
+            if slot not in self._group_of:
+                continue
+            one, at = np.array([slot]), max(int(normaliser.pushed[slot]), int(self.heard[slot]))
+            if normaliser.pushed[slot] != self.heard[slot]:
+                # Within the normaliser: whatever it knew of this stream, it cannot be trusted.
+                normaliser.reset(one)
+                normaliser.skip(one, np.array([at]))
+                self.heard[slot] = at
+            ending = self._end[slot] != FOREVER and not self.finished[slot]
+            gone = int(normaliser.taken[slot] - self.stepped[slot])
+            if gone <= 0 and not ending:
+                continue
+            self.stepped[slot] = normaliser.taken[slot]
+            self._kind[slot], self._deaf[slot] = MISSING, GAP
+            samples = self.sample(slot, max(gone, 0) + self.delay + GAP)
+            self.dropped[slot] += samples
+            lost_ms[i] = 1000 * samples / self._groups[self._group_of[slot]].bank.rate
+        return lost_ms
+
     def _take_in(self, group: _Group, bunch: int) -> None:
         bank, front, slots, rows = group.bank, group.front, group.slots, group.rows
         # In this order: what `ended` was said of is then the final `written`.
@@ -261,6 +295,10 @@ class Engine:
         h = heard.kind.shape[1]
         first = self.stepped[slots]
         c, alpha = self.backend.step(slots, heard.x, first, self._end[slots])
+        deaf = self._deaf[slots]
+        if deaf.any():
+            heard.kind[np.arange(h) < deaf[:, None]] = MISSING
+            self._deaf[slots] = np.maximum(deaf - h, 0)
         # A c_t leaves the net `delay` intervals after its audio went in: so do its kind and level.
         kind = np.concatenate((self._kind[slots], heard.kind), 1)
         power = np.concatenate((self._power[slots], heard.power), 1)

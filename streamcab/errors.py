@@ -8,6 +8,7 @@ Turned into text and an exit code in `cli.py` only. Programmer errors stay plain
     +-- CheckpointError      exit 1: a model file that is missing, damaged or of another kind
     +-- CorpusError          exit 1: a manifest, a split or a feature cache that cannot be trained on
     +-- AudioError           exit 1: a file or stream of samples that cannot be classified
+    +-- ComputeError         exit 1: the net cannot be computed any more
     +-- FeedError            exit 1: a socket that cannot be bound, a message that cannot be read
     +-- SourceError          exit 1: a microphone, file or port that cannot be opened
         +-- SourceLost       exit 75: it was open and is gone (EX_TEMPFAIL: a supervisor may restart us)
@@ -33,6 +34,10 @@ class CorpusError(StreamcabError):
 
 
 class AudioError(StreamcabError):
+    pass
+
+
+class ComputeError(StreamcabError):
     pass
 
 

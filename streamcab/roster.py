@@ -4,7 +4,6 @@ What the daemon asks of hundreds of streams at a time (who is paced, what is due
 column, so that it costs no loop. Knows nothing of threads, sockets or of how answers come about.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.answer import Standings
+from streamcab.clock import MACHINE, Clock
 from streamcab.engine import Engine
 from streamcab.message import State
 from streamcab.ring import Bank
@@ -44,8 +44,9 @@ class Roster:
     power   (slots,) float64  level of the newest intervals
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Clock = MACHINE) -> None:
         slots = engine.slots
+        self._clock = clock
         self._engine = engine
         self._live: dict[int, Live] = {}
         self.paced = np.zeros(slots, np.bool_)
@@ -131,7 +132,7 @@ class Roster:
             overflows[which] = bank.overflows[rows]
         return Standings(
             stream=[live.name for live in lives],
-            time=captured + (time.time() - now),
+            time=captured + (self._clock.time() - now),
             written=written,
             sample=sample,
             rate=rate,
