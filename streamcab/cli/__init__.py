@@ -19,6 +19,7 @@ from streamcab.cli.keys import keys
 from streamcab.cli.listen import demo, listen, watch
 from streamcab.cli.options import Group
 from streamcab.cli.service import service
+from streamcab.cli.soak import soak
 from streamcab.cli.train import evaluate, prepare, train
 
 # The net is a millisecond of work: a second thread of BLAS costs more than it brings.
@@ -39,6 +40,6 @@ def main() -> None:
 for command in (
     *(listen, watch, demo, classify, verify, devices),
     *(prepare, train, evaluate),
-    *(status, doctor, metrics, bridge, log, keys, service, bench),
+    *(status, doctor, metrics, bridge, log, keys, service, bench, soak),
 ):
     main.add_command(command)

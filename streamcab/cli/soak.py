@@ -1,0 +1,62 @@
+"""`soak`: a day of the daemon in minutes."""
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from streamcab.cli.options import Command, backend_maker, backend_option, load_checkpoint, model_option
+
+
+@click.command(cls=Command)
+@click.option("--hours", type=click.FloatRange(0.01), default=24.0, show_default=True, help="Of the clock.")
+@click.option("--calls", type=click.IntRange(1, 900), default=3, show_default=True, help="At a time.")
+@click.option(
+    "--period",
+    type=click.FloatRange(120),
+    default=3600.0,
+    show_default=True,
+    help="Seconds after which all that is heard repeats; a multiple of 120.",
+)
+@click.option(
+    "--most-growth",
+    type=click.FloatRange(0),
+    default=8.0,
+    show_default=True,
+    help="MB that memory may grow over the whole, by its slope.",
+)
+@model_option
+@backend_option
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+def soak(
+    hours: float,
+    calls: int,
+    period: float,
+    most_growth: float,
+    model: Path | None,
+    backend: str,
+    as_json: bool,
+) -> None:
+    """Hours in minutes: the real daemon under a clock that runs ahead, a microphone, calls that come and go.
+
+    Exit code 0 when nothing grows and the answers of the last period are those of the first; else 1.
+    """
+    from streamcab.soak.rehearsal import rehearse, text
+
+    # Thousands of calls are beside the point here.
+    logging.getLogger("streamcab").setLevel(logging.ERROR)
+    checkpoint, device = load_checkpoint(model, "cpu", 1)
+    report = rehearse(
+        checkpoint,
+        backend_maker(checkpoint, device, backend),
+        hours=hours,
+        calls=calls,
+        period_s=period,
+        most_growth_mb=most_growth,
+        say=lambda line: click.echo(line, err=True),
+    )
+    click.echo(json.dumps(asdict(report)) if as_json else text(report))
+    if report.failures:
+        raise SystemExit(1)

@@ -1,0 +1,165 @@
+"""What is heard in a rehearsal: the same again in each period, to the sample.
+
+A microphone that never ends plays a tape of two minutes over and over: talk, digital silence, noise. Calls come as RTP
+through the real intake, with losses and packets out of order; each lives for a minute or so, under a new name. Nothing
+here looks at a clock: `tick` is told the time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamcab.bench.speech import babble, bundled_clips, encode
+from streamcab.errors import ConfigError
+from streamcab.ring import Bank
+from streamcab.rtp.intake import Intake
+from streamcab.rtp.receive import Batch
+from streamcab.source import Line
+from streamcab.source.rtp import RtpSource
+
+TICK_S = 0.1
+"""Between two looks at the programme; a call's packet is as long."""
+TAPE_S = 120
+TAPE_RATE = 16_000
+CALL_RATE = 8_000
+PACKET = round(TICK_S * CALL_RATE)
+LOSS, SWAP = 97, 53
+"""Each packet of a call whose number divides by these is lost, or changes places with the next."""
+SHORTEST_S, LONGEST_S, PAUSE_S = 20.0, 100.0, 4.0
+"""Of a call; and before the next one in its place."""
+RING_S = 4.0
+
+
+class Tape:
+    """A source of one endless stream: a microphone without a device."""
+
+    live, done = True, False
+
+    def __init__(self) -> None:
+        voice = babble(bundled_clips(), TAPE_RATE)
+        noise = 0.003 * np.random.default_rng(1).standard_normal(20 * TAPE_RATE).astype(np.float32)
+        self._tape = np.zeros(TAPE_S * TAPE_RATE, np.float32)
+        self._tape[: len(voice)] = voice
+        self._tape[-len(noise) :] = noise
+        self.line = Line("microphone", Bank(TAPE_RATE, 1, round(RING_S * TAPE_RATE)), 0, "a tape")
+        self._told = False
+
+    def tick(self, number: int, now: float) -> None:
+        """The samples of tick `number`, which has just ended."""
+        n = round(TICK_S * TAPE_RATE)
+        at = number * n % len(self._tape)
+        self.line.bank.write(0, self._tape[at : at + n], now)
+
+    def start(self) -> None:
+        """Nothing to open."""
+
+    def streams(self) -> list[Line]:
+        """The stream, once."""
+        told, self._told = self._told, True
+        return [] if told else [self.line]
+
+    def release(self, line: Line) -> None:
+        """It ends with the rehearsal."""
+
+    def counters(self) -> dict[str, int]:
+        """None of its own."""
+        return {}
+
+    def close(self) -> None:
+        """The tape stops."""
+        self.line.bank.finish(0)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the programme: its place, when it begins in the period, in ticks, and where in the voice."""
+
+    place: int
+    number: int
+    first: int
+    ticks: int
+    start: int
+
+
+def plan(places: int, period_s: float) -> list[Call]:
+    """All calls of a period: at most `places` at a time, none beyond the period's end."""
+    draw = np.random.default_rng(7)
+    calls = []
+    for place in range(places):
+        at, number = 1.0 + draw.uniform(0, 10), 0
+        while (length := draw.uniform(SHORTEST_S, LONGEST_S)) + at + 2 * PAUSE_S < period_s:
+            first, ticks = round(at / TICK_S), round(length / TICK_S)
+            calls.append(Call(place, number, first, ticks, int(draw.integers(0, 60 * CALL_RATE))))
+            at, number = at + length + PAUSE_S, number + 1
+    return calls
+
+
+class Calls(RtpSource):
+    """The RTP source without its sockets and its thread: datagrams are handed in, with the time."""
+
+    def __init__(self, places: int, period_s: float) -> None:
+        if period_s % TAPE_S:
+            raise ConfigError(f"the period is {period_s:g} s; it must be a multiple of {TAPE_S}")
+        # An ended call keeps its row until the daemon has said so.
+        super().__init__(["127.0.0.1:0"], max_streams=2 * places + 2, idle_s=2.0, ring_s=RING_S)
+        self._voice = encode("pcmu", np.tile(babble(bundled_clips(), CALL_RATE), 3))
+        self._period = round(period_s / TICK_S)
+        self._calls = plan(places, period_s)
+        self._begin_at: dict[int, list[Call]] = {}
+        for call in self._calls:
+            self._begin_at.setdefault(call.first, []).append(call)
+        self._active: list[Call] = []
+        self.begun = 0
+
+    def start(self) -> None:
+        """Only the intake."""
+        self.addresses = ["127.0.0.1:0"]
+        self._intake = Intake(self._types(), self._max_streams, idle_s=self._idle_s, ring_s=self._ring_s)
+
+    def tick(self, number: int, now: float) -> None:
+        """The packets of tick `number`, and what follows from them."""
+        assert self._intake is not None
+        at = number % self._period
+        self._active = [call for call in self._active if at < call.first + call.ticks]
+        begun = self._begin_at.get(at, [])
+        self._active += begun
+        self.begun += len(begun)
+        datagrams = [d for call in self._active for d in self._packets(call, at, number // self._period)]
+        if datagrams:
+            self._intake.feed(Batch.of(datagrams), now)
+        self._intake.sweep(now)
+        self._tell()
+
+    def _packets(self, call: Call, at: int, period: int) -> Iterator[tuple[bytes, tuple[str, int]]]:
+        """What a call sends in this tick: mostly one packet."""
+        n = at - call.first
+        if n % SWAP == 1 and n > 1:
+            return
+        for k in (n, n - 1) if n % SWAP == 2 and n > 2 else (n,):
+            if k % LOSS == LOSS - 1:
+                continue
+            ssrc = 1 + call.place + 1000 * (call.number % 1000) + 1_000_000 * (period % 4000)
+            head = bytes([0x80, 0]) + (k % 65536).to_bytes(2) + (k * PACKET).to_bytes(4) + ssrc.to_bytes(4)
+            start = call.start + k * PACKET
+            yield head + self._voice[start : start + PACKET].tobytes(), ("127.0.0.1", 4000 + 2 * call.place)
+
+    def heard_s(self, periods: int) -> float:
+        """Seconds of all calls of so many periods."""
+        return periods * TICK_S * sum(call.ticks for call in self._calls)
+
+    def close(self) -> None:
+        """Every call ends."""
+        self._stop.set()
+        if self._intake is not None:
+            self._intake.end_all("the source was closed")
+            self._tell()
+
+
+def identity(stream: str) -> tuple[int, int] | None:
+    """Place and number in its period of a call, from its name `rtp-HOST-PORT-SSRC`; None for another stream."""
+    word = stream.rpartition("-")[2]
+    if not stream.startswith("rtp-"):
+        return None
+    within = (int(word, 16) - 1) % 1_000_000
+    return within % 1000, within // 1000
