@@ -18,7 +18,7 @@ from streamcab.rtp.receive import Batch
 from streamcab.source import Line
 from streamcab.source.rtp import RtpSource
 
-TICK_S = 0.1
+TICK_S = 0.2
 """Between two looks at the programme; a call's packet is as long."""
 TAPE_S = 120
 TAPE_RATE = 16_000
