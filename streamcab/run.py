@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from streamcab.errors import SourceError
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, Prediction, encode
+from streamcab.output import Output
 
 if TYPE_CHECKING:
     from streamcab.backend import Backend
@@ -111,6 +112,7 @@ class _Screen:
 
         self._views = views
         self._console = Console()
+        self._out = Output(sys.stdout)
         self._board = views.Board()
         self._drawn = view is not False and views.drawable(self._console) and not as_json
         self._json, self._every_s, self._caption = as_json, every_s, caption
@@ -124,7 +126,7 @@ class _Screen:
             with self._views.hushed():
                 self._views.watch(feed, self._console, stop=stop, caption=self._caption, board=self._board)
         else:
-            self._views.lines(feed, sys.stdout, every=self._every_s, stop=stop, board=self._board)
+            self._views.lines(feed, self._out, every=self._every_s, stop=stop, board=self._board)
 
     def add(self, messages: Sequence[AnyMessage]) -> None:
         """The last words of a daemon that is gone."""
@@ -135,19 +137,24 @@ class _Screen:
 
     def summarise(self) -> None:
         """What each stream was answered in the end."""
-        if not self._json and self._board.answers():
+        if self._json or not self._board.answers():
+            return
+        try:
             self._console.print(self._views.summary(self._board))
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full disk, of which has been told
+            self._out.give_up()
 
     def say(self, text: str) -> None:
         """A closing word for people."""
         self._console.print(text, highlight=False)
 
-    @staticmethod
-    def _write(*messages: AnyMessage | None) -> None:
+    def _write(self, *messages: AnyMessage | None) -> None:
         for message in messages:
             if isinstance(message, Prediction):
-                sys.stdout.write(encode(message).decode() + "\n")
-        sys.stdout.flush()
+                self._out.write(encode(message).decode() + "\n")
+        self._out.flush()
 
 
 def _serve(

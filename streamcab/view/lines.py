@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol, TextIO
+from typing import Protocol
 
 from rich.cells import cell_len
 
@@ -25,9 +25,19 @@ class Feed(Protocol):
         """All messages that have arrived, without waiting."""
 
 
+class Writer(Protocol):
+    """Where lines go: a text file, or what stands before one."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def fileno(self) -> int: ...
+
+
 def lines(
     feed: Feed,
-    stream: TextIO,
+    stream: Writer,
     *,
     json: bool = False,
     every: float = 1.0,
@@ -108,7 +118,7 @@ class _Due:
                 else:
                     self._said[message.stream] = said
 
-    def write(self, stream: TextIO) -> None:
+    def write(self, stream: Writer) -> None:
         messages: list[Prediction | Status] = [*self._statuses, *self._newest.values()]
         if not messages:
             return
@@ -126,7 +136,7 @@ class _Due:
         self._statuses, self._newest = [], {}
 
 
-def _mute(stream: TextIO) -> None:
+def _mute(stream: Writer) -> None:
     """Nobody reads: what is still buffered goes nowhere, or the interpreter would complain at its end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)

@@ -49,7 +49,7 @@ def watch(
     """
     console, stop, board = console or Console(), stop or threading.Event(), board or Board()
     if not drawable(console):
-        return lines(feed, console.file, stop=stop, board=board, clock=clock)  # type: ignore[arg-type]
+        return lines(feed, console.file, stop=stop, board=board, clock=clock)
     signals, screen = _Signals(), Screen(console)
     try:
         with signals, screen:

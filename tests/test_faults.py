@@ -1,0 +1,333 @@
+"""The fault matrix: what is done to a running daemon, what a user sees of it, and that it recovers by itself.
+
+docs/reliability.md holds the table, with what `pytest --measured` printed. Faults that belong to one part are tested
+beside it: a pass that fails in test_rescue.py, sources that vanish in test_source_states.py and test_microphone.py,
+files on a full disk in test_health_log.py and test_checkpoint.py.
+"""
+
+import contextlib
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from patient import Patient, busy, calling, fresh, patient, recovery_ms, renice, small_model, wait_for
+from serving import STREAMCAB, run
+from signals import write_wav
+from speech import talk
+from test_daemon import Hand
+
+from streamcab.checkpoint import load
+from streamcab.clock import MACHINE
+from streamcab.daemon import Daemon, Settings
+from streamcab.feed import Subscriber
+from streamcab.health.metrics import Ledger
+from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status
+from streamcab.view.board import Board
+
+PORT = 47640
+
+
+def of_call(message):
+    return isinstance(message, Prediction | Status) and message.stream.startswith("rtp-")
+
+
+# -- processes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_killed_at_any_moment_and_started_again(tmp_path, measured, rounds):
+    draw, one, took = random.Random(rounds), Patient(tmp_path, PORT), []
+    pause = threading.Event()
+    with calling(PORT), Subscriber(one.endpoint) as feed:
+        for k in range(rounds):
+            began = time.monotonic()
+            process = one.start()
+            if k % 3 != 2:  # each third dies while it starts
+                wait_for(feed, fresh)
+                took.append(1000 * (time.monotonic() - began))
+                assert feed.run is not None
+            pause.wait(draw.uniform(0, 2.0))
+            process.kill()
+            process.wait()
+        one.start()
+        wait_for(feed, fresh)
+        assert feed.restarts >= rounds - rounds // 3 - 1
+        assert one.end() == 0
+    measured("start to answer, worst, ms", max(took))
+    measured("start to answer, median, ms", sorted(took)[len(took) // 2])
+
+
+@pytest.mark.parametrize("seconds", [3.0, pytest.param(60.0, marks=pytest.mark.slow)])
+def test_suspended_and_woken(tmp_path, measured, seconds):
+    with patient(tmp_path, PORT, "--idle", "5") as (one, feed):
+        before = wait_for(feed, fresh)
+        one.signal(signal.SIGSTOP)
+        threading.Event().wait(seconds)
+        feed.drain()
+        one.signal(signal.SIGCONT)
+        took = recovery_ms(feed)
+        after = wait_for(feed, lambda m: isinstance(m, Prediction) and fresh(m) and m.lost_ms > 0)
+    # The call goes on under its name, and what was not heard in time is said to be lost.
+    assert (after.stream, after.run) == (before.stream, before.run)
+    assert after.lost_ms == pytest.approx(1000 * seconds, abs=1500)
+    measured("woken to answer, ms", took)
+    measured("lost, ms", after.lost_ms)
+
+
+def test_starved_of_cpu(tmp_path, measured):
+    with patient(tmp_path, PORT, calls=8) as (one, feed):
+        renice(one.pid, 19)
+        with busy(2 * (os.cpu_count() or 1)):
+            threading.Event().wait(4.0)
+            heard = feed.drain()
+            status = wait_for(feed, lambda m: isinstance(m, DaemonStatus), 60)
+            assert one.process.poll() is None
+        took = recovery_ms(feed)
+        after = wait_for(feed, lambda m: isinstance(m, DaemonStatus))
+    lags = [m.lag_ms for m in heard if isinstance(m, Prediction)]
+    measured("longest lag meanwhile, ms", max(lags, default=0))
+    measured("free to answer, ms", took)
+    measured("lost in 8 calls, ms", after.lost_ms)
+    assert after.streams == status.streams == 8
+
+
+def test_out_of_file_descriptors(tmp_path, measured):
+    with patient(tmp_path, PORT) as (one, feed):
+        have = len(os.listdir(f"/proc/{one.pid}/fd"))
+        resource.prlimit(one.pid, resource.RLIMIT_NOFILE, (have + 4, 4096))
+        to = ("127.0.0.1", PORT + 2)
+        with contextlib.ExitStack() as stack:
+            for _ in range(32):
+                stack.enter_context(socket.create_connection(to, timeout=5))
+            late = stack.enter_context(Subscriber(one.endpoint))
+            assert late.recv(1.0) is None  # there is no room for it
+            for _ in range(20):
+                wait_for(feed, fresh, 5)  # and those who were there notice nothing
+        began = time.monotonic()
+        resource.prlimit(one.pid, resource.RLIMIT_NOFILE, (4096, 4096))
+        with Subscriber(one.endpoint) as later:
+            wait_for(later, fresh)
+        measured("room again to new subscriber, ms", 1000 * (time.monotonic() - began))
+        lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
+    assert lost == 0
+
+
+def test_ports_that_are_taken(tmp_path, measured):
+    """One line that names the port, code 1; and as soon as it is free, the next start has it."""
+    model = small_model(tmp_path)
+    for kind, words in (
+        (socket.SOCK_DGRAM, ("--rtp", f"127.0.0.1:{PORT}", "--endpoint", "tcp://127.0.0.1:*")),
+        (socket.SOCK_STREAM, ("--rtp", "127.0.0.1:0", "--endpoint", f"tcp://127.0.0.1:{PORT}")),
+    ):
+        with socket.socket(socket.AF_INET, kind) as taken:
+            taken.bind(("127.0.0.1", PORT))
+            if kind == socket.SOCK_STREAM:
+                taken.listen()
+            done = run("listen", "--quiet", "--model", model, *words)
+        assert done.returncode == 1
+        assert f"127.0.0.1:{PORT}".encode() in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    with patient(tmp_path, PORT):
+        pass
+
+
+# -- the disk ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("words", [("--json",), ("--no-view",)])
+def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words):
+    model = small_model(tmp_path)
+    voice = write_wav(tmp_path / "voice.wav", talk(4), 8000)
+    endpoint = f"ipc://{tmp_path}/feed"
+    filler = small_disk / "filler"
+    command = [
+        *STREAMCAB,
+        "listen",
+        "--file",
+        str(voice),
+        "--loop",
+        "--model",
+        str(model),
+        "--every",
+        "0.025",
+    ]
+    with (
+        (small_disk / "out").open("wb") as out,
+        (small_disk / "log").open("wb") as log,
+        subprocess.Popen([*command, *words, "--endpoint", endpoint], stdout=out, stderr=log) as process,
+        Subscriber(endpoint) as feed,
+    ):
+        try:
+            wait_for(feed, fresh)
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            for _ in range(150):  # more than a page of output: the disk is full for it, too
+                wait_for(feed, fresh, 10)
+            full = (small_disk / "out").stat().st_size
+            began = time.monotonic()
+            filler.unlink()
+            while (small_disk / "out").stat().st_size <= full:
+                wait_for(feed, fresh, 10)
+            measured("room again to output, ms", 1000 * (time.monotonic() - began))
+            lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+        lines = (small_disk / "out").read_text().splitlines()
+    assert lost == 0
+    assert "Traceback" not in (small_disk / "log").read_text(errors="replace")
+    if words == ("--json",):
+        whole = [line for line in lines if line.startswith("{") and line.endswith("}")]
+        assert len(lines) - len(whole) <= 2  # the one that was cut, and the end
+
+
+# -- the model -----------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_changes_under_a_running_daemon(tmp_path, measured):
+    one = Patient(tmp_path, PORT)
+    kept = shutil.copy(one.model, tmp_path / "kept")
+    whole, hash_before = Path(kept).read_bytes(), load(one.model).hash
+    with calling(PORT), Subscriber(one.endpoint) as feed:
+        one.start()
+        wait_for(feed, fresh)
+        # In place, as a careless copy would: the daemon has read it once and for all.
+        one.model.write_bytes(whole[: len(whole) // 2])
+        for _ in range(20):
+            assert wait_for(feed, fresh).model == hash_before
+        one.signal(signal.SIGKILL)
+        assert one.process.wait(20) == -signal.SIGKILL
+        assert one.start().wait(30) == 1
+        last = one.log.read_text().splitlines()[-1]
+        assert "Error" in last
+        assert str(one.model) in last
+        assert "damaged" in last
+        Path(kept).replace(one.model)
+        began = time.monotonic()
+        one.start()
+        assert wait_for(feed, fresh).model == hash_before
+        measured("start to answer, ms", 1000 * (time.monotonic() - began))
+        assert one.end() == 0
+
+
+def test_a_model_with_other_labels_after_a_restart(tmp_path):
+    """Who listened before goes on listening: subscriber, view and metrics take the new labels as they come."""
+    one = Patient(tmp_path, PORT)
+    board, ledger = Board(), Ledger()
+    with calling(PORT), Subscriber(one.endpoint) as feed:
+        one.start()
+        board.add([wait_for(feed, lambda m: isinstance(m, ModelInfo)), wait_for(feed, fresh)], 0.0)
+        one.signal(signal.SIGKILL)
+        one.process.wait(20)
+        other = small_model(tmp_path / "other", ("fr", "de", "it", "es"))
+        other.replace(one.model)
+        one.start()
+        info = wait_for(feed, lambda m: isinstance(m, ModelInfo) and len(m.labels) == 4)
+        answer = wait_for(feed, lambda m: isinstance(m, Prediction) and fresh(m) and len(m.labels) == 4)
+        assert one.end() == 0
+    assert answer.labels == info.labels == ["fr", "de", "it", "es"]
+    assert feed.restarts == 1
+    board.add([info, answer], 1.0)
+    assert board.streams[answer.stream].prediction == answer
+    assert board.labels() == ["au", "uk", "us", "fr", "de", "it", "es"]
+    ledger.take([info, answer], 1.0)
+
+
+# -- the clock -----------------------------------------------------------------------------------------------
+
+
+class Stepped:
+    """A clock whose wall time is set back and forth."""
+
+    def __init__(self):
+        self.step = 0.0
+        self.monotonic, self.sleep, self.wait = MACHINE.monotonic, MACHINE.sleep, MACHINE.wait
+
+    def time(self):
+        return MACHINE.time() + self.step
+
+
+def test_the_wall_clock_steps_and_only_dates_change(tmp_path):
+    checkpoint, clock, stop = load(small_model(tmp_path)), Stepped(), threading.Event()
+    hand = Hand()
+    daemon = Daemon(checkpoint, [hand], Settings("tcp://127.0.0.1:*", max_lag_s=9), clock=clock)
+    thread = threading.Thread(target=daemon.run, args=(stop, 20))
+    with Subscriber(daemon.endpoint) as feed:
+        thread.start()
+        hand.begin("mic", 0)
+        voice, at = talk(60), 0
+        try:
+            for step in (0.0, 3600.0, -86_400.0, 0.0):
+                clock.step = step
+                found = None
+                while found is None:
+                    hand.bank.write(0, voice[at : at + 1600], time.monotonic())
+                    at += 1600
+                    assert at < len(voice), "no prediction bears the new date"
+                    for message in (feed.recv(0.2), *feed.drain()):
+                        if isinstance(message, Prediction) and abs(message.time - time.time() - step) < 5:
+                            found = message
+                        elif isinstance(message, DaemonStatus):
+                            assert 0 <= message.uptime_s < 60
+                            assert message.counters.get("skips", 0) == 0
+                assert found.lag_ms < 5000
+                assert found.lost_ms == 0
+        finally:
+            stop.set()
+            thread.join(20)
+
+
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+
+
+@pytest.mark.skipif(not FAKETIME.exists(), reason="no stepped clock for a process without libfaketime")
+def test_the_wall_clock_of_a_whole_process_steps(tmp_path, monkeypatch, measured):
+    offset = tmp_path / "offset"
+    offset.write_text("+0\n")
+    one = Patient(tmp_path, PORT)
+    with calling(PORT), Subscriber(one.endpoint) as feed:
+        with monkeypatch.context() as inside:
+            for name, value in {
+                "LD_PRELOAD": str(FAKETIME),
+                "FAKETIME_TIMESTAMP_FILE": str(offset),
+                "FAKETIME_NO_CACHE": "1",
+                "DONT_FAKE_MONOTONIC": "1",
+            }.items():
+                inside.setenv(name, value)
+            one.start()
+        wait_for(feed, fresh)
+        for step in (3600, -86_400, 0):
+            offset.write_text(f"{step:+d}\n")
+            stepped = wait_for(
+                feed, lambda m, step=step: isinstance(m, Prediction) and abs(m.time - time.time() - step) < 5
+            )
+            assert stepped.lag_ms < 2000
+            for _ in range(10):
+                message = wait_for(feed, lambda m: isinstance(m, Prediction), 5)
+                assert (message.lost_ms, message.stream) == (0, stepped.stream)
+        assert one.end() == 0
