@@ -46,7 +46,7 @@ class Patient:
         self.port, self.log = port, folder / "log"
         self.endpoint = f"tcp://127.0.0.1:{port + 2}"
         self.model = model or small_model(folder)
-        self._words = [
+        self.command = [
             *STREAMCAB,
             "listen",
             "--quiet",
@@ -55,13 +55,13 @@ class Patient:
             "--endpoint",
             self.endpoint,
         ]
-        self._words += ["--model", str(self.model), "--log-level", "info", *words]
+        self.command += ["--model", str(self.model), "--log-level", "info", *words]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
         """Begin; who wants to hear of it, listens."""
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(self._words, stderr=log)
+            self.process = subprocess.Popen(self.command, stderr=log)
         return self.process
 
     def signal(self, number: int) -> None:
