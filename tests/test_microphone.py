@@ -174,6 +174,60 @@ def test_a_lost_microphone_is_taken_up_again_and_the_gap_is_missing(
 
 
 @pytest.mark.audio
+def test_a_microphone_that_returns_under_another_number_is_found_by_its_name(
+    virtual_microphone: VirtualMicrophone, opened: Callable[..., Microphone], tmp_path: Path
+) -> None:
+    virtual_microphone.shelve("desk_mic")
+    before = {d.name: d.index for d in list_devices()}
+    microphone = opened("desk_mic", retry=RETRY)
+    line = microphone.line
+    virtual_microphone.kill()
+    eventually(lambda: line.state in GONE, why="the loss is not noticed")
+    virtual_microphone.shelve("a_webcam", "another", "desk_mic")
+    virtual_microphone.start()
+    eventually(lambda: line.state == "live", why="the microphone is not taken up again")
+    assert microphone._device.name == "desk_mic"
+    assert microphone._device.index != before["desk_mic"]
+    virtual_microphone.play(write_wav(tmp_path / "a.wav", tone(440, 3, 48000), 48000))
+    eventually(lambda: hears(line, 440), why="another device was opened")
+
+
+@pytest.mark.audio
+def test_a_microphone_that_stalls_without_an_error_is_said_to_and_is_live_again(
+    virtual_microphone: VirtualMicrophone,
+    opened: Callable[..., Microphone],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server that hangs for a moment and comes to itself: nothing was lost, and nothing is opened again."""
+    caplog.set_level(logging.INFO, "streamcab.source")
+    microphone = opened("pulse", name="mic", patience=20)
+    microphone._stall_s = 0.5
+    line = microphone.line
+    virtual_microphone.freeze()
+    eventually(
+        lambda: microphone.streams() is not None and line.state == "stalled", why="the stall is not noticed"
+    )
+    virtual_microphone.thaw()
+    eventually(lambda: line.state == "live", why="the microphone stays stalled")
+    assert microphone.counters()["reopened"] == 0
+    assert [r.getMessage().split(":")[1] for r in caplog.records] == [" live", " stalled", " live again"]
+
+
+@pytest.mark.audio
+def test_the_search_for_a_lost_microphone_is_no_busy_loop(
+    virtual_microphone: VirtualMicrophone, opened: Callable[..., Microphone]
+) -> None:
+    microphone = opened("pulse")
+    virtual_microphone.kill()
+    eventually(lambda: microphone.line.state == "reconnecting", why="the search does not begin")
+    began = time.monotonic()
+    eventually(lambda: microphone._attempts >= 2, why="it is not searched for")
+    eventually(lambda: time.monotonic() - began > 3)
+    # After 0.5 to 1 s, 1 to 2 s more, 2 to 4 s more; a busy machine makes it fewer, not more.
+    assert microphone._attempts <= 2 + (time.monotonic() - began) / 0.5
+
+
+@pytest.mark.audio
 def test_a_lost_microphone_can_be_closed(
     virtual_microphone: VirtualMicrophone, opened: Callable[..., Microphone]
 ) -> None:

@@ -114,6 +114,31 @@ def test_silence_shows_no_label_and_no_percentage():
     assert not any(line.strip().startswith("█") for line in said.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (
+            {"source_state": "stalled", "detail": "nothing has come for 1.0 s"},
+            ["… stalled", "nothing has come"],
+        ),
+        ({"state": "lost", "source_state": "lost"}, ["× lost"]),  # noqa: RUF001
+        (
+            {"state": "lost", "source_state": "reconnecting", "detail": "not there"},
+            ["↻ reconnecting", "not there"],
+        ),
+        ({"source_state": "silent", "detail": "every sample is 0: is it muted?"}, ["● live", "is it muted?"]),
+        ({"flaws": ["clipping", "offset"]}, ["● live", "samples: clipping, offset"]),
+    ],
+)
+def test_how_the_source_is_doing_is_said(told, words):
+    board = board_with(prediction(), status(**told))
+    said = one(board, 120, 30)
+    for word in words:
+        assert word in said, word
+    fleet = text(render_fleet(board, Choice(), (140, 12), 40.0), 140, 12)
+    assert ("stalled" in fleet) == (told.get("source_state") == "stalled")
+
+
 def test_why_a_source_is_lost_is_said():
     board = board_with(prediction(), status(state="lost", detail="the device was unplugged"))
     assert "the device was unplugged" in one(board)

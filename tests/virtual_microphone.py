@@ -20,6 +20,7 @@ class VirtualMicrophone:
     """
 
     def __init__(self, home: Path) -> None:
+        self._home = home
         self.env = os.environ | {
             "HOME": str(home),
             "XDG_RUNTIME_DIR": str(home),
@@ -39,6 +40,11 @@ class VirtualMicrophone:
         )
         eventually(lambda: self._pactl("info").returncode == 0, why="the PulseAudio server does not answer")
         self.plug(channels)
+
+    def shelve(self, *names: str) -> None:
+        """Give it these names beside `pulse`, in this order: each is a device, and moves the numbers of the rest."""
+        device = 'pcm.{0} {{ type pulse  device "mic.monitor"  hint {{ show on  description "{0}" }} }}\n'
+        (self._home / ".asoundrc").write_text("".join(device.format(name) for name in names))
 
     def plug(self, channels: int = 1) -> None:
         """The microphone is there."""
@@ -63,6 +69,11 @@ class VirtualMicrophone:
         """The server hangs: it answers nothing, and nobody is told."""
         assert self._server is not None
         self._server.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """The server comes to itself."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """The server dies."""
