@@ -31,6 +31,7 @@ from streamcab.backend import BACKENDS, PRECISIONS, Backend, make_backend
 from streamcab.distiller import FOREVER
 from streamcab.engine import Engine
 from streamcab.model import Architecture, CabCnn
+from streamcab.moments import evidence_of
 from streamcab.resample import resampler
 from streamcab.ring import Bank
 from streamcab.window import Window
@@ -122,7 +123,8 @@ class Calls:
     def __init__(self, net: CabCnn, backend: Backend, streams: int, rate: int) -> None:
         arch = net.architecture
         self._engine = Engine(net, streams, backend)
-        self._window = Window(streams, len(arch.labels), arch.classifiers, round(30 / arch.interval_s))
+        length = round(30 / arch.interval_s)
+        self._window = Window(streams, len(arch.labels), arch.classifiers, length, evidence_of(net))
         self._bank = Bank(rate, streams, 3 * rate)
         for row in range(streams):
             self._engine.attach(self._bank, row)
@@ -146,7 +148,7 @@ class Calls:
     def advance(self) -> None:
         """A pass of the daemon, up to what it would publish."""
         for e in self._engine.advance():
-            self._window.add(e.slots, e.first, e.c, e.alpha, e.votes(True))
+            self._window.add(e.slots, e.first, e.c, e.alpha, e.votes(True), e.u)
 
 
 def training(net: CabCnn, seconds: float, reference: Reference) -> None:

@@ -73,36 +73,36 @@ class Acb(nn.Module):
 
 @dataclass(frozen=True)
 class FoldedAcb:
-    """An `Acb` behind a BatchNorm, arranged for inference: the same function in fewer products.
+    """An `Acb` behind a BatchNorm, and the summary beside it, arranged for inference: the same in fewer products.
 
     All first layers, the classifiers' and the attention's, read the same a_t: they are one product, with the
     BatchNorm folded in. After it the intervals lie innermost, where softmax over three labels is ten times as
     fast.
 
-    first        (width, features), (width,)       `width` is classifiers * hidden[0] + attention[0]
-    split        how much of that width is the classifiers'
+    first        (width, features), (width,)
+    split        how much of that width is the classifiers', the attention's, the summary's
     classifiers  their further layers: (classifiers, outputs, inputs), (classifiers, outputs, 1)
     attention    its further layers: (outputs, inputs), (outputs, 1)
     """
 
     first: tuple[Tensor, Tensor]
-    split: int
+    split: tuple[int, int, int]
     classifiers: list[tuple[Tensor, Tensor]]
     attention: list[tuple[Tensor, Tensor]]
     n: int
 
     def __call__(self, a: Tensor) -> Tensor:
-        """a_t before the BatchNorm (N, features) -> c above attention, float32: (labels + classifiers, N)."""
-        z = self._first(a)
-        y = z[:, : self.split].view(len(a), self.n, -1).permute(1, 2, 0)
+        """a_t before the BatchNorm (N, features) -> c above attention above u, float32: (all three, N)."""
+        mine, alpha, u = torch.split(self._first(a), list(self.split), 1)
+        y = mine.view(len(a), self.n, -1).permute(1, 2, 0)
         for weight, bias in self.classifiers:
             y = torch.baddbmm(bias, weight, y.relu_())
-        alpha = z[:, self.split :].t()
+        alpha = alpha.t()
         for weight, bias in self.attention:
             alpha = torch.addmm(bias, weight, alpha.relu_())
         alpha = alpha.float().softmax(0)
         c = (alpha.unsqueeze(1) * y.float().softmax(1)).sum(0)
-        return torch.cat((c, alpha))
+        return torch.cat((c, alpha, u.t().float()))
 
     def _first(self, a: Tensor) -> Tensor:
         weight, bias = self.first
@@ -116,8 +116,10 @@ class FoldedAcb:
 
 
 @torch.no_grad()
-def fold(norm: nn.BatchNorm1d, acb: Acb, dtype: torch.dtype = torch.float32) -> FoldedAcb:
-    """The inference form of `acb` after `norm`, with weights of its own in `dtype`."""
+def fold(
+    norm: nn.BatchNorm1d, acb: Acb, summary: nn.Linear | None = None, dtype: torch.dtype = torch.float32
+) -> FoldedAcb:
+    """The inference form of `acb` and `summary` after `norm`, with weights of its own in `dtype`."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
@@ -125,12 +127,15 @@ def fold(norm: nn.BatchNorm1d, acb: Acb, dtype: torch.dtype = torch.float32) -> 
     weights, biases = list(acb.classifiers.weights), list(acb.classifiers.biases)
     layers = [layer for layer in acb.attention if isinstance(layer, nn.Linear)]
     mine = weights[0].permute(0, 2, 1).flatten(0, 1)
-    weight = torch.cat((mine, layers[0].weight))
-    bias = torch.cat((biases[0].flatten(), layers[0].bias)) + weight @ shift
+    beside = [] if summary is None else [summary]
+    weight = torch.cat((mine, layers[0].weight, *(layer.weight for layer in beside)))
+    bias = (
+        torch.cat((biases[0].flatten(), layers[0].bias, *(layer.bias for layer in beside))) + weight @ shift
+    )
     further = zip(weights[1:], biases[1:], strict=True)
     return FoldedAcb(
         ((weight * gain).to(dtype).contiguous(), bias.to(dtype)),
-        len(mine),
+        (len(mine), len(layers[0].weight), sum(len(layer.weight) for layer in beside)),
         [(w.transpose(1, 2).to(dtype).contiguous(), b.unsqueeze(2).to(dtype, copy=True)) for w, b in further],
         [(w.weight.to(dtype, copy=True), w.bias.unsqueeze(1).to(dtype, copy=True)) for w in layers[1:]],
         acb.classifiers.n,

@@ -88,7 +88,7 @@ class Answers:
         """One prediction for each slot, in order."""
         now = standings if isinstance(standings, Standings) else Standings.of(standings)
         window, n = self._window, len(slots)
-        means, votes = window.mean(slots)
+        means, votes = window.answer(slots)
         recent, recent_votes = window.now(slots)
         heard_s = window.voiced[slots].astype(np.float64) * self._interval_s
         weights = window.attention(slots).round(4).tolist() if self._attention else [None] * n

@@ -24,6 +24,7 @@ from streamcab.compute import device_for
 from streamcab.engine import Emitted, Engine
 from streamcab.errors import AudioError, ConfigError
 from streamcab.message import Prediction
+from streamcab.moments import evidence_of
 from streamcab.normalise import MISSING, VOICED
 from streamcab.offline import intervals
 from streamcab.ring import Bank
@@ -90,15 +91,16 @@ class Classifier:
         AudioError when the clip is shorter than one interval or cannot be heard.
         """
         x = as_samples(samples, rate)
-        c, alpha, heard = intervals(self.checkpoint.model, x, rate)
-        if not len(c):
+        answered, heard = intervals(self.checkpoint.model, x, rate)
+        if not len(answered.c):
             need = round(self.architecture.interval_s * 1000)
             raise AudioError(f"{name}: {len(x) / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
-        window = self._window(len(c), 1)
+        window = self._window(len(answered.c), 1)
         kind = heard.kind[0]
         votes = kind == VOICED if self._gate(gate) else kind != MISSING
         slot = np.zeros(1, np.intp)
-        window.add(slot, np.zeros(1, np.int64), c[None], alpha[None], votes[None])
+        first = np.zeros(1, np.int64)
+        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None])
         power = float(heard.power[0].mean())
         standing = Standing(name, time.time(), len(x), int(rate), power, 0.0, 0.0, 0, ended=True)
         return next(self._answers(window).of(slot, [standing]))
@@ -119,7 +121,8 @@ class Classifier:
         return self.architecture.gate if override is None else override
 
     def _window(self, length: int, slots: int) -> Window:
-        return Window(slots, len(self.labels), self.architecture.classifiers, length)
+        evidence = evidence_of(self.checkpoint.model)
+        return Window(slots, len(self.labels), self.architecture.classifiers, length, evidence)
 
     def _answers(self, window: Window) -> Answers:
         return Answers(self.architecture, window, self.checkpoint.hash, attention=True)
@@ -191,10 +194,10 @@ class Stream:
         for e in self._engine.advance():
             votes = e.votes(self._gate)
             for j in range(e.c.shape[1]):
-                one = slice(j, j + 1)
-                self._window.add(self._slot, e.first + j, e.c[:, one], e.alpha[:, one], votes[:, one])
+                one = e.at(0, j)
+                self._window.add(self._slot, one.first, one.c, one.alpha, votes[:, j : j + 1], one.u)
                 self._power = float(e.power[0, j])
-                if self._window.seen[0] and self._window.seen[0] % self._every == 0 and e.first[0] + j >= 0:
+                if self._window.seen[0] and self._window.seen[0] % self._every == 0 and one.first[0] >= 0:
                     out.append(self._prediction())
         return out
 

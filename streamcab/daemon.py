@@ -29,6 +29,7 @@ from streamcab.feed import Publisher
 from streamcab.flaws import Flaws
 from streamcab.keys import ServerKeys
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Status
+from streamcab.moments import evidence_of
 from streamcab.notify import Supervisor
 from streamcab.rescue import Rescue
 from streamcab.ring import Bank
@@ -122,7 +123,8 @@ class Daemon:
         self.gate = arch.gate if settings.gate is None else settings.gate
         self.engine = Engine(checkpoint.model, settings.max_streams, backend)
         length = max(round(settings.window_s / arch.interval_s), 1)
-        self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length)
+        evidence = evidence_of(checkpoint.model)
+        self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length, evidence)
         self._answers = Answers(arch, self.window, checkpoint.hash, settings.attention)
         self._sources = list(sources)
         self._roster = Roster(self.engine, clock)
@@ -280,9 +282,10 @@ class Daemon:
             votes = e.votes(self.gate)
             paced = self._roster.paced[e.slots]
             if paced.all():
-                self.window.add(e.slots, e.first, e.c, e.alpha, votes)
+                self.window.add(e.slots, e.first, e.c, e.alpha, votes, e.u)
             elif paced.any():
-                self.window.add(e.slots[paced], e.first[paced], e.c[paced], e.alpha[paced], votes[paced])
+                some = e.of(paced)
+                self.window.add(some.slots, some.first, some.c, some.alpha, votes[paced], some.u)
             self._roster.power[e.slots] = e.power.mean(1)
             self._roster.news[e.slots] = True
             for i in np.flatnonzero(~paced).tolist():
@@ -291,16 +294,15 @@ class Daemon:
 
     def _hear_fast(self, e: Emitted, i: int, votes: NDArray[np.bool_]) -> None:
         """A stream that no clock paces is told its answer for each `every_s` of its own time."""
-        row = slice(i, i + 1)
         slot = int(e.slots[i])
         every = max(round(self.settings.every_s / self.engine.architecture.interval_s), 1)
         for j in range(e.c.shape[1]):
-            col = slice(j, j + 1)
-            k = e.first[row] + j
-            self.window.add(e.slots[row], k, e.c[row, col], e.alpha[row, col], votes[row, col])
-            if k[0] >= 0 and (k[0] + 1) % every == 0:
+            one = e.at(i, j)
+            k = int(one.first[0])
+            self.window.add(one.slots, one.first, one.c, one.alpha, votes[i : i + 1, j : j + 1], one.u)
+            if k >= 0 and (k + 1) % every == 0:
                 self._roster.power[slot] = e.power[i, j]
-                self._publish(e.slots[row], int(k[0]) + 1 + self.engine.delay)
+                self._publish(one.slots, k + 1 + self.engine.delay)
                 self._roster.news[slot] = False
 
     def _publish_due(self, slots: NDArray[np.intp]) -> None:

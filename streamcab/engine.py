@@ -31,13 +31,15 @@ class Emitted:
     """H intervals of B streams, answered.
 
     slots (B,)    first (B,) index of the first; a negative index is no interval
-    c (B, H, labels)    alpha (B, H, classifiers)    kind (B, H) SILENT, VOICED or MISSING    power (B, H)
+    c (B, H, labels)    alpha (B, H, classifiers)    u (B, H, summary)
+    kind (B, H) SILENT, VOICED or MISSING    power (B, H)
     """
 
     slots: NDArray[np.intp]
     first: NDArray[np.int64]
     c: NDArray[np.float32]
     alpha: NDArray[np.float32]
+    u: NDArray[np.float32]
     kind: NDArray[np.uint8]
     power: NDArray[np.float64]
 
@@ -46,10 +48,22 @@ class Emitted:
         votes: NDArray[np.bool_] = self.kind == VOICED if gate else self.kind != MISSING
         return votes
 
-    def without(self, slot: int) -> "Emitted":
-        """The same of the other streams."""
-        keep = self.slots != slot
+    def of(self, keep: NDArray[np.bool_]) -> "Emitted":
+        """The same of some of the streams: keep (B,)."""
         return Emitted(*(getattr(self, field.name)[keep] for field in fields(self)))
+
+    def at(self, i: int, j: int) -> "Emitted":
+        """Interval j of stream i by itself: B = H = 1."""
+        row, here = slice(i, i + 1), (slice(i, i + 1), slice(j, j + 1))
+        return Emitted(
+            self.slots[row],
+            self.first[row] + j,
+            self.c[here],
+            self.alpha[here],
+            self.u[here],
+            self.kind[here],
+            self.power[here],
+        )
 
 
 @dataclass
@@ -139,7 +153,7 @@ class Engine:
         if not len(group.slots):
             del self._groups[key]
         # Between two passes only a skip leaves answers.
-        self._out = [rest for e in self._out if len((rest := e.without(slot)).slots)]
+        self._out = [rest for e in self._out if len((rest := e.of(e.slots != slot)).slots)]
         self._free.append(slot)
 
     def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
@@ -294,7 +308,7 @@ class Engine:
     def _step(self, slots: NDArray[np.intp], heard: Heard) -> None:
         h = heard.kind.shape[1]
         first = self.stepped[slots]
-        c, alpha = self.backend.step(slots, heard.x, first, self._end[slots])
+        c, alpha, u = self.backend.step(slots, heard.x, first, self._end[slots])
         deaf = self._deaf[slots]
         if deaf.any():
             heard.kind[np.arange(h) < deaf[:, None]] = MISSING
@@ -304,7 +318,7 @@ class Engine:
         power = np.concatenate((self._power[slots], heard.power), 1)
         self._kind[slots], self._power[slots] = kind[:, h:], power[:, h:]
         self.stepped[slots] += h
-        self._out.append(Emitted(slots, first - self.delay, c, alpha, kind[:, :h], power[:, :h]))
+        self._out.append(Emitted(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h]))
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
         """Streams without another interval: decide what is held, and flush the look-ahead as offline padding does."""

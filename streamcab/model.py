@@ -34,6 +34,10 @@ class Architecture:
     """`running` (live) or `clip` (the paper's, offline only)."""
     gate: bool = True
     """Whether intervals without speech are left out of the mean."""
+    summary: int = 0
+    """How many numbers each interval is summed up in for `moments.py`; 0, as in the paper: there is none of that."""
+    lags: tuple[int, ...] = ()
+    """Intervals between the two whose products are averaged there."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -51,8 +55,23 @@ class Architecture:
             raise ValueError("a distiller needs stages, and each must pool over no less than its stride")
         if self.pooled_rate > self.rate:
             raise ValueError(f"cannot pool {self.rate} Hz to {self.pooled_rate} sub-intervals a second")
+        if (
+            type(self.summary) is not int
+            or not 0 <= self.summary <= 256
+            or (self.summary > 0) != bool(self.lags)
+        ):
+            raise ValueError(f"summary is {self.summary!r} and lags {self.lags}: both, or 0 and none")
+        if len(set(self.lags)) != len(self.lags) or any(
+            type(n) is not int or not 0 <= n <= 400 for n in self.lags
+        ):
+            raise ValueError(f"lags are different whole numbers from 0 to 400, not {self.lags}")
         if not isinstance(self.gate, bool) or not isinstance(self.extra, dict):
             raise ValueError(f"gate is true or false and extra a table, not {self.gate!r} and {self.extra!r}")
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """How many numbers an interval is answered with: c_t, attention, u_t."""
+        return len(self.labels), self.classifiers, self.summary
 
     @property
     def interval(self) -> int:
@@ -61,6 +80,12 @@ class Architecture:
         for stage in self.stages:
             n *= stage.stride
         return n
+
+    @property
+    def moments(self) -> int:
+        """How many second moments there are of the summaries: for lag 0 they are symmetric."""
+        k = self.summary
+        return sum(k * k if lag else k * (k + 1) // 2 for lag in self.lags)
 
     @property
     def interval_s(self) -> float:
@@ -76,8 +101,8 @@ class Architecture:
         """The inverse of `to_dict`; TypeError or ValueError for anything else."""
         d = dict(d)
         d["stages"] = tuple(StageShape(**s) for s in d["stages"])
-        for key in ("labels", "hidden", "attention"):
-            d[key] = tuple(d[key])
+        for key in ("labels", "hidden", "attention", "lags"):
+            d[key] = tuple(d.get(key, ()))
         return cls(**d)
 
 
@@ -95,11 +120,21 @@ class CabCnn(nn.Module):
             architecture.hidden,
             architecture.attention,
         )
+        features, k = architecture.stages[-1].filters, architecture.summary
+        self.summary = nn.Linear(features, k) if k else None
+        """a_t -> u_t, what `moments.py` averages products of."""
+        self.evidence = nn.Linear(architecture.moments, len(architecture.labels)) if k else None
+        """Moments of a window -> what they say for each label, in logarithms."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whole clips: x (B, T), T a multiple of the interval -> c (B, T / interval, labels), attention."""
         c, alpha = self.acb(self.distiller(x))
         return c, alpha
+
+    def read(self, a: Tensor) -> Tensor:
+        """All that is made of a_t: a (..., features) -> c, attention and u side by side (..., width)."""
+        parts = [*self.acb(a)] if self.summary is None else [*self.acb(a), self.summary(a)]
+        return torch.cat(parts, -1)
 
 
 def answer(c: Tensor, voiced: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ the blocks leave no trace. Serves `classify`, `verify` and training. Knows nothi
 labels.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -47,36 +49,41 @@ def features(samples: NDArray[np.float32], rate: int, architecture: Architecture
     return normalise_whole(pooled, arch.interval_s, arch.normaliser)
 
 
-def intervals(
-    model: CabCnn, samples: NDArray[np.float32], rate: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], Heard]:
-    """Every interval of samples (n,), answered: c (K, labels), attention (K, classifiers), and what was
-    heard.
+@dataclass(frozen=True)
+class Answered:
+    """K intervals: c (K, labels), attention alpha (K, classifiers), u (K, summary)."""
+
+    c: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    u: NDArray[np.float32]
+
+
+def intervals(model: CabCnn, samples: NDArray[np.float32], rate: int) -> tuple[Answered, Heard]:
+    """Every interval of samples (n,), answered, and what was heard.
 
     The model is used as it stands (`eval()` is the caller's) and where it stands.
     """
     heard = features(samples, rate, model.architecture)
-    c, alpha = answers(model, heard.x[0])
-    return c, alpha, heard
+    return answers(model, heard.x[0]), heard
 
 
 @torch.inference_mode()
-def answers(model: CabCnn, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Normalised pooled samples of one clip (K * I,) -> c (K, labels) and attention (K, classifiers)."""
+def answers(model: CabCnn, x: NDArray[np.float32]) -> Answered:
+    """The answers to normalised pooled samples of one clip (K * I,)."""
     arch = model.architecture
     size, halo = max(1, round(NET_S / arch.interval_s)), _reach(arch)
     device = next(model.parameters()).device
     total = len(x) // arch.interval
-    c = np.empty((total, len(arch.labels)), np.float32)
-    alpha = np.empty((total, arch.classifiers), np.float32)
+    labels, classifiers, summary = arch.widths
+    out = np.empty((total, labels + classifiers + summary), np.float32)
     for k in range(0, total, size):
         end = min(k + size, total)
         first, last = max(0, k - halo), min(total, end + halo)
         piece = torch.from_numpy(x[first * arch.interval : last * arch.interval]).to(device)
-        some_c, some_alpha = model(piece.unsqueeze(0))
-        c[k:end] = some_c[0, k - first : end - first].cpu().numpy()
-        alpha[k:end] = some_alpha[0, k - first : end - first].cpu().numpy()
-    return c, alpha
+        some = model.read(model.distiller(piece.unsqueeze(0)))
+        out[k:end] = some[0, k - first : end - first].cpu().numpy()
+    both = labels + classifiers
+    return Answered(out[:, :labels], out[:, labels:both], out[:, both:])
 
 
 def _reach(arch: Architecture) -> int:

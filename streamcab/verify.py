@@ -30,7 +30,8 @@ class Verdict:
 
 def verify(classifier: Classifier, samples: NDArray[np.float32], rate: int, seed: int = 0) -> Verdict:
     """Stream `samples` (n,) in random chunks of 1 sample to 2 seconds and compare with the whole clip at once."""
-    offline, _, heard = intervals(classifier.checkpoint.model, samples, rate)
+    answered, heard = intervals(classifier.checkpoint.model, samples, rate)
+    offline = answered.c
     stream = classifier.stream(rate)
     rng = np.random.default_rng(seed)
     streamed = np.full_like(offline, np.nan)

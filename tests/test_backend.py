@@ -23,7 +23,7 @@ from streamcab.model import CabCnn
 SLOTS = 7
 CLOSE = 1e-5
 PAPER = tiny_model(1)
-SMALL = tiny_model(2, stages=SMALL_STAGES, classifiers=8)
+SMALL = tiny_model(2, stages=SMALL_STAGES, classifiers=8, summary=5, lags=(0, 2))
 ODD = tiny_model(
     3,
     stages=(
@@ -103,16 +103,15 @@ def clip(model: CabCnn, intervals: int, seed: int) -> FLOATS:
 
 
 def offline(model: CabCnn, x: FLOATS) -> FLOATS:
-    """c and attention of a whole clip, side by side: (K, labels + classifiers)."""
+    """c, attention and u of a whole clip, side by side: (K, all of an answer)."""
     with torch.inference_mode():
-        c, alpha = model(torch.from_numpy(x)[None])
-    return torch.cat((c, alpha), -1)[0].numpy()
+        return model.read(model.distiller(torch.from_numpy(x)[None]))[0].numpy()
 
 
 def step(
     backend: Backend, model: CabCnn, clips: list[FLOATS], slots: list[int], at: list[int], h: int
 ) -> FLOATS:
-    """h intervals of each clip from its interval `at` on: (B, h, labels + classifiers)."""
+    """h intervals of each clip from its interval `at` on: (B, h, all of an answer)."""
     interval = model.distiller.interval
     x = np.zeros((len(clips), h * interval), np.float32)
     end = np.full(len(clips), FOREVER)
@@ -121,13 +120,13 @@ def step(
         x[i, : len(part)] = part
         if (at[i] + h) * interval > len(whole):
             end[i] = len(whole) // interval
-    c, alpha = backend.step(np.array(slots), x, np.array(at), end)
-    assert c.dtype == alpha.dtype == np.float32
-    return np.concatenate((c, alpha), -1)
+    parts = backend.step(np.array(slots), x, np.array(at), end)
+    assert all(part.dtype == np.float32 for part in parts)
+    return np.concatenate(parts, -1)
 
 
 def stream(backend: Backend, model: CabCnn, x: FLOATS, slot: int, sizes: list[int]) -> FLOATS:
-    """A clip by itself, flushed at its end: (K, labels + classifiers)."""
+    """A clip by itself, flushed at its end: (K, all of an answer)."""
     backend.reset(np.array([slot]))
     k, delay = len(x) // model.distiller.interval, model.distiller.delay
     out, at, turn = [], 0, 0
@@ -249,8 +248,8 @@ def test_the_folded_acb_is_the_acb_behind_its_batchnorm(name: str, n: int) -> No
     norm, acb = model.distiller.norm, model.acb
     a = 3 * torch.rand(n, norm.num_features, generator=torch.Generator().manual_seed(n))
     with torch.inference_mode():
-        wanted = torch.cat(acb(norm(a)), -1)
-        got = fold(norm, acb)(a.clone()).T
+        wanted = model.read(norm(a))
+        got = fold(norm, acb, model.summary)(a.clone()).T
     torch.testing.assert_close(got, wanted, rtol=0, atol=CLOSE)
 
 

@@ -59,7 +59,8 @@ class Collected:
 
     def check(self, model: CabCnn, x: Samples, rate: int, complete: bool = True) -> None:
         """Every c_t, attention and kind equal the offline ones, and when complete none lacks."""
-        c, alpha, heard = intervals(model, x, rate)
+        answered, heard = intervals(model, x, rate)
+        c, alpha = answered.c, answered.alpha
         ks = sorted(self.c)
         if complete:
             assert ks == list(range(len(c)))
@@ -94,7 +95,8 @@ def test_offline_equals_the_naive_implementation_of_the_specification(rate: int)
         [noise(0.6, rate, rms=1e-3), talk(3, rate, 2), silence(0.7, rate), talk(2, rate, 3, 0.02)]
     )
     x[rate : rate + 300] = np.nan
-    c, alpha, heard = intervals(PAPER, x, rate)
+    answered, heard = intervals(PAPER, x, rate)
+    c, alpha = answered.c, answered.alpha
     c_naive, alpha_naive, kind = naive_intervals(PAPER, x, rate)
     assert np.bincount(kind, minlength=3).min() > 0
     np.testing.assert_array_equal(heard.kind[0], kind)

@@ -45,7 +45,8 @@ def test_blocks_and_pieces_leave_no_trace(rate: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(offline, "NET_S", 1.1)
     net = model()
     samples = syllables(400.0, 5.013, rate, 1)
-    c, alpha, heard = offline.intervals(net, samples, rate)
+    answered, heard = offline.intervals(net, samples, rate)
+    c, alpha = answered.c, answered.alpha
     assert (heard.kind == VOICED).mean() > 0.3
     with torch.inference_mode():
         whole = [t[0].numpy() for t in net(torch.from_numpy(heard.x))]
@@ -70,14 +71,16 @@ def test_features_are_those_of_the_front_end_in_one_go() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 199])
 def test_less_than_an_interval_is_no_interval(n: int) -> None:
-    c, alpha, heard = offline.intervals(model(), np.zeros(n, np.float32), 8000)
+    answered, heard = offline.intervals(model(), np.zeros(n, np.float32), 8000)
+    c, alpha = answered.c, answered.alpha
     assert (c.shape, alpha.shape, heard.x.shape, heard.kind.shape) == ((0, 3), (0, 40), (1, 0), (1, 0))
 
 
 def test_a_missing_sample_makes_its_interval_missing() -> None:
     samples = syllables(400.0, 3.0, 8000, 3)
     samples[10_000] = np.nan
-    c, _, heard = offline.intervals(model(), samples, 8000)
+    answered, heard = offline.intervals(model(), samples, 8000)
+    c = answered.c
     assert np.flatnonzero(heard.kind[0] == MISSING).tolist() == [50]
     assert np.isfinite(c).all()
 

@@ -31,12 +31,12 @@ class Backend(Protocol):
 
     def step(
         self, slots: NDArray[np.intp], x: FLOATS, first: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> tuple[FLOATS, FLOATS]:
+    ) -> tuple[FLOATS, FLOATS, FLOATS]:
         """H more intervals of B streams, no slot twice: x (B, H * I), normalised, 0 beyond a stream's end.
 
         first  (B,) intervals of each stream so far        end  (B,) intervals of it in all, or FOREVER
-        Returns c (B, H, labels) and attention (B, H, classifiers) of the intervals first - delay .. ; those
-        whose index is negative mean nothing.
+        Returns c (B, H, labels), attention (B, H, classifiers) and u (B, H, summary) of the intervals
+        first - delay .. ; those whose index is negative mean nothing.
         """
 
     @property

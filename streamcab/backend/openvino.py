@@ -105,7 +105,7 @@ class _Request:
 
 
 def _graph(stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
-    """x (b, h * interval), state (b, floats) -> c and attention (b, h, labels + classifiers), state."""
+    """x (b, h * interval), state (b, floats) -> c, attention and u (b, h, all three), state."""
     ends = [(channels, samples) for stage in stages for samples, channels in contexts(stage)]
     sizes = [c * n for c, n in ends]
     x = op.parameter([b, h * stages[0].unit], ov.Type.f32, name="x")
@@ -129,11 +129,11 @@ def _graph(stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
 
 
 def _acb(acb: FoldedAcb, a: Node, b: int, h: int) -> Node:
-    """FoldedAcb on (b, features, h) -> (b, labels + classifiers, h): products as convolutions of width 1."""
+    """FoldedAcb on (b, features, h) -> (b, all of an answer, h): products as convolutions of width 1."""
     weight, bias = acb.first
     y = op.add(_convolve(a, weight.unsqueeze(2)), _constant(bias[None, :, None]))
-    halves = op.variadic_split(y, _ints(1), _ints([acb.split, len(weight) - acb.split]))
-    y, alpha = halves.output(0), halves.output(1)
+    parts = op.variadic_split(y, _ints(1), _ints([n for n in acb.split if n]))
+    y, alpha, *u = parts.outputs()
     for weight, bias in acb.classifiers:
         y = op.group_convolution(op.relu(y), _constant(weight.unsqueeze(3)), [1], [0], [0], [1])
         y = op.add(y, _constant(bias.reshape(1, -1, 1)))
@@ -142,7 +142,7 @@ def _acb(acb: FoldedAcb, a: Node, b: int, h: int) -> Node:
     alpha = op.softmax(alpha, 1)
     y = op.softmax(_reshape(y, b, acb.n, -1, h), 2)
     c = op.reduce_sum(op.multiply(y, op.unsqueeze(alpha, _ints(2))), _ints(1), False)
-    return op.concat([c, alpha], 1)
+    return op.concat([c, alpha, *u], 1)
 
 
 def _convolve(x: Node, weight: Tensor) -> Node:

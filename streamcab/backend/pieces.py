@@ -26,13 +26,13 @@ class Piece(Protocol):
         """Step these slots, at most as many as it is made for, by x (B, samples); does not wait."""
 
     def result(self) -> FLOATS:
-        """Wait for what was started: (B, H, labels + classifiers), valid until the next start."""
+        """Wait for what was started: (B, H, all of an answer), valid until the next start."""
 
 
 def in_pieces(
     sizes: Sequence[int], ready: Callable[[int], Piece], slots: Ints, x: FLOATS, out: FLOATS
 ) -> None:
-    """A step of B streams: fills out (B, H, labels + classifiers).
+    """A step of B streams: fills out (B, H, all of an answer).
 
     sizes  of pieces, falling        ready  gives a piece of a size, the one whose last start is longest ago
     """

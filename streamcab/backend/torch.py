@@ -67,13 +67,13 @@ class TorchBackend:
         self._model = model.eval().to(self.device)
         self._interval = model.distiller.interval
         self._delay = model.distiller.delay
-        self._labels = len(model.architecture.labels)
-        self._width = self._labels + model.architecture.classifiers
+        self._widths = model.architecture.widths
+        self._width = sum(self._widths)
         self._stages = [stage for stage in model.distiller.stages if isinstance(stage, Stage)]
         with torch.inference_mode():
             self._reference_kernels = model.distiller.kernels()
             self._kernels = [_Kernel(stage, self._dtype) for stage in self._stages]
-            self._acb = fold(model.distiller.norm, model.acb, self._dtype)
+            self._acb = fold(model.distiller.norm, model.acb, model.summary, self._dtype)
             self._fresh = self._join(model.distiller.new_state(1)).to(self._dtype)
             self._state = self._fresh.repeat(slots, 1)
         self._work = self._state.new_empty(0)
@@ -92,7 +92,7 @@ class TorchBackend:
     @torch.inference_mode()
     def step(
         self, slots: Ints, x: FLOATS, first: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> tuple[FLOATS, FLOATS]:
+    ) -> tuple[FLOATS, FLOATS, FLOATS]:
         """See Backend."""
         h = x.shape[1] // self._interval
         out = np.empty((len(slots), h, self._width), np.float32)
@@ -108,10 +108,11 @@ class TorchBackend:
                 answers = np.empty((len(rest), h, self._width), np.float32)
                 self._midway(slots[rest], x[rest], answers)
                 out[rest] = answers
-        return out[..., : self._labels], out[..., self._labels :]
+        labels, both = self._widths[0], self._width - self._widths[2]
+        return out[..., :labels], out[..., labels:both], out[..., both:]
 
     def _midway(self, slots: Ints, x: FLOATS, out: FLOATS) -> None:
-        """A step of streams that are not near their start or end; fills out (B, H, labels + classifiers)."""
+        """A step of streams that are not near their start or end; fills out (B, H, all of an answer)."""
         b, h = out.shape[:2]
         most = max(CPU_INTERVALS // h, 1) if self._on_cpu else GPU_STREAMS
         for i in range(0, b, most):
@@ -121,7 +122,7 @@ class TorchBackend:
             out[cut] = answer.cpu().numpy().T.reshape(-1, h, self._width)
 
     def _compute(self, layout: "Pass", index: Tensor, x: Tensor) -> Tensor:
-        """The streams of a layout, all on the device: (labels + classifiers, B * H)."""
+        """The streams of a layout, all on the device: (all of an answer, B * H)."""
         torch.index_select(self._state, 0, index, out=layout.rows)
         answer = self._acb(layout.run(x))
         self._state.index_copy_(0, index, layout.rows)
@@ -138,7 +139,7 @@ class TorchBackend:
         before = self._split(self._state[index].float())
         a, after = distiller.step(part, before, self._reference_kernels, edges)
         self._state[index] = self._join(after).to(self._dtype)
-        answer: FLOATS = torch.cat(self._model.acb(a), -1).cpu().numpy()
+        answer: FLOATS = self._model.read(a).cpu().numpy()
         return answer
 
     def _send(self, slots: Ints, x: FLOATS) -> tuple[Tensor, Tensor]:

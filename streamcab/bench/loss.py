@@ -25,6 +25,7 @@ from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
 from streamcab.engine import Engine
 from streamcab.errors import ConfigError, SourceError
+from streamcab.moments import evidence_of
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.decoder import Decoders, available
 from streamcab.rtp.intake import Born, Died, Intake
@@ -194,7 +195,11 @@ class _Play:
         self._engine = Engine(checkpoint.model, len(calls))
         longest = max(map(len, calls)) * FRAME_S
         self._window = Window(
-            len(calls), len(arch.labels), arch.classifiers, round(longest / arch.interval_s) + 80
+            len(calls),
+            len(arch.labels),
+            arch.classifiers,
+            round(longest / arch.interval_s) + 80,
+            evidence_of(checkpoint.model),
         )
         self._gate = arch.gate
         self._born: dict[int, Born] = {}
@@ -220,7 +225,7 @@ class _Play:
         self._advance()
         answers = np.zeros((len(self._calls), self._window.labels))
         slots = np.array(sorted(self._call_of), np.intp)
-        means, votes = self._window.mean(slots)
+        means, votes = self._window.answer(slots)
         answers[[self._call_of[slot] for slot in slots.tolist()]] = means * (votes > 0)[:, None]
         return answers
 
@@ -235,7 +240,7 @@ class _Play:
         self._intake.events.clear()
         self._await_decoders()
         for e in self._engine.advance():
-            self._window.add(e.slots, e.first, e.c, e.alpha, e.votes(self._gate))
+            self._window.add(e.slots, e.first, e.c, e.alpha, e.votes(self._gate), e.u)
 
     def _await_decoders(self) -> None:
         """Codecs with a state are decoded in another thread, which must not fall behind packets that need no time."""

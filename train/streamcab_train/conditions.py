@@ -1,8 +1,8 @@
 """One clip heard in several ways: offline, streamed in random chunks, through a telephone's codec, and with
 the normaliser of whole clips.
 
-Gives the votes of each interval and leaves the counting to others: c (K, labels), and kind (K,) of what was
-heard. Knows nothing of labels, speakers or corpora.
+Gives the votes of each interval and leaves the counting to others: c (K, labels), u (K, summary), and kind (K,) of
+what was heard. Knows nothing of labels, speakers or corpora.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
+from streamcab.moments import Evidence, evidence_of, moments
 from streamcab.normalise import MISSING, VOICED
 from streamcab.offline import answers, features, intervals
 from streamcab.resample import resampler
@@ -27,10 +28,12 @@ OFFLINE, STREAMED, MU_LAW, WHOLE = "offline", "streamed", "G.711 mu-law 8 kHz", 
 
 @dataclass(frozen=True)
 class Votes:
-    """c (K, labels) float32 and kind (K,) uint8 of the K intervals of a clip."""
+    """c (K, labels), kind (K,) uint8 and u (K, summary) of the K intervals of a clip; `evidence` reads the latter."""
 
     c: NDArray[np.float32]
     kind: NDArray[np.uint8]
+    u: NDArray[np.float32] | None = None
+    evidence: Evidence | None = None
 
     def answer(self, gate: bool, intervals: int | None = None) -> NDArray[np.float64]:
         """The mean of those that vote among the first so many; uniform where none does."""
@@ -39,7 +42,13 @@ class Votes:
         if not votes.any():
             return np.full(c.shape[1], 1 / c.shape[1])
         mean: NDArray[np.float64] = c[votes].mean(0, dtype=np.float64)
-        return mean
+        if self.evidence is None or self.u is None:
+            return mean
+        found = moments(self.u[:intervals], votes, self.evidence.lags)
+        weighed: NDArray[np.float64] = self.evidence(mean[None], found[None], np.array([votes.sum()], float))[
+            0
+        ]
+        return weighed
 
 
 Condition = Callable[[Samples, int], Votes]
@@ -48,17 +57,19 @@ Condition = Callable[[Samples, int], Votes]
 def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
     """The ways in which this model can be heard, `offline` first; a whole-clip model cannot be streamed."""
     model, arch = checkpoint.model, checkpoint.architecture
+    evidence = evidence_of(model)
 
     def offline(samples: Samples, rate: int) -> Votes:
-        c, _, heard = intervals(model, samples, rate)
-        return Votes(c, heard.kind[0])
+        answered, heard = intervals(model, samples, rate)
+        return Votes(answered.c, heard.kind[0], answered.u, evidence)
 
     def mu_law(samples: Samples, rate: int) -> Votes:
         return offline(through_mu_law(samples, rate), TELEPHONE)
 
     def whole(samples: Samples, rate: int) -> Votes:
         heard = features(samples, rate, dataclasses.replace(arch, normaliser="clip", extra={}))
-        return Votes(answers(model, heard.x[0])[0], heard.kind[0])
+        answered = answers(model, heard.x[0])
+        return Votes(answered.c, heard.kind[0], answered.u, evidence)
 
     def streamed(samples: Samples, rate: int) -> Votes:
         return stream(classifier, samples, rate)
@@ -75,7 +86,8 @@ def stream(classifier: Classifier, samples: Samples, rate: int, seed: int = 0) -
     """As the daemon hears it: pushed in chunks of 1 sample to 2 s, and every c_t as the engine emits it."""
     rng = np.random.default_rng(seed)
     line = classifier.stream(rate)
-    c, kind = [], []
+    evidence = evidence_of(classifier.checkpoint.model)
+    c, u, kind = [], [], []
     at = 0
     while True:
         size = int(np.exp(rng.uniform(0, np.log(2 * rate))))
@@ -84,9 +96,10 @@ def stream(classifier: Classifier, samples: Samples, rate: int, seed: int = 0) -
             # What the engine emits before the first interval fills its delay and is no interval.
             real = int(e.first[0]) + np.arange(e.c.shape[1]) >= 0
             c.append(e.c[0][real])
+            u.append(e.u[0][real])
             kind.append(e.kind[0][real])
         if chunk is None:
-            return Votes(np.concatenate(c), np.concatenate(kind))
+            return Votes(np.concatenate(c), np.concatenate(kind), np.concatenate(u), evidence)
         at += size
 
 

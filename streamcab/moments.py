@@ -1,0 +1,141 @@
+"""Second moments of the intervals in a window: evidence beside the mean of c_t, for models that have it.
+
+Each interval is summed up in K numbers u_t. Accent shows in how they vary together, and with what was said a
+moment before: for each lag l, E[u_t u_{t-l}^T] - m m^T over the intervals that vote. A linear layer makes of
+these moments what they say for each label, and the answer is the mean of c_t weighed by it. Sums are kept in
+blocks of a second and begun afresh with each block, so nothing drifts; a window is heard to the whole second.
+
+Knows nothing of audio, of the net, or of time but as a count of intervals.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.model import CabCnn
+
+BLOCK = 40
+"""Intervals per block."""
+HALF = 200
+"""Intervals from which on evidence has more than half its weight: moments of a few say little."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+
+class Moments:
+    """Sums for `slots` streams over their last `length` intervals."""
+
+    def __init__(self, slots: int, summary: int, lags: Sequence[int], length: int) -> None:
+        self._k, self._lags = summary, tuple(lags)
+        self._blocks = -(-length // BLOCK)
+        # Votes, sum of u; then for each lag pairs that vote, and the sum of their products.
+        self._width = 1 + summary + len(self._lags) * (1 + summary * summary)
+        self._sums = np.zeros((slots, self._blocks, self._width), np.float32)
+        # The newest u, zeros where one does not vote, at (absolute interval) % room.
+        self._room = max(1, *self._lags)
+        self._past = np.zeros((slots, self._room, summary), np.float32)
+        self._voted = np.zeros((slots, self._room), np.bool_)
+        self._upper = np.triu_indices(summary)
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream."""
+        return (self._sums.nbytes + self._past.nbytes + self._voted.nbytes) // len(self._sums)
+
+    def reset(self, slots: Ints) -> None:
+        """Make slots ready for new streams."""
+        for a in (self._sums, self._past, self._voted):
+            a[slots] = 0
+
+    def add(
+        self, slots: Ints, first: NDArray[np.int64], u: NDArray[np.float32], votes: NDArray[np.bool_]
+    ) -> None:
+        """H intervals of B streams from index first (B,) on, as `Window.add` takes them: u (B, H, K)."""
+        k, width = self._k, self._width
+        for j in range(u.shape[1]):
+            index = first + j
+            vote = votes[:, j] & (index >= 0)
+            block = index // BLOCK % self._blocks
+            fresh = (index >= 0) & (index % BLOCK == 0)
+            if fresh.any():
+                self._sums[slots[fresh], block[fresh]] = 0
+            x = u[:, j] * vote[:, None]
+            gained = np.empty((len(slots), width), np.float32)
+            gained[:, 0], gained[:, 1 : 1 + k] = vote, x
+            at = 1 + k
+            for lag in self._lags:
+                there = (index - lag) % self._room
+                before = x if lag == 0 else self._past[slots, there]
+                gained[:, at] = vote if lag == 0 else vote & self._voted[slots, there]
+                gained[:, at + 1 : at + 1 + k * k] = (x[:, :, None] * before[:, None, :]).reshape(-1, k * k)
+                at += 1 + k * k
+            self._sums[slots, block] += gained
+            here = index % self._room
+            self._past[slots, here], self._voted[slots, here] = x, vote
+
+    def jump(self, slot: int, seen: int, to: int) -> None:
+        """Stream time went on from interval `seen` to `to` with nothing heard: it is forgotten, and has no partner."""
+        gone = np.arange(max(seen, to - self._room), to) % self._room
+        self._past[slot, gone], self._voted[slot, gone] = 0, False
+        begun = np.arange(max(-(-seen // BLOCK), to // BLOCK - self._blocks + 1), to // BLOCK + 1)
+        self._sums[slot, begun % self._blocks] = 0
+
+    def read(self, slots: Ints) -> tuple[Floats, Floats]:
+        """The moments (B, F) of the window, and how many intervals voted, (B,)."""
+        return self._centred(self._sums[slots].sum(1, dtype=np.float64))
+
+    def _centred(self, total: Floats) -> tuple[Floats, Floats]:
+        k, at, parts = self._k, 1 + self._k, []
+        votes = total[:, 0]
+        mean = total[:, 1 : 1 + k] / np.maximum(votes, 1)[:, None]
+        square = mean[:, :, None] * mean[:, None, :]
+        for lag in self._lags:
+            pairs = total[:, at][:, None, None]
+            product = total[:, at + 1 : at + 1 + k * k].reshape(-1, k, k)
+            moment = np.where(pairs > 0, product / np.maximum(pairs, 1) - square, 0.0)
+            parts.append(moment[:, *self._upper] if lag == 0 else moment.reshape(-1, k * k))
+            at += 1 + k * k
+        return np.concatenate(parts, 1), votes
+
+
+def moments(u: NDArray[np.float32], votes: NDArray[np.bool_], lags: Sequence[int]) -> Floats:
+    """The moments (F,) of a whole clip: u (K intervals, K), votes (K intervals,). What `Moments` sums up."""
+    voted = u[votes].astype(np.float64)
+    mean = voted.mean(0) if len(voted) else np.zeros(u.shape[1])
+    parts = []
+    for lag in lags:
+        pairs = max(len(u) - lag, 0)
+        both = votes[lag:] & votes[:pairs]
+        now, before = u[lag:][both].astype(np.float64), u[:pairs][both].astype(np.float64)
+        moment = now.T @ before / max(len(now), 1) - np.outer(mean, mean) * bool(len(now))
+        parts.append(moment[np.triu_indices(len(mean))] if lag == 0 else moment.ravel())
+    return np.concatenate(parts)
+
+
+class Evidence:
+    """The linear layer of a model, and how its word and the mean of c_t become one answer."""
+
+    def __init__(self, model: CabCnn) -> None:
+        arch = model.architecture
+        assert model.evidence is not None, "a model without evidence"
+        self.summary, self.lags = arch.summary, arch.lags
+        self._weight = model.evidence.weight.detach().cpu().double().numpy()
+        self._bias = model.evidence.bias.detach().cpu().double().numpy()
+
+    def __call__(self, mean: Floats, moments: Floats, votes: Floats) -> Floats:
+        """Mean of c_t (B, labels), moments (B, F) and votes (B,) -> probabilities (B, labels).
+
+        log p is log(mean) + weight * moments + bias, up to its constant; the latter two count by votes / (votes +
+        HALF).
+        """
+        word = (moments @ self._weight.T + self._bias) * (votes / (votes + HALF))[:, None]
+        p = np.maximum(mean, 1e-12) * np.exp(word - word.max(1, keepdims=True))
+        answer: Floats = p / p.sum(1, keepdims=True)
+        return answer
+
+
+def evidence_of(model: CabCnn) -> Evidence | None:
+    """What a model has of evidence; None for the paper's."""
+    return None if model.evidence is None else Evidence(model)

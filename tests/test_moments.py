@@ -1,0 +1,160 @@
+"""Moments: what is summed up in blocks is what a list gives; evidence weighs the mean, streamed as offline."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from speech import SMALL_STAGES, silence, talk, tiny_model
+
+from streamcab.checkpoint import Checkpoint, load, save
+from streamcab.classifier import Classifier
+from streamcab.model import Architecture, CabCnn
+from streamcab.moments import HALF, Evidence, Moments, evidence_of, moments
+from streamcab.window import Window
+
+K, LAGS = 3, (0, 2, 5)
+
+
+def telling(seed: int = 4, **kw: object) -> CabCnn:
+    """A net whose evidence moves its answers a lot."""
+    model = tiny_model(seed, stages=SMALL_STAGES, classifiers=8, summary=K, lags=LAGS, **kw)
+    assert model.evidence is not None
+    with torch.no_grad():
+        model.evidence.weight.mul_(8)
+    return model
+
+
+def by_hand(u: NDArray, votes: NDArray, lags: tuple[int, ...]) -> NDArray:
+    """Pair by pair, in double precision."""
+    mean = u[votes].mean(0, dtype=np.float64) if votes.any() else np.zeros(u.shape[1])
+    found: list[float] = []
+    for lag in lags:
+        pairs = [(t, t - lag) for t in range(lag, len(u)) if votes[t] and votes[t - lag]]
+        for i in range(u.shape[1]):
+            for j in range(i if lag == 0 else 0, u.shape[1]):
+                products = [float(u[t, i]) * float(u[s, j]) for t, s in pairs]
+                found.append(np.mean(products) - mean[i] * mean[j] if pairs else 0.0)
+    return np.array(found)
+
+
+@given(n=st.integers(0, 60), seed=st.integers(0, 2**20), share=st.sampled_from([0.0, 0.1, 0.7, 1.0]))
+def test_moments_are_means_of_products_of_those_that_vote(n: int, seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    u, votes = rng.normal(2, 1, (n, K)).astype(np.float32), rng.random(n) < share
+    found = moments(u, votes, LAGS)
+    assert len(found) == Architecture(("a", "b"), summary=K, lags=LAGS).moments
+    np.testing.assert_allclose(found, by_hand(u, votes, LAGS), atol=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    length=st.sampled_from([40, 41, 100, 200]),
+    steps=st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0, 0, 0, 1, 3, 41, 300])), max_size=60),
+    delay=st.integers(0, 3),
+    seed=st.integers(0, 2**20),
+)
+def test_a_window_holds_the_moments_of_its_whole_blocks(
+    length: int, steps: list[tuple[int, int]], delay: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    model = telling()
+    # A slot on each side, busy with other streams.
+    window, slot, at = Window(3, 3, 8, length, Evidence(model)), np.array([1]), -delay
+    everything = np.zeros((sum(h + gap for h, gap in steps) + 1, K), np.float32)
+    voted = np.zeros(len(everything), np.bool_)
+    for h, gap in steps:
+        u, votes = rng.normal(1, 1, (3, h, K)).astype(np.float32), rng.random((3, h)) < 0.7
+        first = np.array([0, at, 7])
+        nothing = np.zeros((3, h, 3), np.float32), np.zeros((3, h, 8), np.float32)
+        window.add(np.arange(3), first, *nothing, votes, u)
+        for j in range(h):
+            if at + j >= 0:
+                everything[at + j], voted[at + j] = u[1, j], votes[1, j]
+        at += h + gap
+        seen = max(at - gap, 0)
+        oldest = max(0, ((seen - 1) // 40 - -(-length // 40) + 1) * 40) if seen else 0
+        assert window._moments is not None
+        found, votes_now = window._moments.read(slot)
+        assert votes_now[0] == voted[oldest:seen].sum()
+        want = pairs_since(everything[:seen], voted[:seen], oldest)
+        np.testing.assert_allclose(found[0], want, atol=2e-5)
+
+
+def pairs_since(u: NDArray, votes: NDArray, oldest: int) -> NDArray:
+    """As `by_hand` of what came since `oldest`, but for partners, which may be older."""
+    new = votes.copy()
+    new[:oldest] = False
+    mean = u[new].mean(0, dtype=np.float64) if new.any() else np.zeros(K)
+    parts = []
+    for lag in LAGS:
+        pairs = max(len(u) - lag, 0)
+        both = new[lag:] & votes[:pairs]
+        a, b = u[lag:][both].astype(np.float64), u[:pairs][both].astype(np.float64)
+        moment = a.T @ b / len(a) - np.outer(mean, mean) if len(a) else np.zeros((K, K))
+        parts.append(moment[np.triu_indices(K)] if lag == 0 else moment.ravel())
+    return np.concatenate(parts)
+
+
+def test_a_reused_slot_is_a_fresh_one() -> None:
+    rng, slot, first = np.random.default_rng(0), np.array([0]), np.array([0])
+    u, votes = rng.normal(0, 1, (1, 90, K)).astype(np.float32), np.ones((1, 90), np.bool_)
+    fresh, used = Moments(1, K, LAGS, 100), Moments(1, K, LAGS, 100)
+    used.add(slot, first, 5 * u, votes)
+    used.reset(slot)
+    for one in (fresh, used):
+        one.add(slot, first, u, votes)
+    np.testing.assert_array_equal(used.read(slot)[0], fresh.read(slot)[0])
+
+
+def test_evidence_weighs_the_mean_by_its_formula() -> None:
+    model = telling()
+    assert model.evidence is not None
+    mean, found = np.array([[0.2, 0.3, 0.5]]), np.random.default_rng(1).normal(0, 1, (1, 24))
+    votes = np.array([HALF / 3])
+    with torch.no_grad():
+        word = model.evidence.double()(torch.from_numpy(found)).numpy()
+    want = mean * np.exp(word / 4)
+    np.testing.assert_allclose(Evidence(model)(mean, found, votes), want / want.sum(), rtol=1e-9)
+    np.testing.assert_allclose(Evidence(model)(mean, found, np.zeros(1)), mean, rtol=1e-9)
+
+
+def test_the_papers_model_has_none() -> None:
+    model = tiny_model(0)
+    assert evidence_of(model) is None
+    assert model.architecture.widths == (3, 40, 0)
+    assert "summary.weight" not in model.state_dict()
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_a_streamed_answer_is_the_offline_one(rate: int) -> None:
+    classifier = Classifier(Checkpoint(telling()))
+    x = np.concatenate([silence(0.7, rate), talk(9, rate, 3), silence(1.3, rate), talk(6, rate, 4)])
+    offline = classifier.classify(x, rate)
+    bare = Classifier(Checkpoint(tiny_model(4, stages=SMALL_STAGES, classifiers=8))).classify(x, rate)
+    assert max(abs(offline.probs[k] - bare.probs[k]) for k in offline.probs) > 0.01
+    rng, stream, at, said = np.random.default_rng(5), classifier.stream(rate), 0, []
+    while at < len(x):
+        size = int(np.exp(rng.uniform(0, np.log(2 * rate))))
+        said += stream.push(x[at : at + size])
+        at += size
+    said += stream.finish()
+    for label, p in offline.probs.items():
+        assert said[-1].probs[label] == pytest.approx(p, abs=1e-5)
+
+
+def test_a_checkpoint_brings_its_evidence_back(tmp_path) -> None:
+    model = telling()
+    save(Checkpoint(model), tmp_path / "m.safetensors")
+    loaded = load(tmp_path / "m.safetensors").model
+    assert loaded.architecture == model.architecture
+    assert torch.equal(loaded.evidence.weight, model.evidence.weight)
+
+
+@pytest.mark.parametrize(
+    "words", [{"summary": 3}, {"lags": (0,)}, {"summary": 3, "lags": (1, 1)}, {"summary": -1}]
+)
+def test_sizes_that_cannot_be_are_refused(words: dict) -> None:
+    with pytest.raises(ValueError, match=r"summary|lags"):
+        Architecture(("a", "b"), **words)
