@@ -1,5 +1,8 @@
 """What is wrong with samples: each flaw is found, sound ones have none, and none flutters."""
 
+import os
+import threading
+
 import numpy as np
 import pytest
 from serving import serving, until
@@ -12,6 +15,7 @@ from streamcab.flaws import HOLD_S, SILENT_S, Flaws
 from streamcab.message import Prediction, Status
 from streamcab.ring import Bank
 from streamcab.rtp.codec import TABLES
+from streamcab.source.stdin import Stdin
 
 RATES = (8000, 48_000)
 
@@ -140,6 +144,25 @@ def feed_has(feed, wanted):
     """Whether the next message, or one that waits behind it, is a wanted one."""
     first = feed.recv(1.0)
     return any(wanted(m) for m in (first, *feed.drain()) if m is not None)
+
+
+def test_a_pipe_that_brings_what_is_no_number_says_so_and_is_heard_all_the_same(checkpoint):
+    """NaN and infinity in the middle of speech: missing, named, and the rest of it answered."""
+    out, into = os.pipe()
+    voice = talk(4, pauses=False)
+    voice[9000:9010], voice[17_000] = np.nan, np.inf
+    with open(out, "rb") as reader, open(into, "wb", buffering=0) as writer:
+        source = Stdin("f32le", 8000, file=reader)
+        with serving(checkpoint, [source]) as feed:
+            feeder = threading.Thread(target=writer.write, args=(voice.astype("<f4").tobytes(),))
+            feeder.start()
+            until(feed, status(source_state="live", flaws=["not-a-number"]))
+            feeder.join()
+            writer.close()
+            last = until(feed, lambda m: isinstance(m, Prediction) and m.state == "ended")[-1]
+    assert source.counters()["not_a_number"] == 11
+    assert last.top is not None
+    assert all(np.isfinite(p) for p in last.probs.values())
 
 
 @pytest.mark.parametrize(

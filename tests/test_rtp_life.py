@@ -243,3 +243,25 @@ def test_a_batch_of_both_families():
     assert batch.wide
     call.feed(batch, 1.0)
     assert sorted(event.host for event in born(call)) == ["127.0.0.1", "::1", "::2"]
+
+
+@pytest.mark.parametrize("kept", [2500, 100])
+def test_after_a_suspension_a_call_goes_on_where_the_clock_says(kept):
+    """50 s of packets waited in the socket, all of them or as many as it holds, and come all at once."""
+    call = intake(idle_s=5.0)
+    talker = Talker()
+    now = speak(call, [talker], 100, 1.0)
+    (event,) = born(call)
+    waited = [talker.say(bytes(160)) for _ in range(2500)]
+    now += 50
+    for k in range(0, kept, 1000):
+        feed(call, waited[k : min(k + 1000, kept)], now)
+    call.sweep(now)
+    now = speak(call, [talker], 50, now)
+    call.sweep(now + 0.1)
+    assert not died(call)
+    counts = call.counters()
+    assert (counts["jumped"], counts["restarts"], counts["late"]) == (0, 0, 0)
+    assert event.bank.written[event.slot] == (100 + 2500 + 50) * 160
+    assert event.bank.skipped[event.slot] == (2500 - kept) * 160
+    assert counts["lost_packets"] == 2500 - kept

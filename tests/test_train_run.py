@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ import torch
 from corpus import make_corpus, write_manifest
 from rich.console import Console
 from streamcab_train.run import train
+from streamcab_train.state import save_state
 
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
-from streamcab.errors import CheckpointError, ConfigError, CorpusError
+from streamcab.errors import CheckpointError, ConfigError, CorpusError, StreamcabError
 from streamcab.offline import intervals
 from streamcab.source.file import read_audio
 
@@ -128,6 +130,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from streamcab_train.run import train
+from streamcab_train.state import save_state
 home, out, smoke = map(Path, sys.argv[1:])
 train(home / "corpus" / "manifest.csv", smoke, out, threads=1,
       cache=home / "cache", console=Console(width=100),
@@ -282,3 +285,28 @@ def test_a_newcomer_can_train_on_the_clips_that_ship(tmp_path: Path) -> None:
     )
     assert made.architecture.labels == ("uk", "us")
     assert "synthetic" in made.card["corpus"]
+
+
+def test_a_full_disk_stops_the_run_in_one_line_and_it_goes_on_with_room(
+    home: Path, finished: tuple[Path, Checkpoint, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, saved = home / "full", []
+
+    def save(path: Path, *what: Any) -> None:
+        """As ever, but the third state finds a file no room."""
+        saved.append(path)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if len(saved) == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        try:
+            save_state(path, *what)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    monkeypatch.setattr("streamcab_train.loop.save_state", save)
+    with pytest.raises(StreamcabError, match=r"cannot write .*: File too large; .*make room.*--resume"):
+        go(home, out)
+    assert len((out / "history.jsonl").read_text().splitlines()) == 2
+    assert not [path for path in out.iterdir() if path.name.endswith(".part")]
+    made, _ = go(home, out, resume=True)
+    assert made.hash == finished[1].hash

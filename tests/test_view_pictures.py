@@ -135,7 +135,7 @@ def test_how_the_source_is_doing_is_said(told, words):
     said = one(board, 120, 30)
     for word in words:
         assert word in said, word
-    fleet = text(render_fleet(board, Choice(), (140, 12), 40.0), 140, 12)
+    fleet = text(render_fleet(board, (140, 12), 40.0), 140, 12)
     assert ("stalled" in fleet) == (told.get("source_state") == "stalled")
 
 

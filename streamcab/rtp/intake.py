@@ -226,7 +226,10 @@ class Intake:
         """Datagrams (m,) of calls, samples 0 for what is no audio: place them, count them, move on."""
         fate, time, sequence = headers.fate, headers.time[rows], headers.sequence[rows]
         audio = samples > 0
-        position, stray = self.timeline.locate(slot, time, now - self.table.last[slot])
+        rate = self._rate[self.table.form[slot]]
+        # After we were suspended, what has waited in the socket comes all at once: older than the clock says.
+        behind = np.maximum(now - self._begun[slot] - self.newest[slot] / rate, 0.0)
+        position, stray = self.timeline.locate(slot, time, now - self.table.last[slot], behind)
         good = ~(stray & audio)
         if not good.all():
             for k in np.flatnonzero(~good)[:STRAYS].tolist():

@@ -51,11 +51,19 @@ class Timeline:
             del self._stray[one]
 
     def locate(
-        self, slot: NDArray[np.int64], time: NDArray[np.uint32], silent: NDArray[np.float64]
+        self,
+        slot: NDArray[np.int64],
+        time: NDArray[np.uint32],
+        silent: NDArray[np.float64],
+        behind: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Positions (m,) of packets, and which are out of proportion, silent (m,) s after the last one."""
+        """Positions (m,) of packets, and which are out of proportion.
+
+        silent  (m,) s since the last packet of the call        behind  (m,) s by which it lies behind wall time
+        """
         away = (time - self._time[slot]).view(np.int32) * self._step[slot]
-        stray = np.abs(away) > self._rate[slot] * (JUMP_S + silent)
+        limit = self._rate[slot] * (JUMP_S + silent)
+        stray = (away > limit + self._rate[slot] * behind) | (away < -limit)
         return self.position[slot] + away, stray
 
     @property

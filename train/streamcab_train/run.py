@@ -10,6 +10,7 @@ Wires the other files together and owns the run's folder:
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -23,7 +24,7 @@ from rich.console import Console
 
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
-from streamcab.errors import CheckpointError, ConfigError
+from streamcab.errors import CheckpointError, ConfigError, StreamcabError
 from streamcab_train.batches import whole_clips
 from streamcab_train.card import make_card, protocol, write_answers
 from streamcab_train.loop import fit, judge
@@ -90,6 +91,13 @@ def train(
         except KeyboardInterrupt:
             screen.say(f"stopped; to go on: the same command with --resume (the state is in {out})")
             raise
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise StreamcabError(
+                f"cannot write {error.filename or out}: {error.strerror}; the last finished epoch is safe: "
+                "make room, then the same command with --resume"
+            ) from error
         parameters = sum(p.numel() for p in model.parameters())
         card = make_card(recipe, material, judged, progress, parameters, allow_shared_speakers)
         write_answers(out / "test.csv", material, "test", judged["test"])

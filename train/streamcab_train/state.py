@@ -50,11 +50,15 @@ def save_state(
     tensors = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
     meta = {"format": FORMAT, **asdict(progress)}
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(safetensors.torch.save(tensors, {KEY: json.dumps(meta)}))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with part.open("wb") as file:
+            file.write(safetensors.torch.save(tensors, {KEY: json.dumps(meta)}))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        # What a full disk has cut would keep it full.
+        part.unlink(missing_ok=True)
 
 
 def load_state(path: Path, model: CabCnn, adam: torch.optim.Adam) -> tuple[Progress, dict[str, Tensor]]:
