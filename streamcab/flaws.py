@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamcab.ring import Bank
 
 LOOK_S = 0.2
-"""A thousand streams cost some 10 ms a second so."""
+"""A thousand streams cost 2 ms a second so."""
 SILENT_S = 5.0
 """Digital silence for so long is said."""
 HOLD_S = 5.0

@@ -134,17 +134,20 @@ def test_a_lost_microphone_is_taken_up_again_and_the_gap_is_missing(
     opened: Callable[..., Microphone],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    measured: Callable[[str, float], None],
     how: str,
 ) -> None:
     caplog.set_level(logging.INFO, "streamcab.source")
-    microphone = opened("pulse", name="mic", retry=RETRY)
+    microphone = opened("pulse", name="mic")
     line = microphone.line
     before, then = instant(line)
     if how == "unplugged":
         virtual_microphone.unplug()
     else:
         virtual_microphone.kill()
+    began = time.monotonic()
     eventually(lambda: line.state in GONE, why="the loss is not noticed")
+    measured(f"{how} to lost, ms", 1000 * (time.monotonic() - began))
     assert "'pulse'" in line.detail
     assert not line.bank.ended[0]
     assert not microphone.done
@@ -153,7 +156,9 @@ def test_a_lost_microphone_is_taken_up_again_and_the_gap_is_missing(
         virtual_microphone.plug()
     else:
         virtual_microphone.start()
+    began = time.monotonic()
     eventually(lambda: line.state == "live", why="the microphone is not taken up again")
+    measured("plugged to live, ms", 1000 * (time.monotonic() - began))
     after, now = instant(line)
     assert line.detail == ""
     skipped = int(line.bank.skipped[0])

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -193,11 +194,13 @@ def state_is(*wanted: str):
 PORT = 47631
 
 
-def test_a_sender_that_is_killed_ends_and_one_that_restarts_is_a_new_call(tmp_path):
+def test_a_sender_that_is_killed_ends_and_one_that_restarts_is_a_new_call(tmp_path, measured):
     with daemon(tmp_path, "--rtp", f"127.0.0.1:{PORT}", "--idle", "2") as feed:
         with calling("127.0.0.1", str(PORT), "1"):
             first = heard_until(feed, state_is("live"))[-1]
+        began = time.monotonic()
         assert heard_until(feed, state_is("stalled"))[-1].stream == first.stream
+        measured("killed to stalled, ms", 1000 * (time.monotonic() - began))
         with calling("127.0.0.1", str(PORT), "1", "9"):
             messages = heard_until(feed, lambda m: state_is("live")(m) and m.stream != first.stream)
             messages += heard_until(feed, lambda m: state_is("ended")(m) and m.stream == first.stream)
@@ -207,7 +210,7 @@ def test_a_sender_that_is_killed_ends_and_one_that_restarts_is_a_new_call(tmp_pa
 
 
 @pytest.mark.parametrize("how", ["link", "interface"])
-def test_a_network_interface_that_goes_and_comes_back(tmp_path, how):
+def test_a_network_interface_that_goes_and_comes_back(tmp_path, measured, how):
     group = "239.77.7.7" if how == "interface" else "10.77.0.1"
     bind = f"239.77.7.7%cab0:{PORT}" if how == "interface" else f"10.77.0.1:{PORT}"
     with (
@@ -227,9 +230,11 @@ def test_a_network_interface_that_goes_and_comes_back(tmp_path, how):
             wire.link("up")
         else:
             wire.plug()
+        began = time.monotonic()
         back = set()
         while back != live:
             back.add(heard_until(feed, state_is("live"))[-1].stream)
+        measured("back to 8 calls live, ms", 1000 * (time.monotonic() - began))
         gap = heard_until(feed, lambda m: state_is("live")(m) and m.lost_ms > 0)[-1]
         assert gap.lost_ms > 800
     log = (tmp_path / "log").read_text()
