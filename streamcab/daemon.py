@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, inf
@@ -24,7 +25,7 @@ from streamcab.backend import Backend
 from streamcab.checkpoint import Checkpoint
 from streamcab.clock import MACHINE, Clock
 from streamcab.engine import Emitted, Engine
-from streamcab.errors import ConfigError
+from streamcab.errors import ComputeError, ConfigError
 from streamcab.feed import Publisher
 from streamcab.flaws import Flaws
 from streamcab.keys import ServerKeys
@@ -483,6 +484,8 @@ class Daemon:
             source.close()
         for live in self._roster:
             live.line.bank.finish(live.line.row)
-        self._hear(self._rescue.advance(None, 1, self._clock.monotonic()))
+        with suppress(ComputeError):  # then the last words come without the last intervals
+            self._hear(self._rescue.advance(None, 1, self._clock.monotonic()))
+        self.engine.finished[self._roster.slots()] = True
         self._publish_due(self._roster.slots())
         self._publisher.close(linger_s=0.5)

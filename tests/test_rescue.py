@@ -1,5 +1,8 @@
 """Passes that fail: what it costs, who pays, and that it heals by itself. The failures are made to order."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +13,10 @@ from test_daemon import Hand
 from streamcab.backend import TorchBackend
 from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
+from streamcab.daemon import Daemon, Settings
 from streamcab.engine import GAP, Engine
 from streamcab.errors import ComputeError
+from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus, Prediction, Status
 from streamcab.normalise import MISSING
 from streamcab.rescue import BROKEN_S, CALM_S, STRIKES, Rescue
@@ -165,11 +170,6 @@ def test_a_failure_within_the_normaliser_starts_that_stream_anew(checkpoint, mon
 
 
 def test_the_daemon_goes_on_says_so_and_every_stream_is_answered(checkpoint, caplog):
-    import threading
-
-    from streamcab.daemon import Daemon, Settings
-    from streamcab.feed import Subscriber
-
     backend, hand, stop = Brittle(checkpoint, 4), Hand(live=False), threading.Event()
     daemon = Daemon(checkpoint, [hand], Settings(ANYWHERE, max_streams=4), backend)
     thread = threading.Thread(target=daemon.run, args=(stop, 20))
@@ -205,6 +205,34 @@ def test_the_daemon_goes_on_says_so_and_every_stream_is_answered(checkpoint, cap
         thread.join(20)
     assert not thread.is_alive()
     assert any("a pass failed" in r.getMessage() for r in caplog.records)
+
+
+def test_a_daemon_whose_net_is_broken_ends_with_its_last_words(checkpoint, monkeypatch):
+    monkeypatch.setattr("streamcab.rescue.BROKEN_S", 0.5)
+    backend, hand = Brittle(checkpoint, 2), Hand()
+    daemon = Daemon(checkpoint, [hand], Settings(ANYWHERE, max_streams=2, max_lag_s=9), backend)
+    died = []
+
+    def body():
+        try:
+            daemon.run(threading.Event(), 20)
+        except ComputeError as error:
+            died.append(error)
+
+    thread = threading.Thread(target=body)
+    with Subscriber(daemon.endpoint) as feed:
+        thread.start()
+        hand.begin("mic", 0)
+        hand.bank.write(0, talk(3), time.monotonic())
+        until(feed, lambda m: isinstance(m, Prediction) and m.heard_s > 1)
+        backend.fails = lambda slots: RuntimeError("CUDA error: the GPU is lost")
+        while thread.is_alive():
+            hand.bank.write(0, talk(1), time.monotonic())
+            thread.join(0.05)
+        last = until(feed, ended("mic"))[-1]
+    assert "the GPU is lost" in str(died[0])
+    assert last.top is not None
+    assert hand.closed
 
 
 def test_without_a_failure_nothing_changes(checkpoint):
