@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from serving import STREAMCAB, save_model
 from speech import SMALL_STAGES, tiny_model
@@ -64,6 +65,15 @@ class Patient:
             self.process = subprocess.Popen(self.command, stderr=log)
         return self.process
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever became of the test: nothing of it goes on."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
     def signal(self, number: int) -> None:
         """To the process, as the kernel's or an operator's."""
         assert self.process is not None
@@ -75,11 +85,7 @@ class Patient:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
+        return self.process.wait(20)
 
     @property
     def pid(self) -> int:
@@ -90,15 +96,15 @@ class Patient:
 @contextmanager
 def patient(folder: Path, port: int, *words: str, calls: int = 1) -> Iterator[tuple[Patient, Subscriber]]:
     """A daemon that answers a caller in real time, and somebody who listens."""
-    one = Patient(folder, port, *words)
-    with calling(port, calls), Subscriber(one.endpoint) as feed:
+    with (
+        Patient(folder, port, *words) as one,
+        calling(port, calls),
+        Subscriber(one.endpoint) as feed,
+    ):
         one.start()
-        try:
-            recovery_ms(feed)
-            yield one, feed
-        finally:
-            code = one.end()
-    assert code == 0, one.log.read_text()
+        recovery_ms(feed)
+        yield one, feed
+        assert one.end() == 0, one.log.read_text()
 
 
 def wait_for(feed: Subscriber, wanted: Callable[[AnyMessage], bool], seconds: float = 60.0) -> AnyMessage:

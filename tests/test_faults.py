@@ -44,9 +44,8 @@ def of_call(message):
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_killed_at_any_moment_and_started_again(tmp_path, measured, rounds):
-    draw, one, took = random.Random(rounds), Patient(tmp_path, PORT), []
-    pause = threading.Event()
-    with calling(PORT), Subscriber(one.endpoint) as feed:
+    draw, took, pause = random.Random(rounds), [], threading.Event()
+    with Patient(tmp_path, PORT) as one, calling(PORT), Subscriber(one.endpoint) as feed:
         runs = {""}
         for k in range(rounds):
             began = time.monotonic()
@@ -209,10 +208,9 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
 
 
 def test_a_checkpoint_that_changes_under_a_running_daemon(tmp_path, measured):
-    one = Patient(tmp_path, PORT)
-    kept = shutil.copy(one.model, tmp_path / "kept")
-    whole, hash_before = Path(kept).read_bytes(), load(one.model).hash
-    with calling(PORT), Subscriber(one.endpoint) as feed:
+    with Patient(tmp_path, PORT) as one, calling(PORT), Subscriber(one.endpoint) as feed:
+        kept = shutil.copy(one.model, tmp_path / "kept")
+        whole, hash_before = Path(kept).read_bytes(), load(one.model).hash
         one.start()
         wait_for(feed, fresh)
         # In place, as a careless copy would: the daemon has read it once and for all.
@@ -236,9 +234,8 @@ def test_a_checkpoint_that_changes_under_a_running_daemon(tmp_path, measured):
 
 def test_a_model_with_other_labels_after_a_restart(tmp_path):
     """Who listened before goes on listening: subscriber, view and metrics take the new labels as they come."""
-    one = Patient(tmp_path, PORT)
     board, ledger = Board(), Ledger()
-    with calling(PORT), Subscriber(one.endpoint) as feed:
+    with Patient(tmp_path, PORT) as one, calling(PORT), Subscriber(one.endpoint) as feed:
         one.start()
         board.add([wait_for(feed, lambda m: isinstance(m, ModelInfo)), wait_for(feed, fresh)], 0.0)
         one.signal(signal.SIGKILL)
@@ -317,20 +314,17 @@ def test_the_wall_clock_of_a_whole_process_steps(tmp_path):
     """libfaketime would do, if it did not move sleeps on the monotonic clock as well."""
     offset = tmp_path / "offset"
     offset.write_text("0")
-    one = Patient(tmp_path, PORT)
-    one.command[1:3] = ["-c", STEPPED, str(offset)]
-    with calling(PORT), Subscriber(one.endpoint) as feed:
+    with Patient(tmp_path, PORT) as one, calling(PORT), Subscriber(one.endpoint) as feed:
+        one.command[1:3] = ["-c", STEPPED, str(offset)]
         one.start()
-        try:
-            wait_for(feed, fresh)
-            for step in (3600, -86_400, 0):
-                offset.write_text(str(step))
-                for _ in range(10):
-                    stepped = wait_for(feed, dated(step))
-                    assert stepped.lag_ms < 2000
-                    assert stepped.lost_ms == 0
-        finally:
-            assert one.end() == 0
+        wait_for(feed, fresh)
+        for step in (3600, -86_400, 0):
+            offset.write_text(str(step))
+            for _ in range(10):
+                stepped = wait_for(feed, dated(step))
+                assert stepped.lag_ms < 2000
+                assert stepped.lost_ms == 0
+        assert one.end() == 0
     log = one.log.read_text()
     assert "stalled" not in log
     assert "WARNING" not in log
