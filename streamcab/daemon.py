@@ -118,7 +118,7 @@ class Daemon:
         self.engine = Engine(checkpoint.model, settings.max_streams, backend)
         length = max(round(settings.window_s / arch.interval_s), 1)
         self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length)
-        self._answers = Answers(arch, self.window, checkpoint.hash, settings.attention)
+        self._answers = Answers(arch, self.window, checkpoint.hash, settings.attention, checkpoint.confidence)
         self._sources = list(sources)
         self._roster = Roster(self.engine)
         self._turns = Turns(settings.max_streams, settings.visit_s)
@@ -404,6 +404,8 @@ class Daemon:
             window_s=self.settings.window_s,
             licence=str(card.get("licence", "")),
             corpus=str(card.get("corpus", "")),
+            temperature=self.checkpoint.confidence.temperature,
+            abstain_below=self.checkpoint.confidence.abstain_below,
         )
 
     def _wait(self, now: float, heard: int) -> None:

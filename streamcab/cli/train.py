@@ -49,7 +49,7 @@ def train(
     """Train a CAB-CNN on a corpus; speakers never stand in two splits unless you say so."""
     from streamcab.compute import device_for
 
-    with _installed():
+    with installed():
         from streamcab_train.run import train as run
     run(
         data,
@@ -69,7 +69,7 @@ def train(
 @click.option("--labels", type=path_type, help="Label map, e.g. configs/labels/us-uk-australia.toml.")
 def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
     """Make a manifest of the corpus NAME that lies in DIR. Reads lengths only; copies nothing."""
-    with _installed():
+    with installed():
         from streamcab_train.prepare import prepare as run
         from streamcab_train.prepare import read_labels, tell
 
@@ -118,7 +118,7 @@ def evaluate(
     threads: int,
 ) -> None:
     """Judge a model on speakers that it never heard: scores, intervals, calibration, groups."""
-    with _installed():
+    with installed():
         from streamcab_train.evaluate import evaluate as run
 
     from streamcab.compute import device_for
@@ -140,7 +140,7 @@ def evaluate(
 
 
 @contextmanager
-def _installed() -> Iterator[None]:
+def installed() -> Iterator[None]:
     """Training is a package of its own: say so where it is missing."""
     try:
         yield

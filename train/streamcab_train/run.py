@@ -24,8 +24,9 @@ from rich.console import Console
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
 from streamcab.errors import CheckpointError, ConfigError
+from streamcab_train.answered import write_answers
 from streamcab_train.batches import whole_clips
-from streamcab_train.card import make_card, protocol, write_answers
+from streamcab_train.card import make_card, protocol
 from streamcab_train.loop import fit, judge
 from streamcab_train.manifest import read_manifest
 from streamcab_train.material import Material, gather
@@ -35,6 +36,7 @@ from streamcab_train.split import PARTS
 
 MODEL = "model.safetensors"
 RUN = "run.json"
+ANSWERS = "test.csv"
 
 
 def train(
@@ -92,7 +94,8 @@ def train(
             raise
         parameters = sum(p.numel() for p in model.parameters())
         card = make_card(recipe, material, judged, progress, parameters, allow_shared_speakers)
-        write_answers(out / "test.csv", material, "test", judged["test"])
+        tested = [c for c, part in zip(material.clips, material.parts, strict=True) if part == "test"]
+        write_answers(out / ANSWERS, material.architecture.labels, tested, judged["test"].probabilities)
         checkpoint.save(Checkpoint(model.cpu(), card), out / MODEL)
         screen.say(confusion_table(judged["test"].scores, material.architecture.labels))
         for part, j in judged.items():
