@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from streamcab.errors import StreamcabError
 from streamcab_train.loop import HISTORY
 
 LOOK_S = 1.0
@@ -64,6 +66,10 @@ def run_all(runs: Sequence[Run], jobs: int, console: Console, what: str) -> None
                     future.result()
                     view.over(futures[future])
                 view.look()
+        except BrokenProcessPool:
+            raise StreamcabError(
+                f"a process of the {what} was killed, perhaps for memory: the same command goes on"
+            ) from None
         except BaseException:
             for process in list(pool._processes.values()):
                 process.terminate()

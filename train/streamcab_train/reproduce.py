@@ -28,7 +28,7 @@ from streamcab_train.recipe import TrainingKeys, read_recipe
 from streamcab_train.reproduced import render
 from streamcab_train.rival_run import RivalKeys, train_rival
 from streamcab_train.rivals import RIVALS
-from streamcab_train.run import ANSWERS, MODEL, train
+from streamcab_train.run import ANSWERS, MODEL, train_quietly
 from streamcab_train.scores import confusion_matrix, interval_95, scores
 
 SETUP = "setup.json"
@@ -177,7 +177,7 @@ def _run(
     device: str,
 ) -> Run:
     folder = _folder(out, protocol, row, seed)
-    common = {"manifest": protocol.manifest, "out": folder, "device": device, "threads": threads}
+    common = {"data": protocol.manifest, "out": folder, "device": device, "threads": threads}
     name = f"{row.model}, {protocol.name}, seed {seed}"
     if row.model in RIVALS:
         keys = RivalKeys(seed=seed, epochs=shrunk.epochs, size=shrunk.image or 0)
@@ -187,31 +187,8 @@ def _run(
     training = replace(paper.TRAINING, seed=seed, epochs=shrunk.epochs, seconds=float(row.seconds))
     training = replace(training, batch=shrunk.batch or training.batch)
     arguments = common | {"config": config, "overrides": _overrides(protocol, training), "cache": cache}
-    return Run(name, folder, MODEL, shrunk.epochs, train_cab_cnn, arguments)
-
-
-def train_cab_cnn(
-    manifest: Path,
-    config: Path,
-    out: Path,
-    overrides: dict[str, Any],
-    cache: Path,
-    device: str,
-    threads: int,
-) -> None:
-    """A row's run of CAB-CNN; the split is the manifest's, so nothing is checked about speakers here."""
-    train(
-        manifest,
-        config,
-        out,
-        resume=True,
-        allow_shared_speakers=True,
-        overrides=overrides,
-        threads=threads,
-        device=device,
-        cache=cache,
-        console=Console(quiet=True),
-    )
+    arguments["allow_shared_speakers"] = protocol.shared
+    return Run(name, folder, MODEL, shrunk.epochs, train_quietly, arguments)
 
 
 def _overrides(protocol: Protocol, training: TrainingKeys) -> dict[str, Any]:

@@ -74,12 +74,12 @@ class _Part:
 
 
 def train_rival(
-    name: str, manifest: Path, corpus: CorpusKeys, out: Path, keys: RivalKeys, device: str, threads: int
+    name: str, data: Path, corpus: CorpusKeys, out: Path, keys: RivalKeys, device: str, threads: int
 ) -> None:
     """Train the rival `name` on a manifest whose rows say train, validation or test, going on where `out` is."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
-    clips = read_manifest(manifest, corpus, speakers=False)
+    clips = read_manifest(data, corpus, speakers=False)
     parts = {part: _pictures(clips, part, name, keys.size) for part in ("train", "validation", "test")}
     net, standing = _fit(name, len(clips.labels), parts, keys, out, device)
     del net
