@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.confidence import BARE, Confidence
 from streamcab.message import Prediction, State
 from streamcab.model import Architecture
 from streamcab.normalise import DEAF
@@ -77,12 +78,20 @@ class Standings:
 class Answers:
     """Predictions for the streams of a window."""
 
-    def __init__(self, architecture: Architecture, window: Window, model: str, attention: bool) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        window: Window,
+        model: str,
+        attention: bool,
+        confidence: Confidence = BARE,
+    ) -> None:
         self.labels = list(architecture.labels)
         self._interval_s = architecture.interval_s
         self._window = window
         self._model = model
         self._attention = attention
+        self._confidence = confidence
 
     def of(self, slots: NDArray[np.intp], standings: Sequence[Standing] | Standings) -> Iterator[Prediction]:
         """One prediction for each slot, in order."""
@@ -90,6 +99,8 @@ class Answers:
         window, n = self._window, len(slots)
         means, votes = window.answer(slots)
         recent, recent_votes = window.now(slots)
+        # The same answers, so the first label stays first.
+        means, recent = self._confidence(means), self._confidence(recent)
         heard_s = window.voiced[slots].astype(np.float64) * self._interval_s
         weights = window.attention(slots).round(4).tolist() if self._attention else [None] * n
         level = (10 * np.log10(np.maximum(now.power, DEAF))).round(1).tolist()
@@ -109,6 +120,7 @@ class Answers:
             "now": self._named(recent, recent_votes),
             "top": [label for label, _ in leading],
             "confidence": [p for _, p in leading],
+            "sure": self._sure(leading),
             "state": self._states(slots, now, votes, heard_s),
             "window_s": (window.filled(slots) * self._interval_s).round(3).tolist(),
             "voiced_s": (votes * self._interval_s).round(3).tolist(),
@@ -123,6 +135,11 @@ class Answers:
         for row in zip(*columns.values(), strict=True):
             fields: dict[str, Any] = dict(zip(columns, row, strict=True))
             yield Prediction(**fields)
+
+    def _sure(self, leading: list[tuple[str, float] | tuple[None, None]]) -> Sequence[bool | None]:
+        if self._confidence.abstain_below is None:
+            return [None] * len(leading)
+        return [None if p is None else self._confidence.sure(p) for _, p in leading]
 
     def _named(self, means: Floats, votes: NDArray[np.int64]) -> list[dict[str, float]]:
         """Each row of means (n, labels) by label; nothing where nothing voted."""

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from streamcab.confidence import Confidence
 from streamcab.errors import CheckpointError
 from streamcab.model import Architecture, CabCnn
 
@@ -40,6 +41,11 @@ class Checkpoint:
     @property
     def architecture(self) -> Architecture:
         return self.model.architecture
+
+    @property
+    def confidence(self) -> Confidence:
+        """What the card says of temperature and threshold; ValueError for a card that `load` would refuse."""
+        return Confidence.of(self.card)
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
@@ -87,6 +93,7 @@ def load(path: Path) -> Checkpoint:
         card = meta["card"]
         if not isinstance(card, dict):
             raise TypeError(f"its card is no table, but {card!r}")
+        Confidence.of(card)
         # Without memory or random numbers, so that a size that cannot be costs nothing.
         with torch.device("meta"):
             model = CabCnn(Architecture.from_dict(meta["architecture"]))

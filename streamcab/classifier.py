@@ -125,7 +125,13 @@ class Classifier:
         return Window(slots, len(self.labels), self.architecture.classifiers, length, evidence)
 
     def _answers(self, window: Window) -> Answers:
-        return Answers(self.architecture, window, self.checkpoint.hash, attention=True)
+        return Answers(
+            self.architecture,
+            window,
+            self.checkpoint.hash,
+            attention=True,
+            confidence=self.checkpoint.confidence,
+        )
 
 
 class Stream:

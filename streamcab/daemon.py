@@ -126,7 +126,7 @@ class Daemon:
         length = max(round(settings.window_s / arch.interval_s), 1)
         evidence = evidence_of(checkpoint.model)
         self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length, evidence)
-        self._answers = Answers(arch, self.window, checkpoint.hash, settings.attention)
+        self._answers = Answers(arch, self.window, checkpoint.hash, settings.attention, checkpoint.confidence)
         self._sources = list(sources)
         self._roster = Roster(self.engine, clock)
         self._rescue = Rescue(self.engine)
@@ -465,6 +465,8 @@ class Daemon:
             window_s=self.settings.window_s,
             licence=str(card.get("licence", "")),
             corpus=str(card.get("corpus", "")),
+            temperature=self.checkpoint.confidence.temperature,
+            abstain_below=self.checkpoint.confidence.abstain_below,
         )
 
     def _wait(self, now: float, heard: int) -> None:

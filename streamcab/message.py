@@ -64,7 +64,7 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     top: str | None
     """The label with the largest probability; None while nothing voiced is in the window."""
     confidence: float | None
-    """The probability of `top`."""
+    """The probability of `top`: how often such an answer is right, as far as the model's validation tells."""
     state: State
     """`warming` up, `live`, `silent` (nothing voiced in the window), `lost` (source gone), `ended`."""
     window_s: float
@@ -85,6 +85,8 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     """Mean weight of each classifier over the window."""
     model: str
     """Hash of the checkpoint."""
+    sure: bool | None = None
+    """Whether `confidence` reaches the model's threshold; None without an answer, or without a threshold."""
 
 
 class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):
@@ -154,6 +156,10 @@ class ModelInfo(Message, kw_only=True, frozen=True, tag="model", tag_field="kind
     """Under which the model may be used."""
     corpus: str
     """What the model was trained on."""
+    temperature: float = 1.0
+    """Fitted on validation, and applied to `probs`, `now` and `confidence`; 1 where none was fitted."""
+    abstain_below: float | None = None
+    """The confidence below which an answer is not to be believed; None where none was chosen."""
 
 
 AnyMessage = Prediction | Status | DaemonStatus | ModelInfo

@@ -232,3 +232,20 @@ def test_a_model_of_the_clip_normaliser_is_refused_with_the_way_out():
 def test_settings_that_cannot_be_right_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong)).removesuffix("_s")):
         Settings(ANYWHERE, **wrong)
+
+
+def test_the_feed_serves_what_the_card_says_of_confidence(checkpoint, tmp_path):
+    card = checkpoint.card | {"calibration": {"temperature": 0.5}, "abstain": {"below": 0.99}}
+    warm = Checkpoint(checkpoint.model, card, checkpoint.hash)
+    path = write_wav(tmp_path / "a.wav", talk(6), 8000)
+    with serving(warm, [AudioFile(path, "fast")]) as feed:
+        heard = until(feed, ended("a"))
+    last = predictions(heard)[-1]
+    samples, rate = read_audio(path)
+    whole = Classifier(warm).classify(samples, rate)
+    assert list(last.probs.values()) == pytest.approx(list(whole.probs.values()), abs=1e-5)
+    bare = Classifier(checkpoint).classify(samples, rate)
+    assert abs(last.confidence - bare.confidence) > 1e-3
+    assert last.sure is False
+    (model,) = {(m.temperature, m.abstain_below) for m in heard if isinstance(m, ModelInfo)}
+    assert model == (0.5, 0.99)

@@ -10,15 +10,14 @@ from scipy.special import softmax
 from scipy.stats import bootstrap
 from streamcab_train.bootstrap import difference_95, intervals_95
 from streamcab_train.calibration import (
-    COLDEST,
-    HOTTEST,
     abstain_below,
     coverage,
     fit_temperature,
     nll,
     reliability,
-    tempered,
 )
+
+from streamcab.confidence import COLDEST, HOTTEST, tempered
 
 
 def drawn(n: int, sharpen: float, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

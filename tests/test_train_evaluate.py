@@ -25,6 +25,7 @@ from streamcab_train.scores import scores
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
 from streamcab.cli.train import evaluate as evaluate_command
+from streamcab.confidence import Confidence
 from streamcab.errors import ConfigError, CorpusError
 from streamcab.normalise import MISSING, SILENT, VOICED
 
@@ -208,13 +209,19 @@ def test_a_temperature_is_fitted_on_validation_and_kept_in_the_checkpoint(home: 
     assert fitted["fitted_on"] == "validation"
     assert fitted["nll_after"] <= fitted["nll_before"]
     assert made["abstain"]["wanted_accuracy"] == 0.5
-    assert "With temperature" in text
+    kept = checkpoint.load(out).card["abstain"]
+    assert (kept["accuracy"], kept["below"]) == (0.5, made["abstain"]["threshold"])
+    assert checkpoint.load(out).confidence == Confidence(fitted["temperature"], kept["below"])
+    assert "Served with temperature" in text
     before = checkpoint.load(home / "model.safetensors").model.state_dict()
     after = checkpoint.load(out).model.state_dict()
     assert all(torch.equal(v, after[k]) for k, v in before.items())
     # Served or judged later, the temperature is in the card.
     again, _ = go(home, model=out)
-    assert again["calibration"]["tempered"] == made["calibration"]["tempered"]
+    assert again["calibration"] == made["calibration"]
+    assert again["calibration"]["as_served"] != again["calibration"]["bare"]
+    assert again["abstain"] == made["abstain"]
+    assert again["coverage"] == made["coverage"]
     with pytest.raises(ConfigError, match="for validation"):
         go(home, "other/new.csv", split="all", fit=tmp_path / "x.safetensors")
 

@@ -77,6 +77,13 @@ def test_a_silent_stream_has_no_answer():
     board.add([prediction(state="silent")], 0.0)
     assert board.streams["mic"].top is None
     assert board.streams["mic"].confidence == 0.0
+    assert not board.streams["mic"].doubtful
+
+
+def test_an_answer_below_the_threshold_is_doubtful():
+    board = Board()
+    board.add([prediction("a", sure=False), prediction("b", sure=True), prediction("c")], 0.0)
+    assert [board.streams[name].doubtful for name in "abc"] == [True, False, False]
 
 
 def test_states_of_statuses_count_where_predictions_say_nothing():

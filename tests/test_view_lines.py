@@ -55,6 +55,11 @@ def test_silence_has_no_label():
     assert "%" not in line(prediction(state="silent"))
 
 
+def test_an_answer_below_the_threshold_is_said_to_be_unsure():
+    assert line(prediction(sure=False)).endswith("not sure")
+    assert "not sure" not in line(prediction(sure=True)) + line(prediction())
+
+
 def test_columns_stand_under_each_other():
     said, _ = written([[prediction("a"), prediction("longer-name", top="australia")]])
     assert said[0].index("voiced") == said[1].index("voiced")

@@ -18,6 +18,7 @@ from streamcab.cli.health import bridge, doctor, log, metrics, status
 from streamcab.cli.keys import keys
 from streamcab.cli.listen import demo, listen, watch
 from streamcab.cli.options import Group
+from streamcab.cli.reproduce import reproduce
 from streamcab.cli.service import service
 from streamcab.cli.soak import soak
 from streamcab.cli.train import evaluate, prepare, train
@@ -39,7 +40,7 @@ def main() -> None:
 
 for command in (
     *(listen, watch, demo, classify, verify, devices),
-    *(prepare, train, evaluate),
+    *(prepare, train, evaluate, reproduce),
     *(status, doctor, metrics, bridge, log, keys, service, bench, soak),
 ):
     main.add_command(command)

@@ -60,7 +60,8 @@ def classify(
             click.echo(f"{file}: no speech")
         else:
             probs = "  ".join(f"{label} {p:.2f}" for label, p in answer.probs.items())
-            click.echo(f"{file}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced)")
+            doubt = "  not sure" if answer.sure is False else ""
+            click.echo(f"{file}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced){doubt}")
     if failed:
         sys.exit(1)
 

@@ -35,22 +35,50 @@ path_type = click.Path(path_type=Path)
 @click.option(
     "--allow-shared-speakers", is_flag=True, help="Split by clip, as the paper does; scores will say so."
 )
+@click.option("--folds", type=click.IntRange(2), help="Train and judge so many folds, speakers disjoint.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=1, show_default=True, help="Folds drawn anew so often."
+)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Folds at a time.")
 @option("--compute", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of torch; without it all cores.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads of torch; without it all cores, of folds 1 each."
+)
 def train(
     data: Path,
     config: Path,
     out: Path,
     resume: bool,
     allow_shared_speakers: bool,
+    folds: int | None,
+    repeats: int,
+    jobs: int,
     compute: str,
     threads: int | None,
 ) -> None:
     """Train a CAB-CNN on a corpus; speakers never stand in two splits unless you say so."""
     from streamcab.compute import device_for
 
-    with _installed():
+    with installed():
+        from streamcab_train.folds import train_folds
         from streamcab_train.run import train as run
+    if folds is not None:
+        if allow_shared_speakers:
+            raise ConfigError("--folds keeps speakers apart: leave out --allow-shared-speakers")
+        train_folds(
+            data,
+            config,
+            out,
+            folds,
+            repeats,
+            resume=resume,
+            jobs=jobs,
+            threads=threads or 1,
+            device=device_for(compute),
+        )
+        return
+    if repeats > 1 or jobs > 1:
+        raise ConfigError("--repeats and --jobs are of folds: add --folds")
     run(
         data,
         config,
@@ -69,7 +97,7 @@ def train(
 @click.option("--labels", type=path_type, help="Label map, e.g. configs/labels/us-uk-australia.toml.")
 def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
     """Make a manifest of the corpus NAME that lies in DIR. Reads lengths only; copies nothing."""
-    with _installed():
+    with installed():
         from streamcab_train.prepare import prepare as run
         from streamcab_train.prepare import read_labels, tell
 
@@ -118,7 +146,7 @@ def evaluate(
     threads: int,
 ) -> None:
     """Judge a model on speakers that it never heard: scores, intervals, calibration, groups."""
-    with _installed():
+    with installed():
         from streamcab_train.evaluate import evaluate as run
 
     from streamcab.compute import device_for
@@ -140,7 +168,7 @@ def evaluate(
 
 
 @contextmanager
-def _installed() -> Iterator[None]:
+def installed() -> Iterator[None]:
     """Training is a package of its own: say so where it is missing."""
     try:
         yield

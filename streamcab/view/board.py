@@ -125,6 +125,11 @@ class Stream:
         return self.state
 
     @property
+    def doubtful(self) -> bool:
+        """Whether the model itself would not stand by the answer to show."""
+        return self.top is not None and self.prediction is not None and self.prediction.sure is False
+
+    @property
     def lag_ms(self) -> float:
         newest = self.prediction or self.status
         return 0.0 if newest is None else newest.lag_ms

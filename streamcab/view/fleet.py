@@ -193,7 +193,7 @@ def _line(board: Board, s: Stream, w: _Widths, width: int, margin: int, selected
     style = hue(board.number(top)) if top is not None else QUIET
     row = Row(width).to(margin).put("▸ " if selected else "  ", BOLD)
     row.left(fit_name(s.name, w.name), w.name, text).put("  ")
-    row.left(top or "-", w.accent, style).put("  ")
+    row.left(f"{top}?" if s.doubtful else top or "-", w.accent, style).put("  ")
     if w.bar:
         row.extend(thin_bar(s.confidence, w.bar, style)).put("  ")
     row.right(percent(s.confidence) if top is not None else "", w.percent, text).put("  ")

@@ -92,6 +92,7 @@ def line(message: Prediction | Status, name_cells: int = 12, label_cells: int = 
         f"   voiced {message.voiced_s:5.1f} s   level {level:>7}"
         f"   lag {duration(message.lag_ms):>6}   lost {duration(message.lost_ms):>6}"
     )
+    text += "   not sure" if sure and message.sure is False else ""
     return text + (f"   overflows {message.overflows}" if message.overflows else "")
 
 

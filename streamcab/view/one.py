@@ -95,6 +95,8 @@ class _Picture:
     def _header(self, _: int) -> Iterator[Row]:
         state, row = self.stream.shown, self._row()
         word, style = f"{SIGN[state]} {state}", STATE_STYLE[state]
+        if self.stream.doubtful:
+            word += ", not sure"
         if self.board.quiet(self.now):
             word, style = f"feed quiet for {self.board.age(self.now) or 0:.0f} s", ALERT
         room = max(self.inner - cell_len(word) - 2, 1)

@@ -1,9 +1,8 @@
 """Whether a confidence means what it says: reliability, temperature, and what is gained by not answering.
 
 Confidence is the largest probability of an answer. Expected calibration error over bins of equal width
-(Naeini et al., AAAI 2015); temperature by maximum likelihood (Guo et al., ICML 2017), here on the logarithm
-of the mean probability, since CAB-CNN has no logits of a whole clip. Knows nothing of models, clips or
-speakers.
+(Naeini et al., AAAI 2015); temperature by maximum likelihood (Guo et al., ICML 2017), to be applied by
+`streamcab/confidence.py`. Knows nothing of models, clips or speakers.
 """
 
 from dataclasses import dataclass
@@ -11,15 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from streamcab.confidence import COLDEST, HOTTEST, TINY, tempered
 from streamcab_train.scores import confusion_matrix, scores
 
 Floats = NDArray[np.float64]
 
-TINY = 1e-7
-"""As in the loss."""
 BINS = 10
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-COLDEST, HOTTEST = 0.05, 20.0
 
 
 @dataclass(frozen=True)
@@ -73,14 +70,6 @@ def nll(probabilities: ArrayLike, truth: ArrayLike) -> float:
     """Mean -log p(truth)."""
     p, y = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
     return float(-np.log(np.maximum(p[np.arange(len(y)), y], TINY)).mean())
-
-
-def tempered(probabilities: ArrayLike, temperature: float) -> Floats:
-    """p^(1/T), summing to 1 again: above 1 less sure, below 1 surer; the order of the classes stays."""
-    logs = _log(probabilities) / temperature
-    powers = np.exp(logs - logs.max(1, keepdims=True))
-    both: Floats = powers / powers.sum(1, keepdims=True)
-    return both
 
 
 def fit_temperature(probabilities: ArrayLike, truth: ArrayLike) -> float:

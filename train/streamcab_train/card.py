@@ -4,10 +4,8 @@ Holds nothing that depends on the clock or the machine: the same run gives the s
 training.
 """
 
-import csv
 import hashlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,15 +83,3 @@ def _speakers(material: Material, part: str) -> list[str]:
     return [
         clip.speaker or clip.path for clip, p in zip(material.clips, material.parts, strict=True) if p == part
     ]
-
-
-def write_answers(path: Path, material: Material, part: str, judged: Judged) -> None:
-    """The answers to a part's clips as CSV: path, speaker, label, top, and a probability for each class."""
-    labels = material.architecture.labels
-    clips = [clip for clip, p in zip(material.clips, material.parts, strict=True) if p == part]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "speaker", "label", "top", *labels])
-        for clip, p in zip(clips, judged.probabilities, strict=True):
-            top = labels[int(p.argmax())]
-            writer.writerow([clip.path, clip.speaker, clip.label, top, *(f"{x:.6f}" for x in p)])

@@ -1,7 +1,7 @@
 """A trained model judged: what `streamcab evaluate` calls.
 
 Wires the other files together: which clips, how they are heard, what is counted, what is written. Owns the
-temperature's way into a checkpoint.
+way of temperature and threshold into a checkpoint.
 """
 
 from collections import Counter
@@ -13,9 +13,10 @@ from rich.console import Console
 
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
+from streamcab.confidence import Confidence
 from streamcab.errors import ConfigError
 from streamcab_train import figures
-from streamcab_train.calibration import fit_temperature, nll, tempered
+from streamcab_train.calibration import abstain_below, fit_temperature, nll
 from streamcab_train.conditions import OFFLINE, conditions
 from streamcab_train.figures import DIGITS
 from streamcab_train.hearing import Answers, hear
@@ -44,7 +45,8 @@ def evaluate(
 
     out               a folder
     split             train, validation, test or all; see `selection.py`
-    fit               fit the temperature on the validation clips, and write the model with it to this file
+    fit               fit the temperature on the validation clips, and write the model with it to this file,
+                      with the threshold of `abstain_accuracy` where that is asked for, too
     draws             of the bootstrap
     threads           of torch, for the whole process; by default as torch chooses
     abstain_accuracy  choose on the validation clips below which confidence not to answer
@@ -69,34 +71,37 @@ def evaluate(
     dropped = chosen.dropped.copy()
     ways = conditions(loaded, device)
     answers = hear(loaded, chosen, chosen.clips, ways, dropped, console)
-    temperature = _given_temperature(loaded)
-    held: Answers | None = None
+    card, held = dict(loaded.card), None
     if fit is not None or abstain_accuracy is not None:
         held = hear(loaded, chosen, chosen.validation, {OFFLINE: ways[OFFLINE]}, Counter(), console)
     if fit is not None and held is not None:
-        temperature = _fitted(held)
-        card = {**loaded.card, "calibration": temperature}
+        card["calibration"] = _fitted(held)
+    if abstain_accuracy is not None and held is not None:
+        p = Confidence.of(card)(held.by_condition[OFFLINE])
+        abstain: dict[str, Any] = {
+            "accuracy": abstain_accuracy,
+            "below": abstain_below(p, held.truth, abstain_accuracy),
+        }
+        abstain |= {"fitted_on": "validation", "clips": len(held.clips)}
+        card["abstain"] = abstain
+    if fit is not None:
         checkpoint.save(Checkpoint(loaded.model.cpu(), card), fit)
+    served = Confidence.of(card)
     report = {
         "model": figures.about(loaded, path),
         "data": figures.who(chosen, answers, split, dropped, loaded.architecture.labels),
         "scores": figures.overall(answers, answers.by_condition[OFFLINE], loaded.architecture.labels, draws),
         "conditions": figures.by_condition(answers, loaded.architecture.gate, draws),
         "seconds": figures.by_seconds(answers, draws),
-        "calibration": figures.calibration(answers, temperature),
-        "coverage": figures.by_coverage(answers),
-        "abstain": None if held is None else figures.abstaining(held, answers, abstain_accuracy),
+        "calibration": figures.calibration(answers, served, card.get("calibration")),
+        "coverage": figures.by_coverage(answers, served),
+        "abstain": figures.abstaining(answers, served, card.get("abstain")),
         "groups": figures.by_trait(answers, chosen, loaded.architecture.labels, draws),
     }
     if out is not None:
         write(report, out)
     console.print(render(report), highlight=False, markup=False, soft_wrap=True)
     return report
-
-
-def _given_temperature(model: Checkpoint) -> dict[str, Any] | None:
-    found = model.card.get("calibration")
-    return found if isinstance(found, dict) and "temperature" in found else None
 
 
 def _fitted(held: Answers) -> dict[str, Any]:
@@ -108,5 +113,5 @@ def _fitted(held: Answers) -> dict[str, Any]:
         "clips": len(held.clips),
         "speakers": len(set(held.speakers)),
         "nll_before": round(nll(p, held.truth), DIGITS),
-        "nll_after": round(nll(tempered(p, temperature), held.truth), DIGITS),
+        "nll_after": round(nll(Confidence(temperature)(p), held.truth), DIGITS),
     }

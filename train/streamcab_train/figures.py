@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from streamcab import __version__
 from streamcab.checkpoint import Checkpoint
+from streamcab.confidence import Confidence
 from streamcab_train.bootstrap import difference_95, intervals_95
-from streamcab_train.calibration import abstain_below, coverage, reliability, tempered
+from streamcab_train.calibration import coverage, reliability
 from streamcab_train.conditions import OFFLINE
 from streamcab_train.hearing import Answers, Floats
 from streamcab_train.scores import confusion_matrix, interval_95, scores
@@ -120,33 +121,33 @@ def by_seconds(answers: Answers, draws: int) -> list[dict[str, Any]]:
     return found
 
 
-def calibration(answers: Answers, temperature: dict[str, Any] | None) -> dict[str, Any]:
+def calibration(answers: Answers, served: Confidence, temperature: dict[str, Any] | None) -> dict[str, Any]:
+    """Reliability of what is served, and of the bare mean of c_t."""
     p = answers.by_condition[OFFLINE]
-    found: dict[str, Any] = {
-        "as_served": dataclasses.asdict(reliability(p, answers.truth)),
+    return {
+        "as_served": dataclasses.asdict(reliability(served(p), answers.truth)),
+        "bare": dataclasses.asdict(reliability(p, answers.truth)),
         "temperature": temperature,
     }
-    if temperature is not None:
-        after = tempered(p, temperature["temperature"])
-        found["tempered"] = dataclasses.asdict(reliability(after, answers.truth))
-    return found
 
 
-def by_coverage(answers: Answers) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(c) for c in coverage(answers.by_condition[OFFLINE], answers.truth)]
+def by_coverage(answers: Answers, served: Confidence) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(c) for c in coverage(served(answers.by_condition[OFFLINE]), answers.truth)]
 
 
-def abstaining(held: Answers, answers: Answers, accuracy: float | None) -> dict[str, Any] | None:
+def abstaining(answers: Answers, served: Confidence, abstain: dict[str, Any] | None) -> dict[str, Any] | None:
     """The threshold that validation chose, and what it does here."""
-    if accuracy is None:
+    if abstain is None:
         return None
-    threshold = abstain_below(held.by_condition[OFFLINE], held.truth, accuracy)
-    found: dict[str, Any] = {"wanted_accuracy": accuracy, "threshold": threshold}
-    p = answers.by_condition[OFFLINE]
-    own = np.zeros(len(p), np.bool_) if threshold is None else p.max(1) >= threshold
-    found["coverage"] = float(own.mean())
-    found["accuracy"] = float((p[own].argmax(1) == answers.truth[own]).mean()) if own.any() else None
-    return found
+    p = served(answers.by_condition[OFFLINE])
+    own = np.array([served.sure(float(sure)) is True for sure in p.max(1)])
+    right = p[own].argmax(1) == answers.truth[own]
+    return {
+        "wanted_accuracy": abstain.get("accuracy"),
+        "threshold": served.abstain_below,
+        "coverage": float(own.mean()),
+        "accuracy": float(right.mean()) if own.any() else None,
+    }
 
 
 def by_trait(

@@ -94,7 +94,7 @@ def fit(
     ConfigError when the loss is no number any more; CheckpointError when the state is damaged.
     """
     watcher = watcher or Watcher()
-    with _seeded(keys.seed, 0):
+    with seeded(keys.seed, 0):
         model = CabCnn(architecture).to(device)
     adam = torch.optim.Adam(
         model.parameters(),
@@ -141,7 +141,7 @@ def _epoch(
     watcher.epoch(number, -(-len(train.clips) // keys.batch))
     total, clips, intervals = 0.0, 0, 0
     model.train()
-    with _seeded(keys.seed, number):
+    with seeded(keys.seed, number):
         for batch in training_batches(train, keys, interval_s, number):
             adam.zero_grad(set_to_none=True)
             loss = backward(model, *_send(batch, device), keys.label_smoothing)
@@ -170,7 +170,7 @@ def _record(number: int, loss: float, audio_s: float, judged: Judged) -> dict[st
 
 
 @contextlib.contextmanager
-def _seeded(seed: int, number: int) -> Iterator[None]:
+def seeded(seed: int, number: int) -> Iterator[None]:
     """torch's random numbers from a seed and a number, whatever came before; the caller's come back after."""
     with torch.random.fork_rng():
         torch.manual_seed(int(np.random.SeedSequence([seed, 3, number]).generate_state(1, np.uint64)[0] >> 1))

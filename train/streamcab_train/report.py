@@ -128,13 +128,14 @@ def _seconds(r: Report) -> str:
 
 def _calibration(r: Report) -> str:
     c = r["calibration"]
-    served = c["as_served"]
+    served, bare, t = c["as_served"], c["bare"], c["temperature"]
     lines = [f"ECE {served['ece']:.3f}, -log p(truth) {served['nll']:.3f}, as served."]
-    if c["temperature"] is not None:
-        t, after = c["temperature"], c["tempered"]
+    if t is None:
+        lines.append("No temperature was fitted.")
+    else:
         lines.append(
-            f"With temperature {t['temperature']:.3g} ({t['fitted_on']}, {t['clips']} clips): "
-            f"ECE {after['ece']:.3f}, -log p(truth) {after['nll']:.3f}. The daemon serves without it."
+            f"Served with temperature {t['temperature']:.3g} (fitted on {t['fitted_on']}, {t['clips']} clips); "
+            f"without: ECE {bare['ece']:.3f}, -log p(truth) {bare['nll']:.3f}."
         )
     rows = [
         [f"{b['low']:.1f} to {b['high']:.1f}", b["clips"], number(b["confidence"]), number(b["accuracy"])]
@@ -210,11 +211,11 @@ def plot(report: Report, file: Path, pyplot: Any) -> Path:
     """Reliability, seconds heard and coverage side by side."""
     figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
     left.plot([0, 1], [0, 1], color="grey", linewidth=1)
-    for name in ("as_served", "tempered"):
-        bins = report["calibration"].get(name, {"bins": []})["bins"]
-        if bins:
-            x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
-            left.plot(x, y, marker="o", label=name.replace("_", " "))
+    names = ["as_served"] if report["calibration"]["temperature"] is None else ["as_served", "bare"]
+    for name in names:
+        bins = report["calibration"][name]["bins"]
+        x, y = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
+        left.plot(x, y, marker="o", label=name.replace("_", " "))
     left.set(title="Reliability", xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     left.legend()
     seconds = report["seconds"]

@@ -25,8 +25,9 @@ from rich.console import Console
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
 from streamcab.errors import CheckpointError, ConfigError, StreamcabError
+from streamcab_train.answered import write_answers
 from streamcab_train.batches import whole_clips
-from streamcab_train.card import make_card, protocol, write_answers
+from streamcab_train.card import make_card, protocol
 from streamcab_train.loop import fit, judge
 from streamcab_train.manifest import read_manifest
 from streamcab_train.material import Material, gather
@@ -36,6 +37,7 @@ from streamcab_train.split import PARTS
 
 MODEL = "model.safetensors"
 RUN = "run.json"
+ANSWERS = "test.csv"
 
 
 def train(
@@ -67,11 +69,11 @@ def train(
     console = console or Console()
     recipe = read_recipe(config, overrides)
     manifest = read_manifest(data, recipe.corpus, speakers=not allow_shared_speakers)
-    with _folder(out, resume), Screen(console, recipe.training) as screen:
+    with hold(out, resume, RUN), Screen(console, recipe.training) as screen:
         try:
             where = cache or _cache()
             material = gather(manifest, recipe, where, shared=allow_shared_speakers, progress=screen.features)
-            _same_run(out / RUN, _identity(recipe, material, allow_shared_speakers))
+            same_run(out / RUN, _identity(recipe, material, allow_shared_speakers))
             _tell(material, allow_shared_speakers, device, where, screen)
             parts = {part: material.select(part) for part in PARTS}
             model, progress = fit(
@@ -100,7 +102,8 @@ def train(
             ) from error
         parameters = sum(p.numel() for p in model.parameters())
         card = make_card(recipe, material, judged, progress, parameters, allow_shared_speakers)
-        write_answers(out / "test.csv", material, "test", judged["test"])
+        tested = [c for c, part in zip(material.clips, material.parts, strict=True) if part == "test"]
+        write_answers(out / ANSWERS, material.architecture.labels, tested, judged["test"].probabilities)
         checkpoint.save(Checkpoint(model.cpu(), card), out / MODEL)
         screen.say(confusion_table(judged["test"].scores, material.architecture.labels))
         for part, j in judged.items():
@@ -109,13 +112,18 @@ def train(
     return checkpoint.load(out / MODEL)
 
 
+def train_quietly(data: Path, config: Path, out: Path, **options: Any) -> None:
+    """`train`, going on where `out` is, without a word: for a pool of runs, which shows them all."""
+    train(data, config, out, resume=True, console=Console(quiet=True), **options)
+
+
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab"
 
 
 @contextlib.contextmanager
-def _folder(out: Path, resume: bool) -> Iterator[None]:
-    """The run's folder, made and held: one process at a time."""
+def hold(out: Path, resume: bool, mark: str) -> Iterator[None]:
+    """A folder to train in, made and held, one process at a time; where it is not new, the file `mark` is there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         held = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
@@ -131,8 +139,8 @@ def _folder(out: Path, resume: bool) -> Iterator[None]:
             raise ConfigError(
                 f"{out} is not empty: --resume to go on with what is there, or take another --out"
             )
-        if inside and RUN not in inside:
-            raise ConfigError(f"{out} holds no run to resume (no {RUN}); take another --out")
+        if inside and mark not in inside:
+            raise ConfigError(f"{out} holds no run to resume (no {mark}); take another --out")
         yield
     finally:
         os.close(held)
@@ -150,7 +158,7 @@ def _identity(recipe: Recipe, material: Material, shared: bool) -> dict[str, Any
     }
 
 
-def _same_run(path: Path, identity: dict[str, Any]) -> None:
+def same_run(path: Path, identity: dict[str, Any]) -> None:
     """Write down what the run is of, or compare with what was written."""
     if not path.exists():
         part = path.with_name(f".{path.name}.part")

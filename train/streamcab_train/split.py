@@ -58,7 +58,42 @@ def check_disjoint(clips: Sequence["Clip"], parts: Sequence[str]) -> None:
 
 
 def _draw(clips: Sequence["Clip"], keys: SplitKeys, shared: bool) -> list[str]:
-    """Give away speakers or clips, the biggest first, each to the part that lacks most of its share."""
+    shares = [getattr(keys, part) for part in PARTS]
+    return [PARTS[i] for i in _deal(clips, shares, np.random.default_rng([keys.seed, 1]), shared)]
+
+
+def fold_clips(clips: Sequence["Clip"], keys: SplitKeys, folds: int, repeat: int) -> list[list[str]]:
+    """The part of each clip in each fold: every speaker is tested in one fold, and in no other.
+
+    What a fold does not test is split into train and validation in the proportion of `keys`. Each `repeat` deals
+    the speakers anew. CorpusError when a class has too few for a part of some fold.
+    """
+    for label in dict.fromkeys(clip.label for clip in clips):
+        voices = len({c.speaker for c in clips if c.label == label})
+        if voices < folds or voices - -(-voices // folds) < 2:
+            raise CorpusError(
+                f"class {label!r} has {voices} speakers: too few for {folds} folds, since each needs one to "
+                "test, one to validate and one to train"
+            )
+    rng = np.random.default_rng([keys.seed, 5, repeat])
+    tested_in = _deal(clips, [1 / folds] * folds, rng)
+    found = []
+    for fold in range(folds):
+        parts = ["test"] * len(clips)
+        rest = [i for i, k in enumerate(tested_in) if k != fold]
+        shares = np.array([keys.train, keys.validation]) / (keys.train + keys.validation)
+        dealt = _deal([clips[i] for i in rest], shares.tolist(), rng)
+        for i, part in zip(rest, dealt, strict=True):
+            parts[i] = PARTS[part]
+        check_disjoint(clips, parts)
+        found.append(parts)
+    return found
+
+
+def _deal(
+    clips: Sequence["Clip"], of: Sequence[float], rng: np.random.Generator, shared: bool = False
+) -> list[int]:
+    """Give away speakers or clips, the biggest first, each to the share that lacks most; the share of each clip."""
     units: dict[str | int, list[int]] = defaultdict(list)
     for i, clip in enumerate(clips):
         units[i if shared else clip.speaker].append(i)
@@ -67,21 +102,20 @@ def _draw(clips: Sequence["Clip"], keys: SplitKeys, shared: bool) -> list[str]:
         # A speaker with two labels counts as the more frequent one.
         label = Counter(clips[i].label for i in members).most_common(1)[0][0]
         strata[label].append(members)
-    rng = np.random.default_rng([keys.seed, 1])
-    shares = np.array([getattr(keys, part) for part in PARTS])
-    parts = [""] * len(clips)
+    shares = np.array(of)
+    given = [-1] * len(clips)
     for label in sorted(strata):
         rows = sorted(strata[label], key=lambda members: clips[members[0]].path)
         order = [rows[i] for i in rng.permutation(len(rows))]
         order.sort(key=len, reverse=True)
         lacks = shares * sum(len(members) for members in order)
-        empty = set(range(len(PARTS)))
+        empty = set(range(len(shares)))
         for n, members in enumerate(order):
             # The last ones go where nobody is yet.
-            open_to = sorted(empty) if len(order) - n <= len(empty) else range(len(PARTS))
+            open_to = sorted(empty) if len(order) - n <= len(empty) else range(len(shares))
             best = max(open_to, key=lambda p: lacks[p])
             lacks[best] -= len(members)
             empty.discard(best)
             for i in members:
-                parts[i] = PARTS[best]
-    return parts
+                given[i] = best
+    return given

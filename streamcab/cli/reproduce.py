@@ -1,0 +1,80 @@
+"""`reproduce`: the paper's tables on a corpus of one's own."""
+
+import os
+from pathlib import Path
+
+import click
+
+from streamcab.cli.options import Command, option
+from streamcab.cli.train import installed, path_type
+
+
+@click.command(cls=Command)
+@click.option("--data", required=True, type=path_type, help="Manifest: CSV with path, label, speaker.")
+@click.option(
+    "--config",
+    required=True,
+    type=path_type,
+    help="Recipe whose [corpus] and [split] say how to read it, e.g. configs/live.toml.",
+)
+@click.option(
+    "--out", required=True, type=path_type, help="Folder of all runs; the same command goes on there."
+)
+@click.option("--model", "models", multiple=True, help="Only this row, such as VGG11-A; may be repeated.")
+@click.option("--repeats", type=click.IntRange(1), help="Independent runs of each row; the paper has 8.")
+@click.option("--epochs", type=click.IntRange(1), help="At most so many; without it early stopping decides.")
+@click.option("--batch", type=click.IntRange(2), help="Clips in a batch; the paper: CAB-CNN 128, rivals 48.")
+@click.option("--image", type=click.IntRange(64), help="Pixels of the rivals' pictures, a multiple of 64.")
+@click.option("--speakers", type=click.IntRange(3), help="At most so many of each class.")
+@click.option(
+    "--pieces",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Cut each file into so many where speakers are shared: for corpora with one file for each speaker.",
+)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run.")
+@option("--compute", default="auto", help="auto, cpu, cuda or cuda:N.")
+def reproduce(
+    data: Path,
+    config: Path,
+    out: Path,
+    models: tuple[str, ...],
+    repeats: int | None,
+    epochs: int | None,
+    batch: int | None,
+    image: int | None,
+    speakers: int | None,
+    pieces: int,
+    jobs: int,
+    threads: int,
+    compute: str,
+) -> None:
+    """All rows of the paper's tables on a corpus: CAB-CNN and its rivals, speakers disjoint and shared.
+
+    In full it takes days on a CPU. What is made smaller stands above every table.
+    """
+    from streamcab.compute import device_for
+    from streamcab.errors import ConfigError
+
+    with installed():
+        from streamcab_train.reproduce import Shrunk
+        from streamcab_train.reproduce import reproduce as run
+
+    if image is not None and image % 64:
+        raise ConfigError(f"--image is {image}; it must be a multiple of 64")
+    whole = Shrunk()
+    shrunk = Shrunk(repeats or whole.repeats, epochs or whole.epochs, batch, image, speakers, pieces)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab"
+    run(
+        data,
+        config,
+        out,
+        cache,
+        shrunk,
+        models=models,
+        jobs=jobs,
+        threads=threads,
+        device=device_for(compute),
+    )

@@ -1,0 +1,147 @@
+"""Several runs of an experiment, some at a time, each in a process of its own, with one view of them all.
+
+Every run owns a folder: a line in its `history.jsonl` for each epoch, and a last file that says it is over. So
+the view reads folders, a run that is over is not begun again, and whatever is killed goes on where it was.
+Knows nothing of what a run does.
+"""
+
+import contextlib
+import ctypes
+import json
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from streamcab.errors import StreamcabError
+from streamcab_train.loop import HISTORY
+
+LOOK_S = 1.0
+"""Between two looks at the folders."""
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """call(**arguments), found by its name in a module, fills `folder` and writes `last` there at its end."""
+
+    name: str
+    folder: Path
+    last: str
+    epochs: int
+    call: Callable[..., object]
+    arguments: Mapping[str, Any]
+
+    @property
+    def over(self) -> bool:
+        return (self.folder / self.last).exists()
+
+
+def run_all(runs: Sequence[Run], jobs: int, console: Console, what: str) -> None:
+    """Finish those that are not over; the first failure ends all, and what was raised there is raised here."""
+    left = [run for run in runs if not run.over]
+    if len(left) < len(runs):
+        console.print(f"{len(runs) - len(left)} of {len(runs)} {what} are there already", highlight=False)
+    if not left:
+        return
+    # Fresh processes: torch's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with _View(console, runs, what) as view:
+        pool = ProcessPoolExecutor(min(jobs, len(left)), context, _die_with_parent)
+        try:
+            futures = {pool.submit(_begin, run): run for run in left}
+            waiting: set[Future[None]] = set(futures)
+            while waiting:
+                done, waiting = wait(waiting, LOOK_S, FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+                    view.over(futures[future])
+                view.look()
+        except BrokenProcessPool:
+            raise StreamcabError(
+                f"a process of the {what} was killed, perhaps for memory: the same command goes on"
+            ) from None
+        except BaseException:
+            for process in list(pool._processes.values()):
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise
+        pool.shutdown()
+
+
+def _begin(run: Run) -> None:
+    run.call(**run.arguments)
+
+
+def _die_with_parent() -> None:
+    """A run must not outlive who started it, and who interrupts the whole has no use for as many tracebacks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class _View:
+    """On a terminal a bar for the whole and one for each run that moves; else a line for each that is over."""
+
+    def __init__(self, console: Console, runs: Sequence[Run], what: str) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[last]}"),
+        )
+        self._console, self._runs = console, runs
+        self._bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        over = sum(run.over for run in runs)
+        self._all = self._bars.add_task(what, total=len(runs), completed=over, last="")
+        self._tasks: dict[str, TaskID] = {}
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "_View":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def look(self) -> None:
+        """Read how far each run is."""
+        if not self._console.is_terminal:
+            return
+        for run in self._runs:
+            history = run.folder / HISTORY
+            if run.over or not history.exists():
+                continue
+            lines = history.read_text().splitlines()
+            if run.name not in self._tasks:
+                self._tasks[run.name] = self._bars.add_task(run.name, total=run.epochs, last="")
+            self._bars.update(self._tasks[run.name], completed=len(lines), last=_last(lines))
+
+    def over(self, run: Run) -> None:
+        """A run is done."""
+        self._bars.advance(self._all)
+        if run.name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(run.name))
+        epochs = len((run.folder / HISTORY).read_text().splitlines())
+        minutes = (time.monotonic() - self._began) / 60
+        self._console.print(f"{run.name}: over after {epochs} epochs, minute {minutes:.1f}", highlight=False)
+
+
+def _last(lines: Sequence[str]) -> str:
+    """What the newest epoch of a history brought; its last line may be half written."""
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            return f"val UAR {record['val_uar']:.3f}"
+    return ""
