@@ -3,6 +3,7 @@
 #   make test              the tests            make test-all  with the slow ones
 #   make check             ruff and mypy        make fmt       let ruff mend
 #   make bench             the benchmarks, as ratios to a reference layer
+#   make audit             known vulnerabilities of what it is made of
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -10,7 +11,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 SHELL := /bin/bash
 
-.PHONY: run test test-all check fmt bench clean system system-test node-test
+.PHONY: run test test-all check fmt bench clean system system-test node-test audit
 
 run: $(VENV)/run.ready system
 ifdef DEVICE
@@ -63,6 +64,11 @@ $(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/dev.ready: $(VENV)/run.ready
 	$(PIP) -e '.[fast,codecs,health,dev]'
 	@touch $@
+
+# Known vulnerabilities of the exact versions, from PyPI's advisories; in an environment of its own.
+audit: $(VENV)/bin/python
+	[ -x $(VENV)/audit/bin/pip-audit ] || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install -q pip-audit; }
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 clean:
 	rm -rf $(VENV) examples/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
