@@ -4,6 +4,7 @@ Knows click; nothing of what a command does.
 """
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -55,7 +56,12 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[WORDS] = tuple(args)
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for param in self.get_params(ctx):
+            value = ctx.params.get(param.name or "")
+            if isinstance(value, float) and math.isnan(value):  # which is in every range
+                raise click.BadParameter("nan is no number.", ctx, param)
+        return rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -97,9 +103,12 @@ def _load_config(ctx: click.Context, _param: click.Parameter, value: Path | None
         params = {_spelled(p): p for p in ctx.command.params if p.name != "config"}
         for key, setting in read_settings(value, params).items():
             p = params[key]
-            # One device or file need not be a list.
-            single = isinstance(p, click.Option) and p.multiple and not isinstance(setting, list)
-            ctx.default_map = {**(ctx.default_map or {}), p.name: [setting] if single else setting}
+            multiple = isinstance(p, click.Option) and p.multiple
+            if isinstance(setting, list) and not multiple:
+                raise ConfigError(f"{value}: {key} is a list; it takes one value")
+            # As text, which is what click checks; one device or file need not be a list.
+            texts = [str(one) for one in (setting if isinstance(setting, list) else [setting])]
+            ctx.default_map = {**(ctx.default_map or {}), p.name: texts if multiple else texts[0]}
 
 
 config_option = option(
