@@ -3,6 +3,7 @@
 #   make test              the tests            make test-all  with the slow ones
 #   make check             ruff and mypy        make fmt       let ruff mend
 #   make bench             the benchmarks, as ratios to a reference layer
+#   make audit             known vulnerabilities of what it is made of
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -10,7 +11,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 SHELL := /bin/bash
 
-.PHONY: run test test-all check fmt bench clean system system-test
+.PHONY: run test test-all check fmt bench clean system system-test node-test audit
 
 run: $(VENV)/run.ready system
 ifdef DEVICE
@@ -19,10 +20,10 @@ else
 	$(VENV)/bin/streamcab demo $(ARGS)
 endif
 
-test: $(VENV)/dev.ready system-test
+test: $(VENV)/dev.ready system-test node-test
 	$(PY) -m pytest $(ARGS)
 
-test-all: $(VENV)/dev.ready system-test
+test-all: $(VENV)/dev.ready system-test node-test
 	$(PY) -m pytest -m "slow or not slow" $(ARGS)
 
 check: $(VENV)/dev.ready
@@ -43,6 +44,11 @@ system:
 system-test:
 	@tools/system.sh test
 
+# The Node example's one package, where npm is there; without it its test is skipped and says so.
+node-test:
+	@[ -d examples/node_modules/zeromq ] || ! command -v npm >/dev/null || \
+	  npm install --prefix examples --no-package-lock --no-fund --no-audit --silent || echo "npm could not install zeromq; going on without"
+
 # TORCH_INDEX=URL takes torch from another index: on machines where PyPI's build is the CUDA one.
 PIP = $(PY) -m pip install -q --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt
 
@@ -59,5 +65,10 @@ $(VENV)/dev.ready: $(VENV)/run.ready
 	$(PIP) -e '.[fast,codecs,health,dev]'
 	@touch $@
 
+# Known vulnerabilities of the exact versions, from PyPI's advisories; in an environment of its own.
+audit: $(VENV)/bin/python
+	[ -x $(VENV)/audit/bin/pip-audit ] || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install -q pip-audit; }
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) examples/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,6 +34,9 @@ def read_settings(path: Path, known: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f"{path}: unknown key {key!r}{_nearest(key, known)}")
         if isinstance(value, dict):
             raise ConfigError(f"{path}: {key} is a table; write {key} = VALUE")
+        for one in value if isinstance(value, list) else [value]:
+            if not isinstance(one, str | int | float):
+                raise ConfigError(f'{path}: {key} holds a {type(one).__name__}; write a number or "text"')
     return settings
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, inf
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,13 @@ from streamcab.notify import Supervisor
 from streamcab.rescue import Rescue
 from streamcab.ring import Bank
 from streamcab.roster import Live, Roster
-from streamcab.source import GONE, Source
+from streamcab.source import GONE, Line, Source
 from streamcab.turns import GATHER, Load, Turns
+from streamcab.veil import Veil
 from streamcab.window import Window
+
+if TYPE_CHECKING:
+    from streamcab.recorder import Recorder
 
 log = logging.getLogger("streamcab.daemon")
 
@@ -64,6 +69,7 @@ class Settings:
     gate       None: as the checkpoint says
     budget_ms  how long audio may wait for its turn, and how late a turn may be before newcomers are refused
     keys       whose holders alone are served                        ipc_group  that shares an ipc endpoint
+    veil       hides the names of streams
     """
 
     endpoint: str
@@ -76,6 +82,7 @@ class Settings:
     budget_ms: float = 250.0
     keys: ServerKeys | None = None
     ipc_group: str | None = None
+    veil: Veil | None = None
 
     def __post_init__(self) -> None:
         for name in ("window_s", "every_s", "max_lag_s", "max_streams", "budget_ms"):
@@ -110,6 +117,7 @@ class Daemon:
         backend: Backend | None = None,
         supervisor: Supervisor | None = None,
         clock: Clock = MACHINE,
+        recorder: "Recorder | None" = None,
     ) -> None:
         """Binds the feed, warms the net up, starts the sources; any of these may raise a StreamcabError."""
         arch = checkpoint.architecture
@@ -139,6 +147,7 @@ class Daemon:
         self.counters: Counter[str] = Counter()
         self._warned_of_refusal = self._warned_of_skip = -inf
         self._supervisor = supervisor
+        self._recorder = recorder
         self._ready = False
         self._warm_up()
         self._publisher = Publisher(settings.endpoint, keys=settings.keys, ipc_group=settings.ipc_group)
@@ -162,16 +171,18 @@ class Daemon:
         """Memory of one stream in engine and window."""
         return self.engine.bytes_per_slot + self.window.bytes_per_slot
 
-    def run(self, stop: threading.Event, await_subscriber_s: float = 0.0) -> None:
+    def run(self, stop: threading.Event, await_subscriber_s: float = 0.0, subscribers: int = 1) -> None:
         """The loop. Returns when `stop` is set or every source is done, after each stream's final message.
 
-        `await_subscriber_s`: wait for so long at most until somebody has subscribed, who then misses nothing.
+        `await_subscriber_s`: wait for so long at most until so many have subscribed, who then miss nothing.
         """
         next_status = 0.0
         pass_s, passes, intervals = 0.0, 0.0, 0
         try:
             until = self._clock.monotonic() + await_subscriber_s
-            while not self._publisher.joined and self._clock.monotonic() < until and not stop.wait(0.005):
+            while self._publisher.joined < subscribers and self._clock.monotonic() < until:
+                if stop.wait(0.005):
+                    break
                 self._publisher.poll()
             while not stop.is_set():
                 began = self._clock.monotonic()
@@ -212,25 +223,33 @@ class Daemon:
     def _admit(self, now: float) -> None:
         for source in self._sources:
             for line in source.streams():
+                wanted = self.settings.veil.cover(line) if self.settings.veil else line.name
                 why = self._refusal(source)
                 if why:
                     self.counters[why] += 1
                     if now - self._warned_of_refusal > WARN_S:
                         self._warned_of_refusal = now
-                        log.warning("%s and perhaps others refused: %s", line.name, REFUSALS[why])
+                        log.warning("%s and perhaps others refused: %s", wanted, REFUSALS[why])
                     source.release(line)
                     continue
                 line.bank.arrived = self._arrived
                 slot = self.engine.attach(line.bank, line.row)
                 self.window.reset(np.array([slot]))
-                live = Live(line, source, self._name(line.name), slot)
+                live = Live(line, source, self._name(wanted), slot, self._of(line, line.description))
                 line.changed = partial(self._moved.append, live)
+                if self._recorder is not None:
+                    self._recorder.begins(live.name, line)
                 self._roster.join(live, now)
                 self._turns.join(slot, now, source.live)
                 self._flaws.reset(slot)
-                log.info("%s begins: %s", live.name, line.description)
+                log.info("%s begins", live.name)
+                log.debug("%s is %s", live.name, live.description)
                 self._publisher.publish(self._model_info(live))
                 self._publish_statuses(np.array([slot]))
+
+    def _of(self, line: Line, text: str) -> str:
+        """What is said of a stream, without what would tell whose it is, if that shall be hidden."""
+        return self.settings.veil.of(line, text) if text and self.settings.veil else text
 
     def _refusal(self, source: Source) -> str:
         """Why a stream of this source cannot be taken now, as the name of a counter; empty if it can."""
@@ -384,14 +403,14 @@ class Daemon:
                     stream=live.name,
                     time=unix,
                     state=live.state,
-                    source=live.line.description,
+                    source=live.description,
                     rate=rate,
                     captured_s=captured,
                     classified_s=classified,
                     lag_ms=lag,
                     lost_ms=lost,
                     overflows=overflows,
-                    detail=live.line.detail,
+                    detail=self._of(live.line, live.line.detail),
                     source_state="ended" if live.state == "ended" else live.line.state,
                     flaws=live.flaws,
                 )
@@ -399,7 +418,10 @@ class Daemon:
 
     def _drop(self, live: Live) -> None:
         """A stream is over and has been told so: give back all that it had."""
-        log.info("%s ended%s", live.name, f": {live.line.detail}" if live.line.detail else "")
+        detail = self._of(live.line, live.line.detail)
+        log.info("%s ended%s", live.name, f": {detail}" if detail else "")
+        if self._recorder is not None:
+            self._recorder.ends(live.line)
         self._roster.leave(live)
         self.engine.detach(live.slot)
         self._turns.leave(live.slot)
@@ -414,6 +436,8 @@ class Daemon:
         )
         for source in self._sources:
             counters.update(source.counters())
+        if self._recorder is not None:
+            counters.update(self._recorder.counters())
         self._publisher.publish(
             DaemonStatus(
                 stream=DAEMON,

@@ -91,6 +91,11 @@ class ServerKeys:
         if not self._allowed:
             log.warning("nobody may listen yet: put public keys (NAME%s) into %s", PUBLIC, self.folder)
 
+    def reread(self) -> int:
+        """Reads the folder at the next handshake, changed or not; how many may listen now."""
+        self._seen = None
+        return len(self._allowed)
+
     def refresh(self) -> None:
         """Looks whether the folder has changed, and reads it again if so."""
         newest, files = 0, []

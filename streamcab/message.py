@@ -7,12 +7,16 @@ Numbers are finite: JSON knows no NaN, it would become null and the message woul
 """
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 VERSION = "v1"
 DAEMON = "daemon"  # reserved: the stream name under which the daemon speaks of itself
+
+MOST = 2**53
+"""The largest integer: JavaScript and many JSON readers know none beyond. What is larger is refused where it arrives."""
+Count = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 
 State = Literal["warming", "live", "silent", "lost", "ended"]
 """Of an answer."""
@@ -40,7 +44,7 @@ class Message(msgspec.Struct, kw_only=True, frozen=True):
 
     run: str = ""
     """Random id of this start of the daemon: a new one means a restart. Filled in by the publisher."""
-    seq: int = 0
+    seq: Count = 0
     """Grows by one with each message under this topic: a gap is a loss. Filled in by the publisher."""
     stream: str
     """Name of the stream that this is about; `daemon` is the daemon itself."""
@@ -51,9 +55,9 @@ class Message(msgspec.Struct, kw_only=True, frozen=True):
 class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field="kind"):
     """The answer for one stream now."""
 
-    sample: int
+    sample: Count
     """Samples of the stream heard so far, at `rate`, from its start: the newest one used is `sample` - 1."""
-    rate: int
+    rate: Count
     """Hz of the source."""
     labels: list[str]
     """All labels of the model, in the model's order."""
@@ -79,7 +83,7 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     """From the capture of the newest sample used to this message being sent."""
     lost_ms: float
     """Audio that was captured or announced, and never classified, since the stream began."""
-    overflows: int
+    overflows: Count
     """How often the source or its ring overflowed."""
     attention: list[float] | None = None
     """Mean weight of each classifier over the window."""
@@ -96,7 +100,7 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     """The same as in the predictions."""
     source: str
     """What the samples come from, in words, e.g. `microphone: USB Audio (48000 Hz)`."""
-    rate: int
+    rate: Count
     """Hz of the source."""
     captured_s: float
     """Seconds of audio captured since the stream began."""
@@ -106,7 +110,7 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     """From the capture of the newest classified sample to now."""
     lost_ms: float
     """Audio that was captured or announced, and never classified, since the stream began."""
-    overflows: int
+    overflows: Count
     """How often the source or its ring overflowed."""
     detail: str = ""
     """Why the state is what it is, when there is something to say."""
@@ -119,7 +123,7 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):
     """How the daemon is doing, once a second under the stream name `daemon`."""
 
-    streams: int
+    streams: Count
     """Streams that live now."""
     pass_ms: float
     """Milliseconds of the engine's longest pass in the last second."""
@@ -129,7 +133,7 @@ class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="
     """Audio lost in all streams since the start."""
     uptime_s: float
     """Seconds since the daemon's start."""
-    counters: dict[str, int] = {}
+    counters: dict[str, Count] = {}
     """Counts of everything that is refused or dropped, by reason."""
     detail: str = ""
     """What an operator should know, when there is something to say."""
@@ -144,7 +148,7 @@ class ModelInfo(Message, kw_only=True, frozen=True, tag="model", tag_field="kind
     """What the model is called."""
     labels: list[str]
     """All labels of the model, in the model's order."""
-    rate: int
+    rate: Count
     """Hz at which the model hears."""
     normaliser: str
     """How levels are evened out: `running`, or `clip` (the paper's, offline only)."""

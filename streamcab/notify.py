@@ -7,6 +7,7 @@ Nothing here raises: a supervisor that cannot be reached must not end what it su
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 log = logging.getLogger("streamcab.notify")
@@ -23,6 +24,7 @@ class Supervisor:
         self.watched = watched
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._warned = False
+        self._serves = False
 
     def waiting(self, text: str) -> None:
         """Not ready yet, and why."""
@@ -30,14 +32,27 @@ class Supervisor:
 
     def ready(self, text: str) -> None:
         """Serving from now on."""
+        self._serves = True
         self._tell("READY=1", f"STATUS={_line(text)}", *self._ping)
 
     def alive(self, text: str) -> None:
         """Still serving: to be said after real work only."""
         self._tell(f"STATUS={_line(text)}", *self._ping)
 
+    def reloading(self) -> None:
+        """Settings are being read again; `reloaded` follows. Who never was ready says neither."""
+        if self._serves:
+            # The clock is what systemd from 253 on (Type=notify-reload) asks for; older ones ignore it.
+            self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self) -> None:
+        """They have been."""
+        if self._serves:
+            self._tell("READY=1")
+
     def stopping(self) -> None:
         """The end has begun."""
+        self._serves = False
         self._tell("STOPPING=1", "STATUS=saying goodbye")
 
     @property

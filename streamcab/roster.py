@@ -28,6 +28,7 @@ class Live:
     source: Source
     name: str
     slot: int
+    description: str = ""
     state: State = "warming"
     detail: str = ""
     flaws: list[str] = field(default_factory=list)

@@ -5,11 +5,13 @@ options or exit codes.
 """
 
 import gc
+import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +24,18 @@ from streamcab.output import Output
 if TYPE_CHECKING:
     from streamcab.backend import Backend
     from streamcab.checkpoint import Checkpoint
-    from streamcab.daemon import Settings
+    from streamcab.daemon import Daemon, Settings
+    from streamcab.health.jsonl import Lines
     from streamcab.keys import ClientKeys
+    from streamcab.notify import Supervisor
+    from streamcab.recorder import Recorder
+    from streamcab.reload import Reload
+    from streamcab.shelf import Shelf
     from streamcab.source import Source
 
     MakeBackend = Callable[[int], Backend]  # from the number of slots
+
+log = logging.getLogger("streamcab.run")
 
 JOIN_S = 2.0
 """How long a daemon waits for its own view to subscribe, so that nothing is published to nobody."""
@@ -43,6 +52,7 @@ def listen(
     sources: "Sequence[Source]",
     settings: "Settings",
     stop: threading.Event,
+    extras: "Extras | None" = None,
     *,
     view: bool | None = None,
     as_json: bool = False,
@@ -50,10 +60,10 @@ def listen(
 ) -> None:
     """Serve until `stop` or until every source is done, and show the feed meanwhile, if not `quiet`."""
     if quiet:
-        _serve(checkpoint, backend, sources, settings, stop, None)
+        _serve(checkpoint, backend, sources, settings, stop, None, extras)
         return
     screen = _Screen(view, as_json, caption=settings.endpoint)
-    _serve(checkpoint, backend, sources, settings, stop, screen)
+    _serve(checkpoint, backend, sources, settings, stop, screen, extras)
     screen.summarise()
 
 
@@ -98,6 +108,16 @@ def demo(
     screen.summarise()
     if clips is None:
         screen.say(DEMO_NOTE)
+
+
+@dataclass
+class Extras:
+    """What `listen` does beside serving: read its settings again, write audio and the feed to files."""
+
+    again: threading.Event
+    reload: "Reload"
+    shelf: "Shelf | None" = None
+    lines: "Lines | None" = None
 
 
 class _Screen:
@@ -164,30 +184,41 @@ def _serve(
     settings: "Settings",
     stop: threading.Event,
     screen: _Screen | None,
+    extras: Extras | None = None,
 ) -> None:
     """Run a daemon in a thread and `screen` here, until either ends or `stop`; raise what the daemon died of."""
     from streamcab.daemon import Daemon
     from streamcab.notify import from_environment
 
-    daemon = Daemon(checkpoint, sources, settings, backend(settings.max_streams), from_environment())
+    supervisor, recorder = from_environment(), None
+    if extras is not None and extras.shelf is not None:
+        from streamcab.recorder import Recorder
+
+        recorder = Recorder(extras.shelf)
+    readers = (screen is not None) + (extras is not None and extras.lines is not None)
+    daemon = Daemon(checkpoint, sources, settings, backend(settings.max_streams), supervisor, recorder)
     # Else the interpreter walks all of torch once more at its end, which takes a second and more.
     gc.freeze()
     died: list[BaseException] = []
 
     def body() -> None:
         try:
-            daemon.run(stop, await_subscriber_s=JOIN_S if screen else 0.0)
+            daemon.run(stop, await_subscriber_s=JOIN_S if readers else 0.0, subscribers=readers)
         except BaseException as error:
             died.append(error)
         finally:
             stop.set()
 
     thread = threading.Thread(target=body, name="inference")
+    keys = settings.keys.local if settings.keys else None
     with ExitStack() as stack:
         feed = None
         if screen is not None:
-            keys = settings.keys.local if settings.keys else None
             feed = stack.enter_context(Subscriber(daemon.endpoint, keys=keys))
+        if recorder is not None:
+            stack.callback(recorder.close)
+        if extras is not None:
+            stack.enter_context(_beside(daemon, sources, extras, recorder, supervisor, keys))
         thread.start()
         try:
             if screen is None or feed is None:
@@ -202,6 +233,55 @@ def _serve(
         if screen is not None and feed is not None:
             last = feed.recv(LAST_WORDS_S)
             screen.add([m for m in (last, *feed.drain()) if m is not None])
+
+
+@contextmanager
+def _beside(
+    daemon: "Daemon",
+    sources: "Sequence[Source]",
+    extras: Extras,
+    recorder: "Recorder | None",
+    supervisor: "Supervisor | None",
+    keys: "ClientKeys | None",
+) -> Iterator[None]:
+    """Threads that wait for SIGHUP and that write the feed to a file, ended with the context."""
+    from streamcab.health.record import record
+    from streamcab.reload import Parts
+
+    over = threading.Event()
+    parts = Parts(daemon, sources, recorder, extras.lines)
+
+    def reload() -> None:
+        while True:
+            extras.again.wait()
+            if over.is_set():
+                return
+            extras.again.clear()
+            if supervisor is not None:
+                supervisor.reloading()
+            try:
+                extras.reload(parts)
+            finally:
+                if supervisor is not None:
+                    supervisor.reloaded()
+
+    def write(lines: "Lines") -> None:
+        with Subscriber(daemon.endpoint, keys=keys) as feed:
+            record(feed, lines, over, parts.reopen, log.warning)
+        lines.close()
+
+    threads = [threading.Thread(target=reload, name="reload", daemon=True)]
+    if extras.lines is not None:
+        threads.append(threading.Thread(target=write, args=(extras.lines,), name="jsonl"))
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        extras.again.set()
+        for thread in threads:
+            thread.join()
 
 
 DEMO_NOTE = """

@@ -13,6 +13,7 @@ from streamcab.checkpoint import Checkpoint, save
 from streamcab.daemon import Daemon, Settings
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, Prediction
+from streamcab.recorder import Recorder
 from streamcab.source import Source
 
 ANYWHERE = "tcp://127.0.0.1:*"
@@ -20,9 +21,12 @@ STREAMCAB = (sys.executable, "-m", "streamcab")
 
 
 @contextmanager
-def serving(checkpoint: Checkpoint, sources: Sequence[Source], **settings: object) -> Iterator[Subscriber]:
+def serving(
+    checkpoint: Checkpoint, sources: Sequence[Source], recorder: Recorder | None = None, **settings: object
+) -> Iterator[Subscriber]:
     """A daemon on a port of its own; ended, and its death raised, with the context."""
-    daemon = Daemon(checkpoint, sources, Settings(ANYWHERE, **settings))  # type: ignore[arg-type]
+    known = Settings(ANYWHERE, **settings)  # type: ignore[arg-type]
+    daemon = Daemon(checkpoint, sources, known, recorder=recorder)
     stop = threading.Event()
     died: list[BaseException] = []
 

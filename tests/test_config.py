@@ -53,6 +53,12 @@ def test_a_table_is_refused_even_under_a_known_name(tmp_path: Path) -> None:
         read_settings(write(tmp_path, "[window]\nseconds = 3"), KNOWN)
 
 
+@pytest.mark.parametrize("value", ["1979-05-27", "[[1]]", "[07:32:00]", "[{a = 1}]"])
+def test_what_no_option_can_be_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"window holds a (date|list|time|dict); write a number"):
+        read_settings(write(tmp_path, f"window = {value}"), KNOWN)
+
+
 def test_two_spellings_of_one_key_do_not_hide_each_other(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="max_streams"):
         read_settings(write(tmp_path, "max-streams = 3\nmax_streams = 4"), KNOWN)

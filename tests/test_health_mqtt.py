@@ -246,23 +246,27 @@ def test_the_newest_answers_are_at_the_broker(broker: Mosquitto) -> None:
 
 
 def test_a_bridge_that_is_killed_is_offline_and_the_next_one_cleans_up(broker: Mosquitto) -> None:
-    with Speaker() as speaker, broker.listening() as told:
-        speaker.beat = [status("old"), daemon()]
-        words = command("bridge", "mqtt", speaker.endpoint, "--broker", broker.address)
-        with running(*words) as process:
-            until(lambda: NAMES.device("old") in told)
-            process.send_signal(signal.SIGKILL)
-            until(lambda: told.get(NAMES.available) == b"offline")
-        speaker.beat = [status("new"), daemon()]
-        with running(*words):
-            until(
-                lambda: (
-                    told.get(NAMES.device("new"))
-                    and not told[NAMES.device("old")]
-                    and not told[NAMES.topic("old", "status")]
+    with broker.listening() as told:
+        with Speaker() as speaker:
+            speaker.beat = [status("old"), daemon()]
+            words = command("bridge", "mqtt", speaker.endpoint, "--broker", broker.address)
+            with running(*words) as process:
+                until(lambda: {NAMES.device("old"), NAMES.topic("old", "status")} <= told.keys())
+                process.send_signal(signal.SIGKILL)
+                until(lambda: told.get(NAMES.available) == b"offline")
+        # A daemon that never knew the old stream: the first one would repeat its status to the late joiner.
+        with Speaker(run="a2") as speaker:
+            speaker.beat = [status("new"), daemon()]
+            words = command("bridge", "mqtt", speaker.endpoint, "--broker", broker.address)
+            with running(*words):
+                until(
+                    lambda: (
+                        told.get(NAMES.device("new"))
+                        and not told[NAMES.device("old")]
+                        and not told[NAMES.topic("old", "status")]
+                    )
                 )
-            )
-            assert told[NAMES.available] == b"online"
+                assert told[NAMES.available] == b"online"
 
 
 def test_a_broker_that_was_away_is_told_again(broker: Mosquitto) -> None:
@@ -297,7 +301,9 @@ def test_a_password_is_asked_for(tmp_path: Path, broker: Mosquitto) -> None:
                 "me",
                 "--password-file",
             )
-            done = run("bridge", *words, wrong)
+            # paho leaves a socket pair of its own to the garbage collector, which is heard under -W error only.
+            hush = "import warnings; warnings.simplefilter('ignore', ResourceWarning)"
+            done = run("bridge", *words, wrong, before=hush)
             assert done.returncode == 1
             assert done.stderr.count("\n") == 1
             assert "refuses" in done.stderr

@@ -19,7 +19,7 @@ def example(tmp_path: Path) -> Path:
     places = [EXAMPLE.parent / "node_modules", Path(root.strip())]
     found = next((place / "zeromq" for place in places if (place / "zeromq").is_dir()), None)
     if found is None:
-        pytest.skip("no zeromq for Node: npm install -g zeromq")
+        pytest.skip("no zeromq for Node: npm install --prefix examples")
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "zeromq").symlink_to(found)
     for other in found.parent.iterdir():

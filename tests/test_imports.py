@@ -20,7 +20,7 @@ ONLY_IN = {
     "prometheus_client": {"health"},
     "paho": {"health"},
     "sounddevice": {"source"},
-    "soundfile": {"source"},
+    "soundfile": {"source", "flac"},
     "zmq": {"feed", "keys"},
     "rich": {"view", "run", "streamcab_train"},
     "scipy": {"resample"},

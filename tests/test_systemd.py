@@ -122,9 +122,11 @@ say user "$(ps -o user= -p $pid)"
 say sandbox "$(grep -E '^(NoNewPrivs|Seccomp|CapBnd)' /proc/$pid/status | tr -s '\\t\\n' ' ')"
 say directory "$(stat -c '%a' /run/streamcab/mic)"
 say feed "$({OPT}/bin/streamcab watch --json | head -1 | cut -c1-200)"
-kill -HUP $pid
+systemctl reload streamcab@mic; say reload $?
 until journalctl -u streamcab@mic | grep -q SIGHUP; do sleep 0.2; done
-say hangup "$(show ActiveState)"
+until_shown ActiveState active
+say hangup "$(show ActiveState) $(show MainPID)"
+say before "active $pid"
 {OPT}/bin/streamcab service status
 
 kill -STOP $pid
@@ -246,7 +248,9 @@ def test_a_boot_with_a_watchdog_kill_and_a_restart(machine):
     assert "CapBnd: 0000000000000000 NoNewPrivs: 1 Seccomp: 2" in facts["sandbox"]
     assert facts["directory"] == "750"
     assert '"stream":"talk"' in facts["feed"]
-    assert facts["hangup"] == "active"
+    assert facts["reload"] == "0"
+    assert facts["hangup"] == facts["before"]
+    assert "SIGHUP: no setting has changed" in journal
     assert facts["restarts"] == "1"
     assert facts["process"] == "new"
     assert facts["again"].startswith("1 stream, ")

@@ -9,14 +9,13 @@ TorchBackend does not know of.
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import torch
-from openvino import opset13 as op
 from torch import Tensor
 
 from streamcab.acb import FoldedAcb
 from streamcab.backend.pieces import FLOATS, Ints, Turn, in_pieces
 from streamcab.backend.torch import TorchBackend, contexts
+from streamcab.backend.unreported import op, ov
 from streamcab.distiller import Stage
 from streamcab.model import CabCnn
 

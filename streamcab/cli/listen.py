@@ -1,6 +1,7 @@
 """`listen`, `watch` and `demo`: the daemon and its view."""
 
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +22,7 @@ from streamcab.cli.options import (
     model_option,
     option,
     precision_option,
-    start_logging,
+    read_again,
     stop_on_signals,
     threads_option,
 )
@@ -96,10 +97,57 @@ if TYPE_CHECKING:
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="warning",
-    help="On stderr.",
+    help="Least level of the log.",
+)
+@option("--log-file", type=click.Path(path_type=Path), help="Where the log goes; without it to stderr.")
+@option(
+    "--log-format",
+    type=click.Choice(["auto", "text", "json"]),
+    default="auto",
+    help="auto: as the journal wants it where stderr is the journal, else text.",
+)
+@option("--jsonl", type=click.Path(path_type=Path, dir_okay=False), help="Write the feed to this file too.")
+@option(
+    "--jsonl-max-mb", type=click.FloatRange(0.01, 1_000_000), default=100.0, help="Size of one such file."
+)
+@option(
+    "--jsonl-keep",
+    type=click.IntRange(0, 10_000),
+    default=5,
+    help="Older ones that are kept, as FILE.1 and on.",
+)
+@option("--hash-names", is_flag=True, help="Call streams by hashes of their names, in feed, log and files.")
+@option(
+    "--hash-salt",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the secret salt of the hashes; without it one of this installation.",
+)
+@option(
+    "--record",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="WRITE AUDIO of every stream, as FLAC, here.",
+)
+@option(
+    "--record-max-gb",
+    type=click.FloatRange(0.001, 1_000_000),
+    default=1.0,
+    help="Of all recordings together.",
+)
+@option(
+    "--record-max-days",
+    type=click.FloatRange(0.001, 36_500),
+    default=7.0,
+    help="After which a recording is deleted.",
+)
+@option(
+    "--record-min-free-gb",
+    type=click.FloatRange(0, 1_000_000),
+    default=1.0,
+    help="Nothing is recorded while the disk has less free.",
 )
 @config_option
-def listen(**o: Any) -> None:
+@click.pass_context
+def listen(ctx: click.Context, /, **o: Any) -> None:
     """Listen to microphones, files or standard input, and publish who is heard.
 
     \b
@@ -108,23 +156,41 @@ def listen(**o: Any) -> None:
     streamcab listen --rtp 127.0.0.1:5004
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
+    from streamcab import logs
+    from streamcab.health.jsonl import Lines
+    from streamcab.reload import Reload, limits
+    from streamcab.run import Extras
     from streamcab.run import listen as run
+    from streamcab.shelf import Shelf
+    from streamcab.veil import Veil
 
     sources = _sources(o)
     if not sources:
         raise click.UsageError(
             "Nothing to listen to: give --device, --file, --rtp or --stdin (see streamcab devices)."
         )
-    start_logging(o["log_level"])
+    if o["record"] and o["fast"]:
+        raise click.UsageError("--record with --fast: the files are there already; leave one out.")
+    journal = logs.start(o["log_level"], logs.form_for(o["log_format"], o["log_file"]), o["log_file"])
+    veil = Veil.load(o["hash_salt"]) if o["hash_names"] else None
+    if veil is not None:
+        journal.scrub = veil.scrub
+    extras = Extras(
+        again=threading.Event(),
+        reload=Reload(o, lambda: read_again(ctx), journal),
+        shelf=Shelf(o["record"], limits(o)) if o["record"] else None,
+        lines=Lines(o["jsonl"], round(o["jsonl_max_mb"] * 1e6), o["jsonl_keep"]) if o["jsonl"] else None,
+    )
     checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
     backend = backend_maker(checkpoint, device, o["backend"], o["precision"], o["threads"])
-    with stop_on_signals() as stop:
+    with stop_on_signals(extras.again) as stop:
         run(
             checkpoint,
             backend,
             sources,
-            _settings(o),
+            _settings(o, veil),
             stop,
+            extras,
             view=o["view"],
             as_json=o["as_json"],
             quiet=o["quiet"],
@@ -200,7 +266,7 @@ def demo(
         )
 
 
-def _settings(o: dict[str, Any]) -> Any:
+def _settings(o: dict[str, Any], veil: Any) -> Any:
     from streamcab.daemon import Settings
 
     return Settings(
@@ -213,6 +279,7 @@ def _settings(o: dict[str, Any]) -> Any:
         attention=o["attention"],
         keys=_server_keys(o["keys"]),
         ipc_group=o["ipc_group"],
+        veil=veil,
     )
 
 

@@ -4,6 +4,7 @@ Knows click; nothing of what a command does.
 """
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from streamcab.errors import StreamcabError
+from streamcab.errors import ConfigError, StreamcabError
 
 if TYPE_CHECKING:
     from streamcab.backend import Backend
@@ -24,6 +25,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Read by the tests and the shell, not by an option.
 OTHER_VARIABLES = {"corpus"}
+
+WORDS = "streamcab.words"
+"""Under which a context remembers the words of its command line."""
 
 
 class Failure(click.ClickException):
@@ -49,6 +53,15 @@ class Command(click.Command):
             # The reader of our output went away: nothing to say, and nobody to say it to.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
             ctx.exit(0)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = tuple(args)
+        rest = super().parse_args(ctx, args)
+        for param in self.get_params(ctx):
+            value = ctx.params.get(param.name or "")
+            if isinstance(value, float) and math.isnan(value):  # which is in every range
+                raise click.BadParameter("nan is no number.", ctx, param)
+        return rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -90,9 +103,12 @@ def _load_config(ctx: click.Context, _param: click.Parameter, value: Path | None
         params = {_spelled(p): p for p in ctx.command.params if p.name != "config"}
         for key, setting in read_settings(value, params).items():
             p = params[key]
-            # One device or file need not be a list.
-            single = isinstance(p, click.Option) and p.multiple and not isinstance(setting, list)
-            ctx.default_map = {**(ctx.default_map or {}), p.name: [setting] if single else setting}
+            multiple = isinstance(p, click.Option) and p.multiple
+            if isinstance(setting, list) and not multiple:
+                raise ConfigError(f"{value}: {key} is a list; it takes one value")
+            # As text, which is what click checks; one device or file need not be a list.
+            texts = [str(one) for one in (setting if isinstance(setting, list) else [setting])]
+            ctx.default_map = {**(ctx.default_map or {}), p.name: texts if multiple else texts[0]}
 
 
 config_option = option(
@@ -162,20 +178,23 @@ def load_classifier(model: Path | None, compute: str, threads: int | None) -> An
     return Classifier(*load_checkpoint(model, compute, threads))
 
 
-def start_logging(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
+def read_again(ctx: click.Context) -> dict[str, Any]:
+    """The parameters of a command as they are now: from the same words and environment, its files read anew.
+
+    ConfigError when they are wrong by now.
+    """
+    try:
+        with ctx.command.make_context(ctx.info_name, list(ctx.meta[WORDS]), parent=ctx.parent) as anew:
+            return dict(anew.params)
+    except click.ClickException as error:
+        raise ConfigError(error.format_message()) from None
 
 
 @contextmanager
-def stop_on_signals() -> "Iterator[threading.Event]":
+def stop_on_signals(again: threading.Event | None = None) -> "Iterator[threading.Event]":
     """An event that SIGINT and SIGTERM set; what runs returns by itself then, and the exit code is 0.
 
-    SIGHUP is the end too where a terminal can hang up; a service answers it in the log; nohup is respected.
+    SIGHUP is the end too where a terminal can hang up; else it sets `again`; nohup is respected.
     """
     log = logging.getLogger("streamcab")
     stop = threading.Event()
@@ -184,8 +203,10 @@ def stop_on_signals() -> "Iterator[threading.Event]":
     def hang_up(*_: object) -> None:
         if terminal:
             stop.set()
+        elif again is not None:
+            again.set()
         else:
-            log.warning("SIGHUP: nothing is read again while it runs; restart it to apply settings")
+            log.warning("SIGHUP: this command reads nothing again; restart it to apply settings")
 
     before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 
+from streamcab.errors import StreamcabError
 from streamcab.feed import Subscriber
 from streamcab.health.jsonl import Lines
 from streamcab.message import encode
 
 TURN_S = 0.5
+LAST_WORDS_S = 0.2
+"""How long the last words of a feed that is ending are waited for."""
 SAY_S = 10.0
 """Between complaints about one and the same trouble."""
 
@@ -30,7 +33,10 @@ def record(
         first = feed.recv(TURN_S)
         if reopen.is_set():
             reopen.clear()
-            lines.reopen()
+            try:
+                lines.reopen()
+            except StreamcabError as error:  # the next lines try again
+                say(str(error))
         if first is None:
             continue
         wrong = lines.write([encode(message) for message in (first, *feed.drain())])
@@ -41,3 +47,5 @@ def record(
             if feed.missed > missed:
                 say(f"{feed.missed} messages never arrived so far: this reads too slowly, or the way is bad")
                 missed = feed.missed
+    last = feed.recv(LAST_WORDS_S)
+    lines.write([encode(message) for message in (last, *feed.drain()) if message is not None])

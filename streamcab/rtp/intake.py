@@ -135,6 +135,10 @@ class Intake:
             self.banks[index] = bank
         return bank
 
+    def retune(self, allow: AllowList | None, idle_s: float) -> None:
+        """Other senders and another patience from the next batch on; from any thread."""
+        self._allow, self._idle_s = allow, idle_s
+
     def feed(self, batch: Batch, now: float) -> None:
         """Take in n datagrams that arrived by monotonic time `now`, in s."""
         headers = parse(batch.data, batch.length, batch.truncated)

@@ -71,6 +71,10 @@ class Names:
         self._told: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._used: set[str] = set()
 
+    def retune(self, rules: Iterable[Rule]) -> None:
+        """Other rules for the calls that begin from now on; from any thread."""
+        self._rules = list(rules)
+
     def tell(self, host: str, ssrc: int, cname: str) -> None:
         """A source has said what it is called."""
         self._told[host, ssrc] = cname

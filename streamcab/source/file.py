@@ -204,6 +204,7 @@ class AudioFile(SingleStream):
             rate,
             f"file {self._path.name}, {rate} Hz, channels: {channels}, channel: {self._channel}",
         )
+        self.line.labels["file"] = str(self._path)
 
     def _capture(self) -> None:
         rate = self.line.bank.rate

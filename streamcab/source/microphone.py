@@ -98,6 +98,7 @@ class Microphone(SingleStream):
             f"microphone {d.name} ({d.host_api}), {self._rate} Hz, "
             f"channels: {self._stream.channels}, channel: {self._channel}",
         )
+        self.line.labels["device"] = d.name
 
     def _open(self) -> Any:
         """Open `_device`, at `_rate` if that is settled; sets it. Returns the stream."""

@@ -20,7 +20,7 @@ from streamcab.rtp.codec import STATIC
 from streamcab.rtp.decoder import Decoders, available
 from streamcab.rtp.intake import Born, Died, Intake
 from streamcab.rtp.loss import SEEN
-from streamcab.rtp.names import Names, parse_name_map
+from streamcab.rtp.names import Names, Rule, parse_name_map
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.rtp.receive import (
     BUFFER,
@@ -59,6 +59,15 @@ def read_text(path: str | Path, what: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the {what} {path}: {error}") from error
+
+
+def _allowed(networks: Iterable[str]) -> AllowList | None:
+    listed = list(networks)
+    return AllowList(listed) if listed else None
+
+
+def _rules(name_map: str | Path | None) -> list[Rule]:
+    return parse_name_map(read_text(name_map, "name map").splitlines(), str(name_map)) if name_map else []
 
 
 class RtpSource:
@@ -115,12 +124,8 @@ class RtpSource:
             raise ConfigError("no address to receive RTP on: give one such as 127.0.0.1:5004, or an SDP file")
         self._wanted = wanted
         self._channel = channel_number(channel, 32)
-        networks = list(allow)
-        self._allow = AllowList(networks) if networks else None
-        rules = (
-            parse_name_map(read_text(name_map, "name map").splitlines(), str(name_map)) if name_map else []
-        )
-        self._names = Names(rules, remembered=4 * max_streams)
+        self._allow = _allowed(allow)
+        self._names = Names(_rules(name_map), remembered=4 * max_streams)
         self._max_streams, self._lookback_s, self._idle_s = max_streams, lookback_ms / 1000, idle_s
         self._ring_s, self._tick_s, self._threads = ring_s, tick_s, decoders
 
@@ -140,6 +145,17 @@ class RtpSource:
         self._thread: threading.Thread | None = None
         self._errors = 0
         self._drops: list[int] = []
+
+    def retune(self, allow: Iterable[str], name_map: str | Path | None, idle_s: float) -> None:
+        """Other senders and patience from now on, other names for calls that begin; from any thread.
+
+        Calls whose senders are no longer allowed end as if they had fallen silent. ConfigError: all stays as it was.
+        """
+        allowed, rules = _allowed(allow), _rules(name_map)
+        self._names.retune(rules)
+        self._allow, self._idle_s = allowed, idle_s
+        if self._intake is not None:
+            self._intake.retune(allowed, idle_s)
 
     # -- Source ----------------------------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ def lines(
 
 def line(message: Prediction | Status, name_cells: int = 12, label_cells: int = 0) -> str:
     """A message in one line for people."""
-    clock = time.strftime("%H:%M:%S", time.localtime(message.time))
+    clock = _clock(message.time)
     name = clean(message.stream)
     head = f"{clock}  {name}{' ' * (name_cells - cell_len(name))}  {message.state:<7}"
     if isinstance(message, Status):
@@ -94,6 +94,14 @@ def line(message: Prediction | Status, name_cells: int = 12, label_cells: int = 
     )
     text += "   not sure" if sure and message.sure is False else ""
     return text + (f"   overflows {message.overflows}" if message.overflows else "")
+
+
+def _clock(unix: float) -> str:
+    """The time of day; of no day where a stranger's message says so."""
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(unix))
+    except (OverflowError, ValueError, OSError):
+        return "--:--:--"
 
 
 class _Due:
