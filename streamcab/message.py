@@ -15,7 +15,7 @@ VERSION = "v1"
 DAEMON = "daemon"  # reserved: the stream name under which the daemon speaks of itself
 
 MOST = 2**53
-"""The largest integer: JavaScript and many JSON readers know none beyond. What is larger is refused where it arrives."""
+"""The largest integer: JavaScript and many JSON readers know none beyond. Larger ones are refused where they arrive."""
 Count = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 
 State = Literal["warming", "live", "silent", "lost", "ended"]

@@ -196,7 +196,9 @@ def _serve(
 
         recorder = Recorder(extras.shelf)
     readers = (screen is not None) + (extras is not None and extras.lines is not None)
-    daemon = Daemon(checkpoint, sources, settings, backend(settings.max_streams), supervisor, recorder)
+    daemon = Daemon(
+        checkpoint, sources, settings, backend(settings.max_streams), supervisor, recorder=recorder
+    )
     # Else the interpreter walks all of torch once more at its end, which takes a second and more.
     gc.freeze()
     died: list[BaseException] = []
