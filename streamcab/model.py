@@ -124,7 +124,10 @@ class CabCnn(nn.Module):
         self.summary = nn.Linear(features, k) if k else None
         """a_t -> u_t, what `moments.py` averages products of."""
         self.evidence = nn.Linear(architecture.moments, len(architecture.labels)) if k else None
-        """Moments of a window -> what they say for each label, in logarithms."""
+        """Moments of a window -> what they say for each label, in logarithms; nothing until it is fitted."""
+        if self.evidence is not None:
+            nn.init.zeros_(self.evidence.weight)
+            nn.init.zeros_(self.evidence.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whole clips: x (B, T), T a multiple of the interval -> c (B, T / interval, labels), attention."""

@@ -22,7 +22,8 @@ def telling(seed: int = 4, **kw: object) -> CabCnn:
     model = tiny_model(seed, stages=SMALL_STAGES, classifiers=8, summary=K, lags=LAGS, **kw)
     assert model.evidence is not None
     with torch.no_grad():
-        model.evidence.weight.mul_(8)
+        draw = torch.Generator().manual_seed(seed)
+        model.evidence.weight.copy_(torch.randn(model.evidence.weight.shape, generator=draw))
     return model
 
 

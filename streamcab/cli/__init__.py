@@ -21,7 +21,7 @@ from streamcab.cli.options import Group
 from streamcab.cli.reproduce import reproduce
 from streamcab.cli.service import service
 from streamcab.cli.soak import soak
-from streamcab.cli.train import evaluate, prepare, train
+from streamcab.cli.train import evaluate, prepare, teach, train
 
 # The net is a millisecond of work: a second thread of BLAS costs more than it brings.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -40,7 +40,7 @@ def main() -> None:
 
 for command in (
     *(listen, watch, demo, classify, verify, devices),
-    *(prepare, train, evaluate, reproduce),
+    *(prepare, teach, train, evaluate, reproduce),
     *(status, doctor, metrics, bridge, log, keys, service, bench, soak),
 ):
     main.add_command(command)

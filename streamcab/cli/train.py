@@ -91,6 +91,21 @@ def train(
 
 
 @click.command(cls=Command)
+@click.option("--data", required=True, type=path_type, help="Manifest: CSV with path, label, speaker.")
+@click.option("--config", required=True, type=path_type, help="Recipe, e.g. configs/evidence.toml.")
+@click.option(
+    "--out", required=True, type=path_type, help="Folder of the run; one that is there is gone on with."
+)
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch; without it all cores.")
+def teach(data: Path, config: Path, out: Path, threads: int | None) -> None:
+    """Teach a distiller cepstra, by the voices of a corpus that are of none of the recipe's classes."""
+    with installed():
+        from streamcab_train.run import cache_folder
+        from streamcab_train.teach import teach as run
+    run(data, config, out, cache=cache_folder(), threads=threads)
+
+
+@click.command(cls=Command)
 @click.argument("name", type=click.Choice(LAYOUTS))
 @click.argument("folder", metavar="DIR", type=path_type)
 @click.option("--out", required=True, type=path_type, help="The manifest to write, a CSV.")

@@ -20,11 +20,13 @@ from torch import Tensor
 
 from streamcab.errors import ConfigError
 from streamcab.model import Architecture, CabCnn, answer
+from streamcab.moments import Evidence, evidence_of, moments
 from streamcab_train.batches import Batch, Selection, training_batches, whole_clips
 from streamcab_train.recipe import TrainingKeys
 from streamcab_train.scores import Scores, confusion_matrix, scores
 from streamcab_train.state import Progress, load_state, save_state
 from streamcab_train.step import backward, forward, loss_of
+from streamcab_train.teach import begin_from
 
 STATE = "state.safetensors"
 HISTORY = "history.jsonl"
@@ -64,10 +66,13 @@ def judge(model: CabCnn, clips: Iterable[Batch]) -> Judged:
     device = next(model.parameters()).device
     model.eval()
     rows, truth, losses = [], [], []
+    evidence = evidence_of(model)
     with torch.inference_mode():
         for clip in clips:
             x, votes, y = _send(clip, device)
             p = answer(forward(model, x), votes)
+            if evidence is not None:
+                p = _weighed(model, evidence, x, clip.votes[0], p)
             losses.append(loss_of(p, y).item())
             rows.append(p[0].cpu().numpy())
             truth.append(int(clip.y[0]))
@@ -95,7 +100,11 @@ def fit(
     """
     watcher = watcher or Watcher()
     with seeded(keys.seed, 0):
-        model = CabCnn(architecture).to(device)
+        model = CabCnn(architecture)
+        if keys.start:
+            begin_from(model, Path(keys.start))
+        model.to(device)
+        model.distiller.requires_grad_(not keys.frozen)
     adam = torch.optim.Adam(
         model.parameters(),
         lr=keys.learning_rate,
@@ -153,6 +162,15 @@ def _epoch(
             intervals += batch.votes.size
             watcher.batch()
     return total / clips, intervals * interval_s
+
+
+def _weighed(model: CabCnn, evidence: Evidence, x: Tensor, votes: NDArray[np.bool_], p: Tensor) -> Tensor:
+    """The answer to one clip, with what its second moments say."""
+    assert model.summary is not None
+    u = model.summary(model.distiller(x))[0].cpu().numpy()
+    found = moments(u, votes, evidence.lags)
+    weighed = evidence(p.double().cpu().numpy(), found[None], np.array([float(votes.sum())]))
+    return torch.from_numpy(weighed).to(p)
 
 
 def _record(number: int, loss: float, audio_s: float, judged: Judged) -> dict[str, Any]:

@@ -64,6 +64,12 @@ def read_manifest(file: Path, keys: CorpusKeys, *, speakers: bool = True) -> Man
     return Manifest(file, tuple(clips), tuple(order), dropped)
 
 
+def read_rows(file: Path, keys: CorpusKeys) -> tuple[list[Clip], Counter[str]]:
+    """The rows of the labels in `keys`, of however many classes, and how many others there are by reason."""
+    with file.open(newline="", encoding="utf-8-sig") as text:
+        return _rows(file, csv.DictReader(text, strict=True), keys, True)
+
+
 def _rows(
     file: Path, reader: "csv.DictReader[str]", keys: CorpusKeys, speakers: bool
 ) -> tuple[list[Clip], Counter[str]]:

@@ -11,10 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from streamcab.distiller import PAPER_STAGES, StageShape
 from streamcab.errors import ConfigError
 from streamcab.model import Architecture
 
 T = TypeVar("T")
+
+STAGES = {
+    "paper": PAPER_STAGES,
+    "wide": (
+        StageShape(32, 32, 8, 4, 0.0),
+        StageShape(32, 8, 4, 2, 0.0),
+        StageShape(48, 8, 10, 5, 0.0),
+        StageShape(128, 8, 10, 5, 0.0),
+    ),
+}
+"""The distillers that a recipe can name: both give an interval each 25 ms at their pooled_rate."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +60,16 @@ class SplitKeys:
 
 @dataclass(frozen=True)
 class ModelKeys:
-    """The architecture, but for the labels. Stages are those of the paper's Table 2."""
+    """The architecture, but for the labels."""
 
     rate: int = 8000
+    pooled_rate: int = 4000
+    stages: str = "paper"
+    """`paper`: its Table 2; or `wide`, for which pooled_rate is 8000: nothing above 2 kHz is thrown away."""
+    summary: int = 0
+    """Numbers that each interval is summed up in, for second moments (streamcab/moments.py); 0: none."""
+    lags: tuple[int, ...] = ()
+    """Intervals apart at which their products are averaged."""
     normaliser: str = "running"
     gate: bool = True
     classifiers: int = 40
@@ -81,6 +100,32 @@ class TrainingKeys:
     """`first`: the first T seconds, when judged too. `random`: from anywhere; when judged, all is heard."""
     balanced: bool = False
     """Draw each class equally often."""
+    start: str = ""
+    """A taught checkpoint (`streamcab teach`) whose distiller and summary this run begins with."""
+    frozen: bool = False
+    """Leave the distiller as it began: only the ACB learns."""
+
+
+@dataclass(frozen=True)
+class TeachKeys:
+    """`streamcab teach`: what the distiller learns before it sees a label."""
+
+    seed: int = 0
+    steps: int = 2000
+    batch: int = 24
+    seconds: float = 2.0
+    """Of each crop."""
+    learning_rate: float = 2e-3
+    gain: float = 0.25
+    """Deviation of the logarithm of the gain at which a crop is heard."""
+
+
+@dataclass(frozen=True)
+class EvidenceKeys:
+    """The evidence layer, which is fitted in closed form (evidence.py)."""
+
+    shrinkage: float = 0.5
+    """Of the covariance within classes towards the identity."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +136,12 @@ class Recipe:
     split: SplitKeys = SplitKeys()
     model: ModelKeys = ModelKeys()
     training: TrainingKeys = TrainingKeys()
+    teach: TeachKeys = TeachKeys()
+    evidence: EvidenceKeys = EvidenceKeys()
 
     def architecture(self, labels: tuple[str, ...]) -> Architecture:
         """What to build and what to feed it."""
-        keys = dataclasses.asdict(self.model)
+        keys = dataclasses.asdict(self.model) | {"stages": STAGES[self.model.stages]}
         # A `clip` model normalises over what it may hear (paper, section 4: the first T seconds).
         extra = {"seconds": self.training.seconds} if self.model.normaliser == "clip" else {}
         return Architecture(labels=labels, extra=extra, **keys)
@@ -169,7 +216,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 def _check(recipe: Recipe, where: str) -> None:
     """What types alone do not catch."""
-    split, model, t = recipe.split, recipe.model, recipe.training
+    split, model, t, teach = recipe.split, recipe.model, recipe.training, recipe.teach
     shares = (split.train, split.validation, split.test)
     finite = all(0 < x < float("inf") for x in (t.learning_rate, t.seconds))
     wrong = {
@@ -179,6 +226,19 @@ def _check(recipe: Recipe, where: str) -> None:
         f"model.normaliser is {model.normaliser!r}; it can be running or clip": model.normaliser
         not in ("running", "clip"),
         f"model.rate is {model.rate}; it must be 4000 or more": model.rate < 4000,
+        f"model.stages is {model.stages!r}; it can be {' or '.join(STAGES)}": model.stages not in STAGES,
+        f"model.pooled_rate is {model.pooled_rate}; it must be 1 to model.rate": not 0
+        < model.pooled_rate
+        <= model.rate,
+        "model.summary and model.lags: both, or 0 and none": (model.summary > 0) != bool(model.lags),
+        "training.frozen without training.start: it would stay as it was drawn": t.frozen and not t.start,
+        "teach: steps, batch, seconds and learning_rate must be above 0": min(
+            teach.steps, teach.batch, teach.seconds, teach.learning_rate
+        )
+        <= 0,
+        f"evidence.shrinkage is {recipe.evidence.shrinkage}; it must lie in [0, 1]": not 0
+        <= recipe.evidence.shrinkage
+        <= 1,
         "model.classifiers, hidden and attention must be positive": min(
             (model.classifiers, *model.hidden, *model.attention)
         )

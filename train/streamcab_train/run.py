@@ -28,6 +28,7 @@ from streamcab.errors import CheckpointError, ConfigError, StreamcabError
 from streamcab_train.answered import write_answers
 from streamcab_train.batches import whole_clips
 from streamcab_train.card import make_card, protocol
+from streamcab_train.evidence import fit_evidence
 from streamcab_train.loop import fit, judge
 from streamcab_train.manifest import read_manifest
 from streamcab_train.material import Material, gather
@@ -71,7 +72,7 @@ def train(
     manifest = read_manifest(data, recipe.corpus, speakers=not allow_shared_speakers)
     with hold(out, resume, RUN), Screen(console, recipe.training) as screen:
         try:
-            where = cache or _cache()
+            where = cache or cache_folder()
             material = gather(manifest, recipe, where, shared=allow_shared_speakers, progress=screen.features)
             same_run(out / RUN, _identity(recipe, material, allow_shared_speakers))
             _tell(material, allow_shared_speakers, device, where, screen)
@@ -86,6 +87,8 @@ def train(
                 watcher=screen,
             )
             interval_s = material.architecture.interval_s
+            if model.evidence is not None:
+                fit_evidence(model, parts["train"], recipe.evidence.shrinkage)
             judged = {
                 part: judge(model, whole_clips(parts[part], recipe.training, interval_s))
                 for part in PARTS[1:]
@@ -117,7 +120,7 @@ def train_quietly(data: Path, config: Path, out: Path, **options: Any) -> None:
     train(data, config, out, resume=True, console=Console(quiet=True), **options)
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab"
 
 
