@@ -23,7 +23,7 @@ ONLY_IN = {
     "soundfile": {"source", "flac"},
     "zmq": {"feed", "keys"},
     "rich": {"view", "run", "streamcab_train"},
-    "scipy": {"resample"},
+    "scipy": {"resample", "streamcab_train"},
     "safetensors": {"checkpoint", "streamcab_train"},
     "openvino": {"backend"},
     "torch": {

@@ -91,6 +91,8 @@ def strangers(data: Path, keys: CorpusKeys) -> list[Clip]:
     with data.open(newline="", encoding="utf-8-sig") as text:
         found = {(row.get(keys.label) or "").strip() for row in csv.DictReader(text)}
     others = dict.fromkeys(sorted(found - set(keys.labels) - {""}), "stranger")
+    if not others:
+        raise CorpusError(f"{data}: every row is of a class, and none is left to teach with")
     clips, _ = read_rows(data, dataclasses.replace(keys, labels=others, split=""))
     both = {c.speaker for c in clips} & {c.speaker for c in read_manifest(data, keys).clips}
     if both:
