@@ -101,8 +101,10 @@ class Architecture:
         """The inverse of `to_dict`; TypeError or ValueError for anything else."""
         d = dict(d)
         d["stages"] = tuple(StageShape(**s) for s in d["stages"])
+        # Checkpoints from before there was evidence have no lags.
+        d["lags"] = d.get("lags", ())
         for key in ("labels", "hidden", "attention", "lags"):
-            d[key] = tuple(d.get(key, ()))
+            d[key] = tuple(d[key])
         return cls(**d)
 
 

@@ -23,6 +23,7 @@ class Probe:
         self._serial, self._sample = array("i"), array("q")
         self._at, self._lag = array("d"), array("f")
         self._known: dict[str, int | None] = {}
+        self._heard = np.zeros(plan.calls, np.int64)
         self.appeared = np.full(plan.calls, np.nan)
         """Monotonic time of the first message about each call."""
         self.lost_ms = np.zeros(plan.calls)
@@ -53,7 +54,9 @@ class Probe:
                 self.lost_ms[serial] = m.lost_ms
                 if m.state == "ended":
                     self.ended[serial] = True
-                else:
+                elif m.sample > self._heard[serial]:
+                    # One that tells of no new audio, only of its source, has waited for nothing.
+                    self._heard[serial] = m.sample
                     self._serial.append(serial)
                     self._sample.append(m.sample)
                     self._at.append(now)
