@@ -318,6 +318,9 @@ class Engine:
         power = np.concatenate((self._power[slots], heard.power), 1)
         self._kind[slots], self._power[slots] = kind[:, h:], power[:, h:]
         self.stepped[slots] += h
+        missing = kind[:, :h] == MISSING
+        if missing.any():
+            u = np.where(missing[..., None], np.float32(np.nan), u)
         self._out.append(Emitted(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h]))
 
     def _finish(self, slots: NDArray[np.intp]) -> None:

@@ -1,7 +1,8 @@
 """Second moments of the intervals in a window: evidence beside the mean of c_t, for models that have it.
 
 Each interval is summed up in K numbers u_t. Accent shows in how they vary together, and with what was said a
-moment before: for each lag l, E[u_t u_{t-l}^T] - m m^T over the intervals that vote. A linear layer makes of
+moment before: for each lag l, E[u_t u_{t-l}^T] - m m^T over the intervals that count: those that vote, and what follows
+one closely, since the closure of a stop and the end of a word are speech too. A linear layer makes of
 these moments what they say for each label, and the answer is the mean of c_t weighed by it. Sums are kept in
 blocks of a second and begun afresh with each block, so nothing drifts; a window is heard to the whole second.
 
@@ -17,6 +18,8 @@ from streamcab.model import CabCnn
 
 BLOCK = 40
 """Intervals per block."""
+HANG = 16
+"""Intervals that count after one that votes."""
 HALF = 200
 """Intervals from which on evidence has more than half its weight: moments of a few say little."""
 
@@ -30,66 +33,74 @@ class Moments:
     def __init__(self, slots: int, summary: int, lags: Sequence[int], length: int) -> None:
         self._k, self._lags = summary, tuple(lags)
         self._blocks = -(-length // BLOCK)
-        # Votes, sum of u; then for each lag pairs that vote, and the sum of their products.
+        # How many count, sum of u; then for each lag pairs that count, and the sum of their products.
         self._width = 1 + summary + len(self._lags) * (1 + summary * summary)
         self._sums = np.zeros((slots, self._blocks, self._width), np.float32)
-        # The newest u, zeros where one does not vote, at (absolute interval) % room.
+        # Intervals since the newest that voted.
+        self._since = np.full(slots, HANG + 1, np.int64)
+        # The newest u, zeros where one does not count, at (absolute interval) % room.
         self._room = max(1, *self._lags)
         self._past = np.zeros((slots, self._room, summary), np.float32)
-        self._voted = np.zeros((slots, self._room), np.bool_)
+        self._counted = np.zeros((slots, self._room), np.bool_)
         self._upper = np.triu_indices(summary)
 
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
-        return (self._sums.nbytes + self._past.nbytes + self._voted.nbytes) // len(self._sums)
+        return (self._sums.nbytes + self._past.nbytes + self._counted.nbytes) // len(self._sums) + 8
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
-        for a in (self._sums, self._past, self._voted):
+        for a in (self._sums, self._past, self._counted):
             a[slots] = 0
+        self._since[slots] = HANG + 1
 
     def add(
         self, slots: Ints, first: NDArray[np.int64], u: NDArray[np.float32], votes: NDArray[np.bool_]
     ) -> None:
-        """H intervals of B streams from index first (B,) on, as `Window.add` takes them: u (B, H, K)."""
+        """H intervals of B streams from index first (B,) on, as `Window.add` takes them: u (B, H, K), NaN where
+        nothing was heard."""
         k, width = self._k, self._width
         for j in range(u.shape[1]):
             index = first + j
-            vote = votes[:, j] & (index >= 0)
+            real = index >= 0
+            since = np.where(real & votes[:, j], 0, self._since[slots] + real)
+            self._since[slots] = since
+            count = real & (since <= HANG) & np.isfinite(u[:, j, 0])
             block = index // BLOCK % self._blocks
             fresh = (index >= 0) & (index % BLOCK == 0)
             if fresh.any():
                 self._sums[slots[fresh], block[fresh]] = 0
-            x = u[:, j] * vote[:, None]
+            x = np.where(count[:, None], u[:, j], np.float32(0))
             gained = np.empty((len(slots), width), np.float32)
-            gained[:, 0], gained[:, 1 : 1 + k] = vote, x
+            gained[:, 0], gained[:, 1 : 1 + k] = count, x
             at = 1 + k
             for lag in self._lags:
                 there = (index - lag) % self._room
                 before = x if lag == 0 else self._past[slots, there]
-                gained[:, at] = vote if lag == 0 else vote & self._voted[slots, there]
+                gained[:, at] = count if lag == 0 else count & self._counted[slots, there]
                 gained[:, at + 1 : at + 1 + k * k] = (x[:, :, None] * before[:, None, :]).reshape(-1, k * k)
                 at += 1 + k * k
             self._sums[slots, block] += gained
             here = index % self._room
-            self._past[slots, here], self._voted[slots, here] = x, vote
+            self._past[slots, here], self._counted[slots, here] = x, count
 
     def jump(self, slot: int, seen: int, to: int) -> None:
         """Stream time went on from interval `seen` to `to` with nothing heard: it is forgotten, and has no partner."""
         gone = np.arange(max(seen, to - self._room), to) % self._room
-        self._past[slot, gone], self._voted[slot, gone] = 0, False
+        self._past[slot, gone], self._counted[slot, gone] = 0, False
+        self._since[slot] += to - seen
         begun = np.arange(max(-(-seen // BLOCK), to // BLOCK - self._blocks + 1), to // BLOCK + 1)
         self._sums[slot, begun % self._blocks] = 0
 
     def read(self, slots: Ints) -> tuple[Floats, Floats]:
-        """The moments (B, F) of the window, and how many intervals voted, (B,)."""
+        """The moments (B, F) of the window, and how many intervals count, (B,)."""
         return self._centred(self._sums[slots].sum(1, dtype=np.float64))
 
     def _centred(self, total: Floats) -> tuple[Floats, Floats]:
         k, at, parts = self._k, 1 + self._k, []
-        votes = total[:, 0]
-        mean = total[:, 1 : 1 + k] / np.maximum(votes, 1)[:, None]
+        counts = total[:, 0]
+        mean = total[:, 1 : 1 + k] / np.maximum(counts, 1)[:, None]
         square = mean[:, :, None] * mean[:, None, :]
         for lag in self._lags:
             pairs = total[:, at][:, None, None]
@@ -97,17 +108,25 @@ class Moments:
             moment = np.where(pairs > 0, product / np.maximum(pairs, 1) - square, 0.0)
             parts.append(moment[:, *self._upper] if lag == 0 else moment.reshape(-1, k * k))
             at += 1 + k * k
-        return np.concatenate(parts, 1), votes
+        return np.concatenate(parts, 1), counts
 
 
-def moments(u: NDArray[np.float32], votes: NDArray[np.bool_], lags: Sequence[int]) -> Floats:
-    """The moments (F,) of a whole clip: u (K intervals, K), votes (K intervals,). What `Moments` sums up."""
-    voted = u[votes].astype(np.float64)
-    mean = voted.mean(0) if len(voted) else np.zeros(u.shape[1])
+def counted(u: NDArray[np.float32], votes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which intervals of a whole clip count, given those that vote: u (N, K), votes (N,)."""
+    at = np.arange(len(votes))
+    newest = np.maximum.accumulate(np.where(votes, at, -HANG - 1))
+    found: NDArray[np.bool_] = (at - newest <= HANG) & np.isfinite(u[:, 0])
+    return found
+
+
+def moments(u: NDArray[np.float32], counts: NDArray[np.bool_], lags: Sequence[int]) -> Floats:
+    """The moments (F,) of a whole clip: u (N, K), counts (N,). What `Moments` sums up."""
+    some = u[counts].astype(np.float64)
+    mean = some.mean(0) if len(some) else np.zeros(u.shape[1])
     parts = []
     for lag in lags:
         pairs = max(len(u) - lag, 0)
-        both = votes[lag:] & votes[:pairs]
+        both = counts[lag:] & counts[:pairs]
         now, before = u[lag:][both].astype(np.float64), u[:pairs][both].astype(np.float64)
         moment = now.T @ before / max(len(now), 1) - np.outer(mean, mean) * bool(len(now))
         parts.append(moment[np.triu_indices(len(mean))] if lag == 0 else moment.ravel())
@@ -124,13 +143,13 @@ class Evidence:
         self._weight = model.evidence.weight.detach().cpu().double().numpy()
         self._bias = model.evidence.bias.detach().cpu().double().numpy()
 
-    def __call__(self, mean: Floats, moments: Floats, votes: Floats) -> Floats:
-        """Mean of c_t (B, labels), moments (B, F) and votes (B,) -> probabilities (B, labels).
+    def __call__(self, mean: Floats, moments: Floats, counts: Floats) -> Floats:
+        """Mean of c_t (B, labels), moments (B, F) of so many intervals (B,) -> probabilities (B, labels).
 
-        log p is log(mean) + weight * moments + bias, up to its constant; the latter two count by votes / (votes +
+        log p is log(mean) + weight * moments + bias, up to its constant; the latter two weigh counts / (counts +
         HALF).
         """
-        word = (moments @ self._weight.T + self._bias) * (votes / (votes + HALF))[:, None]
+        word = (moments @ self._weight.T + self._bias) * (counts / (counts + HALF))[:, None]
         p = np.maximum(mean, 1e-12) * np.exp(word - word.max(1, keepdims=True))
         answer: Floats = p / p.sum(1, keepdims=True)
         return answer

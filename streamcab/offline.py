@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamcab.frontend import FrontEnd, Pooled, front_end
 from streamcab.model import Architecture, CabCnn
-from streamcab.normalise import Heard, normalise_whole
+from streamcab.normalise import MISSING, Heard, normalise_whole
 
 POOL_S = 10.0
 """Seconds that are resampled and pooled at a time."""
@@ -64,7 +64,9 @@ def intervals(model: CabCnn, samples: NDArray[np.float32], rate: int) -> tuple[A
     The model is used as it stands (`eval()` is the caller's) and where it stands.
     """
     heard = features(samples, rate, model.architecture)
-    return answers(model, heard.x[0]), heard
+    answered = answers(model, heard.x[0])
+    answered.u[heard.kind[0] == MISSING] = np.nan
+    return answered, heard
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from speech import SMALL_STAGES, silence, talk, tiny_model
 from streamcab.checkpoint import Checkpoint, load, save
 from streamcab.classifier import Classifier
 from streamcab.model import Architecture, CabCnn
-from streamcab.moments import HALF, Evidence, Moments, evidence_of, moments
+from streamcab.moments import HALF, HANG, Evidence, Moments, counted, evidence_of, moments
 from streamcab.window import Window
 
 K, LAGS = 3, (0, 2, 5)
@@ -49,24 +49,33 @@ def test_moments_are_means_of_products_of_those_that_vote(n: int, seed: int, sha
     np.testing.assert_allclose(found, by_hand(u, votes, LAGS), atol=1e-9)
 
 
+def test_what_follows_a_vote_closely_counts_where_it_was_heard() -> None:
+    u, votes = np.zeros((3 * HANG, K), np.float32), np.zeros(3 * HANG, np.bool_)
+    votes[5], u[8] = True, np.nan
+    assert np.flatnonzero(counted(u, votes)).tolist() == [t for t in range(5, 6 + HANG) if t != 8]
+    assert not counted(u, np.zeros_like(votes)).any()
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     length=st.sampled_from([40, 41, 100, 200]),
     steps=st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0, 0, 0, 1, 3, 41, 300])), max_size=60),
     delay=st.integers(0, 3),
+    often=st.sampled_from([0.02, 0.7]),
     seed=st.integers(0, 2**20),
 )
 def test_a_window_holds_the_moments_of_its_whole_blocks(
-    length: int, steps: list[tuple[int, int]], delay: int, seed: int
+    length: int, steps: list[tuple[int, int]], delay: int, often: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     model = telling()
     # A slot on each side, busy with other streams.
     window, slot, at = Window(3, 3, 8, length, Evidence(model)), np.array([1]), -delay
-    everything = np.zeros((sum(h + gap for h, gap in steps) + 1, K), np.float32)
+    everything = np.full((sum(h + gap for h, gap in steps) + 1, K), np.nan, np.float32)
     voted = np.zeros(len(everything), np.bool_)
     for h, gap in steps:
-        u, votes = rng.normal(1, 1, (3, h, K)).astype(np.float32), rng.random((3, h)) < 0.7
+        u, votes = rng.normal(1, 1, (3, h, K)).astype(np.float32), rng.random((3, h)) < often
+        u[rng.random((3, h)) < 0.1] = np.nan
         first = np.array([0, at, 7])
         nothing = np.zeros((3, h, 3), np.float32), np.zeros((3, h, 8), np.float32)
         window.add(np.arange(3), first, *nothing, votes, u)
@@ -77,9 +86,10 @@ def test_a_window_holds_the_moments_of_its_whole_blocks(
         seen = max(at - gap, 0)
         oldest = max(0, ((seen - 1) // 40 - -(-length // 40) + 1) * 40) if seen else 0
         assert window._moments is not None
-        found, votes_now = window._moments.read(slot)
-        assert votes_now[0] == voted[oldest:seen].sum()
-        want = pairs_since(everything[:seen], voted[:seen], oldest)
+        found, size = window._moments.read(slot)
+        counts = counted(everything[:seen], voted[:seen])
+        assert size[0] == counts[oldest:].sum()
+        want = pairs_since(everything[:seen], counts, oldest)
         np.testing.assert_allclose(found[0], want, atol=2e-5)
 
 

@@ -19,7 +19,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """x (B, K * I) float32, votes (B, K) bool: which intervals count, y (B,) int64: classes."""
+    """x (B, K * I) float32, votes (B, K) bool: which intervals count, y (B,) int64: classes.
+
+    Of distilled clips x is (B, K, features).
+    """
 
     x: NDArray[np.float32]
     votes: NDArray[np.bool_]

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.model import CabCnn
-from streamcab.moments import HALF, moments
+from streamcab.moments import HALF, counted, moments
 from streamcab_train.batches import Selection
+from streamcab_train.step import summary
 
 Floats = NDArray[np.float64]
 
@@ -43,28 +44,27 @@ def _shrunk(own: Floats, shrinkage: float) -> Floats:
 
 
 def summed_up(model: CabCnn, some: Selection) -> tuple[Floats, NDArray[np.int64]]:
-    """The moments of each clip (n, F), and how many of its intervals voted (n,)."""
-    assert model.summary is not None
+    """The moments of each clip (n, F), and how many of its intervals count (n,)."""
     device = next(model.parameters()).device
     model.eval()
-    found, votes = [], []
+    found, sizes = [], []
     for clip in some.clips.tolist():
         x, kind = some.features.clip(clip)
         with torch.inference_mode():
-            u = model.summary(model.distiller(torch.from_numpy(x[None].copy()).to(device)))[0].cpu().numpy()
-        voted = some.votes(kind)
-        found.append(moments(u, voted, model.architecture.lags))
-        votes.append(int(voted.sum()))
-    return np.stack(found), np.array(votes)
+            u = summary(model, torch.from_numpy(x[None].copy()).to(device))[0].cpu().numpy()
+        counts = counted(u, some.votes(kind))
+        found.append(moments(u, counts, model.architecture.lags))
+        sizes.append(int(counts.sum()))
+    return np.stack(found), np.array(sizes)
 
 
 def fit_evidence(model: CabCnn, some: Selection, shrinkage: float) -> None:
     """Put into the model what the moments of some clips say of their classes."""
     assert model.evidence is not None
-    x, votes = summed_up(model, some)
+    x, sizes = summed_up(model, some)
     weight, bias = discriminant(x, some.y, shrinkage)
     # A clip of a usual length is to be weighed as the discriminant weighs it.
-    whole = 1 + HALF / float(np.median(votes))
+    whole = 1 + HALF / float(np.median(sizes))
     with torch.no_grad():
         model.evidence.weight.copy_(torch.from_numpy(weight * whole))
         model.evidence.bias.copy_(torch.from_numpy(bias * whole))

@@ -51,14 +51,20 @@ class Features:
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     sha256: tuple[str, ...]
+    distilled: bool = False
+    """Whether x (N, features) are a_t of a frozen distiller in place of samples."""
 
     def clip(
         self, i: int, first: int = 0, count: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """`count` intervals of clip i from `first` on, by default all: x (count * I,), kind (count,)."""
+        """`count` intervals of clip i from `first` on, by default all: x (count * I,), kind (count,).
+
+        Of distilled ones x is (count, features).
+        """
         at = int(self.start[i]) + first
         end = int(self.start[i] + self.length[i]) if count is None else at + count
-        return self.x[at:end].reshape(-1), self.kind[at:end]
+        x = self.x[at:end]
+        return x if self.distilled else x.reshape(-1), self.kind[at:end]
 
 
 def load_features(
@@ -72,7 +78,7 @@ def load_features(
     home = cache / _key(files, architecture)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _lock(home.with_suffix(".lock")):
+        with locked(home.with_suffix(".lock")):
             found = _open(home, len(files), architecture.interval)
             if found is None:
                 shutil.rmtree(home, ignore_errors=True)
@@ -94,7 +100,7 @@ def _key(files: Sequence[tuple[str, Path]], arch: Architecture) -> str:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Alone; the system lets go when the process ends, however it ends."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

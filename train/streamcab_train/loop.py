@@ -20,12 +20,12 @@ from torch import Tensor
 
 from streamcab.errors import ConfigError
 from streamcab.model import Architecture, CabCnn, answer
-from streamcab.moments import Evidence, evidence_of, moments
+from streamcab.moments import Evidence, counted, evidence_of, moments
 from streamcab_train.batches import Batch, Selection, training_batches, whole_clips
 from streamcab_train.recipe import TrainingKeys
 from streamcab_train.scores import Scores, confusion_matrix, scores
 from streamcab_train.state import Progress, load_state, save_state
-from streamcab_train.step import backward, forward, loss_of
+from streamcab_train.step import backward, forward, loss_of, summary
 from streamcab_train.teach import begin_from
 
 STATE = "state.safetensors"
@@ -150,6 +150,8 @@ def _epoch(
     watcher.epoch(number, -(-len(train.clips) // keys.batch))
     total, clips, intervals = 0.0, 0, 0
     model.train()
+    # BatchNorm's running statistics are a part of what was taught.
+    model.distiller.train(not keys.frozen)
     with seeded(keys.seed, number):
         for batch in training_batches(train, keys, interval_s, number):
             adam.zero_grad(set_to_none=True)
@@ -166,10 +168,10 @@ def _epoch(
 
 def _weighed(model: CabCnn, evidence: Evidence, x: Tensor, votes: NDArray[np.bool_], p: Tensor) -> Tensor:
     """The answer to one clip, with what its second moments say."""
-    assert model.summary is not None
-    u = model.summary(model.distiller(x))[0].cpu().numpy()
-    found = moments(u, votes, evidence.lags)
-    weighed = evidence(p.double().cpu().numpy(), found[None], np.array([float(votes.sum())]))
+    u = summary(model, x)[0].cpu().numpy()
+    counts = counted(u, votes)
+    found = moments(u, counts, evidence.lags)
+    weighed = evidence(p.double().cpu().numpy(), found[None], np.array([float(counts.sum())]))
     return torch.from_numpy(weighed).to(p)
 
 

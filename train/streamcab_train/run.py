@@ -10,6 +10,7 @@ Wires the other files together and owns the run's folder:
 """
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -28,6 +29,7 @@ from streamcab.errors import CheckpointError, ConfigError, StreamcabError
 from streamcab_train.answered import write_answers
 from streamcab_train.batches import whole_clips
 from streamcab_train.card import make_card, protocol
+from streamcab_train.distilled import distilled
 from streamcab_train.evidence import fit_evidence
 from streamcab_train.loop import fit, judge
 from streamcab_train.manifest import read_manifest
@@ -75,6 +77,10 @@ def train(
             where = cache or cache_folder()
             material = gather(manifest, recipe, where, shared=allow_shared_speakers, progress=screen.features)
             same_run(out / RUN, _identity(recipe, material, allow_shared_speakers))
+            if recipe.training.frozen:
+                taught = Path(recipe.training.start)
+                features = distilled(material.features, material.architecture, taught, where)
+                material = dataclasses.replace(material, features=features)
             _tell(material, allow_shared_speakers, device, where, screen)
             parts = {part: material.select(part) for part in PARTS}
             model, progress = fit(

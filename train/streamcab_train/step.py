@@ -32,10 +32,11 @@ def loss_of(probabilities: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
 
 
 def forward(model: CabCnn, x: Tensor) -> Tensor:
-    """c (B, K, labels) of whole clips x (B, K * I), as `model(x)` gives it."""
+    """c (B, K, labels) of whole clips x (B, K * I), as `model(x)` gives it, or of a (B, K, features)."""
+    if x.dim() == 3:
+        return _answers(model, x)
     if x.device.type != "cpu":
-        c: Tensor = model(x)[0]
-        return c
+        return _answers(model, model.distiller(x))
     arch = model.architecture
     clip_s = x.shape[1] / arch.pooled_rate
     pieces = torch.split(x, max(1, round(PIECE_S / clip_s)))
@@ -48,7 +49,18 @@ def forward(model: CabCnn, x: Tensor) -> Tensor:
             parts.append(_stages(model.distiller, piece))
     y = torch.cat(parts) if len(parts) > 1 else parts[0]
     a = model.distiller.norm(y.flatten(0, 1)).view_as(y)
-    c, _ = model.acb(a)
+    return _answers(model, a)
+
+
+def summary(model: CabCnn, x: Tensor) -> Tensor:
+    """u (B, K, summary) of whole clips x, samples or a, as in `forward`."""
+    assert model.summary is not None
+    u: Tensor = model.summary(x if x.dim() == 3 else model.distiller(x))
+    return u
+
+
+def _answers(model: CabCnn, a: Tensor) -> Tensor:
+    c: Tensor = model.acb(a)[0]
     return c
 
 
