@@ -72,12 +72,14 @@ class Limit:
 class Log(logging.Handler):
     """Writes to `file`, or to standard error. StreamcabError when the file cannot be opened.
 
+    learn  is shown each record before it becomes a line
     scrub  what is done to each line before it is written
     """
 
     def __init__(self, form: Form = "text", file: Path | None = None) -> None:
         super().__init__()
         self.scrub: Callable[[str], str] = str
+        self.learn: Callable[[logging.LogRecord], object] = id
         self.lost = 0  # lines that could not be written
         self._limit = Limit()
         self._file: io.FileIO | None = None
@@ -107,6 +109,7 @@ class Log(logging.Handler):
         if dropped:
             record = copy.copy(record)
             record.msg, record.args = f"{record.getMessage()} ({dropped} more like this were left out)", None
+        self.learn(record)
         try:
             line = self.scrub(self.format(record)) + "\n"
             if self._file is not None:

@@ -10,6 +10,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
+from logging import LogRecord
 from pathlib import Path, PurePath
 from typing import Self
 
@@ -67,6 +68,12 @@ class Veil:
         for secret in sorted(_secrets(line), key=len, reverse=True):
             text = _replaced(text, secret, name)
         return text
+
+    def learn(self, record: LogRecord) -> None:
+        """What a source says of a stream before anybody else knows of it begins with the stream's name."""
+        if record.name == "streamcab.source" and str(record.msg).startswith("%s: ") and record.args:
+            name = str(next(iter(record.args)))
+            self._hidden[name] = self.name(name)
 
     def scrub(self, text: str) -> str:
         """A line of the log, without what would tell whose streams these are."""

@@ -174,7 +174,7 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
     journal = logs.start(o["log_level"], logs.form_for(o["log_format"], o["log_file"]), o["log_file"])
     veil = Veil.load(o["hash_salt"]) if o["hash_names"] else None
     if veil is not None:
-        journal.scrub = veil.scrub
+        journal.learn, journal.scrub = veil.learn, veil.scrub
     extras = Extras(
         again=threading.Event(),
         reload=Reload(o, lambda: read_again(ctx), journal),
