@@ -114,12 +114,12 @@ class Recorder:
         """
         return dict(self._counts) | {"record-deleted": self.shelf.deleted}
 
-    def close(self, patience_s: float = 1.0) -> None:
-        """Write what is left and close the files; a disk that hangs is left behind after `patience_s`."""
+    def close(self, patience_s: float = 2.0) -> None:
+        """Write what is left and close the files; what is not written after `patience_s` is left behind."""
         self._stop.set()
         self._thread.join(patience_s)
         if self._thread.is_alive():
-            log.warning("the disk of %s hangs: the newest of the recordings is lost", self.shelf.folder)
+            log.warning("%s: not all was written in %g s: the newest is lost", self.shelf.folder, patience_s)
 
     def _run(self) -> None:
         while True:
