@@ -29,9 +29,9 @@ def cepstra(x: Floats, rate: int, interval: int) -> Floats:
     padded[hop + 1 : hop + 1 + k * interval] = x[: k * interval]
     sharp = np.subtract(padded[1:], PREEMPHASIS * padded[:-1])
     frames = np.lib.stride_tricks.sliding_window_view(sharp, interval)[::hop][: 2 * k + 1]
-    bands = _bands(rate, _bins(interval))
+    weight = bands(rate, _bins(interval))
     power = np.abs(np.fft.rfft(frames * np.hamming(interval), _bins(interval))) ** 2
-    log = np.log(power @ bands.T + FLOOR)
+    log = np.log(power @ weight.T + FLOOR)
     mean = (log[:-1:2] + log[1::2] + log[2::2]) / 3
     found: Floats = dct(mean, norm="ortho", axis=1)[:, :CEPSTRA].astype(np.float32)
     return found
@@ -47,8 +47,8 @@ def _bins(interval: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def _bands(rate: int, bins: int) -> NDArray[np.float64]:
-    """Triangles, evenly spaced in mel: (BANDS, bins / 2 + 1)."""
+def bands(rate: int, bins: int) -> NDArray[np.float64]:
+    """Triangles of `bins` points of a transform, evenly spaced in mel: (BANDS, bins / 2 + 1)."""
     edges = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST * rate), BANDS + 2)
     hz = 700 * (10 ** (edges / 2595) - 1)
     f = np.arange(bins // 2 + 1) * rate / bins
