@@ -6,13 +6,16 @@ import soundfile
 import torch
 from speech import talk
 from streamcab_train.distilled import distilled
+from streamcab_train.evaluate import evaluate
 from streamcab_train.manifest import read_manifest
 from streamcab_train.material import gather
 from streamcab_train.recipe import read_recipe
 from streamcab_train.run import train
+from streamcab_train.split import DISJOINT
 
 from streamcab.checkpoint import Checkpoint, load, save
 from streamcab.classifier import Classifier
+from streamcab.errors import CorpusError
 from streamcab.model import CabCnn
 
 RECIPE = """
@@ -84,6 +87,20 @@ def test_training_leaves_it_as_it_was_taught_and_the_model_answers_as_it_was_jud
     for name, value in taught.distiller.state_dict().items():
         assert torch.equal(model.distiller.state_dict()[name], value), name
     assert model.evidence.weight.abs().max() > 0
+    # Validation chose the temperature, and then taught the evidence.
+    assert trained.card["calibration"]["clips"] == 2
+    assert len(trained.card["training_speakers"]) == 6
+    with pytest.raises(CorpusError, match="2 of 2 speakers"):
+        evaluate(
+            corpus / "manifest.csv",
+            corpus / "out" / "model.safetensors",
+            corpus / "cache",
+            fit=corpus / "fit",
+        )
+    report = evaluate(
+        corpus / "manifest.csv", corpus / "out" / "model.safetensors", corpus / "cache", draws=50
+    )
+    assert report["data"]["protocol"] == DISJOINT
     head, *rows = (corpus / "out" / "test.csv").read_text().splitlines()
     labels = head.split(",")[4:]
     for row in rows:

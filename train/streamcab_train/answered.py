@@ -35,7 +35,7 @@ class Answered:
 
 
 def write_answers(
-    file: Path, labels: Sequence[str], clips: Sequence[Clip], probabilities: NDArray[np.float32]
+    file: Path, labels: Sequence[str], clips: Sequence[Clip], probabilities: NDArray[np.float64]
 ) -> None:
     """Write them; probabilities (n, labels)."""
     with file.open("w", newline="", encoding="utf-8") as text:

@@ -43,6 +43,11 @@ class Selection:
         chosen: NDArray[np.bool_] = kind == VOICED if self.gate else kind != MISSING
         return chosen
 
+    def __add__(self, other: "Selection") -> "Selection":
+        """The clips of both, of the same features."""
+        clips, y = np.concatenate((self.clips, other.clips)), np.concatenate((self.y, other.y))
+        return Selection(self.features, clips, y, self.gate)
+
 
 def training_batches(some: Selection, keys: TrainingKeys, interval_s: float, epoch: int) -> Iterator[Batch]:
     """An epoch: as many clips as there are, in batches cut to their shortest and to T (paper, section 4)."""

@@ -5,7 +5,9 @@ Confidence is the largest probability of an answer. Expected calibration error o
 `streamcab/confidence.py`. Knows nothing of models, clips or speakers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -123,3 +125,17 @@ def abstain_below(probabilities: ArrayLike, truth: ArrayLike, accuracy: float) -
 def _log(probabilities: ArrayLike) -> Floats:
     logs: Floats = np.log(np.maximum(np.asarray(probabilities, np.float64), TINY))
     return logs
+
+
+def fitted(probabilities: ArrayLike, truth: ArrayLike, speakers: Sequence[str]) -> dict[str, Any]:
+    """A temperature fitted on validation clips, as a card holds it."""
+    temperature = fit_temperature(probabilities, truth)
+    after = tempered(probabilities, temperature)
+    return {
+        "temperature": round(temperature, 4),
+        "fitted_on": "validation",
+        "clips": len(np.asarray(truth)),
+        "speakers": len(set(speakers)),
+        "nll_before": round(nll(probabilities, truth), 4),
+        "nll_after": round(nll(after, truth), 4),
+    }

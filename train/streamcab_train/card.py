@@ -42,7 +42,7 @@ def make_card(
         "licence": recipe.corpus.licence,
         "protocol": protocol(shared),
         "speakers": {label: {c.part: c.speakers for c in counts if c.label == label} for label in labels},
-        "training_speakers": speaker_hashes(_speakers(material, "train")),
+        "training_speakers": speaker_hashes(speakers_of(material, "train")),
         "clips": {label: {c.part: c.clips for c in counts if c.label == label} for label in labels},
         "hours": {
             label: round(sum(c.seconds for c in counts if c.label == label) / 3600, 3) for label in labels
@@ -63,7 +63,7 @@ def speaker_hashes(speakers: Iterable[str]) -> list[str]:
 
 def _scores(material: Material, part: str, judged: Judged, shared: bool) -> dict[str, Any]:
     s, labels = judged.scores, material.architecture.labels
-    speakers = _speakers(material, part)
+    speakers = speakers_of(material, part)
     interval = interval_95(judged.truth, judged.probabilities.argmax(1), speakers, len(labels))
     return {
         "accuracy": round(s.accuracy, 4),
@@ -78,7 +78,7 @@ def _scores(material: Material, part: str, judged: Judged, shared: bool) -> dict
     }
 
 
-def _speakers(material: Material, part: str) -> list[str]:
+def speakers_of(material: Material, part: str) -> list[str]:
     """Of each clip of a part; a clip of an unknown speaker counts as one by himself."""
     return [
         clip.speaker or clip.path for clip, p in zip(material.clips, material.parts, strict=True) if p == part

@@ -16,10 +16,9 @@ from streamcab.checkpoint import Checkpoint
 from streamcab.confidence import Confidence
 from streamcab.errors import ConfigError
 from streamcab_train import figures
-from streamcab_train.calibration import abstain_below, fit_temperature, nll
+from streamcab_train.calibration import abstain_below, fitted
 from streamcab_train.conditions import OFFLINE, conditions
-from streamcab_train.figures import DIGITS
-from streamcab_train.hearing import Answers, hear
+from streamcab_train.hearing import hear
 from streamcab_train.report import render, write
 from streamcab_train.selection import choose
 
@@ -65,6 +64,7 @@ def evaluate(
         split_column=split_column,
         label_column=label_column,
         allow_shared=allow_shared,
+        fitting=fit is not None or abstain_accuracy is not None,
     )
     if (fit is not None or abstain_accuracy is not None) and not chosen.validation:
         raise ConfigError("nothing says which clips are for validation: give --split-column")
@@ -75,7 +75,7 @@ def evaluate(
     if fit is not None or abstain_accuracy is not None:
         held = hear(loaded, chosen, chosen.validation, {OFFLINE: ways[OFFLINE]}, Counter(), console)
     if fit is not None and held is not None:
-        card["calibration"] = _fitted(held)
+        card["calibration"] = fitted(held.by_condition[OFFLINE], held.truth, held.speakers)
     if abstain_accuracy is not None and held is not None:
         p = Confidence.of(card)(held.by_condition[OFFLINE])
         abstain: dict[str, Any] = {
@@ -102,16 +102,3 @@ def evaluate(
         write(report, out)
     console.print(render(report), highlight=False, markup=False, soft_wrap=True)
     return report
-
-
-def _fitted(held: Answers) -> dict[str, Any]:
-    p = held.by_condition[OFFLINE]
-    temperature = fit_temperature(p, held.truth)
-    return {
-        "temperature": round(temperature, DIGITS),
-        "fitted_on": "validation",
-        "clips": len(held.clips),
-        "speakers": len(set(held.speakers)),
-        "nll_before": round(nll(p, held.truth), DIGITS),
-        "nll_after": round(nll(Confidence(temperature)(p), held.truth), DIGITS),
-    }

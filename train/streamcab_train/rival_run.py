@@ -85,7 +85,7 @@ def train_rival(
     del net
     tested = [clip for clip in clips.clips if clip.part == "test"]
     part_file = out / f".{ANSWERS}.part"
-    write_answers(part_file, clips.labels, tested, np.array(standing.answers, np.float32))
+    write_answers(part_file, clips.labels, tested, np.array(standing.answers))
     os.replace(part_file, out / ANSWERS)
     (out / STATE).unlink(missing_ok=True)
 

@@ -20,15 +20,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
+from streamcab.confidence import Confidence
 from streamcab.errors import CheckpointError, ConfigError, StreamcabError
 from streamcab_train.answered import write_answers
 from streamcab_train.batches import whole_clips
-from streamcab_train.card import make_card, protocol
+from streamcab_train.calibration import fitted
+from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
 from streamcab_train.distilled import distilled
 from streamcab_train.evidence import fit_evidence
 from streamcab_train.loop import fit, judge
@@ -93,12 +96,21 @@ def train(
                 watcher=screen,
             )
             interval_s = material.architecture.interval_s
+            extra: dict[str, Any] = {}
             if model.evidence is not None:
                 fit_evidence(model, parts["train"], recipe.evidence.shrinkage)
             judged = {
-                part: judge(model, whole_clips(parts[part], recipe.training, interval_s))
-                for part in PARTS[1:]
+                "validation": judge(model, whole_clips(parts["validation"], recipe.training, interval_s))
             }
+            if model.evidence is not None:
+                held = judged["validation"]
+                who = speakers_of(material, "validation")
+                extra = {"calibration": fitted(held.probabilities, held.truth, who)}
+                # Nothing more is chosen by these voices: now they teach, too.
+                fit_evidence(model, parts["train"] + parts["validation"], recipe.evidence.shrinkage)
+                known = [*speakers_of(material, "train"), *who]
+                extra["training_speakers"] = speaker_hashes(known)
+            judged["test"] = judge(model, whole_clips(parts["test"], recipe.training, interval_s))
         except KeyboardInterrupt:
             screen.say(f"stopped; to go on: the same command with --resume (the state is in {out})")
             raise
@@ -110,9 +122,11 @@ def train(
                 "make room, then the same command with --resume"
             ) from error
         parameters = sum(p.numel() for p in model.parameters())
-        card = make_card(recipe, material, judged, progress, parameters, allow_shared_speakers)
+        card = make_card(recipe, material, judged, progress, parameters, allow_shared_speakers) | extra
         tested = [c for c, part in zip(material.clips, material.parts, strict=True) if part == "test"]
-        write_answers(out / ANSWERS, material.architecture.labels, tested, judged["test"].probabilities)
+        # As it is served: at the temperature that validation chose.
+        served = Confidence.of(card)(judged["test"].probabilities.astype(np.float64))
+        write_answers(out / ANSWERS, material.architecture.labels, tested, served)
         checkpoint.save(Checkpoint(model.cpu(), card), out / MODEL)
         screen.say(confusion_table(judged["test"].scores, material.architecture.labels))
         for part, j in judged.items():

@@ -56,8 +56,12 @@ def choose(
     split_column: str = "",
     label_column: str = "",
     allow_shared: bool = False,
+    fitting: bool = False,
 ) -> Chosen:
-    """The clips of a split; CorpusError when the model was trained on their speakers, unless allowed."""
+    """The clips of a split; CorpusError when the model was trained on their speakers, unless allowed.
+
+    fitting  whether something will be fitted on the validation clips: then their speakers must be new, too
+    """
     if split not in (*PARTS, ALL):
         raise CorpusError(f"no such split: {split!r}; there are {', '.join((*PARTS, ALL))}")
     recipe = model_recipe(checkpoint)
@@ -96,8 +100,9 @@ def choose(
     if not chosen:
         raise CorpusError(f"{data}: nothing in split {split!r}")
     validation = tuple(clip for clip, part in zip(clips, parts, strict=True) if part == "validation")
-    # What is fitted on voices that were trained on is fitted to a surer model than there is.
-    _protocol(validation, trained, allow_shared)
+    if fitting:
+        # What is fitted on voices that were trained on is fitted to a surer model than there is.
+        _protocol(validation, trained, allow_shared)
     by_path = {row[keys.path].strip(): row for row in rows}
     return Chosen(
         manifest=data,
