@@ -14,7 +14,7 @@ from streamcab_train.split import DISJOINT, PARTS
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
 
-LIVE = Path(__file__).parent.parent / "configs" / "live.toml"
+RECIPE = Path(__file__).parent.parent / "configs" / "evidence.toml"
 README = checkpoint.bundled().with_name("README.md")
 
 
@@ -23,16 +23,17 @@ def bundled() -> Checkpoint:
     return checkpoint.load(checkpoint.bundled())
 
 
-def test_it_can_be_streamed_and_is_the_papers_net(bundled: Checkpoint) -> None:
+def test_it_can_be_streamed_and_has_evidence(bundled: Checkpoint) -> None:
     arch = bundled.architecture
     assert (arch.normaliser, arch.gate, arch.labels) == ("running", True, ("us", "uk", "australia"))
-    assert sum(p.numel() for p in bundled.model.parameters()) == bundled.card["parameters"] == 133_856
+    assert (arch.summary, arch.lags, arch.pooled_rate) == (13, (0, 4, 8), 8000)
+    assert sum(p.numel() for p in bundled.model.parameters()) == bundled.card["parameters"] == 154_199
 
 
 def test_its_card_is_whole_and_its_readme_says_the_same(bundled: Checkpoint) -> None:
     card = bundled.card
     test = card["scores"]["test"]
-    assert card["recipe"] == read_recipe(LIVE).to_dict()
+    assert card["recipe"] == read_recipe(RECIPE).to_dict()
     assert card["licence"] == "CC BY-NC-SA"
     assert card["protocol"] == test["protocol"] == DISJOINT
     text = README.read_text(encoding="utf-8")
@@ -55,7 +56,7 @@ def test_its_card_is_whole_and_its_readme_says_the_same(bundled: Checkpoint) -> 
 def test_it_does_on_the_archive_what_its_card_says(bundled: Checkpoint, tmp_path: Path) -> None:
     if not os.environ.get("STREAMCAB_CORPUS"):
         pytest.skip("STREAMCAB_CORPUS is not set to the folder of saa8k")
-    recipe = read_recipe(LIVE)
+    recipe = read_recipe(RECIPE)
     manifest = read_manifest(Path(os.environ["STREAMCAB_CORPUS"]) / "manifest.csv", recipe.corpus)
     material = gather(manifest, recipe, tmp_path)
     assert material.hash == bundled.card["corpus_hash"]
