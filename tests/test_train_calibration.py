@@ -8,6 +8,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from scipy.stats import bootstrap
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    recall_score,
+)
 from streamcab_train.bootstrap import difference_95, intervals_95
 from streamcab_train.calibration import (
     abstain_below,
@@ -16,6 +25,8 @@ from streamcab_train.calibration import (
     nll,
     reliability,
 )
+from streamcab_train.scores import confusion_matrix as counted
+from streamcab_train.scores import scores
 
 from streamcab.confidence import COLDEST, HOTTEST, tempered
 
@@ -40,6 +51,28 @@ def test_ece_by_hand() -> None:
     ]
     assert found.ece == pytest.approx((0.3 + 0.8 + 0.1 + 0.05) / 4)
     assert found.nll == pytest.approx(-np.log([0.9, 0.2, 0.7, 0.95]).mean())
+
+
+def test_scores_are_scikit_learns() -> None:
+    p, y = drawn(300, 1.0, seed=3)
+    ours, said = scores(counted(y, p.argmax(1), 3)), p.argmax(1)
+    assert ours.confusion.tolist() == confusion_matrix(y, said).tolist()
+    assert ours.accuracy == pytest.approx(accuracy_score(y, said))
+    assert ours.uar == pytest.approx(balanced_accuracy_score(y, said))
+    assert ours.f1 == pytest.approx(f1_score(y, said, average="macro"))
+    assert ours.recall == pytest.approx(recall_score(y, said, average=None))
+    assert nll(p, y) == pytest.approx(log_loss(y, p))
+
+
+def test_bins_are_scikit_learns() -> None:
+    p, y = drawn(2000, 1.7, seed=4)
+    sure, right = p.max(1), p.argmax(1) == y
+    theirs, means = calibration_curve(right, sure, n_bins=10, strategy="uniform")
+    found = reliability(p, y)
+    assert [b.accuracy for b in found.bins] == pytest.approx(theirs.tolist())
+    assert [b.confidence for b in found.bins] == pytest.approx(means.tolist())
+    share = np.histogram(sure, np.linspace(0, 1, 11))[0] / len(y)
+    assert found.ece == pytest.approx((share[share > 0] * np.abs(theirs - means)).sum())
 
 
 def test_what_is_honest_is_calibrated_and_what_boasts_is_not() -> None:
@@ -108,6 +141,22 @@ def test_an_interval_is_scipys_where_both_can_be_had() -> None:
     assert found["accuracy"] == pytest.approx((theirs.low, theirs.high), abs=0.02)
     assert found["recall"][0] is None
     assert found["recall"][1] == found["accuracy"]
+
+
+def test_the_interval_of_uar_is_scipys() -> None:
+    rng = np.random.default_rng(6)
+    us, uk = ((rng.random(n) < share).astype(np.int64) for n, share in ((90, 0.8), (25, 0.4)))
+    truth = np.repeat([0, 1], [90, 25])
+    answers = np.concatenate([1 - us, uk])
+    found = intervals_95(truth, answers, [str(i) for i in range(115)], 2, draws=4000)["uar"]
+    theirs = bootstrap(
+        (us, uk),
+        lambda a, b, axis: (a.mean(axis) + b.mean(axis)) / 2,
+        n_resamples=4000,
+        method="percentile",
+        rng=0,
+    ).confidence_interval
+    assert found == pytest.approx((theirs.low, theirs.high), abs=0.015)
 
 
 def test_a_class_with_one_voice_leaves_the_others_their_intervals() -> None:

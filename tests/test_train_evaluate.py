@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from corpus import PITCH, make_corpus, syllables, write_manifest
+from matplotlib import pyplot
 from rich.console import Console
 from streamcab_train import report as reports
 from streamcab_train.card import speaker_hashes
@@ -129,7 +129,7 @@ def test_more_seconds_than_a_clip_has_change_nothing(judged: dict[str, Any]) -> 
 def test_the_report_is_json_and_markdown_and_says_the_same(home: Path, judged: dict[str, Any]) -> None:
     assert json.loads((home / "report" / "report.json").read_text()) == json.loads(json.dumps(judged))
     text = (home / "report" / "report.md").read_text()
-    assert text == reports.render(json.loads(json.dumps(judged)))
+    assert text.startswith(reports.render(json.loads(json.dumps(judged))))
     s = judged["scores"]
     assert f"| UAR | **{s['uar']:.3f}** |" in text
     assert "speaker-disjoint" in text
@@ -281,12 +281,33 @@ def test_plots_are_drawn_where_matplotlib_is(
 ) -> None:
     monkeypatch.setattr(reports, "plotter", lambda: None)
     assert [f.name for f in reports.write(judged, tmp_path)] == ["report.json", "report.md"]
-    found: ModuleType | None = None
+    assert "report.png" not in (tmp_path / "report.md").read_text()
     monkeypatch.undo()
-    found = reports.plotter()
-    if found is None:
-        pytest.skip("matplotlib is not installed: plots are an extra")
-    assert reports.plot(judged, tmp_path / "report.png", found).stat().st_size > 1000
+    files = reports.write(judged, tmp_path)
+    assert [f.name for f in files] == ["report.json", "report.md", "report.png"]
+    picture = pyplot.imread(files[-1])
+    assert picture.shape[1] > 2 * picture.shape[0], "three plots side by side"
+    assert "](report.png)" in (tmp_path / "report.md").read_text()
+
+
+def test_the_plots_show_the_figures_of_the_report(judged: dict[str, Any], tmp_path: Path) -> None:
+    kept: list[Any] = []
+
+    class Keep:
+        """pyplot, but that figures stay open to be looked at."""
+
+        subplots = staticmethod(pyplot.subplots)
+        close = staticmethod(kept.append)
+
+    reports.plot(judged, tmp_path / "x.png", Keep)
+    left, middle, right = kept[0].axes
+    bins = judged["calibration"]["as_served"]["bins"]
+    served = next(line for line in left.lines if line.get_label() == "as served")
+    assert list(served.get_ydata()) == [b["accuracy"] for b in bins]
+    assert list(middle.lines[0].get_xdata()) == [s["seconds"] for s in judged["seconds"]]
+    assert list(middle.lines[0].get_ydata()) == [s["uar"] for s in judged["seconds"]]
+    assert list(right.lines[0].get_ydata()) == [c["accuracy"] for c in judged["coverage"]]
+    pyplot.close(kept[0])
 
 
 def test_the_papers_matrix_through_the_same_scores() -> None:

@@ -79,6 +79,8 @@ def test_rows_of_both_protocols_and_what_was_made_smaller(home: Path, tmp_path: 
     again, text = go(home, tmp_path / "out", models=rows)
     assert again == made
     assert "6 of 6 runs are there already" in text
+    half, _ = go(home, tmp_path / "out", models=rows, only="speakers shared")
+    assert half["protocols"] == made["protocols"][1:]
     with pytest.raises(ConfigError, match="another image"):
         go(home, tmp_path / "out", Shrunk(1, 2, 8, 128, None, 2), models=rows)
 

@@ -21,6 +21,7 @@ from streamcab.cli.train import installed, path_type
     "--out", required=True, type=path_type, help="Folder of all runs; the same command goes on there."
 )
 @click.option("--model", "models", multiple=True, help="Only this row, such as VGG11-A; may be repeated.")
+@click.option("--protocol", type=click.Choice(["disjoint", "shared"]), help="Only this one; else both.")
 @click.option("--repeats", type=click.IntRange(1), help="Independent runs of each row; the paper has 8.")
 @click.option("--epochs", type=click.IntRange(1), help="At most so many; without it early stopping decides.")
 @click.option("--batch", type=click.IntRange(2), help="Clips in a batch; the paper: CAB-CNN 128, rivals 48.")
@@ -41,6 +42,7 @@ def reproduce(
     config: Path,
     out: Path,
     models: tuple[str, ...],
+    protocol: str | None,
     repeats: int | None,
     epochs: int | None,
     batch: int | None,
@@ -61,6 +63,7 @@ def reproduce(
     with installed():
         from streamcab_train.reproduce import Shrunk
         from streamcab_train.reproduce import reproduce as run
+        from streamcab_train.split import DISJOINT, SHARED
 
     if image is not None and image % 64:
         raise ConfigError(f"--image is {image}; it must be a multiple of 64")
@@ -74,6 +77,7 @@ def reproduce(
         cache,
         shrunk,
         models=models,
+        only={"disjoint": DISJOINT, "shared": SHARED}.get(protocol or "", ""),
         jobs=jobs,
         threads=threads,
         device=device_for(compute),

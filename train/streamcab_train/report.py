@@ -15,20 +15,23 @@ from streamcab.errors import ConfigError
 
 Report = dict[str, Any]
 
+PLOT = "report.png"
+
 
 def write(report: Report, out: Path) -> list[Path]:
     """`report.json`, `report.md` and, with matplotlib, `report.png` in the folder `out`; the files."""
+    pyplot = plotter()
+    pictures = "" if pyplot is None else f"\n![Reliability, seconds heard, coverage]({PLOT})\n"
     try:
         out.mkdir(parents=True, exist_ok=True)
         files = [
             _put(out / "report.json", json.dumps(report, indent=1) + "\n"),
-            _put(out / "report.md", render(report)),
+            _put(out / "report.md", render(report) + pictures),
         ]
     except OSError as error:
         raise ConfigError(f"cannot write the report to {out}: {error.strerror}") from None
-    pyplot = plotter()
     if pyplot is not None:
-        files.append(plot(report, out / "report.png", pyplot))
+        files.append(plot(report, out / PLOT, pyplot))
     return files
 
 

@@ -30,6 +30,7 @@ from streamcab_train.rival_run import RivalKeys, train_rival
 from streamcab_train.rivals import RIVALS
 from streamcab_train.run import ANSWERS, MODEL, train_quietly
 from streamcab_train.scores import confusion_matrix, interval_95, scores
+from streamcab_train.split import DISJOINT, SHARED
 
 SETUP = "setup.json"
 
@@ -81,6 +82,7 @@ def reproduce(
     shrunk: Shrunk,
     *,
     models: Sequence[str] = (),
+    only: str = "",
     jobs: int = 1,
     threads: int = 1,
     device: str = "cpu",
@@ -90,6 +92,7 @@ def reproduce(
 
     config  a recipe, of which only [corpus] and [split] count: how to read the manifest
     models  rows to make, by default all
+    only    one protocol, DISJOINT or SHARED of `split.py`; by default both
     """
     console = console or Console()
     recipe = read_recipe(config)
@@ -99,10 +102,11 @@ def reproduce(
     manifest = read_manifest(data, recipe.corpus)
     _make_folder(out)
     clips = limited(manifest, shrunk.speakers, recipe.split.seed)
-    protocols = [
-        disjoint(manifest, clips, recipe.split, out),
-        shared(manifest, clips, recipe.split, out, shrunk.pieces),
-    ]
+    protocols = []
+    if only != SHARED:
+        protocols.append(disjoint(manifest, clips, recipe.split, out))
+    if only != DISJOINT:
+        protocols.append(shared(manifest, clips, recipe.split, out, shrunk.pieces))
     _same_setup(out / SETUP, asdict(shrunk), protocols)
     rows = {protocol.name: _rows(protocol, models) for protocol in protocols}
     runs = [
@@ -140,14 +144,14 @@ def _make_folder(out: Path) -> None:
 
 
 def _same_setup(file: Path, shrunk: dict[str, Any], protocols: Sequence[Protocol]) -> None:
-    """What stands in the folder must be of the same clips and sizes; more repeats may be added."""
-    setup = {k: v for k, v in shrunk.items() if k != "repeats"}
+    """What stands in the folder must be of the same clips and sizes; repeats and a protocol may be added."""
+    setup = {k: v for k, v in shrunk.items() if k not in ("repeats", "pieces")}
     setup |= {p.name: [f"{c.speaker} {c.label} {c.part}" for c in p.clips] for p in protocols}
-    if not file.exists():
-        file.write_text(json.dumps(setup) + "\n")
-    elif (before := json.loads(file.read_text())) != setup:
-        key = next(k for k in setup if before.get(k) != setup[k])
-        raise ConfigError(f"{file.parent} holds runs with another {key}: take another --out")
+    before = json.loads(file.read_text()) if file.exists() else {}
+    for key, value in setup.items():
+        if before.setdefault(key, value) != value:
+            raise ConfigError(f"{file.parent} holds runs with another {key}: take another --out")
+    file.write_text(json.dumps(before) + "\n")
 
 
 def _rows(protocol: Protocol, models: Sequence[str]) -> list[_Row]:
