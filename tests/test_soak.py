@@ -36,8 +36,8 @@ class Ageing:
 
     def step(self, *args):
         self._steps += 1
-        c, alpha = self._backend.step(*args)
-        return self._ages(self._steps, c), alpha
+        c, alpha, u = self._backend.step(*args)
+        return self._ages(self._steps, c), alpha, u
 
 
 def rehearsed(checkpoint, ages=lambda step, c: c, most_growth_mb=1000.0):
