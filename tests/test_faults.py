@@ -18,7 +18,18 @@ import time
 from pathlib import Path
 
 import pytest
-from patient import Patient, busy, calling, fresh, patient, recovery_ms, renice, small_model, wait_for
+from patient import (
+    Patient,
+    busy,
+    calling,
+    free_port,
+    fresh,
+    patient,
+    recovery_ms,
+    renice,
+    small_model,
+    wait_for,
+)
 from serving import STREAMCAB, run
 from signals import write_wav
 from speech import talk
@@ -32,7 +43,11 @@ from streamcab.health.metrics import Ledger
 from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status
 from streamcab.view.board import Board
 
-PORT = 47640
+
+@pytest.fixture
+def port():
+    """For a daemon of this test alone."""
+    return free_port()
 
 
 def of_call(message):
@@ -43,9 +58,9 @@ def of_call(message):
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_killed_at_any_moment_and_started_again(tmp_path, measured, rounds):
+def test_killed_at_any_moment_and_started_again(tmp_path, port, measured, rounds):
     draw, took, pause = random.Random(rounds), [], threading.Event()
-    with Patient(tmp_path, PORT) as one, calling(PORT), Subscriber(one.endpoint) as feed:
+    with Patient(tmp_path, port) as one, calling(port), Subscriber(one.endpoint) as feed:
         runs = {""}
         for k in range(rounds):
             began = time.monotonic()
@@ -64,8 +79,8 @@ def test_killed_at_any_moment_and_started_again(tmp_path, measured, rounds):
 
 
 @pytest.mark.parametrize("seconds", [3.0, pytest.param(60.0, marks=pytest.mark.slow)])
-def test_suspended_and_woken(tmp_path, measured, seconds):
-    with patient(tmp_path, PORT, "--idle", "5") as (one, feed):
+def test_suspended_and_woken(tmp_path, port, measured, seconds):
+    with patient(tmp_path, port, "--idle", "5") as (one, feed):
         before = wait_for(feed, fresh)
         one.signal(signal.SIGSTOP)
         threading.Event().wait(seconds)
@@ -80,8 +95,8 @@ def test_suspended_and_woken(tmp_path, measured, seconds):
     measured("lost, ms", after.lost_ms)
 
 
-def test_starved_of_cpu(tmp_path, measured):
-    with patient(tmp_path, PORT, calls=8) as (one, feed):
+def test_starved_of_cpu(tmp_path, port, measured):
+    with patient(tmp_path, port, calls=8) as (one, feed):
         renice(one.pid, 19)
         with busy(2 * (os.cpu_count() or 1)):
             threading.Event().wait(4.0)
@@ -97,11 +112,11 @@ def test_starved_of_cpu(tmp_path, measured):
     assert after.streams == status.streams == 8
 
 
-def test_out_of_file_descriptors(tmp_path, measured):
-    with patient(tmp_path, PORT) as (one, feed):
+def test_out_of_file_descriptors(tmp_path, port, measured):
+    with patient(tmp_path, port) as (one, feed):
         have = len(os.listdir(f"/proc/{one.pid}/fd"))
         resource.prlimit(one.pid, resource.RLIMIT_NOFILE, (have + 4, 4096))
-        to = ("127.0.0.1", PORT + 2)
+        to = ("127.0.0.1", port + 2)
         with contextlib.ExitStack() as stack:
             for _ in range(32):
                 stack.enter_context(socket.create_connection(to, timeout=5))
@@ -118,22 +133,22 @@ def test_out_of_file_descriptors(tmp_path, measured):
     assert lost == 0
 
 
-def test_ports_that_are_taken(tmp_path, measured):
+def test_ports_that_are_taken(tmp_path, port, measured):
     """One line that names the port, code 1; and as soon as it is free, the next start has it."""
     model = small_model(tmp_path)
     for kind, words in (
-        (socket.SOCK_DGRAM, ("--rtp", f"127.0.0.1:{PORT}", "--endpoint", "tcp://127.0.0.1:*")),
-        (socket.SOCK_STREAM, ("--rtp", "127.0.0.1:0", "--endpoint", f"tcp://127.0.0.1:{PORT}")),
+        (socket.SOCK_DGRAM, ("--rtp", f"127.0.0.1:{port}", "--endpoint", "tcp://127.0.0.1:*")),
+        (socket.SOCK_STREAM, ("--rtp", "127.0.0.1:0", "--endpoint", f"tcp://127.0.0.1:{port}")),
     ):
         with socket.socket(socket.AF_INET, kind) as taken:
-            taken.bind(("127.0.0.1", PORT))
+            taken.bind(("127.0.0.1", port))
             if kind == socket.SOCK_STREAM:
                 taken.listen()
             done = run("listen", "--quiet", "--model", model, *words)
         assert done.returncode == 1
-        assert f"127.0.0.1:{PORT}".encode() in done.stderr
+        assert f"127.0.0.1:{port}".encode() in done.stderr
         assert len(done.stderr.splitlines()) == 1
-    with patient(tmp_path, PORT):
+    with patient(tmp_path, port):
         pass
 
 
@@ -207,8 +222,8 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
 # -- the model -----------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_that_changes_under_a_running_daemon(tmp_path, measured):
-    with Patient(tmp_path, PORT) as one, calling(PORT), Subscriber(one.endpoint) as feed:
+def test_a_checkpoint_that_changes_under_a_running_daemon(tmp_path, port, measured):
+    with Patient(tmp_path, port) as one, calling(port), Subscriber(one.endpoint) as feed:
         kept = shutil.copy(one.model, tmp_path / "kept")
         whole, hash_before = Path(kept).read_bytes(), load(one.model).hash
         one.start()
@@ -232,10 +247,10 @@ def test_a_checkpoint_that_changes_under_a_running_daemon(tmp_path, measured):
         assert one.end() == 0
 
 
-def test_a_model_with_other_labels_after_a_restart(tmp_path):
+def test_a_model_with_other_labels_after_a_restart(tmp_path, port):
     """Who listened before goes on listening: subscriber, view and metrics take the new labels as they come."""
     board, ledger = Board(), Ledger()
-    with Patient(tmp_path, PORT) as one, calling(PORT), Subscriber(one.endpoint) as feed:
+    with Patient(tmp_path, port) as one, calling(port), Subscriber(one.endpoint) as feed:
         one.start()
         board.add([wait_for(feed, lambda m: isinstance(m, ModelInfo)), wait_for(feed, fresh)], 0.0)
         one.signal(signal.SIGKILL)
@@ -310,11 +325,11 @@ main()
 """
 
 
-def test_the_wall_clock_of_a_whole_process_steps(tmp_path):
+def test_the_wall_clock_of_a_whole_process_steps(tmp_path, port):
     """libfaketime would do, if it did not move sleeps on the monotonic clock as well."""
     offset = tmp_path / "offset"
     offset.write_text("0")
-    with Patient(tmp_path, PORT) as one, calling(PORT), Subscriber(one.endpoint) as feed:
+    with Patient(tmp_path, port) as one, calling(port), Subscriber(one.endpoint) as feed:
         one.command[1:3] = ["-c", STEPPED, str(offset)]
         one.start()
         wait_for(feed, fresh)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from network import cable
+from patient import free_port
 from rtp_peer import Talker, bye, listening, sending, until
 from serving import STREAMCAB, save_model
 from serving import until as heard_until
@@ -191,17 +192,15 @@ def state_is(*wanted: str):
     return lambda m: isinstance(m, Status) and m.source_state in wanted
 
 
-PORT = 47631
-
-
 def test_a_sender_that_is_killed_ends_and_one_that_restarts_is_a_new_call(tmp_path, measured):
-    with daemon(tmp_path, "--rtp", f"127.0.0.1:{PORT}", "--idle", "2") as feed:
-        with calling("127.0.0.1", str(PORT), "1"):
+    port = free_port()
+    with daemon(tmp_path, "--rtp", f"127.0.0.1:{port}", "--idle", "2") as feed:
+        with calling("127.0.0.1", str(port), "1"):
             first = heard_until(feed, state_is("live"))[-1]
         began = time.monotonic()
         assert heard_until(feed, state_is("stalled"))[-1].stream == first.stream
         measured("killed to stalled, ms", 1000 * (time.monotonic() - began))
-        with calling("127.0.0.1", str(PORT), "1", "9"):
+        with calling("127.0.0.1", str(port), "1", "9"):
             messages = heard_until(feed, lambda m: state_is("live")(m) and m.stream != first.stream)
             messages += heard_until(feed, lambda m: state_is("ended")(m) and m.stream == first.stream)
     assert messages[-1].detail.startswith("no packet for 2 s")
@@ -211,12 +210,13 @@ def test_a_sender_that_is_killed_ends_and_one_that_restarts_is_a_new_call(tmp_pa
 
 @pytest.mark.parametrize("how", ["link", "interface"])
 def test_a_network_interface_that_goes_and_comes_back(tmp_path, measured, how):
+    port = 5004  # in namespaces of their own
     group = "239.77.7.7" if how == "interface" else "10.77.0.1"
-    bind = f"239.77.7.7%cab0:{PORT}" if how == "interface" else f"10.77.0.1:{PORT}"
+    bind = f"239.77.7.7%cab0:{port}" if how == "interface" else f"10.77.0.1:{port}"
     with (
         cable() as wire,
         daemon(tmp_path, "--rtp", bind, "--idle", "60", before=wire.inside(wire.ear)) as feed,
-        calling(group, str(PORT), "8", before=wire.inside(wire.mouth)),
+        calling(group, str(port), "8", before=wire.inside(wire.mouth)),
     ):
         live = {heard_until(feed, state_is("live"))[-1].stream}
         while len(live) < 8:
