@@ -201,7 +201,7 @@ class _Play:
             round(longest / arch.interval_s) + 80,
             evidence_of(checkpoint.model),
         )
-        self._gate = arch.gate
+        self._gate, self._confidence = arch.gate, checkpoint.confidence
         self._born: dict[int, Born] = {}
         self._call_of: dict[int, int] = {}
 
@@ -226,7 +226,8 @@ class _Play:
         answers = np.zeros((len(self._calls), self._window.labels))
         slots = np.array(sorted(self._call_of), np.intp)
         means, votes = self._window.answer(slots)
-        answers[[self._call_of[slot] for slot in slots.tolist()]] = means * (votes > 0)[:, None]
+        served = self._confidence(means)
+        answers[[self._call_of[slot] for slot in slots.tolist()]] = served * (votes > 0)[:, None]
         return answers
 
     def _advance(self) -> None:
