@@ -27,6 +27,7 @@ from streamcab.distiller import FOREVER
 from streamcab.engine import Engine
 from streamcab.errors import ConfigError
 from streamcab.model import CabCnn
+from streamcab.moments import Evidence, counted, evidence_of, moments
 from streamcab.ring import Bank
 
 SHAPES = ((1, 1), (1, 8), (8, 1), (64, 1), (64, 4), (64, 8), (256, 4), (1024, 8))
@@ -76,15 +77,26 @@ def speeds(net: CabCnn, seconds: float) -> None:
 
 @dataclass
 class Answers:
-    """What each clip was answered: c (K, labels) and which of its intervals are voiced (K,)."""
+    """What each clip was answered: c (K, labels), u (K, summary), and which of its intervals are voiced (K,)."""
 
     c: list[NDArray[np.float32]]
+    u: list[NDArray[np.float32]]
     votes: list[NDArray[np.bool_]]
+    evidence: Evidence | None
 
-    def means(self) -> NDArray[np.float64]:
-        """The answer of each clip that has one, (clips, labels)."""
-        spoken = [(c, v) for c, v in zip(self.c, self.votes, strict=True) if v.any()]
-        return np.array([c[v].mean(0, dtype=np.float64) for c, v in spoken])
+    def answers(self) -> NDArray[np.float64]:
+        """The answer of each clip that has one, before its temperature, (clips, labels)."""
+        found = []
+        for c, u, votes in zip(self.c, self.u, self.votes, strict=True):
+            if not votes.any():
+                continue
+            mean = c[votes].mean(0, dtype=np.float64)
+            if self.evidence is not None:
+                counts = counted(u, votes)
+                said = moments(u, counts, self.evidence.lags)
+                mean = self.evidence(mean[None], said[None], np.array([float(counts.sum())]))[0]
+            found.append(mean)
+        return np.array(found)
 
 
 def hear(net: CabCnn, backend: Backend, clips: list[NDArray[np.float32]], rate: int) -> Answers:
@@ -93,6 +105,7 @@ def hear(net: CabCnn, backend: Backend, clips: list[NDArray[np.float32]], rate: 
     engine, bank = Engine(net, len(clips), backend), Bank(rate, len(clips), longest + 1)
     order = [engine.attach(bank, row) for row in range(len(clips))]
     c: dict[int, list[NDArray[np.float32]]] = {slot: [] for slot in order}
+    u: dict[int, list[NDArray[np.float32]]] = {slot: [] for slot in order}
     votes: dict[int, list[NDArray[np.bool_]]] = {slot: [] for slot in order}
     for at in range(0, longest + rate, rate):
         for row, clip in enumerate(clips):
@@ -104,8 +117,10 @@ def hear(net: CabCnn, backend: Backend, clips: list[NDArray[np.float32]], rate: 
             for i, slot in enumerate(e.slots):
                 real = np.arange(e.c.shape[1]) + e.first[i] >= 0
                 c[slot].append(e.c[i][real])
+                u[slot].append(e.u[i][real])
                 votes[slot].append(e.votes(True)[i][real])
-    return Answers([np.concatenate(c[s]) for s in order], [np.concatenate(votes[s]) for s in order])
+    c_u_votes = ([np.concatenate(part[s]) for s in order] for part in (c, u, votes))
+    return Answers(*c_u_votes, evidence_of(net))
 
 
 def changes(net: CabCnn, paths: list[Path]) -> None:
@@ -120,7 +135,7 @@ def changes(net: CabCnn, paths: list[Path]) -> None:
     for name, backend in candidates(net, len(clips)).items():
         got = hear(net, backend, clips, rate)
         one = max(float(np.abs(a - b).max()) for a, b in zip(got.c, wanted.c, strict=True))
-        a, b = got.means(), wanted.means()
+        a, b = got.answers(), wanted.answers()
         labels = int((a.argmax(1) != b.argmax(1)).sum())
         print(f"{name:16}{one:10.1e}{np.abs(a - b).max():12.1e}{labels:9} of {len(a)}")
 
