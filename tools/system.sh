@@ -15,6 +15,8 @@ declare -A why=(
   [gstreamer1.0-plugins-good]="its RTP and UDP"
   [gstreamer1.0-libav]="its G.722"
   [mosquitto]="the tests' MQTT broker"
+  [iproute2]="the tests' networks of their own, whose links go down"
+  [sox]="the tests' recordings through a pipe"
   [sip-tester]="sipp: the tests' 300 telephone calls"
 )
 
@@ -22,8 +24,9 @@ have() {
   case $1 in
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     libportaudio2) ldconfig -p 2>/dev/null | grep -q libportaudio.so.2 ;;
-    tmux | ffmpeg | pulseaudio | mosquitto) command -v "$1" >/dev/null ;;
+    tmux | ffmpeg | pulseaudio | mosquitto | sox) command -v "$1" >/dev/null ;;
     pulseaudio-utils) command -v pacat >/dev/null ;;
+    iproute2) command -v ip >/dev/null ;;
     sip-tester) command -v sipp >/dev/null ;;
     gstreamer1.0-tools) command -v gst-launch-1.0 >/dev/null ;;
     *) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
@@ -34,7 +37,7 @@ case ${1-} in
   venv) wanted=(python3-venv) ;;
   run) wanted=(libportaudio2) ;;
   test) wanted=(libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins tmux ffmpeg gstreamer1.0-tools
-    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav sip-tester mosquitto) ;;
+    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav sip-tester mosquitto iproute2 sox) ;;
   *) echo "usage: $0 venv|run|test" >&2; exit 2 ;;
 esac
 
