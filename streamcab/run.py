@@ -24,12 +24,13 @@ from streamcab.output import Output
 if TYPE_CHECKING:
     from streamcab.backend import Backend
     from streamcab.checkpoint import Checkpoint
-    from streamcab.daemon import Daemon, Settings
+    from streamcab.daemon import Daemon
     from streamcab.health.jsonl import Lines
     from streamcab.keys import ClientKeys
     from streamcab.notify import Supervisor
     from streamcab.recorder import Recorder
     from streamcab.reload import Reload
+    from streamcab.settings import Settings
     from streamcab.shelf import Shelf
     from streamcab.source import Source
 
@@ -91,7 +92,7 @@ def demo(
     view: bool | None,
 ) -> None:
     """Play clips as live calls, each beginning a little after the one before, and end with a summary."""
-    from streamcab.daemon import Settings
+    from streamcab.settings import Settings
     from streamcab.source.file import AudioFile
 
     folder = clips or Path(str(resources.files("streamcab") / "clips"))

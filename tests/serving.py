@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from streamcab.checkpoint import Checkpoint, save
-from streamcab.daemon import Daemon, Settings
+from streamcab.daemon import Daemon
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, Prediction
 from streamcab.recorder import Recorder
+from streamcab.settings import Settings
 from streamcab.source import Source
 
 ANYWHERE = "tcp://127.0.0.1:*"

@@ -37,10 +37,11 @@ from test_daemon import Hand
 
 from streamcab.checkpoint import load
 from streamcab.clock import MACHINE
-from streamcab.daemon import Daemon, Settings
+from streamcab.daemon import Daemon
 from streamcab.feed import Subscriber
 from streamcab.health.metrics import Ledger
 from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status
+from streamcab.settings import Settings
 from streamcab.view.board import Board
 
 

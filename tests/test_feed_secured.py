@@ -20,12 +20,13 @@ from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
 from streamcab.checkpoint import Checkpoint
-from streamcab.daemon import Daemon, Settings
+from streamcab.daemon import Daemon
 from streamcab.errors import FeedError
 from streamcab.feed import Publisher, Subscriber
 from streamcab.keys import ClientKeys, ServerKeys, create, read_public
 from streamcab.message import AnyMessage, DaemonStatus, Status
 from streamcab.ring import Bank
+from streamcab.settings import Settings
 from streamcab.source import Line
 
 FREE = "tcp://127.0.0.1:*"

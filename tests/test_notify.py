@@ -17,11 +17,12 @@ from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
 from streamcab.checkpoint import Checkpoint
-from streamcab.daemon import Daemon, Settings
+from streamcab.daemon import Daemon
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus
 from streamcab.notify import Supervisor, from_environment
 from streamcab.ring import Bank
+from streamcab.settings import Settings
 from streamcab.source import Line
 
 

@@ -9,10 +9,11 @@ from speech import SMALL_STAGES, talk, tiny_model
 
 from streamcab.backend import TorchBackend
 from streamcab.checkpoint import Checkpoint
-from streamcab.daemon import Daemon, Settings
+from streamcab.daemon import Daemon
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus
 from streamcab.ring import Bank
+from streamcab.settings import Settings
 from streamcab.source import Line
 from streamcab.source.file import AudioFile
 

@@ -13,7 +13,7 @@ from test_daemon import Hand
 from streamcab.backend import TorchBackend
 from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
-from streamcab.daemon import Daemon, Settings
+from streamcab.daemon import Daemon
 from streamcab.engine import GAP, Engine
 from streamcab.errors import ComputeError
 from streamcab.feed import Subscriber
@@ -21,6 +21,7 @@ from streamcab.message import DaemonStatus, Prediction, Status
 from streamcab.normalise import MISSING
 from streamcab.rescue import BROKEN_S, CALM_S, STRIKES, Rescue
 from streamcab.ring import Bank
+from streamcab.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -267,7 +267,7 @@ def demo(
 
 
 def _settings(o: dict[str, Any], veil: Any) -> Any:
-    from streamcab.daemon import Settings
+    from streamcab.settings import Settings
 
     return Settings(
         endpoint=o["endpoint"],

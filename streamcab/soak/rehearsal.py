@@ -15,10 +15,11 @@ import numpy as np
 
 from streamcab.backend import Backend
 from streamcab.checkpoint import Checkpoint
-from streamcab.daemon import Daemon, Settings
+from streamcab.daemon import Daemon
 from streamcab.errors import ConfigError
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, DaemonStatus, Prediction
+from streamcab.settings import Settings
 from streamcab.soak.programme import TAPE_RATE, TICK_S, Calls, Tape, identity
 
 EVERY_S = 0.5
