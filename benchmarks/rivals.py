@@ -1,6 +1,6 @@
 """What a user could run instead, on one thread and in one run: streams of live audio that a core carries.
 
-    pip install onnxruntime keras; pip install --no-deps silero-vad
+    pip install -e '.[rivals]' onnxruntime; pip install --no-deps silero-vad
     python benchmarks/rivals.py
 
 silero-vad answers another question (is there speech?) and is the usual net beside a call; it is here for
@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -113,33 +112,17 @@ def keras_window(net: CabCnn) -> Iterator[Step]:
         print("Keras left out: not installed")
         return
     import keras
+    import keras_net
 
     arch = net.architecture
-    n = round(WINDOW_S * arch.pooled_rate)
-    x = inputs = keras.Input((n, 1))
-    for stage in arch.stages:
-        x = keras.layers.Conv1D(stage.filters, stage.kernel, padding="same", activation="relu")(x)
-        x = keras.layers.MaxPooling1D(stage.pool, stage.stride, padding="same")(x)
-        x = keras.layers.Dropout(stage.dropout)(x)
-    a = keras.layers.BatchNormalization()(x)
-    width = arch.classifiers
-    # The forty classifiers as batched products: kinder to Keras than forty networks side by side.
-    c = keras.layers.EinsumDense("btf,fnh->btnh", (None, width, arch.hidden[0]), activation="relu")(a)
-    for units in arch.hidden[1:]:
-        c = keras.layers.EinsumDense("btni,nio->btno", (None, width, units), activation="relu")(c)
-    c = keras.layers.EinsumDense("btni,nio->btno", (None, width, len(arch.labels)), activation="softmax")(c)
-    alpha = a
-    for units in arch.attention:
-        alpha = keras.layers.Dense(units, activation="relu")(alpha)
-    alpha = keras.layers.Dense(width, activation="softmax")(alpha)
-    weighed = keras.layers.Multiply()([c, keras.layers.Reshape((-1, width, 1))(alpha)])
-    answer = keras.layers.Lambda(lambda w: keras.ops.mean(keras.ops.sum(w, axis=2), axis=1))(weighed)
-    whole = keras.Model(inputs, answer)
-    audio: Any = torch.randn(1, n, 1)
+    intervals = round(WINDOW_S / arch.interval_s)
+    whole = keras_net.build(arch, intervals)
+    keras_net.put(net, whole)
+    audio, votes = torch.randn(1, intervals * arch.interval, 1), torch.ones(1, intervals)
 
     def step() -> object:
         with torch.inference_mode():
-            return whole(audio, training=False)
+            return whole([audio, votes], training=False)
 
     yield f"Keras {keras.__version__}, 30 s again each interval", step, arch.interval_s
 

@@ -1,5 +1,6 @@
 """The loop: repeatable to the bit, stopped and gone on with to the bit, and it keeps the best."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,11 +81,15 @@ def equal(a: CabCnn, b: CabCnn) -> bool:
     )
 
 
-def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(tmp_path: Path) -> None:
-    first, _ = run(tmp_path / "a")
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(
+    tmp_path: Path, precision: str
+) -> None:
+    keys = dataclasses.replace(KEYS, precision=precision)
+    first, _ = run(tmp_path / "a", keys)
     torch.rand(17)
     before = torch.random.get_rng_state()
-    second, _ = run(tmp_path / "b")
+    second, _ = run(tmp_path / "b", keys)
     assert equal(first, second)
     assert torch.equal(torch.random.get_rng_state(), before)
     other, _ = run(tmp_path / "c", TrainingKeys(epochs=1, batch=4, seed=6))

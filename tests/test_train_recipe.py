@@ -54,6 +54,9 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("[training]\nbatch = 1.5\n", "training.batch is 1.5; it must be int"),
         ("[training]\nbatch = true\n", "training.batch is True; it must be int"),
         ("[training]\nbatch = 0\n", "must be positive"),
+        ("[training]\nprecision = 'fp8'\n", "precision is 'fp8'; it can be float32 or bf16"),
+        ("[evidence]\nshrinkages = [0.2, 1.5]\n", "shrinkages are [0.2, 1.5]; each must lie in"),
+        ("[evidence]\nshrinkages = 0.5\n", "shrinkages is 0.5; it must be a list of numbers"),
         ("[training]\ncrop = 'middle'\n", "crop is 'middle'; it can be first or random"),
         ("[training]\nmonitor = 'f1'\n", "monitor is 'f1'"),
         ("[training]\nlearning_rate = nan\n", "learning_rate and seconds must be above 0"),
@@ -83,3 +86,13 @@ def test_an_override_that_names_nothing(tmp_path: Path) -> None:
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the recipe"):
         read_recipe(tmp_path / "none.toml")
+
+
+def test_a_key_that_came_later_is_written_down_only_where_it_is_used(tmp_path: Path) -> None:
+    # Else a run of before could not be resumed, nor its model be made again to the bit.
+    plain = read(tmp_path, "").to_dict()
+    assert "precision" not in plain["training"]
+    assert "shrinkages" not in plain["evidence"]
+    used = read(tmp_path, "[training]\nprecision = 'bf16'\n[evidence]\nshrinkages = [0.3, 1]\n").to_dict()
+    assert used["training"]["precision"] == "bf16"
+    assert used["evidence"]["shrinkages"] == [0.3, 1.0]

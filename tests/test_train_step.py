@@ -65,6 +65,19 @@ def test_computing_activations_twice_changes_no_bit(monkeypatch: pytest.MonkeyPa
     assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
 
 
+def test_in_bf16_a_step_goes_nearly_the_same_way() -> None:
+    found = []
+    for bf16 in (False, True):
+        model = net()
+        loss = backward(model, *material(), 0.0, bf16=bf16)
+        grads = torch.cat([g.flatten() for g in gradients(model)])
+        assert grads.dtype == torch.float32
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        found.append((loss, grads))
+    assert 0 < abs(found[0][0] - found[1][0]) < 5e-3
+    assert torch.cosine_similarity(found[0][1], found[1][1], 0) > 0.95
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_the_loss_is_cross_entropy_of_the_mean_probability(smoothing: float) -> None:
     p = torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.05, 0.05]])

@@ -6,14 +6,21 @@ linear layer. The same as scikit-learn's StandardScaler and LinearDiscriminantAn
 the tests compare it. Knows nothing of audio or folders.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from streamcab.errors import CorpusError
 from streamcab.model import CabCnn
 from streamcab.moments import HALF, counted, moments
 from streamcab_train.batches import Selection
+from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import summary
+
+INNER, SHUFFLES = 5, 4
+"""Inner folds that choose the shrinkage, and how often they are dealt."""
 
 Floats = NDArray[np.float64]
 
@@ -56,6 +63,41 @@ def summed_up(model: CabCnn, some: Selection) -> tuple[Floats, NDArray[np.int64]
         found.append(moments(u, counts, model.architecture.lags))
         sizes.append(int(counts.sum()))
     return np.stack(found), np.array(sizes)
+
+
+def chosen_shrinkage(
+    x: Floats, y: NDArray[np.int64], speakers: Sequence[str], values: Sequence[float], seed: int
+) -> float:
+    """Which of the values tells voices best that it was not fitted on: UAR over INNER speaker-disjoint folds, SHUFFLES
+    times dealt; of equals the middle one. CorpusError when a class has a single voice."""
+    names = np.asarray(speakers)
+    found = np.zeros(len(values))
+    for shuffle in range(SHUFFLES):
+        fold = _dealt(y, names, np.random.default_rng([seed, 7, shuffle]))
+        for i, value in enumerate(values):
+            answers = np.zeros(len(y), np.int64)
+            for k in range(fold.max() + 1):
+                weight, bias = discriminant(x[fold != k], y[fold != k], value)
+                answers[fold == k] = (x[fold == k] @ weight.T + bias).argmax(1)
+            found[i] += scores(confusion_matrix(y, answers, int(y.max()) + 1)).uar
+    best = np.flatnonzero(found >= found.max() - 1e-12)
+    return float(np.sort(np.asarray(values)[best])[len(best) // 2])
+
+
+def _dealt(y: NDArray[np.int64], names: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
+    """The inner fold of each clip: the voices of each class are dealt in turn."""
+    voices = [np.unique(names[y == label]) for label in range(int(y.max()) + 1)]
+    folds = min(INNER, *(len(own) for own in voices))
+    if folds < 2:
+        raise CorpusError(
+            "evidence.shrinkages are chosen by folds of the training voices, and a class has only one: give "
+            "evidence.shrinkage"
+        )
+    fold = np.zeros(len(y), np.int64)
+    for own in voices:
+        for turn, name in enumerate(rng.permutation(own)):
+            fold[names == name] = turn % folds
+    return fold
 
 
 def fit_evidence(model: CabCnn, some: Selection, shrinkage: float) -> None:

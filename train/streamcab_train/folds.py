@@ -23,6 +23,7 @@ from streamcab.errors import ConfigError
 from streamcab_train.answered import Answered, read_answers
 from streamcab_train.manifest import Clip, Manifest, read_manifest
 from streamcab_train.pool import Run, run_all
+from streamcab_train.ranks import started_by_torchrun
 from streamcab_train.recipe import Recipe, read_recipe
 from streamcab_train.run import ANSWERS, MODEL, hold, same_run, train_quietly
 from streamcab_train.split import PARTS, fold_clips
@@ -67,6 +68,8 @@ def train_folds(
     """
     if folds < 2:
         raise ConfigError(f"folds is {folds}; it must be 2 or more")
+    if started_by_torchrun():
+        raise ConfigError("folds are runs of their own: leave torchrun out and take --jobs")
     console = console or Console()
     recipe = read_recipe(config, overrides)
     if recipe.corpus.split:

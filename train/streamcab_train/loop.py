@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from streamcab.errors import ConfigError
 from streamcab.model import Architecture, CabCnn, answer
 from streamcab.moments import Evidence, counted, evidence_of, moments
 from streamcab_train.batches import Batch, Selection, training_batches, whole_clips
+from streamcab_train.ranks import ALONE, Ranks
 from streamcab_train.recipe import TrainingKeys
 from streamcab_train.scores import Scores, confusion_matrix, scores
 from streamcab_train.state import Progress, load_state, save_state
@@ -61,21 +63,22 @@ class Watcher:
         """It is over and saved. record: its line of the history, and train_s and epoch_s, seconds it took."""
 
 
-def judge(model: CabCnn, clips: Iterable[Batch]) -> Judged:
-    """The model's answers on whole clips."""
+def judge(model: CabCnn, clips: Iterable[Batch], ranks: Ranks = ALONE) -> Judged:
+    """The model's answers on whole clips; several ranks share the work, and each has all answers."""
     device = next(model.parameters()).device
     model.eval()
-    rows, truth, losses = [], [], []
+    own = []
     evidence = evidence_of(model)
     with torch.inference_mode():
-        for clip in clips:
+        for clip in islice(clips, ranks.rank, None, ranks.size):
             x, votes, y = _send(clip, device)
             p = answer(forward(model, x), votes)
             if evidence is not None:
                 p = _weighed(model, evidence, x, clip.votes[0], p)
-            losses.append(loss_of(p, y).item())
-            rows.append(p[0].cpu().numpy())
-            truth.append(int(clip.y[0]))
+            own.append((p[0].cpu().numpy(), int(clip.y[0]), loss_of(p, y).item()))
+    each = ranks.gather(own)
+    # Dealt in turn, so taken in turn.
+    rows, truth, losses = zip(*(one for turn in zip_longest(*each) for one in turn if one), strict=True)
     probabilities = np.stack(rows)
     confusion = confusion_matrix(truth, probabilities.argmax(1), probabilities.shape[1])
     of, loss = np.array(truth), np.array(losses)
@@ -92,9 +95,10 @@ def fit(
     *,
     device: str = "cpu",
     watcher: Watcher | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[CabCnn, Progress]:
     """Train in `folder`, going on from the state that stands there if there is one; the model with its best
-    weights.
+    weights. Of several ranks the first writes, and each has the model.
 
     ConfigError when the loss is no number any more; CheckpointError when the state is damaged.
     """
@@ -116,13 +120,14 @@ def fit(
     if (folder / STATE).exists():
         progress, best = load_state(folder / STATE, model, adam)
     # The state is the truth; a line that a killed process did or did not write is put right.
-    (folder / HISTORY).write_text("".join(json.dumps(record) + "\n" for record in progress.history))
+    if ranks.first:
+        (folder / HISTORY).write_text("".join(json.dumps(record) + "\n" for record in progress.history))
     while progress.epoch < keys.epochs and progress.stale < keys.patience:
         began = time.perf_counter()
         number = progress.epoch + 1
-        loss, audio_s = _epoch(model, adam, train, keys, number, watcher)
+        loss, audio_s = _epoch(model, adam, train, keys, number, watcher, ranks)
         train_s = time.perf_counter() - began
-        judged = judge(model, whole_clips(validation, keys, architecture.interval_s))
+        judged = judge(model, whole_clips(validation, keys, architecture.interval_s), ranks)
         record = _record(number, loss, audio_s, judged)
         score = {
             "loss": (-judged.loss, judged.scores.uar),
@@ -133,16 +138,23 @@ def fit(
         progress.history.append(record)
         if progress.best is None or score > progress.best:
             progress.best, progress.best_epoch, best = score, number, _copy(model)
-        save_state(folder / STATE, progress, model, best, adam)
-        with (folder / HISTORY).open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if ranks.first:
+            save_state(folder / STATE, progress, model, best, adam)
+            with (folder / HISTORY).open("a") as file:
+                file.write(json.dumps(record) + "\n")
         watcher.judged(record | {"train_s": train_s, "epoch_s": time.perf_counter() - began}, progress)
     model.load_state_dict(best)
     return model.eval(), progress
 
 
 def _epoch(
-    model: CabCnn, adam: torch.optim.Adam, train: Selection, keys: TrainingKeys, number: int, watcher: Watcher
+    model: CabCnn,
+    adam: torch.optim.Adam,
+    train: Selection,
+    keys: TrainingKeys,
+    number: int,
+    watcher: Watcher,
+    ranks: Ranks,
 ) -> tuple[float, float]:
     """One epoch; the mean loss of its clips, and the seconds of audio that it took in."""
     interval_s = model.architecture.interval_s
@@ -152,10 +164,20 @@ def _epoch(
     model.train()
     # BatchNorm's running statistics are a part of what was taught.
     model.distiller.train(not keys.frozen)
-    with seeded(keys.seed, number):
+    with seeded(keys.seed, number, *([ranks.rank] if ranks.rank else [])):
         for batch in training_batches(train, keys, interval_s, number):
             adam.zero_grad(set_to_none=True)
-            loss = backward(model, *_send(batch, device), keys.label_smoothing)
+            x, votes, y = _send(batch, device, ranks)
+            loss = backward(
+                model,
+                x,
+                votes,
+                y,
+                keys.label_smoothing,
+                bf16=keys.precision == "bf16",
+                ranks=ranks,
+                clips=len(batch.y),
+            )
             if not np.isfinite(loss):
                 raise ConfigError(f"the loss is {loss} in epoch {number}; lower training.learning_rate")
             adam.step()
@@ -190,15 +212,19 @@ def _record(number: int, loss: float, audio_s: float, judged: Judged) -> dict[st
 
 
 @contextlib.contextmanager
-def seeded(seed: int, number: int) -> Iterator[None]:
-    """torch's random numbers from a seed and a number, whatever came before; the caller's come back after."""
+def seeded(seed: int, *numbers: int) -> Iterator[None]:
+    """torch's random numbers from a seed and numbers, whatever came before; the caller's come back after."""
     with torch.random.fork_rng():
-        torch.manual_seed(int(np.random.SeedSequence([seed, 3, number]).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(
+            int(np.random.SeedSequence([seed, 3, *numbers]).generate_state(1, np.uint64)[0] >> 1)
+        )
         yield
 
 
-def _send(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    x, votes, y = (torch.from_numpy(a).to(device) for a in (batch.x, batch.votes, batch.y))
+def _send(batch: Batch, device: torch.device, ranks: Ranks = ALONE) -> tuple[Tensor, Tensor, Tensor]:
+    """This rank's share of a batch."""
+    own = ranks.own(len(batch.y))
+    x, votes, y = (torch.from_numpy(a[own]).to(device) for a in (batch.x, batch.votes, batch.y))
     return x, votes, y
 
 

@@ -104,6 +104,8 @@ class TrainingKeys:
     """A taught checkpoint (`streamcab teach`) whose distiller and summary this run begins with."""
     frozen: bool = False
     """Leave the distiller as it began: only the ACB learns."""
+    precision: str = "float32"
+    """Of products and convolutions in training: `float32`, or `bf16`, quicker where the processor has it."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,13 @@ class EvidenceKeys:
 
     shrinkage: float = 0.5
     """Of the covariance within classes towards the identity."""
+    shrinkages: tuple[float, ...] = ()
+    """If any: which of these it is, is chosen by inner folds of the training voices, and `shrinkage` not used."""
+
+
+LATER = {"training": ("precision",), "evidence": ("shrinkages",)}
+"""Keys younger than the first models: at their default they are not written down, so that a run of before is the same
+run, and its model the same file."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +157,13 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON gives it back."""
+        plain = dataclasses.asdict(Recipe())
         return {
-            section: {k: list(v) if isinstance(v, tuple) else v for k, v in keys.items()}
+            section: {
+                k: list(v) if isinstance(v, tuple) else v
+                for k, v in keys.items()
+                if k not in LATER.get(section, ()) or v != plain[section][k]
+            }
             for section, keys in dataclasses.asdict(self).items()
         }
 
@@ -210,7 +224,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if kind is None and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
-    want = {tuple: "a list of integers", dict: "a table of strings"}.get(kind or hint) or hint.__name__
+    lists = "a list of numbers" if args and args[0] is float else "a list of integers"
+    want = {tuple: lists, dict: "a table of strings"}.get(kind or hint) or hint.__name__
     raise ConfigError(f"{where} is {value!r}; it must be {want}")
 
 
@@ -239,6 +254,9 @@ def _check(recipe: Recipe, where: str) -> None:
         f"evidence.shrinkage is {recipe.evidence.shrinkage}; it must lie in [0, 1]": not 0
         <= recipe.evidence.shrinkage
         <= 1,
+        f"evidence.shrinkages are {list(recipe.evidence.shrinkages)}; each must lie in [0, 1]": not all(
+            0 <= x <= 1 for x in recipe.evidence.shrinkages
+        ),
         "model.classifiers, hidden and attention must be positive": min(
             (model.classifiers, *model.hidden, *model.attention)
         )
@@ -246,6 +264,8 @@ def _check(recipe: Recipe, where: str) -> None:
         f"training.crop is {t.crop!r}; it can be first or random": t.crop not in ("first", "random"),
         f"training.monitor is {t.monitor!r}; it can be loss, balanced or uar": t.monitor
         not in ("loss", "balanced", "uar"),
+        f"training.precision is {t.precision!r}; it can be float32 or bf16": t.precision
+        not in ("float32", "bf16"),
         "training.epochs, patience and batch must be positive": min(t.epochs, t.patience, t.batch) < 1,
         "training.learning_rate and seconds must be above 0": not finite,
         "training.weight_decay must not be negative": not 0 <= t.weight_decay < float("inf"),

@@ -33,10 +33,11 @@ from streamcab_train.batches import whole_clips
 from streamcab_train.calibration import fitted
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
 from streamcab_train.distilled import distilled
-from streamcab_train.evidence import fit_evidence
+from streamcab_train.evidence import chosen_shrinkage, fit_evidence, summed_up
 from streamcab_train.loop import fit, judge
-from streamcab_train.manifest import read_manifest
+from streamcab_train.manifest import Manifest, read_manifest
 from streamcab_train.material import Material, gather
+from streamcab_train.ranks import Ranks, joined
 from streamcab_train.recipe import Recipe, read_recipe
 from streamcab_train.show import Screen, confusion_table, corpus_table, score_line
 from streamcab_train.split import PARTS
@@ -65,6 +66,8 @@ def train(
     threads    of torch, for the whole process; by default as torch chooses. Other numbers round differently
     device     as torch names it
     cache      where features are kept; by default ~/.cache/streamcab
+    Started by torchrun, the processes share each batch; the first writes and speaks, and what the others return has no
+    card. They must see the same folders.
     Errors: ConfigError, CorpusError, CheckpointError. KeyboardInterrupt passes through after a line that says
     how to go on; at most the running epoch is lost.
     """
@@ -72,19 +75,47 @@ def train(
         if threads < 1:
             raise ConfigError(f"threads is {threads}; it must be 1 or more")
         torch.set_num_threads(threads)
-    console = console or Console()
     recipe = read_recipe(config, overrides)
     manifest = read_manifest(data, recipe.corpus, speakers=not allow_shared_speakers)
-    with hold(out, resume, RUN), Screen(console, recipe.training) as screen:
+    with joined(device) as (ranks, own_device):
+        return _train(
+            recipe,
+            manifest,
+            out,
+            ranks,
+            own_device,
+            resume,
+            allow_shared_speakers,
+            cache,
+            console or Console(),
+        )
+
+
+def _train(
+    recipe: Recipe,
+    manifest: Manifest,
+    out: Path,
+    ranks: Ranks,
+    device: str,
+    resume: bool,
+    allow_shared_speakers: bool,
+    cache: Path | None,
+    console: Console,
+) -> Checkpoint:
+    if not ranks.first:
+        console = Console(quiet=True)
+    held_by_us = hold(out, resume, RUN) if ranks.first else contextlib.nullcontext()
+    with held_by_us, Screen(console, recipe.training) as screen:
         try:
             where = cache or cache_folder()
             material = gather(manifest, recipe, where, shared=allow_shared_speakers, progress=screen.features)
-            same_run(out / RUN, _identity(recipe, material, allow_shared_speakers))
+            if ranks.first:
+                same_run(out / RUN, _identity(recipe, material, allow_shared_speakers))
             if recipe.training.frozen:
                 taught = Path(recipe.training.start)
                 features = distilled(material.features, material.architecture, taught, where)
                 material = dataclasses.replace(material, features=features)
-            _tell(material, allow_shared_speakers, device, where, screen)
+            _tell(material, allow_shared_speakers, device, where, screen, ranks)
             parts = {part: material.select(part) for part in PARTS}
             model, progress = fit(
                 material.architecture,
@@ -94,11 +125,20 @@ def train(
                 out,
                 device=device,
                 watcher=screen,
+                ranks=ranks,
             )
+            if not ranks.first:
+                return Checkpoint(model)
             interval_s = material.architecture.interval_s
             extra: dict[str, Any] = {}
+            shrinkage, choice = recipe.evidence.shrinkage, recipe.evidence.shrinkages
             if model.evidence is not None:
-                fit_evidence(model, parts["train"], recipe.evidence.shrinkage)
+                if choice:
+                    x, _ = summed_up(model, parts["train"])
+                    heard = speakers_of(material, "train")
+                    seed = recipe.training.seed
+                    shrinkage = chosen_shrinkage(x, parts["train"].y, heard, choice, seed)
+                fit_evidence(model, parts["train"], shrinkage)
             judged = {
                 "validation": judge(model, whole_clips(parts["validation"], recipe.training, interval_s))
             }
@@ -107,9 +147,11 @@ def train(
                 who = speakers_of(material, "validation")
                 extra = {"calibration": fitted(held.probabilities, held.truth, who)}
                 # Nothing more is chosen by these voices: now they teach, too.
-                fit_evidence(model, parts["train"] + parts["validation"], recipe.evidence.shrinkage)
+                fit_evidence(model, parts["train"] + parts["validation"], shrinkage)
                 known = [*speakers_of(material, "train"), *who]
                 extra["training_speakers"] = speaker_hashes(known)
+                if choice:
+                    extra["shrinkage"] = shrinkage
             judged["test"] = judge(model, whole_clips(parts["test"], recipe.training, interval_s))
         except KeyboardInterrupt:
             screen.say(f"stopped; to go on: the same command with --resume (the state is in {out})")
@@ -208,11 +250,12 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _tell(material: Material, shared: bool, device: str, cache: Path, screen: Screen) -> None:
+def _tell(material: Material, shared: bool, device: str, cache: Path, screen: Screen, ranks: Ranks) -> None:
     """The corpus and how it was split, before anything takes long."""
     if material.dropped:
         reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(material.dropped.items()))
         screen.say(f"dropped {sum(material.dropped.values())} clips: {reasons}")
     screen.say(corpus_table(material.counts(), f"corpus {material.hash}, {protocol(shared)}"))
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
-    screen.say(f"on {device}{threads}; features in {cache}")
+    processes = f", {ranks.size} processes" if ranks.size > 1 else ""
+    screen.say(f"on {device}{threads}{processes}; features in {cache}")
