@@ -33,38 +33,94 @@ class FlacFile:
             raise AudioError(f"{path}: FLAC knows no {rate} Hz; at most {FASTEST}")
         self.path, self.rate = path, rate
         self.samples = 0
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._disk = _Disk(path)
         try:
-            self._file = soundfile.SoundFile(self._fd, "w", rate, 1, "PCM_16", format="FLAC", closefd=False)
+            self._file = soundfile.SoundFile(self._disk, "w", rate, 1, "PCM_16", format="FLAC")
             if comment:
                 self._file.comment = comment
         except soundfile.LibsndfileError as error:
-            os.close(self._fd)
+            self._disk.close()
             raise OSError(f"{path}: {error}") from None
 
     def write(self, samples: NDArray[np.float32]) -> None:
         """Append samples (n,) in [-1, 1]; what is no number becomes silence. OSError when the disk refuses them."""
-        exact = np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 32767 / 32768)
         try:
-            self._file.write(np.rint(exact * 32768).astype(np.int16))
+            self._file.write(pcm16(samples))
         except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was taken
-            raise OSError(f"{self.path}: {error or 'the disk took only a part'}") from None
+            raise self._disk.refusal(error) from None
         self.samples += len(samples)
-        self._say_length((self.samples - 1) // BLOCK * BLOCK)
+        self._disk.say_length((self.samples - 1) // BLOCK * BLOCK)
 
     def close(self) -> None:
         """The rest goes to the disk. OSError when it refuses; a file in which nothing could be written is removed."""
         try:
             self._file.close()
+            if self._disk.error is not None:
+                raise self._disk.refusal()
         except soundfile.LibsndfileError as error:
-            raise OSError(f"{self.path}: {error}") from None
+            raise self._disk.refusal(error) from None
         finally:
-            os.close(self._fd)
+            self._disk.close()
             if not self.samples:
                 self.path.unlink(missing_ok=True)
 
-    def _say_length(self, samples: int) -> None:
+
+def pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Samples in [-1, 1] as 16 bit; what is louder is clipped, what is no number is silence."""
+    exact = np.rint(samples * np.float32(32768))
+    np.clip(exact, -32768, 32767, out=exact)
+    exact[np.isnan(exact)] = 0
+    whole: NDArray[np.int16] = exact.astype(np.int16)
+    return whole
+
+
+class _Disk:
+    """The file as libsndfile sees it. Given a descriptor, libsndfile would sync each file to the disk at its end:
+    5 ms each, 5 s for a thousand calls that end together. Here the system writes it out in its own time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.error: OSError | None = None  # the newest: nothing may be raised through libsndfile
+        self._path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._at = self._size = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, n: int) -> bytes:
+        data = os.pread(self._fd, n, self._at)
+        self._at += len(data)
+        return data
+
+    def write(self, data: bytes) -> int:
+        """How many bytes the disk took."""
+        done = 0
+        try:
+            while done < len(data):
+                done += os.pwrite(self._fd, data[done:], self._at + done)
+        except OSError as error:
+            self.error = error
+        self._at += done
+        self._size = max(self._size, self._at)
+        return done
+
+    def say_length(self, samples: int) -> None:
+        """Into the header, if there is one yet."""
         word = os.pread(self._fd, 8, _LENGTH_AT)
         if len(word) == 8:
             value = int.from_bytes(word, "big") & ~_LENGTH | min(samples, _LENGTH)
             os.pwrite(self._fd, value.to_bytes(8, "big"), _LENGTH_AT)
+
+    def refusal(self, other: Exception | None = None) -> OSError:
+        """Why the disk did not take it, in words; `other` is what libsndfile made of it."""
+        if self.error is not None:
+            return OSError(self.error.errno, self.error.strerror, str(self._path))
+        return OSError(f"{self._path}: {other or 'the disk took only a part'}")
+
+    def close(self) -> None:
+        os.close(self._fd)

@@ -76,6 +76,7 @@ def bench() -> None:
 )
 @click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="For `listen`.")
+@click.option("--record", type=click.Path(path_type=Path), help="For `listen`: write the calls here, too.")
 @click.option("--find-max", is_flag=True, help="Search the largest --streams that holds.")
 @click.option(
     "--most", type=click.IntRange(1), default=20_000, show_default=True, help="Where --find-max ends."
@@ -104,6 +105,7 @@ def calls(**o: Any) -> None:
     words = ["--backend", o["backend"], "--precision", o["precision"]]
     words += ["--model", str(o["model"])] if o["model"] else []
     words += ["--threads", str(o["threads"])] if o["threads"] else []
+    words += ["--record", str(o["record"])] if o["record"] else []
     serving = Serving(o["every"], o["budget_ms"], words)
     if o["find_max"]:
         _find_max(traffic, serving, o["most"], o["as_json"])

@@ -72,6 +72,9 @@ LOSSES = (
     ("jumped", "packets out of proportion"),
     ("skips", "skips to live: the engine was too slow"),
     ("receive_errors", "errors while receiving"),
+    ("record-dropped-ms", "ms of audio dropped from recordings"),
+    ("record-refused", "calls not recorded"),
+    ("record-failed", "recordings that failed"),
 )
 """Counters of the daemon that must be zero."""
 IF_WHOLE = (
