@@ -14,11 +14,20 @@ Turned into text and an exit code in `cli.py` only. Programmer errors stay plain
         +-- SourceLost       exit 75: it was open and is gone (EX_TEMPFAIL: a supervisor may restart us)
 """
 
+from collections.abc import Iterable
+
 
 class StreamcabError(Exception):
-    """Root of the tree; `exit_code` is what the command line ends with."""
+    """Root of the tree; `exit_code` is what the command line ends with.
+
+    secrets  what in its text is as good as the name of a stream, where nobody else could know
+    """
 
     exit_code = 1
+
+    def __init__(self, text: str = "", *, secrets: Iterable[str] = ()) -> None:
+        super().__init__(text)
+        self.secrets = tuple(secrets)
 
 
 class ConfigError(StreamcabError):

@@ -106,10 +106,10 @@ class Log(logging.Handler):
         dropped = self._limit.passes(record)
         if dropped is None:
             return
+        self.learn(record)
         if dropped:
             record = copy.copy(record)
             record.msg, record.args = f"{record.getMessage()} ({dropped} more like this were left out)", None
-        self.learn(record)
         try:
             line = self.scrub(self.format(record)) + "\n"
             if self._file is not None:
@@ -145,10 +145,12 @@ class _Json(logging.Formatter):
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            # JSON has no words for the bytes of a file's name that are no text.
+            "message": record.getMessage().encode(errors="backslashreplace").decode(),
         }
         if record.exc_info:
-            fields["trace"] = self.formatException(record.exc_info)
+            trace = self.formatException(record.exc_info)
+            fields["trace"] = trace.encode(errors="backslashreplace").decode()
         return msgspec.json.encode(fields).decode()
 
 

@@ -4,25 +4,28 @@ A hash is keyed with a secret salt, since names (addresses, numbers) are few eno
 salt, and what is known of each stream that must not be said. Knows nothing of the feed or of the log.
 """
 
+import json
 import os
 import re
 import secrets
+import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from logging import LogRecord
 from pathlib import Path, PurePath
 from typing import Self
 
-from streamcab.errors import ConfigError
+from streamcab.errors import ConfigError, StreamcabError
 from streamcab.source import Line
+from streamcab.source.single import stream_name
 
 CREDENTIAL = "name-salt"
 """What systemd calls the file of the salt."""
 LEAST = 16
 """Bytes of a salt."""
 REMEMBERED = 10_000
-"""Secrets of streams that are kept from the log, the newest."""
+"""Secrets of streams that are kept from the log, the newest: of those who begin, speak or are spoken of."""
 
 
 class Veil:
@@ -30,7 +33,9 @@ class Veil:
 
     def __init__(self, salt: bytes) -> None:
         self._salt = blake2b(salt).digest()
+        self._known: dict[str, str] = {}
         self._hidden: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()  # sources speak in threads of their own
 
     @classmethod
     def load(cls, file: Path | None, environment: Mapping[str, str] = os.environ) -> Self:
@@ -52,55 +57,92 @@ class Veil:
         """What a stream of this name is called."""
         return f"s-{blake2b(text.encode(), key=self._salt, digest_size=6).hexdigest()}"
 
+    def know(self, *sources: Path | str) -> None:
+        """Files and devices that will be heard: hidden for good, before any stream of theirs begins."""
+        for source in sources:
+            text = str(source)
+            if not text.isdigit():  # a device's index tells nothing
+                self._known |= dict.fromkeys(
+                    _forms(_of_path(text)), self.name(stream_name(PurePath(text).stem))
+                )
+
     def cover(self, line: Line) -> str:
         """The name of a stream that begins; from now on `scrub` knows what it hides."""
         name = self.name(line.name)
-        for secret in _secrets(line):
-            self._hidden[secret] = name
-            self._hidden.move_to_end(secret)
-        while len(self._hidden) > REMEMBERED:
-            self._hidden.popitem(last=False)
+        self._hide(_secrets(line), name)
         return name
 
     def of(self, line: Line, text: str) -> str:
         """What is said of one stream, without what would tell whose it is."""
-        name = self.name(line.name)
-        for secret in sorted(_secrets(line), key=len, reverse=True):
-            text = _replaced(text, secret, name)
-        return text
+        return _replaced(text, dict.fromkeys(_forms(_secrets(line)), self.name(line.name)))
 
     def learn(self, record: LogRecord) -> None:
-        """What a source says of a stream before anybody else knows of it begins with the stream's name."""
-        if record.name == "streamcab.source" and str(record.msg).startswith("%s: ") and record.args:
-            name = str(next(iter(record.args)))
-            self._hidden[name] = self.name(name)
+        """What a record of the log is about: sources speak of streams before anybody else knows of them."""
+        line = getattr(record, "line", None)
+        if isinstance(line, Line):
+            self.cover(line)
+        for value in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(value, StreamcabError):
+                self._blame(value)
 
     def scrub(self, text: str) -> str:
         """A line of the log, without what would tell whose streams these are."""
-        found = [secret for secret in list(self._hidden) if secret in text]
-        for secret in sorted(found, key=len, reverse=True):
-            text = _replaced(text, secret, self._hidden.get(secret, "s-"))
-        return text
+        with self._lock:
+            hidden = self._hidden | self._known
+        return _replaced(text, hidden)
+
+    def cleaned(self, error: StreamcabError) -> StreamcabError:
+        """The same error, without what would tell whose streams these are."""
+        self._blame(error)
+        return type(error)(self.scrub(str(error)))
+
+    def _blame(self, error: StreamcabError) -> None:
+        for secret in error.secrets:
+            self._hide([secret], self.name(stream_name(secret)))
+
+    def _hide(self, secrets: Iterable[str], name: str) -> None:
+        with self._lock:
+            for secret in _forms(secrets):
+                self._hidden[secret] = name
+                self._hidden.move_to_end(secret)
+            while len(self._hidden) > REMEMBERED:
+                self._hidden.popitem(last=False)
 
 
 def _secrets(line: Line) -> Iterator[str]:
     """The name, and what the source knows that is as good as a name: addresses, paths, devices."""
     yield line.name
-    for kind, value in line.labels.items():
-        if kind == "codec" or not value:
+    for kind, value in list(line.labels.items()):
+        if kind == "codec":
             continue
         yield value
         if kind == "file":
-            path = PurePath(value)
-            yield from {path.name, path.stem} - {""}
+            yield from _of_path(value)
         elif kind == "source":
             yield value.rpartition(":")[0].strip("[]")
+        elif kind == "device":
+            yield re.sub(r"\s*\((plug)?hw:.*", "", value)
 
 
-def _replaced(text: str, secret: str, name: str) -> str:
-    if secret not in text:
-        return text
-    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", name, text)
+def _of_path(text: str) -> Iterator[str]:
+    path = PurePath(text)
+    yield from (text, str(path), path.name, path.stem, stream_name(path.stem))
+
+
+def _forms(secrets: Iterable[str]) -> Iterator[str]:
+    """As they are, as Python quotes them, as JSON does, and as what is no text is written."""
+    for secret in secrets:
+        if secret and secret != "*":
+            plain = secret.encode(errors="backslashreplace").decode()
+            quoted = (json.dumps(text, ensure_ascii=False)[1:-1] for text in (secret, plain))
+            yield from {secret, plain, repr(secret)[1:-1], *quoted}
+
+
+def _replaced(text: str, hidden: Mapping[str, str]) -> str:
+    """`text` with the names for the secrets, the longest first; no part of a word is one."""
+    for secret in sorted((secret for secret in hidden if secret in text), key=len, reverse=True):
+        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", hidden[secret], text)
+    return text
 
 
 def _default(environment: Mapping[str, str]) -> Path:

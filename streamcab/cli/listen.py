@@ -1,7 +1,9 @@
 """`listen`, `watch` and `demo`: the daemon and its view."""
 
+import logging
 import os
 import threading
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,9 +28,15 @@ from streamcab.cli.options import (
     stop_on_signals,
     threads_option,
 )
+from streamcab.errors import StreamcabError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from streamcab.source import Source
+    from streamcab.veil import Veil
+
+log = logging.getLogger("streamcab")
 
 
 @click.command(cls=Command)
@@ -164,37 +172,40 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
     from streamcab.shelf import Shelf
     from streamcab.veil import Veil
 
-    sources = _sources(o)
-    if not sources:
-        raise click.UsageError(
-            "Nothing to listen to: give --device, --file, --rtp or --stdin (see streamcab devices)."
-        )
-    if o["record"] and o["fast"]:
-        raise click.UsageError("--record with --fast: the files are there already; leave one out.")
     journal = logs.start(o["log_level"], logs.form_for(o["log_format"], o["log_file"]), o["log_file"])
     veil = Veil.load(o["hash_salt"]) if o["hash_names"] else None
-    if veil is not None:
-        journal.learn, journal.scrub = veil.learn, veil.scrub
-    extras = Extras(
-        again=threading.Event(),
-        reload=Reload(o, lambda: read_again(ctx), journal),
-        shelf=Shelf(o["record"], limits(o)) if o["record"] else None,
-        lines=Lines(o["jsonl"], round(o["jsonl_max_mb"] * 1e6), o["jsonl_keep"]) if o["jsonl"] else None,
-    )
-    checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
-    backend = backend_maker(checkpoint, device, o["backend"], o["precision"], o["threads"])
-    with stop_on_signals(extras.again) as stop:
-        run(
-            checkpoint,
-            backend,
-            sources,
-            _settings(o, veil),
-            stop,
-            extras,
-            view=o["view"],
-            as_json=o["as_json"],
-            quiet=o["quiet"],
+    with ExitStack() as hidden:
+        if veil is not None:
+            veil.know(*o["device"], *o["files"], *([o["sdp"]] if o["sdp"] else []))
+            journal.learn, journal.scrub = veil.learn, veil.scrub
+            hidden.enter_context(_hidden_by(veil))
+        sources = _sources(o)
+        if not sources:
+            raise click.UsageError(
+                "Nothing to listen to: give --device, --file, --rtp or --stdin (see streamcab devices)."
+            )
+        if o["record"] and o["fast"]:
+            raise click.UsageError("--record with --fast: the files are there already; leave one out.")
+        extras = Extras(
+            again=threading.Event(),
+            reload=Reload(o, lambda: read_again(ctx), journal),
+            shelf=Shelf(o["record"], limits(o)) if o["record"] else None,
+            lines=Lines(o["jsonl"], round(o["jsonl_max_mb"] * 1e6), o["jsonl_keep"]) if o["jsonl"] else None,
         )
+        checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
+        backend = backend_maker(checkpoint, device, o["backend"], o["precision"], o["threads"])
+        with stop_on_signals(extras.again) as stop:
+            run(
+                checkpoint,
+                backend,
+                sources,
+                _settings(o, veil),
+                stop,
+                extras,
+                view=o["view"],
+                as_json=o["as_json"],
+                quiet=o["quiet"],
+            )
 
 
 @click.command(cls=Command)
@@ -264,6 +275,20 @@ def demo(
             stop,
             view=view,
         )
+
+
+@contextmanager
+def _hidden_by(veil: "Veil") -> "Iterator[None]":
+    """Errors leave this block with their names hidden, those that nobody foresaw through the log."""
+    try:
+        yield
+    except StreamcabError as error:
+        raise veil.cleaned(error) from None
+    except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+        raise
+    except Exception:
+        log.exception("an error inside streamcab")
+        raise SystemExit(1) from None
 
 
 def _settings(o: dict[str, Any], veil: Any) -> Any:

@@ -57,7 +57,7 @@ def parse_name_map(lines: Iterable[str], origin: str = "name map") -> list[Rule]
                 name,
             )
         except ValueError as error:
-            raise ConfigError(f"{origin}, line {number}: {error}") from None
+            raise ConfigError(f"{origin}, line {number}: {error}", secrets=[row[0], row[-1]]) from None
         rules.append(rule)
     return rules
 

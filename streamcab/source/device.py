@@ -102,8 +102,10 @@ def find_device(wanted: int | str, devices: Sequence[Device]) -> Device:
         )
     listed = ", ".join(f"{d.index} {d.name!r}" for d in found or devices)
     if found:
-        raise SourceError(f"{wanted!r} names {len(found)} microphones: {listed}; see `streamcab devices`")
-    raise SourceError(f"no microphone {wanted!r}; there are: {listed}; see `streamcab devices`")
+        what = f"{wanted!r} names {len(found)} microphones: {listed}"
+    else:
+        what = f"no microphone {wanted!r}; there are: {listed}"
+    raise SourceError(f"{what}; see `streamcab devices`", secrets=[d.name for d in devices])
 
 
 def find_again(lost: Device, devices: Sequence[Device]) -> Device:
@@ -157,7 +159,8 @@ def open_device(device: Device, number: int | None, rate: int = 0) -> tuple[Any,
                 return stream, hz
     raise SourceError(
         f"the microphone {device.name!r} cannot be opened at {', '.join(map(str, rates))} Hz ({refused}); "
-        "is another program using it? See `streamcab devices`"
+        "is another program using it? See `streamcab devices`",
+        secrets=[device.name],
     )
 
 

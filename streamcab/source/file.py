@@ -4,6 +4,7 @@ Owns what is asked of a file before it is trusted: that it is there, is audio, i
 Knows nothing of models or of the rate that they want.
 """
 
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def open_audio(path: Path) -> soundfile.SoundFile:
     if empty:
         raise AudioError(f"{path}: the file is empty")
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(os.fsencode(path))  # it knows only names that are text
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name that ends in .raw
         why = getattr(error, "error_string", "").strip().rstrip(".")
         raise AudioError(
@@ -199,12 +200,13 @@ class AudioFile(SingleStream):
             for _ in first if file.subtype in ("FLOAT", "DOUBLE") else islice(first, 1):
                 pass
             rate, channels = int(file.samplerate), int(file.channels)
+        shown = os.fsencode(self._path.name).decode(errors="backslashreplace")
         self._begin(
             self._name,
             rate,
-            f"file {self._path.name}, {rate} Hz, channels: {channels}, channel: {self._channel}",
+            f"file {shown}, {rate} Hz, channels: {channels}, channel: {self._channel}",
+            {"file": str(self._path)},
         )
-        self.line.labels["file"] = str(self._path)
 
     def _capture(self) -> None:
         rate = self.line.bank.rate

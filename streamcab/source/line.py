@@ -10,7 +10,8 @@
     any of them --> ended
 
 Two threads move a line on, the source's and the reader's; a move that is not in this picture came too late and is
-refused. Each move is one line in the log. Knows nothing of devices, packets or answers.
+refused. Each move is one line in the log, whose record carries the line, for those who must hide names. Knows nothing
+of devices, packets or answers.
 """
 
 import logging
@@ -48,6 +49,7 @@ _LEVEL: dict[SourceState, int] = {
 class Line:
     """A row of a bank, with a name and a state.
 
+    labels    what the source knows that tells whose the stream is: its file, device or address; complete from the start
     loudest   level of its log lines at most: one microphone may warn, a thousand calls may not
     changed   is called after each move, by the thread that made it
     """
@@ -92,7 +94,15 @@ class Line:
         if level is None:
             level = logging.WARNING if to == "live" and was not in ("starting", "live") else _LEVEL[to]
         again = " again" if to == "live" and was != "starting" else ""
-        log.log(min(level, self.loudest), "%s: %s%s%s", self.name, to, again, f": {why}" if why else "")
+        log.log(
+            min(level, self.loudest),
+            "%s: %s%s%s",
+            self.name,
+            to,
+            again,
+            f": {why}" if why else "",
+            extra={"line": self},
+        )
         if self.changed is not None:
             self.changed()
         return True

@@ -97,8 +97,8 @@ class Microphone(SingleStream):
             self._rate,
             f"microphone {d.name} ({d.host_api}), {self._rate} Hz, "
             f"channels: {self._stream.channels}, channel: {self._channel}",
+            {"device": d.name},
         )
-        self.line.labels["device"] = d.name
 
     def _open(self) -> Any:
         """Open `_device`, at `_rate` if that is settled; sets it. Returns the stream."""
@@ -122,7 +122,7 @@ class Microphone(SingleStream):
         """As every source. A thread that hangs in the driver is left behind, and so is PortAudio."""
         super().close()
         if self._thread is not None and self._thread.is_alive():
-            log.warning("%s: the driver hangs and is left behind", self.line.name)
+            log.warning("%s: the driver hangs and is left behind", self.line.name, extra={"line": self.line})
             # Closing PortAudio when Python ends would hang as well.
             atexit.unregister(portaudio()._exit_handler)
 
@@ -195,6 +195,7 @@ class Microphone(SingleStream):
             try:
                 with lock:
                     self._device = self._find_again()
+                    self.line.labels["device"] = self._device.name  # the number of its card may be another
                     return self._open()
             except StreamcabError as error:
                 self.line.detail = str(error)
@@ -224,6 +225,7 @@ class Microphone(SingleStream):
                 "%s: the device overflowed (%d times so far): samples are lost; the machine is too busy",
                 self.line.name,
                 bank.overflows[row],
+                extra={"line": self.line},
             )
 
     def counters(self) -> dict[str, int]:

@@ -10,6 +10,8 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,12 +60,15 @@ class SingleStream(ABC):
     def _capture(self) -> None:
         """The thread's body: write until the end or until `_stop` is set. StreamcabErrors end the stream."""
 
-    def _begin(self, name: str, rate: int, description: str) -> None:
+    def _begin(
+        self, name: str, rate: int, description: str, labels: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Make the ring and start the thread. AudioError for a rate that no audio has."""
         assert self._line is None, f"{name}: started twice"
         if not SLOWEST <= rate <= FASTEST:
             raise AudioError(f"{name}: {rate} Hz is not the rate of audio: {SLOWEST} to {FASTEST} Hz are")
-        self._line = Line(name, Bank(rate, 1, RING_SECONDS * rate), 0, description, "starting")
+        bank = Bank(rate, 1, RING_SECONDS * rate)
+        self._line = Line(name, bank, 0, description, "starting", labels=dict(labels))
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
         self._thread.start()
 
@@ -75,7 +80,7 @@ class SingleStream(ABC):
         except StreamcabError as error:
             line.move("ended", str(error), level=logging.ERROR)
         except Exception as error:  # a defect of ours must end one stream, not leave it silent for ever
-            log.exception("%s: an error inside streamcab", line.name)
+            log.exception("%s: an error inside streamcab", line.name, extra={"line": line})
             line.move("ended", f"{type(error).__name__}: {error}", level=logging.ERROR)
         finally:
             line.bank.finish(line.row)
