@@ -21,7 +21,8 @@ import numpy as np
 from streamcab.rtp.codec import STATIC, TABLES
 from streamcab.rtp.intake import Intake
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.receive import Address, BatchReceiver, PlainReceiver, buffer_bytes, kernel_drops, listen
+from streamcab.rtp.plug import Address, buffer_bytes, kernel_drops, listen
+from streamcab.rtp.receive import BatchReceiver, PlainReceiver
 from streamcab.source.rtp import RtpSource
 
 PAYLOAD = 160

@@ -31,8 +31,8 @@ from streamcab.health.homeassistant import payload
 from streamcab.health.metrics import Ledger
 from streamcab.health.status import Snapshot, report, screen
 from streamcab.message import AnyMessage, Prediction, Status, encode
+from streamcab.rtp.batch import Batch
 from streamcab.rtp.names import parse_name_map
-from streamcab.rtp.receive import Batch
 from streamcab.rtp.sdp import parse_sdp, parse_types
 from streamcab.source.file import read_audio
 from streamcab.source.single import LOUDEST

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.ring import Bank
+from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import STATIC, Encoding
 from streamcab.rtp.intake import Born, Intake
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.receive import Batch
 from streamcab.source import Line
 from streamcab.source.rtp import RtpSource
 

@@ -9,9 +9,9 @@ from streamcab.bench.sender import Packets, Schedule
 from streamcab.bench.speech import at_rate, babble, bundled_clips, encode
 from streamcab.bench.traffic import Losses, Plan, Traffic
 from streamcab.errors import ConfigError
+from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import TABLES, decode_g711
 from streamcab.rtp.packet import parse
-from streamcab.rtp.receive import Batch
 
 
 def sent(traffic, tick=0.0047):

@@ -9,7 +9,7 @@ import pytest
 from health_feed import Speaker, daemon, run
 
 from streamcab.health import doctor
-from streamcab.rtp.receive import BUFFER
+from streamcab.rtp.plug import BUFFER
 
 
 def test_the_buffer_is_the_one_that_rtp_asks_for() -> None:

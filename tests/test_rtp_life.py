@@ -7,8 +7,8 @@ import pytest
 from rtp_peer import HERE, Talker, born, bye, feed, heard, intake, packet, sdes
 
 from streamcab.rtp.allow import AllowList
+from streamcab.rtp.batch import Batch, pack_address
 from streamcab.rtp.intake import Died
-from streamcab.rtp.receive import Batch, pack_address
 from streamcab.rtp.rtcp import Bye, Name, reports
 from streamcab.rtp.table import State
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rtp_peer import HERE, Talker, born, feed, heard, intake, packet, sdes
 
+from streamcab.rtp.batch import SLOT, Batch
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.packet import Fate, parse
-from streamcab.rtp.receive import SLOT, Batch
 
 
 def plain(data: bytes):

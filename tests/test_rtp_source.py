@@ -13,7 +13,8 @@ from rtp_peer import Talker, bye, heard, listening, packet, sdes, sending, until
 
 from streamcab.errors import ConfigError, SourceError
 from streamcab.message import valid_name
-from streamcab.rtp import receive
+from streamcab.rtp import plug as plugs
+from streamcab.rtp.batch import SLOT
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.receive import BatchReceiver, PlainReceiver
 from streamcab.source.rtp import RtpSource
@@ -145,7 +146,7 @@ def test_what_is_too_long_is_refused():
     with listening() as listener, sending() as plug:
         to = ("127.0.0.1", listener.port)
         plug.sendto(packet(1, 1, bytes(4000)), to)
-        plug.sendto(packet(1, 1, bytes(receive.SLOT - 12)), to)
+        plug.sendto(packet(1, 1, bytes(SLOT - 12)), to)
         listener.counted("received", 2)
         assert listener.source.counters()["truncated"] == 1
         assert listener.source.counters()["accepted"] == 1
@@ -227,7 +228,7 @@ def test_a_taken_port_is_an_error_and_a_taken_rtcp_port_is_a_warning(caplog):
 
 def test_a_short_buffer_is_said(monkeypatch):
     monkeypatch.setattr(
-        receive, "_enlarge", lambda plug: plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        plugs, "_enlarge", lambda plug: plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     )
     with listening() as listener:
         assert any("sysctl -w net.core.rmem_max=" in warning for warning in listener.source.warnings)
@@ -237,16 +238,16 @@ def test_a_short_buffer_is_said(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="SO_MEMINFO is Linux's")
 def test_kernel_drops_are_counted(monkeypatch):
     monkeypatch.setattr(
-        receive, "_enlarge", lambda plug: plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plugs, "_enlarge", lambda plug: plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     )
-    plug = receive.listen(receive.Address.parse("127.0.0.1:0"))
+    plug = plugs.listen(plugs.Address.parse("127.0.0.1:0"))
     with plug, sending() as sender:
         for _ in range(200):
             sender.sendto(bytes(172), plug.getsockname())
         reader = BatchReceiver([plug])
         batch = reader.receive()
         assert batch is not None
-        assert receive.kernel_drops(plug) == 200 - len(batch.length)
+        assert plugs.kernel_drops(plug) == 200 - len(batch.length)
 
 
 def test_close_is_quick_and_ends_every_call():

@@ -4,10 +4,11 @@ import pytest
 
 from streamcab.errors import ConfigError
 from streamcab.message import valid_name
+from streamcab.rtp.batch import pack_address, unpack_address
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.names import Names, clean, parse_name_map
 from streamcab.rtp.packet import Fate
-from streamcab.rtp.receive import Address, pack_address, unpack_address
+from streamcab.rtp.plug import Address
 from streamcab.rtp.sdp import parse_sdp, parse_types
 
 AES67 = """v=0

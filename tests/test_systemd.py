@@ -17,7 +17,8 @@ from streamcab.checkpoint import Checkpoint
 from streamcab.cli import main
 from streamcab.config import check_environment
 from streamcab.daemon import STATUS_S
-from streamcab.service import SETTINGS, SOURCES, UNIT, template, unit_text
+from streamcab.service import SETTINGS, SOURCES, template
+from streamcab.unit import UNIT, unit_text
 
 ROOT = Path(__file__).parents[1]
 

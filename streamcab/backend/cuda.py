@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from streamcab.backend.layout import Arena, Pass
 from streamcab.backend.pieces import FLOATS, Ints, Turn, in_pieces
-from streamcab.backend.torch import Arena, Pass, TorchBackend
+from streamcab.backend.torch import TorchBackend
 from streamcab.model import CabCnn
 
 SIZES = (4_096, 512, 64, 8)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from streamcab.acb import FoldedAcb
+from streamcab.backend.layout import contexts
 from streamcab.backend.pieces import FLOATS, Ints, Turn, in_pieces
-from streamcab.backend.torch import TorchBackend, contexts
+from streamcab.backend.torch import TorchBackend
 from streamcab.backend.unreported import op, ov
 from streamcab.distiller import Stage
 from streamcab.model import CabCnn

@@ -1,24 +1,21 @@
 """The reference backend: torch, on a CPU or a GPU.
 
-Streams in mid-course, which is nearly all of them, go through a `Pass`: the same layers as `distiller.py`,
-laid out in memory once per shape, so that a step allocates little and calls few operations. Streams near
-their start or end go through `Distiller.step` itself, which knows what to put beyond a stream's edges. Both
-work on the same state: one row of floats per slot, stage by stage the context of its convolution and then of
-its pooling.
+Streams in mid-course, which is nearly all of them, go through a `Pass` (layout.py). Streams near their start or end go
+through `Distiller.step` itself, which knows what to put beyond a stream's edges. Both work on the same state: one row
+of floats per slot, stage by stage the context of its convolution and then of its pooling.
 
 Knows nothing of which streams exist, of audio, or of votes.
 """
 
 import ctypes
-from math import prod
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from streamcab.acb import fold
+from streamcab.backend.layout import Arena, Kernel, Pass, contexts, unflatten
 from streamcab.backend.pieces import FLOATS, Ints
 from streamcab.distiller import FOREVER, Stage, StageState
 from streamcab.model import CabCnn
@@ -27,8 +24,6 @@ CPU_INTERVALS = 512
 """Stream intervals per product on a CPU: what the layers pass on stays in the cache."""
 GPU_STREAMS = 16_384
 """Streams per product on a GPU. Never measured: see docs/performance.md."""
-SMALL = 2_000_000
-"""Multiply-adds below which a matrix product beats a convolution: oneDNN's overhead is 30 us a call."""
 MANY = 16
 """Slots from which on the process is a server, and keeps the memory that it frees."""
 LAYOUTS = 64
@@ -72,7 +67,7 @@ class TorchBackend:
         self._stages = [stage for stage in model.distiller.stages if isinstance(stage, Stage)]
         with torch.inference_mode():
             self._reference_kernels = model.distiller.kernels()
-            self._kernels = [_Kernel(stage, self._dtype) for stage in self._stages]
+            self._kernels = [Kernel(stage, self._dtype) for stage in self._stages]
             self._acb = fold(model.distiller.norm, model.acb, model.summary, self._dtype)
             self._fresh = self._join(model.distiller.new_state(1)).to(self._dtype)
             self._state = self._fresh.repeat(slots, 1)
@@ -121,7 +116,7 @@ class TorchBackend:
             answer = self._compute(layout, *self._send(slots[cut], x[cut]))
             out[cut] = answer.cpu().numpy().T.reshape(-1, h, self._width)
 
-    def _compute(self, layout: "Pass", index: Tensor, x: Tensor) -> Tensor:
+    def _compute(self, layout: Pass, index: Tensor, x: Tensor) -> Tensor:
         """The streams of a layout, all on the device: (all of an answer, B * H)."""
         torch.index_select(self._state, 0, index, out=layout.rows)
         answer = self._acb(layout.run(x))
@@ -150,7 +145,7 @@ class TorchBackend:
         both = torch.from_numpy(np.concatenate((head, x), 1)).to(self.device)
         return both[:, :2].contiguous().view(torch.int64)[:, 0], both[:, 2:]
 
-    def _pass(self, b: int, h: int) -> "Pass":
+    def _pass(self, b: int, h: int) -> Pass:
         layout = self._passes.get((b, h))
         if layout is None:
             if len(self._passes) >= LAYOUTS:
@@ -167,144 +162,9 @@ class TorchBackend:
     def _split(self, rows: Tensor) -> list[StageState]:
         """Rows of state (B, floats) as the stages know them."""
         shapes = [shape for stage in self._stages for shape in contexts(stage)]
-        parts = _unflatten(rows, shapes)
+        parts = unflatten(rows, shapes)
         return [StageState(conv, pool) for conv, pool in zip(parts[::2], parts[1::2], strict=True)]
 
     @staticmethod
     def _join(states: list[StageState]) -> Tensor:
         return torch.cat([part.flatten(1) for state in states for part in (state.conv, state.pool)], 1)
-
-
-def contexts(stage: Stage) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(samples, channels) of what a stage keeps for its convolution and for its pooling."""
-    return (stage.conv_context, stage.weight.shape[1]), (stage.pool_context, stage.shape.filters)
-
-
-def _unflatten(rows: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
-    """Rows (b, floats) as views of (b, samples, channels), one after the other."""
-    views, at = [], 0
-    for n, c in shapes:
-        views.append(rows[:, at : at + n * c].view(len(rows), n, c))
-        at += n * c
-    return views
-
-
-class _Kernel:
-    """One stage's weights, as the two ways to convolve want them."""
-
-    def __init__(self, stage: Stage, dtype: torch.dtype) -> None:
-        self.stage = stage
-        self.weight = stage.kernel().to(dtype, copy=True, memory_format=torch.channels_last)
-        self.bias = stage.bias.to(dtype, copy=True)
-        self.matrix = stage.weight.permute(2, 1, 0).flatten(0, 1).to(dtype, copy=True)
-        """(kernel * channels, filters)."""
-
-
-class Arena:
-    """One block of memory for all passes, since they run one at a time."""
-
-    def __init__(self, memory: Tensor) -> None:
-        self._memory, self.taken = memory, 0
-
-    def take(self, *shape: int) -> Tensor:
-        """The next piece, or one apart if the block is too small: `taken` then says what it needs."""
-        start, self.taken = self.taken, self.taken + prod(shape)
-        if self.taken > len(self._memory):
-            return self._memory.new_empty(shape)
-        return self._memory[start : self.taken].view(shape)
-
-
-class Pass:
-    """The distiller over b streams and h intervals: every buffer, and every view of one, made once.
-
-    rows  (b, floats) state: to be filled before a run, and the new one after it
-    """
-
-    def __init__(self, kernels: list[_Kernel], b: int, h: int, arena: Arena) -> None:
-        stages = [kernel.stage for kernel in kernels]
-        ends = [shape for stage in stages for shape in contexts(stage)]
-        self.rows = arena.take(b, sum(n * c for n, c in ends))
-        kept = _unflatten(self.rows, ends)
-        inputs = [arena.take(b, s.conv_context + h * s.unit, s.weight.shape[1]) for s in stages]
-        convolved = [arena.take(b, s.pool_context + h * s.unit, s.shape.filters) for s in stages]
-        a = arena.take(b, h * stages[-1].out_unit, stages[-1].shape.filters)
-        self._features = a.flatten(0, 1)
-        bodies = [x[:, s.conv_context :] for x, s in zip(inputs, stages, strict=True)]
-        self._x = bodies[0].squeeze(-1)
-        self._load: list[tuple[Tensor, Tensor]] = []
-        self._save: list[tuple[Tensor, Tensor]] = []
-        for buffers, rows in ((inputs, kept[::2]), (convolved, kept[1::2])):
-            for buffer, row in zip(buffers, rows, strict=True):
-                n = row.shape[1]
-                self._load.append((buffer[:, :n], row))
-                self._save.append((row, buffer[:, buffer.shape[1] - n :]))
-        every = zip(kernels, inputs, convolved, [*bodies[1:], a], strict=True)
-        self._stages = [_StagePass(kernel, x, y, out, arena) for kernel, x, y, out in every]
-
-    def run(self, x: Tensor) -> Tensor:
-        """x (b, h * interval) -> a before the BatchNorm (b * h, features); valid until the next run."""
-        for to, value in self._load:
-            to.copy_(value)
-        self._x.copy_(x)
-        for stage in self._stages:
-            stage.run()
-        for to, value in self._save:
-            to.copy_(value)
-        return self._features
-
-
-class _StagePass:
-    """One stage of a pass: from x (b, context + n, channels) by way of y (b, context + n, filters) to out."""
-
-    def __init__(self, kernel: _Kernel, x: Tensor, y: Tensor, out: Tensor, arena: Arena) -> None:
-        stage, shape = kernel.stage, kernel.stage.shape
-        b, n = len(x), x.shape[1] - stage.conv_context
-        self._kernel = kernel
-        self._image = x.unsqueeze(1).permute(0, 3, 1, 2)
-        self._y = y[:, stage.pool_context :]
-        self._y_image = self._y.unsqueeze(1).permute(0, 3, 1, 2)
-        self._small = x.device.type == "cpu" and b * n * kernel.matrix.numel() < SMALL
-        if self._small:
-            # Every kernel's span of x as a row: overlapping, so a view.
-            channels = x.shape[2]
-            spans = (b, n, shape.kernel * channels)
-            self._spans = x.as_strided(spans, (x.stride(0), channels, 1), x.storage_offset())
-            self._columns = arena.take(*spans)
-            self._rows = self._columns.flatten(0, 1)
-            self._product = arena.take(b * n, shape.filters)
-            self._result = self._product.view(b, n, shape.filters)
-
-        # A maximum over `pool` is one over `stride` and then over its neighbours; max_pool2d is five times
-        # slower.
-        self._maxima: list[tuple[list[Tensor], Tensor]] = []
-        wanted = out.shape[1]
-        if shape.pool % shape.stride == 0:
-            shifts = shape.pool // shape.stride
-            blocks = wanted + shifts - 1
-            cut = y[:, : blocks * shape.stride].view(b, blocks, shape.stride, shape.filters)
-            best = out if shifts == 1 else arena.take(b, blocks, shape.filters)
-            self._maxima.append((list(cut.unbind(2)), best))
-            if shifts > 1:
-                self._maxima.append(([best[:, i : i + wanted] for i in range(shifts)], out))
-        else:
-            last = (wanted - 1) * shape.stride + 1
-            self._maxima.append(([y[:, i : i + last : shape.stride] for i in range(shape.pool)], out))
-        self._out = out
-
-    def run(self) -> None:
-        """Convolve, pool, ReLU."""
-        kernel = self._kernel
-        if self._small:
-            self._columns.copy_(self._spans)
-            torch.addmm(kernel.bias, self._rows, kernel.matrix, out=self._product)
-            self._y.copy_(self._result)
-        else:
-            self._y_image.copy_(F.conv2d(self._image, kernel.weight, kernel.bias))
-        for (one, *others), best in self._maxima:
-            if not others:
-                best.copy_(one)
-                continue
-            torch.maximum(one, others[0], out=best)
-            for other in others[1:]:
-                torch.maximum(best, other, out=best)
-        self._out.relu_()

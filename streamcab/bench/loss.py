@@ -26,11 +26,11 @@ from streamcab.classifier import Classifier
 from streamcab.engine import Engine
 from streamcab.errors import ConfigError, SourceError
 from streamcab.moments import evidence_of
+from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.decoder import Decoders, available
 from streamcab.rtp.intake import Born, Died, Intake
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.receive import Batch
 from streamcab.source.file import read_audio
 from streamcab.window import Window
 

@@ -14,14 +14,16 @@ import click
 from streamcab import __version__
 from streamcab.bench.cli import bench
 from streamcab.cli.classify import classify, devices, verify
+from streamcab.cli.demo import demo
 from streamcab.cli.health import bridge, doctor, log, metrics, status
 from streamcab.cli.keys import keys
-from streamcab.cli.listen import demo, listen, watch
+from streamcab.cli.listen import listen
 from streamcab.cli.options import Group
 from streamcab.cli.reproduce import reproduce
 from streamcab.cli.service import service
 from streamcab.cli.soak import soak
 from streamcab.cli.train import evaluate, prepare, teach, train
+from streamcab.cli.watch import watch
 
 # The net is a millisecond of work: a second thread of BLAS costs more than it brings.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

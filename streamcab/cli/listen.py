@@ -1,4 +1,4 @@
-"""`listen`, `watch` and `demo`: the daemon and its view."""
+"""The command `listen`: options into sources and settings of a daemon, which `run.py` serves."""
 
 import logging
 import os
@@ -16,7 +16,6 @@ from streamcab.cli.options import (
     channel_option,
     compute_option,
     config_option,
-    endpoint_argument,
     gate_of,
     gate_option,
     json_option,
@@ -206,75 +205,6 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
                 as_json=o["as_json"],
                 quiet=o["quiet"],
             )
-
-
-@click.command(cls=Command)
-@endpoint_argument
-@option("--stream", "streams", multiple=True, help="Only this stream; repeatable.")
-@option(
-    "--every",
-    type=click.FloatRange(0.0, 3600),
-    default=1.0,
-    help="Seconds between lines, where no terminal is.",
-)
-@option("--key", type=click.Path(path_type=Path), help="Your secret CURVE key, NAME.key_secret.")
-@option("--server-key", type=click.Path(path_type=Path), help="Public key of that feed, server.key.")
-@json_option
-@config_option
-def watch(
-    endpoint: str,
-    streams: tuple[str, ...],
-    every: float,
-    key: Path | None,
-    server_key: Path | None,
-    as_json: bool,
-) -> None:
-    """Draw the feed of a daemon at ENDPOINT, on any machine. Without a terminal: lines."""
-    from streamcab.keys import ClientKeys
-    from streamcab.run import watch as run
-
-    if (key is None) != (server_key is None):
-        raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
-    keys = ClientKeys.load(key, server_key) if key and server_key else None
-    with stop_on_signals() as stop:
-        run(endpoint, list(streams), stop, as_json=as_json, every_s=every, keys=keys)
-
-
-@click.command(cls=Command)
-@model_option
-@compute_option
-@backend_option
-@threads_option
-@option(
-    "--clips",
-    type=click.Path(path_type=Path),
-    help="Folder of audio files to play; without it the bundled ones.",
-)
-@option("--endpoint", default="tcp://127.0.0.1:*", help="Where the demo publishes its feed.")
-@option("--view/--no-view", default=None, help="Draw the feed; without it: when the output is a terminal.")
-@config_option
-def demo(
-    model: Path | None,
-    compute: str,
-    backend: str,
-    threads: int | None,
-    clips: Path | None,
-    endpoint: str,
-    view: bool | None,
-) -> None:
-    """Play short clips of synthetic speech as live calls, and watch them being classified."""
-    from streamcab.run import demo as run
-
-    checkpoint, device = load_checkpoint(model, compute, threads)
-    with stop_on_signals() as stop:
-        run(
-            checkpoint,
-            backend_maker(checkpoint, device, backend, threads=threads),
-            clips,
-            endpoint,
-            stop,
-            view=view,
-        )
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import click
 from streamcab.cli.options import Group
 
 if TYPE_CHECKING:
-    from streamcab.service import Place, Systemctl
+    from streamcab.service import Systemctl
+    from streamcab.unit import Place
 
 
 @click.group(cls=Group)
@@ -44,10 +45,11 @@ any_option = click.option("--instance", metavar="NAME", help="Only this instance
 def install(user: bool, instance: str, now: bool, force: bool, dry: bool, root: Path | None) -> None:
     """Put unit and settings in place. Files that somebody has edited are kept."""
     from streamcab import service as s
+    from streamcab.unit import ServiceError
 
     place, manager = _where(user, root, changes=not dry)
     if now and (manager is None or not manager.there):
-        raise s.ServiceError("--now: systemd does not run here; without --now the files are put in place")
+        raise ServiceError("--now: systemd does not run here; without --now the files are put in place")
     _say(s.install(place, instance, manager, force=force, dry=dry, now=now))
 
 
@@ -78,19 +80,20 @@ def status(user: bool, instance: str | None, root: Path | None) -> None:
 
 
 def _where(user: bool, root: Path | None, *, changes: bool) -> "tuple[Place, Systemctl | None]":
-    from streamcab import service as s
+    from streamcab.service import Systemctl
+    from streamcab.unit import ServiceError, system_place, user_place
 
     if user and root is not None:
         raise click.UsageError("--root is for the machine's service; --user has no image.")
     if root is not None:
-        return s.system_place(root), None
+        return system_place(root), None
     if user:
-        return s.user_place(Path.home(), os.environ), s.Systemctl(user=True)
+        return user_place(Path.home(), os.environ), Systemctl(user=True)
     if changes and os.geteuid() != 0:
-        raise s.ServiceError(
+        raise ServiceError(
             "this changes the machine: run it as root (sudo), or with --user for this user alone"
         )
-    return s.system_place(), s.Systemctl(user=False)
+    return system_place(), Systemctl(user=False)
 
 
 def _say(lines: Iterable[str]) -> None:

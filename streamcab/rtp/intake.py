@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
+from streamcab.rtp.batch import Batch, unpack_address
 from streamcab.rtp.decoder import Decoders, Job
 from streamcab.rtp.loss import Sequences
 from streamcab.rtp.packet import Fate, Headers, parse
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.rtp.placing import place
-from streamcab.rtp.receive import Batch, unpack_address
 from streamcab.rtp.reorder import Reorder
 from streamcab.rtp.rtcp import Bye, Name, reports
 from streamcab.rtp.table import State, Table, key_words

@@ -13,8 +13,8 @@ import numpy as np
 from streamcab.bench.speech import babble, bundled_clips, encode
 from streamcab.errors import ConfigError
 from streamcab.ring import Bank
+from streamcab.rtp.batch import Batch
 from streamcab.rtp.intake import Intake
-from streamcab.rtp.receive import Batch
 from streamcab.source import Line
 from streamcab.source.rtp import RtpSource
 

@@ -22,16 +22,8 @@ from streamcab.rtp.intake import Born, Died, Intake
 from streamcab.rtp.loss import SEEN
 from streamcab.rtp.names import Names, Rule, parse_name_map
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.receive import (
-    BUFFER,
-    Address,
-    Receiver,
-    buffer_bytes,
-    join_anew,
-    kernel_drops,
-    listen,
-    receiver,
-)
+from streamcab.rtp.plug import BUFFER, Address, buffer_bytes, join_anew, kernel_drops, listen
+from streamcab.rtp.receive import Receiver, receiver
 from streamcab.rtp.sdp import TypeMap, parse_sdp, parse_types
 from streamcab.rtp.watch import MANY, STALL_S, Watch
 from streamcab.source import Line

@@ -1,0 +1,46 @@
+"""The command `watch`: the feed of a daemon, here or elsewhere. Imports nothing heavy."""
+
+from pathlib import Path
+
+import click
+
+from streamcab.cli.options import (
+    Command,
+    config_option,
+    endpoint_argument,
+    json_option,
+    option,
+    stop_on_signals,
+)
+
+
+@click.command(cls=Command)
+@endpoint_argument
+@option("--stream", "streams", multiple=True, help="Only this stream; repeatable.")
+@option(
+    "--every",
+    type=click.FloatRange(0.0, 3600),
+    default=1.0,
+    help="Seconds between lines, where no terminal is.",
+)
+@option("--key", type=click.Path(path_type=Path), help="Your secret CURVE key, NAME.key_secret.")
+@option("--server-key", type=click.Path(path_type=Path), help="Public key of that feed, server.key.")
+@json_option
+@config_option
+def watch(
+    endpoint: str,
+    streams: tuple[str, ...],
+    every: float,
+    key: Path | None,
+    server_key: Path | None,
+    as_json: bool,
+) -> None:
+    """Draw the feed of a daemon at ENDPOINT, on any machine. Without a terminal: lines."""
+    from streamcab.keys import ClientKeys
+    from streamcab.run import watch as run
+
+    if (key is None) != (server_key is None):
+        raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
+    keys = ClientKeys.load(key, server_key) if key and server_key else None
+    with stop_on_signals() as stop:
+        run(endpoint, list(streams), stop, as_json=as_json, every_s=every, keys=keys)

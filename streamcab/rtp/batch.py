@@ -1,0 +1,79 @@
+"""Datagrams of many sockets in rows: how they lie in memory, and how a source address is spelled there.
+
+Knows nothing of sockets, nor of RTP.
+"""
+
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SLOT = 2048
+"""Bytes of a datagram that fit; longer ones are refused. No audio packet of a common network comes near."""
+STRIDE = SLOT + 64
+"""A line of cache more than a power of two: else all rows share a few sets of the cache."""
+NAME = 32
+"""Bytes for a source address: struct sockaddr_in (16) or sockaddr_in6 (28), zero after it."""
+
+_AF6 = 10
+
+
+@dataclass(slots=True)
+class Batch:
+    """n datagrams of any of the sockets, valid until the next receive.
+
+    data      (n, STRIDE) uint8
+    length    (n,) int64    bytes
+    truncated (n,) bool     longer than SLOT
+    name      (n, 4) uint64 source address and port as a sockaddr
+    port      (n,) int64    index of the socket that received it
+    wide      whether any source address is IPv6
+    """
+
+    data: NDArray[np.uint8]
+    length: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
+    name: NDArray[np.uint64]
+    port: NDArray[np.int64]
+    wide: bool
+
+    @classmethod
+    def of(cls, datagrams: Iterable[tuple[bytes, tuple[str, int]]], port: int = 0) -> "Batch":
+        """Datagrams with their sources, e.g. from a capture file."""
+        pairs = list(datagrams)
+        data = np.zeros((len(pairs), STRIDE), np.uint8)
+        for row, (payload, _) in zip(data, pairs, strict=True):
+            row[: min(len(payload), SLOT)] = np.frombuffer(payload[:SLOT], np.uint8)
+        length = np.array([len(payload) for payload, _ in pairs], np.int64)
+        names = b"".join(pack_address(*source) for _, source in pairs)
+        return cls(
+            data=data,
+            length=np.minimum(length, SLOT),
+            truncated=length > SLOT,
+            name=np.frombuffer(names, np.uint64).reshape(-1, NAME // 8),
+            port=np.full(len(pairs), port, np.int64),
+            wide=any(":" in host for _, (host, _) in pairs),
+        )
+
+
+def pack_address(host: str, port: int, scope: int = 0) -> bytes:
+    """A numeric address as the NAME bytes that Linux would have written."""
+    if ":" in host:
+        raw = struct.pack(
+            "=H2sI16sI", _AF6, port.to_bytes(2), 0, socket.inet_pton(socket.AF_INET6, host), scope
+        )
+    else:
+        raw = struct.pack("=H2s4s", socket.AF_INET, port.to_bytes(2), socket.inet_pton(socket.AF_INET, host))
+    return raw.ljust(NAME, b"\0")
+
+
+def unpack_address(name: bytes) -> tuple[str, int]:
+    """The reverse of `pack_address`: (host, port), without the scope."""
+    port = int.from_bytes(name[2:4])
+    if int.from_bytes(name[:2], sys.byteorder) == _AF6:
+        return socket.inet_ntop(socket.AF_INET6, name[8:24]), port
+    return socket.inet_ntop(socket.AF_INET, name[4:8]), port
