@@ -452,6 +452,28 @@ def test_churn_costs_nothing_in_the_long_run(publisher: Publisher, monkeypatch: 
         assert len(subscriber._seen) <= 20
 
 
+@pytest.mark.parametrize(("name", "value", "kept"), [("OVER_STREAMS", 20, 20), ("OVER_S", -1.0, 0)])
+def test_a_subscriber_forgets_streams_that_ended(
+    name: str, value: float, kept: int, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"streamcab.feed.subscriber.{name}", value)
+    with Subscriber(publisher.endpoint) as subscriber:
+        publisher.publish(daemon())
+        until(lambda: isinstance(hear(publisher, subscriber, 1)[0], DaemonStatus))
+        for number in range(100):
+            publisher.publish(status("mic"))
+            publisher.publish(prediction(f"call-{number}"))
+            publisher.publish(prediction(f"call-{number}", state="ended"))
+        hear(publisher, subscriber, 300)
+        assert len(subscriber._seen) == kept + 2
+        assert len(subscriber._over) == kept
+        # One that was forgotten and is there again has missed nothing.
+        publisher.publish(prediction("call-0"))
+        assert hear(publisher, subscriber, 1)[0].stream == "call-0"
+        assert "call-0" in subscriber._seen
+        assert subscriber.missed == 0
+
+
 def test_the_last_words_leave_before_the_socket_closes() -> None:
     publisher = Publisher(FREE)
     with Subscriber(publisher.endpoint) as subscriber:

@@ -1,6 +1,7 @@
 """SIGTERM under load: each call is told its end and is whole on the disk if recorded, the sockets are free, code 0."""
 
 import json
+import os
 import signal
 import socket
 import threading
@@ -67,3 +68,20 @@ def test_every_call_is_told_its_end(calls: int, recorded: bool, tmp_path: Path) 
         for stream, seconds in ended.items():
             (file,) = (tmp_path / "calls").glob(f"{stream}.*.flac")
             assert soundfile.info(file).duration == pytest.approx(seconds, abs=0.02)
+
+
+@pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGINT])
+def test_signals_while_it_is_loading(ends: signal.Signals, tmp_path: Path) -> None:
+    """SIGHUP is no end, the others are an orderly one. Somebody who writes into the salt says when."""
+    salt = tmp_path / "salt"
+    os.mkfifo(salt)
+    words = ["--rtp", "127.0.0.1:0", "--endpoint", "tcp://127.0.0.1:*", "--quiet"]
+    words += ["--hash-names", "--hash-salt", str(salt)]
+    log = tmp_path / "log"
+    with child("streamcab", "listen", *words, log=log) as daemon:
+        with salt.open("wb") as pen:  # opens when it is opened to be read
+            for number in (signal.SIGHUP, signal.SIGHUP, ends, ends):
+                daemon.send_signal(number)
+            pen.write(b"0123456789abcdef")
+        assert daemon.wait(HANG_S) == 0, log.read_text()
+    assert "Traceback" not in log.read_text()

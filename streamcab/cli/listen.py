@@ -171,13 +171,16 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
     from streamcab.shelf import Shelf
     from streamcab.veil import Veil
 
-    journal = logs.start(o["log_level"], logs.form_for(o["log_format"], o["log_file"]), o["log_file"])
-    veil = Veil.load(o["hash_salt"]) if o["hash_names"] else None
-    with ExitStack() as hidden:
+    again = threading.Event()
+    with ExitStack() as around:
+        # Before anything takes time: a SIGHUP meanwhile must not be the end.
+        stop = around.enter_context(stop_on_signals(again))
+        journal = logs.start(o["log_level"], logs.form_for(o["log_format"], o["log_file"]), o["log_file"])
+        veil = Veil.load(o["hash_salt"]) if o["hash_names"] else None
         if veil is not None:
             veil.know(*o["device"], *o["files"], *([o["sdp"]] if o["sdp"] else []))
             journal.learn, journal.scrub = veil.learn, veil.scrub
-            hidden.enter_context(_hidden_by(veil))
+            around.enter_context(_hidden_by(veil))
         sources = _sources(o)
         if not sources:
             raise click.UsageError(
@@ -186,25 +189,26 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
         if o["record"] and o["fast"]:
             raise click.UsageError("--record with --fast: the files are there already; leave one out.")
         extras = Extras(
-            again=threading.Event(),
+            again=again,
             reload=Reload(o, lambda: read_again(ctx), journal),
             shelf=Shelf(o["record"], limits(o)) if o["record"] else None,
             lines=Lines(o["jsonl"], round(o["jsonl_max_mb"] * 1e6), o["jsonl_keep"]) if o["jsonl"] else None,
         )
         checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
         backend = backend_maker(checkpoint, device, o["backend"], o["precision"], o["threads"])
-        with stop_on_signals(extras.again) as stop:
-            run(
-                checkpoint,
-                backend,
-                sources,
-                _settings(o, veil),
-                stop,
-                extras,
-                view=o["view"],
-                as_json=o["as_json"],
-                quiet=o["quiet"],
-            )
+        if stop.is_set():
+            return
+        run(
+            checkpoint,
+            backend,
+            sources,
+            _settings(o, veil),
+            stop,
+            extras,
+            view=o["view"],
+            as_json=o["as_json"],
+            quiet=o["quiet"],
+        )
 
 
 @contextmanager

@@ -36,7 +36,11 @@ from streamcab.message import (
 
 DEAD_S = 3.0  # the daemon speaks each second: three misses and the feed is dead
 RECEIVE_QUEUE = 10_000  # messages that wait for a user who does not read
-SEEN_STREAMS = 20_000  # whose last seq a subscriber remembers
+SEEN_STREAMS = 20_000  # whose last seq a subscriber remembers, 1 kB each:
+OVER_S, OVER_STREAMS = (
+    120.0,
+    2_000,
+)  # ended ones for twice as long, and twice as many, as a publisher repeats them
 MAX_BODY = 1 << 20  # bytes of a frame that a subscriber takes
 
 
@@ -79,6 +83,9 @@ class Subscriber:
         self._kinds = set(KINDS if kinds is None else _listed(kinds))
         self._heard = -math.inf  # monotonic seconds
         self._seen: OrderedDict[str, _Seen] = OrderedDict()  # by stream, the one heard last at the end
+        self._over: OrderedDict[str, float] = (
+            OrderedDict()
+        )  # streams that ended, when (monotonic), the first first
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, RECEIVE_QUEUE)
@@ -181,10 +188,11 @@ class Subscriber:
             self.restarts += self.run is not None
             self.run = message.run
             self._seen.clear()
+            self._over.clear()
         seen = self._seen.setdefault(message.stream, _Seen())
         self._seen.move_to_end(message.stream)
         if len(self._seen) > SEEN_STREAMS:
-            self._seen.popitem(last=False)
+            self._over.pop(self._seen.popitem(last=False)[0], None)
         last = seen.last.get(kind)
         if last is not None and message.seq <= last:
             self.repeats += 1
@@ -195,7 +203,20 @@ class Subscriber:
         seen.over.discard(kind)
         if isinstance(message, Prediction | Status) and message.state == "ended":
             seen.over.update(seen.last)
+            self._over[message.stream] = self._heard
+            self._over.move_to_end(message.stream)
+        else:
+            self._over.pop(message.stream, None)
+        self._forget()
         return True
+
+    def _forget(self) -> None:
+        """What was known of streams that ended: nobody repeats them any more."""
+        while self._over:
+            stream, ended = next(iter(self._over.items()))
+            if self._heard - ended <= OVER_S and len(self._over) <= OVER_STREAMS:
+                break
+            del self._over[stream], self._seen[stream]
 
 
 def _listed(names: Iterable[str]) -> list[str]:
