@@ -14,9 +14,12 @@ from streamcab.bench.speech import babble, bundled_clips, encode
 from streamcab.errors import ConfigError
 from streamcab.ring import Bank
 from streamcab.rtp.batch import Batch
+from streamcab.rtp.codec import STATIC
 from streamcab.rtp.intake import Intake
+from streamcab.rtp.names import Names
+from streamcab.rtp.payload import PayloadTypes
 from streamcab.source import Line
-from streamcab.source.rtp import RtpSource
+from streamcab.source.calls import Calls
 
 TICK_S = 0.2
 """Between two looks at the programme; a call's packet is as long."""
@@ -95,31 +98,44 @@ def plan(places: int, period_s: float) -> list[Call]:
     return calls
 
 
-class Calls(RtpSource):
-    """The RTP source without its sockets and its thread: datagrams are handed in, with the time."""
+class PlannedCalls:
+    """A source of calls as a plan has them: the real intake, without sockets and thread; datagrams are made here."""
+
+    live, done = True, False
 
     def __init__(self, places: int, period_s: float) -> None:
+        """ConfigError for a period that is no multiple of the tape's."""
         if period_s % TAPE_S:
             raise ConfigError(f"the period is {period_s:g} s; it must be a multiple of {TAPE_S}")
         # An ended call keeps its row until the daemon has said so.
-        super().__init__(["127.0.0.1:0"], max_streams=2 * places + 2, idle_s=2.0, ring_s=RING_S)
+        self._intake = Intake(PayloadTypes({0: STATIC[0]}, {}), 2 * places + 2, idle_s=2.0, ring_s=RING_S)
+        self._calls = Calls(self._intake, Names(), ["127.0.0.1:0"])
         self._voice = encode("pcmu", np.tile(babble(bundled_clips(), CALL_RATE), 3))
         self._period = round(period_s / TICK_S)
-        self._calls = plan(places, period_s)
+        self._plan = plan(places, period_s)
         self._begin_at: dict[int, list[Call]] = {}
-        for call in self._calls:
+        for call in self._plan:
             self._begin_at.setdefault(call.first, []).append(call)
         self._active: list[Call] = []
         self.begun = 0
 
     def start(self) -> None:
-        """Only the intake."""
-        self.addresses = ["127.0.0.1:0"]
-        self._intake = Intake(self._types(), self._max_streams, idle_s=self._idle_s, ring_s=self._ring_s)
+        """Nothing to open."""
+
+    def streams(self) -> list[Line]:
+        """Calls that have left probation since the last time."""
+        return self._calls.begun()
+
+    def release(self, line: Line) -> None:
+        """The call's row may go to another."""
+        self._calls.release(line)
+
+    def counters(self) -> dict[str, int]:
+        """As the intake has them."""
+        return self._intake.counters()
 
     def tick(self, number: int, now: float) -> None:
         """The packets of tick `number`, and what follows from them."""
-        assert self._intake is not None
         at = number % self._period
         self._active = [call for call in self._active if at < call.first + call.ticks]
         begun = self._begin_at.get(at, [])
@@ -129,7 +145,7 @@ class Calls(RtpSource):
         if datagrams:
             self._intake.feed(Batch.of(datagrams), now)
         self._intake.sweep(now)
-        self._tell()
+        self._calls.tell()
 
     def _packets(self, call: Call, at: int, period: int) -> Iterator[tuple[bytes, tuple[str, int]]]:
         """What a call sends in this tick: mostly one packet."""
@@ -146,14 +162,12 @@ class Calls(RtpSource):
 
     def heard_s(self, periods: int) -> float:
         """Seconds of all calls of so many periods."""
-        return periods * TICK_S * sum(call.ticks for call in self._calls)
+        return periods * TICK_S * sum(call.ticks for call in self._plan)
 
     def close(self) -> None:
         """Every call ends."""
-        self._stop.set()
-        if self._intake is not None:
-            self._intake.end_all("the source was closed")
-            self._tell()
+        self._intake.end_all("the source was closed")
+        self._calls.tell()
 
 
 def identity(stream: str) -> tuple[int, int] | None:

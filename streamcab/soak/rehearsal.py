@@ -20,7 +20,7 @@ from streamcab.errors import ConfigError
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, DaemonStatus, Prediction
 from streamcab.settings import Settings
-from streamcab.soak.programme import TAPE_RATE, TICK_S, Calls, Tape, identity
+from streamcab.soak.programme import TAPE_RATE, TICK_S, PlannedCalls, Tape, identity
 
 EVERY_S = 0.5
 SAME = 1e-5
@@ -159,7 +159,7 @@ def rehearse(
         raise ConfigError(
             f"{hours:g} h are {periods} periods of {period_s:g} s; {SETTLED + 2} at least are needed"
         )
-    tape, line = Tape(), Calls(calls, period_s)
+    tape, line = Tape(), PlannedCalls(calls, period_s)
     answers, stop = _Answers(period_s, periods), threading.Event()
     weights: list[Weight] = []
     counted = {"messages": 0, "visitors": 0}

@@ -1,7 +1,7 @@
-"""RTP as a source: sockets, one receive thread, and the lines of the calls that come and go.
+"""RTP as a source: sockets and one receive thread.
 
-Every 10 ms the sockets are emptied in batches and the batches fed to an `Intake`; what it tells becomes
-`Line`s. Owns the thread, the names and what is said to people. What a packet means is in `streamcab.rtp`.
+Every 10 ms the sockets are emptied in batches and the batches fed to an `Intake`; `Calls` makes lines of what it tells.
+Owns the thread. What a packet means is in `streamcab.rtp`.
 """
 
 import logging
@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,15 +17,16 @@ from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.codec import STATIC
 from streamcab.rtp.decoder import Decoders, available
-from streamcab.rtp.intake import Born, Died, Intake
+from streamcab.rtp.intake import Intake
 from streamcab.rtp.loss import SEEN
 from streamcab.rtp.names import Names, Rule, parse_name_map
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.rtp.plug import BUFFER, Address, buffer_bytes, join_anew, kernel_drops, listen
 from streamcab.rtp.receive import Receiver, receiver
 from streamcab.rtp.sdp import TypeMap, parse_sdp, parse_types
-from streamcab.rtp.watch import MANY, STALL_S, Watch
+from streamcab.rtp.watch import STALL_S
 from streamcab.source import Line
+from streamcab.source.calls import Calls
 from streamcab.source.channel import channel_number
 
 log = logging.getLogger("streamcab.source")
@@ -34,7 +34,6 @@ log = logging.getLogger("streamcab.source")
 CLOSE_S = 0.8
 BATCHES = 64
 """Receives per tick at most, lest silence be noticed by nobody while packets pour in."""
-NO_PACKETS = f"no packet for {STALL_S:g} s: silence suppression, or the sender or the way is gone"
 PAIRS = 20
 """Ports tried, when the system may choose, for one whose neighbour is free for RTCP."""
 SWITCH_S = 0.0005
@@ -129,10 +128,7 @@ class RtpSource:
         self._groups: dict[socket.socket, tuple[Address, int]] = {}
         self._intake: Intake | None = None
         self._decoders: Decoders | None = None
-        self._lines: dict[int, tuple[int, Line]] = {}
-        self._told: deque[Line] = deque()
-        self._released: deque[Line] = deque()
-        self._refused: set[int] = set()
+        self._calls: Calls | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._errors = 0
@@ -172,6 +168,7 @@ class RtpSource:
             decoders=self._decoders,
             rtcp_from=len(rtp),
         )
+        self._calls = Calls(self._intake, self._names, self.addresses)
         short = min(buffer_bytes(plug) for plug in rtp)
         if short < BUFFER:
             self._warn(
@@ -181,20 +178,21 @@ class RtpSource:
         for warning in self.warnings:
             log.warning("RTP: %s", warning)
         self._thread = threading.Thread(
-            target=self._run, args=(receiver(self._plugs),), name="rtp", daemon=True
+            target=self._run,
+            args=(receiver(self._plugs), self._intake, self._calls),
+            name="rtp",
+            daemon=True,
         )
         self._thread.start()
 
     def streams(self) -> list[Line]:
         """Calls that have left probation since the last time."""
-        lines = []
-        while self._told:
-            lines.append(self._told.popleft())
-        return lines
+        return self._calls.begun() if self._calls is not None else []
 
     def release(self, line: Line) -> None:
         """The call's row may go to another."""
-        self._released.append(line)
+        if self._calls is not None:
+            self._calls.release(line)
 
     def counters(self) -> dict[str, int]:
         """Datagrams by fate (`accepted`, `duplicate`, `late`, ...), `lost_packets` by sequence number, and
@@ -294,10 +292,9 @@ class RtpSource:
 
     # -- the receive thread ----------------------------------------------------------------------------------
 
-    def _run(self, inlet: Receiver) -> None:
-        assert self._intake is not None
-        intake, next_look, failed = self._intake, 0.0, 0
-        watch, next_watch = Watch(intake.table), 0.0
+    def _run(self, inlet: Receiver, intake: Intake, calls: Calls) -> None:
+        next_look = next_watch = 0.0
+        failed = 0
         while not self._stop.wait(self._tick_s):
             try:
                 for _ in range(BATCHES):
@@ -309,10 +306,10 @@ class RtpSource:
                         break
                 now = time.monotonic()
                 intake.sweep(now)
-                self._tell()
+                calls.tell()
                 if now >= next_watch:
                     next_watch = now + STALL_S / 4
-                    self._watch(watch, now)
+                    calls.watch(now)
                 if now >= next_look:
                     next_look = now + 1.0
                     self._look()
@@ -325,31 +322,12 @@ class RtpSource:
             self._errors = inlet.errors + failed
         self._look()
         intake.end_all("the source was closed")
-        self._tell()
+        calls.tell()
 
     def _complain(self, inlet: Receiver) -> None:
         """Once for each power of two: what fails once a tick would fill the log."""
         if inlet.errors & (inlet.errors - 1) == 0:
             log.warning("RTP: receiving failed %d times: %s", inlet.errors, inlet.error)
-
-    def _watch(self, watch: Watch, now: float) -> None:
-        """Lines of calls that have stalled or are heard again; and a warning when all have stalled at once."""
-        was = watch.silent
-        change = watch.look(now)
-        for slot in change.stalled.tolist():
-            if slot in self._lines:
-                self._lines[slot][1].move("stalled", NO_PACKETS)
-        for slot in change.heard.tolist():
-            if slot in self._lines:
-                self._lines[slot][1].move("live")
-        if watch.calls < MANY or (was is None) == (watch.silent is None):
-            return
-        if was is None:
-            log.warning(
-                "RTP: no packet of any of %d calls for %g s: is the network gone?", watch.calls, STALL_S
-            )
-        else:
-            log.warning("RTP: packets again after %.1f s", now - was)
 
     def _look(self) -> None:
         self._drops = [kernel_drops(plug) for plug in self._plugs]
@@ -358,51 +336,3 @@ class RtpSource:
             if now != index:
                 self._groups[plug] = address, now
                 log.warning("RTP: %s: its interface is %s", address, "back: joined again" if now else "gone")
-
-    def _tell(self) -> None:
-        """What the intake has told becomes lines; what the reader has released becomes free."""
-        assert self._intake is not None
-        while self._released:
-            line = self._released.popleft()
-            _, known = self._lines.get(line.row, (0, None))
-            if known is not line:
-                continue
-            if line.bank.ended[line.row]:
-                self._let_go(line.row)
-            else:
-                # The daemon refused it: its row cannot serve another while packets still come for it.
-                self._refused.add(line.row)
-        while self._intake.events:
-            event = self._intake.events.popleft()
-            if isinstance(event, Born):
-                self._begin(event)
-            elif isinstance(event, Died):
-                self._lines[event.slot][1].move("ended", event.reason)
-                if event.slot in self._refused:
-                    self._let_go(event.slot)
-            else:
-                self._names.tell(event.host, event.ssrc, event.cname)
-
-    def _let_go(self, row: int) -> None:
-        """Nobody needs an ended call any more: its row and its name are free."""
-        assert self._intake is not None
-        generation, line = self._lines.pop(row)
-        self._refused.discard(row)
-        self._names.free(line.name)
-        self._intake.release(row, generation)
-
-    def _begin(self, born: Born) -> None:
-        assert self._intake is not None
-        codec = self._intake.types.encodings[born.kind]
-        name = self._names.give(born.host, born.port, born.ssrc)
-        source = f"[{born.host}]:{born.port}" if ":" in born.host else f"{born.host}:{born.port}"
-        labels = {"codec": codec.name, "source": source, "ssrc": f"{born.ssrc:08x}"}
-        cname = self._names.cname(born.host, born.ssrc)
-        if cname:
-            labels["cname"] = cname
-        where = self.addresses[born.local]
-        words = f"RTP {codec} from {source} at {where}"
-        # A thousand calls come and go: of each, a line that an operator must ask for.
-        line = Line(name, born.bank, born.slot, words, labels=labels, loudest=logging.INFO)
-        self._lines[born.slot] = (born.generation, line)
-        self._told.append(line)

@@ -1,0 +1,105 @@
+"""The calls of an intake as lines: one for each call that begins, moved as it stalls, is heard again and ends.
+
+Owns their names and what is said of them to people. Everything but `begun` and `release` is called from the receive
+thread. Knows nothing of sockets or packets.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+from streamcab.rtp.intake import Born, Died, Intake
+from streamcab.rtp.names import Names
+from streamcab.rtp.watch import MANY, STALL_S, Watch
+from streamcab.source.line import Line
+
+log = logging.getLogger("streamcab.source")
+
+NO_PACKETS = f"no packet for {STALL_S:g} s: silence suppression, or the sender or the way is gone"
+
+
+class Calls:
+    """Of one intake; `addresses` are those of its sockets, in words, by number."""
+
+    def __init__(self, intake: Intake, names: Names, addresses: Sequence[str]) -> None:
+        self._intake, self._names, self._addresses = intake, names, addresses
+        self._watch = Watch(intake.table)
+        self._lines: dict[int, tuple[int, Line]] = {}
+        self._begun: deque[Line] = deque()
+        self._released: deque[Line] = deque()
+        self._refused: set[int] = set()
+
+    def begun(self) -> list[Line]:
+        """Calls that have left probation since the last time; from any thread."""
+        lines = []
+        while self._begun:
+            lines.append(self._begun.popleft())
+        return lines
+
+    def release(self, line: Line) -> None:
+        """The call's row may go to another; from any thread."""
+        self._released.append(line)
+
+    def watch(self, now: float) -> None:
+        """Lines of calls that have stalled or are heard again; and a warning when all have stalled at once."""
+        watch, was = self._watch, self._watch.silent
+        change = watch.look(now)
+        for slot in change.stalled.tolist():
+            if slot in self._lines:
+                self._lines[slot][1].move("stalled", NO_PACKETS)
+        for slot in change.heard.tolist():
+            if slot in self._lines:
+                self._lines[slot][1].move("live")
+        if watch.calls < MANY or (was is None) == (watch.silent is None):
+            return
+        if was is None:
+            log.warning(
+                "RTP: no packet of any of %d calls for %g s: is the network gone?", watch.calls, STALL_S
+            )
+        else:
+            log.warning("RTP: packets again after %.1f s", now - was)
+
+    def tell(self) -> None:
+        """What the intake has told becomes lines; what the reader has released becomes free."""
+        while self._released:
+            line = self._released.popleft()
+            _, known = self._lines.get(line.row, (0, None))
+            if known is not line:
+                continue
+            if line.bank.ended[line.row]:
+                self._let_go(line.row)
+            else:
+                # The daemon refused it: its row cannot serve another while packets still come for it.
+                self._refused.add(line.row)
+        while self._intake.events:
+            event = self._intake.events.popleft()
+            if isinstance(event, Born):
+                self._begin(event)
+            elif isinstance(event, Died):
+                self._lines[event.slot][1].move("ended", event.reason)
+                if event.slot in self._refused:
+                    self._let_go(event.slot)
+            else:
+                self._names.tell(event.host, event.ssrc, event.cname)
+
+    def _let_go(self, row: int) -> None:
+        """Nobody needs an ended call any more: its row and its name are free."""
+        generation, line = self._lines.pop(row)
+        self._refused.discard(row)
+        self._names.free(line.name)
+        self._intake.release(row, generation)
+
+    def _begin(self, born: Born) -> None:
+        codec = self._intake.types.encodings[born.kind]
+        name = self._names.give(born.host, born.port, born.ssrc)
+        source = f"[{born.host}]:{born.port}" if ":" in born.host else f"{born.host}:{born.port}"
+        labels = {"codec": codec.name, "source": source, "ssrc": f"{born.ssrc:08x}"}
+        cname = self._names.cname(born.host, born.ssrc)
+        if cname:
+            labels["cname"] = cname
+        where = self._addresses[born.local]
+        words = f"RTP {codec} from {source} at {where}"
+        # A thousand calls come and go: of each, a line that an operator must ask for.
+        line = Line(name, born.bank, born.slot, words, labels=labels, loudest=logging.INFO)
+        self._lines[born.slot] = (born.generation, line)
+        self._begun.append(line)
