@@ -2,7 +2,8 @@
 
     python benchmarks/evidence_parts.py saa8k/manifest.csv runs/folds [--config configs/world.toml]
 
-Of folds that `streamcab train --folds` trained by that recipe (by default configs/evidence.toml): UAR of each repeat's pooled answers.
+Of folds that `streamcab train --folds` trained by that recipe (by default configs/evidence.toml): UAR of each
+repeat's pooled answers.
 """
 
 import argparse
