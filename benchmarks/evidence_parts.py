@@ -1,8 +1,9 @@
 """What the parts of a model with evidence bring: c_t alone, evidence alone, both, and both with c_t weighed more.
 
-    python benchmarks/evidence_parts.py saa8k/manifest.csv runs/folds
+    python benchmarks/evidence_parts.py saa8k/manifest.csv runs/folds [--config configs/world.toml]
 
-Of folds that `streamcab train --folds` trained by configs/evidence.toml: UAR of each repeat's pooled answers.
+Of folds that `streamcab train --folds` trained by that recipe (by default configs/evidence.toml): UAR of each
+repeat's pooled answers.
 """
 
 import argparse
@@ -32,9 +33,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="c_t alone, evidence alone, and both.")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("folds", type=Path)
+    parser.add_argument("--config", type=Path, default=RECIPE)
     words = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = read_recipe(RECIPE)
+    recipe = read_recipe(words.config)
     material = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
     labels, taught = material.architecture.labels, Path(recipe.training.start)
     features = distilled(material.features, material.architecture, taught, cache_folder())

@@ -1,9 +1,9 @@
 """Does the evidence rest on the text? Fitted on one half of each reading, judged on the same half and on the other.
 
-    python benchmarks/other_text.py saa8k/manifest.csv [--repeats 5]
+    python benchmarks/other_text.py saa8k/manifest.csv [--repeats 5] [--config configs/world.toml]
 
 All of saa8k reads one text, so what lagged moments tell could be its words. Here the halves of a clip are two texts:
-the evidence layer of configs/evidence.toml alone, on speaker-disjoint folds, fitted on one half of the training voices
+the evidence layer of a recipe alone, on speaker-disjoint folds, fitted on one half of the training voices
 and judged on the same or the other half of new voices. Wants the taught distiller that the recipe begins with.
 """
 
@@ -36,9 +36,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Evidence on a text that it was not fitted on.")
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--config", type=Path, default=RECIPE)
     words = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = read_recipe(RECIPE)
+    recipe = read_recipe(words.config)
     material = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
     arch, start = material.architecture, Path(recipe.training.start)
     features = distilled(material.features, arch, start, cache_folder())
@@ -66,9 +67,12 @@ def main() -> None:
                     test = np.array(parts_of) == "test"
                     weight, bias = discriminant(x[fitted][~test], y[~test], recipe.evidence.shrinkage)
                     answers[test] = (x[judged][test] @ weight.T + bias).argmax(1)
-                found.append(scores(confusion_matrix(y, answers, 3)).uar)
+                found.append(scores(confusion_matrix(y, answers, len(arch.labels))))
+            uar, recall = [s.uar for s in found], np.mean([s.recall for s in found], 0)
             print(
-                f"fitted on {fitted:12} judged on {judged:12} UAR {np.mean(found):.3f} +- {np.std(found):.3f}"
+                f"fitted on {fitted:12} judged on {judged:12} UAR {np.mean(uar):.3f} +- {np.std(uar):.3f}, recall "
+                + ", ".join(f"{label} {r:.2f}" for label, r in zip(arch.labels, recall, strict=True)),
+                flush=True,
             )
 
 

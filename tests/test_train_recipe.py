@@ -37,6 +37,15 @@ def test_the_live_recipe_hears_what_the_daemon_hears() -> None:
     assert (architecture.normaliser, architecture.gate, architecture.extra) == ("running", True, {})
 
 
+def test_the_world_recipe_is_the_bundled_ones_but_for_its_classes() -> None:
+    world, evidence = (read_recipe(CONFIGS / f"{name}.toml") for name in ("world", "evidence"))
+    assert len(set(world.corpus.labels.values())) == 11
+    # Set beforehand: these teach the distiller, and no voice that is judged may.
+    strangers = {"ireland", "scotland", "northern-ireland", "new-zealand", "south-africa", "jamaica", "other"}
+    assert not strangers & world.corpus.labels.keys()
+    assert (world.model, world.teach, world.evidence) == (evidence.model, evidence.teach, evidence.evidence)
+
+
 def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:
     assert read(tmp_path, "") == Recipe()
 
