@@ -21,7 +21,8 @@ from streamcab.answer import Answers, Standing
 from streamcab.backend import TorchBackend
 from streamcab.checkpoint import Checkpoint
 from streamcab.compute import device_for
-from streamcab.engine import Emitted, Engine
+from streamcab.emitted import Emitted
+from streamcab.engine import Engine
 from streamcab.errors import AudioError, ConfigError
 from streamcab.message import Prediction
 from streamcab.moments import evidence_of

@@ -12,7 +12,8 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.engine import Emitted, Engine
+from streamcab.emitted import Emitted
+from streamcab.engine import Engine
 from streamcab.errors import ComputeError
 from streamcab.flaws import Flaws
 from streamcab.rescue import Rescue

@@ -8,62 +8,23 @@ Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.backend import Backend, TorchBackend
 from streamcab.distiller import FOREVER
+from streamcab.emitted import Emitted
 from streamcab.frontend import FrontEnd, Pooled, front_end
 from streamcab.model import CabCnn
-from streamcab.normalise import HOLDING, MISSING, SILENT, VOICED, Heard, RunningNormaliser
+from streamcab.normalise import HOLDING, MISSING, SILENT, Heard, RunningNormaliser
 from streamcab.ring import MISSING as NO_SAMPLE
 from streamcab.ring import Bank
 
 RUNS = (8, 4, 2, 1)
 GAP = 8
 """Missing intervals after which the net has forgotten what was before them: its reach is less than 5."""
-
-
-@dataclass(frozen=True)
-class Emitted:
-    """H intervals of B streams, answered.
-
-    slots (B,)    first (B,) index of the first; a negative index is no interval
-    c (B, H, labels)    alpha (B, H, classifiers)    u (B, H, summary)
-    kind (B, H) SILENT, VOICED or MISSING    power (B, H)
-    """
-
-    slots: NDArray[np.intp]
-    first: NDArray[np.int64]
-    c: NDArray[np.float32]
-    alpha: NDArray[np.float32]
-    u: NDArray[np.float32]
-    kind: NDArray[np.uint8]
-    power: NDArray[np.float64]
-
-    def votes(self, gate: bool) -> NDArray[np.bool_]:
-        """Which intervals count, (B, H): the voiced ones; without a gate all that were heard."""
-        votes: NDArray[np.bool_] = self.kind == VOICED if gate else self.kind != MISSING
-        return votes
-
-    def of(self, keep: NDArray[np.bool_]) -> "Emitted":
-        """The same of some of the streams: keep (B,)."""
-        return Emitted(*(getattr(self, field.name)[keep] for field in fields(self)))
-
-    def at(self, i: int, j: int) -> "Emitted":
-        """Interval j of stream i by itself: B = H = 1."""
-        row, here = slice(i, i + 1), (slice(i, i + 1), slice(j, j + 1))
-        return Emitted(
-            self.slots[row],
-            self.first[row] + j,
-            self.c[here],
-            self.alpha[here],
-            self.u[here],
-            self.kind[here],
-            self.power[here],
-        )
 
 
 @dataclass

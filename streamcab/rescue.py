@@ -14,7 +14,8 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.engine import Emitted, Engine
+from streamcab.emitted import Emitted
+from streamcab.engine import Engine
 from streamcab.errors import ComputeError
 
 log = logging.getLogger("streamcab.daemon")

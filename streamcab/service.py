@@ -184,7 +184,9 @@ def status(place: Place, instance: str | None, manager: Systemctl | None) -> Ite
     """What is installed and how it is, line by line. ServiceError when nothing is."""
     text = read(place.unit)
     if text is None:
-        raise ServiceError(f"not installed: there is no {place.unit}")
+        raise ServiceError(
+            f"not installed: there is no {place.unit}; `streamcab service install` puts it there"
+        )
     words = {"ours": "as installed", "edited": "edited", "foreign": "not put there by streamcab"}
     started = re.search(r'^ExecStart="?([^"\n]*?)"? (?:-m streamcab )?listen', text, re.MULTILINE)
     yield f"unit      {place.unit}: {words[standing(text)]}"

@@ -14,11 +14,45 @@ from streamcab.daemon import Daemon
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, Prediction
 from streamcab.recorder import Recorder
+from streamcab.ring import Bank
 from streamcab.settings import Settings
-from streamcab.source import Source
+from streamcab.source import Line, Source
 
 ANYWHERE = "tcp://127.0.0.1:*"
 STREAMCAB = (sys.executable, "-m", "streamcab")
+
+
+class Hand:
+    """A source that a test writes by hand, as an RTP socket would: rows that come and go."""
+
+    def __init__(self, rate: int = 8000, rows: int = 4, seconds: int = 60, live: bool = True) -> None:
+        self.bank = Bank(rate, rows, seconds * rate)
+        self.live, self.done = live, False
+        self.lines: list[Line] = []
+        self.released: list[str] = []
+        self.closed = False
+
+    def begin(self, name: str, row: int) -> Line:
+        self.bank.reset(row)
+        line = Line(name, self.bank, row, f"by hand, row {row}")
+        self.lines.append(line)
+        return line
+
+    def start(self) -> None:
+        pass
+
+    def streams(self) -> list[Line]:
+        new, self.lines = self.lines, []
+        return new
+
+    def release(self, line: Line) -> None:
+        self.released.append(line.name)
+
+    def counters(self) -> dict[str, int]:
+        return {"by-hand": 1}
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @contextmanager

@@ -178,19 +178,14 @@ def test_standard_input_raw_and_wav_give_the_same_answer(folder, model):
     assert last[0]["probs"] == pytest.approx(offline.probs, abs=1e-5)
 
 
+def looped(folder, model):
+    """A file without an end, as lines of JSON."""
+    feed = ("--endpoint", "tcp://127.0.0.1:*")
+    return ("listen", "--json", "--loop", "--model", model, "--file", folder / "talk.wav", *feed)
+
+
 def test_every_message_on_a_pipe_is_a_line_and_a_reader_that_leaves_is_no_error(folder, model):
-    words = [
-        "listen",
-        "--json",
-        "--loop",
-        "--model",
-        model,
-        "--file",
-        folder / "talk.wav",
-        "--endpoint",
-        "tcp://127.0.0.1:*",
-    ]
-    with running(*words) as daemon:
+    with running(*looped(folder, model)) as daemon:
         seqs = [json.loads(daemon.stdout.readline())["seq"] for _ in range(12)]
         assert seqs == list(range(seqs[0], seqs[0] + 12))
         daemon.stdout.close()
@@ -203,18 +198,7 @@ def test_every_message_on_a_pipe_is_a_line_and_a_reader_that_leaves_is_no_error(
 def test_a_signal_ends_the_daemon_with_its_last_words_and_zero(folder, model, how):
     import signal
 
-    words = [
-        "listen",
-        "--json",
-        "--loop",
-        "--model",
-        model,
-        "--file",
-        folder / "talk.wav",
-        "--endpoint",
-        "tcp://127.0.0.1:*",
-    ]
-    with running(*words) as daemon:
+    with running(*looped(folder, model)) as daemon:
         assert daemon.stdout.readline()
         daemon.send_signal(getattr(signal, f"SIG{how}"))
         out, err = daemon.communicate(timeout=20)

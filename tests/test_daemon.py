@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from serving import ANYWHERE, ended, predictions, serving, until
+from serving import ANYWHERE, Hand, ended, predictions, serving, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
@@ -16,46 +16,13 @@ from streamcab.daemon import Daemon
 from streamcab.errors import ConfigError, FeedError, SourceError
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status
-from streamcab.ring import Bank
 from streamcab.settings import Settings
-from streamcab.source import Line
 from streamcab.source.file import AudioFile, read_audio
 
 
 @pytest.fixture(scope="module")
 def checkpoint():
     return Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny", "licence": "none"}, "0123456789ab")
-
-
-class Hand:
-    """A source that a test writes by hand, as an RTP socket would: rows that come and go."""
-
-    def __init__(self, rate=8000, rows=4, seconds=60, live=True):
-        self.bank = Bank(rate, rows, seconds * rate)
-        self.live, self.done = live, False
-        self.lines, self.released, self.closed = [], [], False
-
-    def begin(self, name, row):
-        self.bank.reset(row)
-        line = Line(name, self.bank, row, f"by hand, row {row}")
-        self.lines.append(line)
-        return line
-
-    def start(self):
-        pass
-
-    def streams(self):
-        new, self.lines = self.lines, []
-        return new
-
-    def release(self, line):
-        self.released.append(line.name)
-
-    def counters(self):
-        return {"by-hand": 1}
-
-    def close(self):
-        self.closed = True
 
 
 def test_a_file_is_announced_answered_and_ended(checkpoint, tmp_path):

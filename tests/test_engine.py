@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from speech import SMALL_STAGES, Samples, noise, silence, talk, tiny_model
 
-from streamcab.engine import Emitted, Engine
+from streamcab.emitted import Emitted
+from streamcab.engine import Engine
 from streamcab.frontend import Pooled, front_end
 from streamcab.normalise import MISSING, VOICED, normalise_whole
 from streamcab.offline import answers

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from speech import SMALL_STAGES, Samples, naive_intervals, noise, silence, talk, tiny_model
 
-from streamcab.engine import Emitted, Engine
+from streamcab.emitted import Emitted
+from streamcab.engine import Engine
 from streamcab.model import CabCnn
 from streamcab.offline import intervals
 from streamcab.ring import Bank

@@ -1,8 +1,8 @@
 """The fault matrix: what is done to a running daemon, what a user sees of it, and that it recovers by itself.
 
 docs/reliability.md holds the table, with what `pytest --measured` printed. Faults that belong to one part are tested
-beside it: a pass that fails in test_rescue.py, sources that vanish in test_source_states.py and test_microphone.py,
-files on a full disk in test_health_log.py and test_checkpoint.py.
+beside it: a pass that fails in test_rescue.py, sources that vanish in test_source_states.py and
+test_source_microphone.py, files on a full disk in test_health_log.py and test_checkpoint.py.
 """
 
 import contextlib
@@ -30,10 +30,9 @@ from patient import (
     small_model,
     wait_for,
 )
-from serving import STREAMCAB, run
+from serving import STREAMCAB, Hand, run
 from signals import write_wav
 from speech import talk
-from test_daemon import Hand
 
 from streamcab.checkpoint import load
 from streamcab.clock import MACHINE

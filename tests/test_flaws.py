@@ -5,10 +5,9 @@ import threading
 
 import numpy as np
 import pytest
-from serving import serving, until
+from serving import Hand, serving, until
 from signals import tone
 from speech import SMALL_STAGES, talk, tiny_model
-from test_daemon import Hand
 
 from streamcab.checkpoint import Checkpoint
 from streamcab.flaws import HOLD_S, SILENT_S, Flaws

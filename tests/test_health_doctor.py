@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from health_feed import Speaker, daemon, run
 
+from streamcab.cli import health
 from streamcab.health import doctor
 from streamcab.rtp.plug import BUFFER
 
@@ -89,3 +90,14 @@ def test_the_command_names_everything_and_how_to_mend_it() -> None:
     assert found["model"]["grade"] == found["encryption"]["grade"] == "ok"
     assert all(f["mend"] for f in found.values() if f["grade"] != "ok")
     assert done.returncode == any(f["grade"] == "bad" for f in found.values())
+
+
+def test_on_a_terminal_a_finding_is_hung_below_its_first_word_and_in_a_pipe_it_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 24)))
+    text = "sysctl -w net.core.rmem_max=16777216, to stay"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert health._hung(text, 10) == f"sysctl -w\n{' ' * 10}net.core.rmem_max=16777216, to\n{' ' * 10}stay"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert health._hung(text, 10) == text

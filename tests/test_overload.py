@@ -3,7 +3,7 @@
 import threading
 
 import numpy as np
-from serving import ANYWHERE, until
+from serving import ANYWHERE, Hand, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
@@ -12,9 +12,7 @@ from streamcab.checkpoint import Checkpoint
 from streamcab.daemon import Daemon
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus
-from streamcab.ring import Bank
 from streamcab.settings import Settings
-from streamcab.source import Line
 from streamcab.source.file import AudioFile
 
 
@@ -36,35 +34,6 @@ class Slow:
         return self._backend.step(*args)
 
 
-class Newcomers:
-    """A live source whose streams begin when a test says so."""
-
-    live, done = True, False
-
-    def __init__(self):
-        self.bank = Bank(8000, 2, 80_000)
-        self.lines, self.released = [], []
-
-    def begin(self, name, row):
-        self.lines.append(Line(name, self.bank, row, "by hand"))
-
-    def start(self):
-        pass
-
-    def streams(self):
-        new, self.lines = self.lines, []
-        return new
-
-    def release(self, line):
-        self.released.append(line.name)
-
-    def counters(self):
-        return {}
-
-    def close(self):
-        pass
-
-
 def overloaded(message):
     return isinstance(message, DaemonStatus) and message.detail.startswith("overloaded")
 
@@ -74,7 +43,7 @@ def test_overload_is_a_state_that_is_said_and_left_again(tmp_path):
     settings = Settings(ANYWHERE, max_lag_s=1.0, max_streams=8)
     backend = Slow(TorchBackend(checkpoint.model, settings.max_streams))
     file = write_wav(tmp_path / "talk.wav", talk(20), 8000)
-    newcomers = Newcomers()
+    newcomers = Hand(rows=2, seconds=10)
     calls = [AudioFile(file, "live", name=f"call-{i}", loop=True) for i in range(3)]
     daemon = Daemon(checkpoint, [*calls, newcomers], settings, backend)
     stop = threading.Event()

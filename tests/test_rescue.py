@@ -6,9 +6,8 @@ import time
 import numpy as np
 import pytest
 import torch
-from serving import ANYWHERE, ended, until
+from serving import ANYWHERE, Hand, ended, until
 from speech import SMALL_STAGES, talk, tiny_model
-from test_daemon import Hand
 
 from streamcab.backend import TorchBackend
 from streamcab.checkpoint import Checkpoint

@@ -16,9 +16,9 @@ from corpus import make_corpus
 from rich.console import Console
 from streamcab_train.answered import Answered, read_answers
 from streamcab_train.folds import train_folds
-from streamcab_train.manifest import Clip
+from streamcab_train.manifest import PARTS, Clip
 from streamcab_train.recipe import SplitKeys
-from streamcab_train.split import PARTS, fold_clips
+from streamcab_train.split import fold_clips
 from streamcab_train.summary import render, summarise
 
 from streamcab import checkpoint

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streamcab_train.manifest import Clip
+from streamcab_train.manifest import PARTS, Clip
 from streamcab_train.recipe import SplitKeys
-from streamcab_train.split import PARTS, split_clips
+from streamcab_train.split import split_clips
 
 from streamcab.errors import CorpusError
 

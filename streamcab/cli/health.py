@@ -6,8 +6,10 @@ measured. Imports what a command needs when it runs.
 """
 
 import json
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,9 +106,11 @@ def doctor(as_json: bool) -> None:
             click.echo(json.dumps(vars(found)))
         else:
             colour = {"ok": "green", "warn": "yellow", "bad": "red"}[found.grade]
-            click.echo(f"{click.style(f'{found.grade:<4}', fg=colour)}  {found.name:<12}  {found.said}")
+            click.echo(
+                f"{click.style(f'{found.grade:<4}', fg=colour)}  {found.name:<12}  {_hung(found.said, 20)}"
+            )
             if found.mend:
-                click.echo(f"                    -> {found.mend}")
+                click.echo(f"{' ' * 20}-> {_hung(found.mend, 23)}")
     sys.exit(1 if bad else 0)
 
 
@@ -280,3 +284,12 @@ def _stop_on_signals() -> "Iterator[tuple[threading.Event, threading.Event]]":
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
+
+
+def _hung(text: str, at: int) -> str:
+    """A text that begins at column `at` of a terminal, with its further lines below it; for a pipe as it is."""
+    if not sys.stdout.isatty():
+        return text
+    room = max(shutil.get_terminal_size().columns - at, 20)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return f"\n{' ' * at}".join(lines)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from streamcab.errors import CorpusError
 from streamcab_train.recipe import CorpusKeys
-from streamcab_train.split import PARTS
+
+PARTS = ("train", "validation", "test")
+"""What a clip can be for."""
 
 
 @dataclass(frozen=True)

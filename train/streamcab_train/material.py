@@ -16,9 +16,9 @@ from streamcab.errors import CorpusError
 from streamcab.model import Architecture
 from streamcab_train.batches import Selection
 from streamcab_train.features import Features, Progress, load_features, quietly
-from streamcab_train.manifest import Clip, Manifest
+from streamcab_train.manifest import PARTS, Clip, Manifest
 from streamcab_train.recipe import Recipe
-from streamcab_train.split import PARTS, split_clips
+from streamcab_train.split import split_clips
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 
 from streamcab.errors import ConfigError, CorpusError
 from streamcab.source.file import read_audio
-from streamcab_train.manifest import Clip, Manifest
+from streamcab_train.manifest import PARTS, Clip, Manifest
 from streamcab_train.recipe import CorpusKeys, SplitKeys
-from streamcab_train.split import DISJOINT, PARTS, SHARED, split_clips
+from streamcab_train.split import DISJOINT, SHARED, split_clips
 
 COLUMNS = ("path", "label", "speaker", "split", "seconds")
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from streamcab_train.manifest import PARTS
 from streamcab_train.report import interval, table
-from streamcab_train.split import PARTS, SHARED
+from streamcab_train.split import SHARED
 
 Found = dict[str, Any]
 

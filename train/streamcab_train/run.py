@@ -35,12 +35,11 @@ from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_o
 from streamcab_train.distilled import distilled
 from streamcab_train.evidence import chosen_shrinkage, fit_evidence, summed_up
 from streamcab_train.loop import fit, judge
-from streamcab_train.manifest import Manifest, read_manifest
+from streamcab_train.manifest import PARTS, Manifest, read_manifest
 from streamcab_train.material import Material, gather
 from streamcab_train.ranks import Ranks, joined
 from streamcab_train.recipe import Recipe, read_recipe
 from streamcab_train.show import Screen, confusion_table, corpus_table, score_line
-from streamcab_train.split import PARTS
 
 MODEL = "model.safetensors"
 RUN = "run.json"

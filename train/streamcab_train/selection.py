@@ -16,10 +16,10 @@ from typing import Any
 from streamcab.checkpoint import Checkpoint
 from streamcab.errors import CorpusError
 from streamcab_train.card import speaker_hashes
-from streamcab_train.manifest import Clip, read_manifest
+from streamcab_train.manifest import PARTS, Clip, read_manifest
 from streamcab_train.material import gather
 from streamcab_train.recipe import CorpusKeys, Recipe, make_recipe
-from streamcab_train.split import DISJOINT, PARTS, SHARED
+from streamcab_train.split import DISJOINT, SHARED
 
 ALL = "all"
 TRAITS = {"sex": ("sex", "gender"), "age": ("age",)}

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from streamcab_train.loop import Watcher
+from streamcab_train.manifest import PARTS
 from streamcab_train.material import Count
 from streamcab_train.recipe import TrainingKeys
 from streamcab_train.scores import Scores
-from streamcab_train.split import PARTS
 from streamcab_train.state import Progress as Standing
 
 LINES_EVERY_S = 10.0

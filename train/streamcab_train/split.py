@@ -7,22 +7,18 @@ of files.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamcab.errors import CorpusError
+from streamcab_train.manifest import PARTS, Clip
 from streamcab_train.recipe import SplitKeys
 
-if TYPE_CHECKING:
-    from streamcab_train.manifest import Clip
-
-PARTS = ("train", "validation", "test")
 DISJOINT = "speaker-disjoint"
 SHARED = "speakers shared"
 
 
-def split_clips(clips: Sequence["Clip"], keys: SplitKeys, *, shared: bool = False) -> list[str]:
+def split_clips(clips: Sequence[Clip], keys: SplitKeys, *, shared: bool = False) -> list[str]:
     """The part of each clip: that of its row, where the manifest splits, else drawn from the seed.
 
     shared  draw clip by clip, whoever speaks. Else CorpusError when a speaker stands on two sides
@@ -45,7 +41,7 @@ def split_clips(clips: Sequence["Clip"], keys: SplitKeys, *, shared: bool = Fals
     return parts
 
 
-def check_disjoint(clips: Sequence["Clip"], parts: Sequence[str]) -> None:
+def check_disjoint(clips: Sequence[Clip], parts: Sequence[str]) -> None:
     """CorpusError when a speaker stands on two sides."""
     side: dict[str, tuple[str, int]] = {}
     for clip, part in zip(clips, parts, strict=True):
@@ -57,12 +53,12 @@ def check_disjoint(clips: Sequence["Clip"], parts: Sequence[str]) -> None:
             )
 
 
-def _draw(clips: Sequence["Clip"], keys: SplitKeys, shared: bool) -> list[str]:
+def _draw(clips: Sequence[Clip], keys: SplitKeys, shared: bool) -> list[str]:
     shares = [getattr(keys, part) for part in PARTS]
     return [PARTS[i] for i in _deal(clips, shares, np.random.default_rng([keys.seed, 1]), shared)]
 
 
-def fold_clips(clips: Sequence["Clip"], keys: SplitKeys, folds: int, repeat: int) -> list[list[str]]:
+def fold_clips(clips: Sequence[Clip], keys: SplitKeys, folds: int, repeat: int) -> list[list[str]]:
     """The part of each clip in each fold: every speaker is tested in one fold, and in no other.
 
     What a fold does not test is split into train and validation in the proportion of `keys`. Each `repeat` deals
@@ -91,7 +87,7 @@ def fold_clips(clips: Sequence["Clip"], keys: SplitKeys, folds: int, repeat: int
 
 
 def _deal(
-    clips: Sequence["Clip"], of: Sequence[float], rng: np.random.Generator, shared: bool = False
+    clips: Sequence[Clip], of: Sequence[float], rng: np.random.Generator, shared: bool = False
 ) -> list[int]:
     """Give away speakers or clips, the biggest first, each to the share that lacks most; the share of each clip."""
     units: dict[str | int, list[int]] = defaultdict(list)
