@@ -10,6 +10,7 @@ from serving import ANYWHERE, Hand, ended, predictions, serving, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
+from streamcab.backend import TorchBackend
 from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
 from streamcab.daemon import Daemon
@@ -183,6 +184,24 @@ def test_a_source_that_cannot_start_frees_the_feed(checkpoint, tmp_path):
     assert hand.closed
     with serving(checkpoint, [Hand()]) as feed:
         assert feed.recv(10) is not None
+
+
+def test_the_net_is_warm_before_a_source_starts(checkpoint):
+    stepped = []
+
+    class Told(TorchBackend):
+        def step(self, slots, x, first, end):
+            stepped.append(len(slots))
+            return super().step(slots, x, first, end)
+
+    class Cold(Hand):
+        def start(self):
+            assert stepped, "a source starts before the net has done a step"
+            super().start()
+
+    settings, stop = Settings(ANYWHERE), threading.Event()
+    stop.set()
+    Daemon(checkpoint, [Cold()], settings, Told(checkpoint.model, settings.max_streams)).run(stop)
 
 
 def test_a_taken_endpoint_is_refused(checkpoint):

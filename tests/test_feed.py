@@ -336,6 +336,23 @@ def test_a_publisher_survives_strangers(publisher: Publisher, subscriber: Subscr
     assert publisher.failed == 0
 
 
+@pytest.mark.parametrize(("length", "taken"), [(1_000, True), (2_000, False)])
+def test_who_subscribes_to_a_name_without_end_is_put_out(
+    publisher: Publisher, length: int, taken: bool
+) -> None:
+    with zmq.Context() as context, context.socket(zmq.XSUB) as stranger:
+        stranger.linger = 0
+        put_out = stranger.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            stranger.connect(publisher.endpoint)
+            stranger.send(b"\x01v1/" + bytes(length))
+            until(lambda: bool(publisher.poll() or publisher.joined or put_out.poll(0)))
+            assert publisher.joined == taken
+        finally:
+            stranger.disable_monitor()
+            put_out.close(0)
+
+
 def test_a_stalled_subscriber_costs_a_bounded_queue_and_nobody_else_anything(tmp_path: Path) -> None:
     total, queue = 6_000, 100
     with (
