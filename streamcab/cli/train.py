@@ -61,6 +61,7 @@ def train(
 
     with installed():
         from streamcab_train.folds import train_folds
+        from streamcab_train.ranks import leave
         from streamcab_train.run import train as run
     if folds is not None:
         if allow_shared_speakers:
@@ -88,6 +89,7 @@ def train(
         device=device_for(compute),
         threads=threads,
     )
+    leave()
 
 
 @click.command(cls=Command)
