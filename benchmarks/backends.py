@@ -26,8 +26,8 @@ from streamcab.backend import Backend, TorchBackend, make_backend
 from streamcab.distiller import FOREVER
 from streamcab.engine import Engine
 from streamcab.errors import ConfigError
+from streamcab.evidence import Evidence, evidence_of
 from streamcab.model import CabCnn
-from streamcab.moments import Evidence, counted, evidence_of, moments
 from streamcab.ring import Bank
 
 SHAPES = ((1, 1), (1, 8), (8, 1), (64, 1), (64, 4), (64, 8), (256, 4), (1024, 8))
@@ -92,9 +92,7 @@ class Answers:
                 continue
             mean = c[votes].mean(0, dtype=np.float64)
             if self.evidence is not None:
-                counts = counted(u, votes)
-                said = moments(u, counts, self.evidence.lags)
-                mean = self.evidence(mean[None], said[None], np.array([float(counts.sum())]))[0]
+                mean = self.evidence(mean[None], *self.evidence.of_clip(u, votes))[0]
             found.append(mean)
         return np.array(found)
 

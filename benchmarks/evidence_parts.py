@@ -22,7 +22,7 @@ from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import forward, summary
 
 from streamcab.checkpoint import load
-from streamcab.moments import counted, evidence_of, moments
+from streamcab.evidence import evidence_of
 from streamcab.normalise import VOICED
 
 RECIPE = Path(__file__).parent.parent / "configs" / "evidence.toml"
@@ -55,8 +55,7 @@ def main() -> None:
                 x, voiced = torch.from_numpy(a[None].copy()), kind == VOICED
                 with torch.inference_mode():
                     c, u = forward(model, x)[0].numpy(), summary(model, x)[0].numpy()
-                mean, counts = c[voiced].mean(0, dtype=np.float64)[None], counted(u, voiced)
-                word = moments(u, counts, evidence.lags)[None], np.array([counts.sum()], float)
+                mean, word = c[voiced].mean(0, dtype=np.float64)[None], evidence.of_clip(u, voiced)
                 truth.append(labels.index(row["label"]))
                 answers["c_t alone"].append(int(mean.argmax()))
                 answers["evidence alone"].append(int(evidence(np.ones_like(mean), *word).argmax()))

@@ -30,8 +30,8 @@ from streamcab import checkpoint
 from streamcab.backend import BACKENDS, PRECISIONS, Backend, make_backend
 from streamcab.distiller import FOREVER
 from streamcab.engine import Engine
+from streamcab.evidence import evidence_of
 from streamcab.model import Architecture, CabCnn
-from streamcab.moments import evidence_of
 from streamcab.resample import resampler
 from streamcab.ring import Bank
 from streamcab.window import Window

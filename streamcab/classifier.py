@@ -24,8 +24,8 @@ from streamcab.compute import device_for
 from streamcab.emitted import Emitted
 from streamcab.engine import Engine
 from streamcab.errors import AudioError, ConfigError
+from streamcab.evidence import evidence_of
 from streamcab.message import Prediction
-from streamcab.moments import evidence_of
 from streamcab.normalise import MISSING, VOICED
 from streamcab.offline import intervals
 from streamcab.ring import Bank

@@ -25,7 +25,7 @@ from streamcab.clock import MACHINE, Clock
 from streamcab.ear import Ear
 from streamcab.engine import Engine
 from streamcab.errors import ConfigError
-from streamcab.moments import evidence_of
+from streamcab.evidence import evidence_of
 from streamcab.notify import Supervisor
 from streamcab.roster import Live, Roster, Slots
 from streamcab.settings import Settings

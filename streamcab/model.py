@@ -38,6 +38,12 @@ class Architecture:
     """How many numbers each interval is summed up in for `moments.py`; 0, as in the paper: there is none of that."""
     lags: tuple[int, ...] = ()
     """Intervals between the two whose products are averaged there."""
+    phones: int = 0
+    """How many phones intervals are told apart as, for `phones.py`, the first no speech; 0: no lags either, or lags."""
+    reach: int = 0
+    """Intervals on each side that are heard for that."""
+    phone_hidden: int = 0
+    """Size of the layer between."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,9 +64,21 @@ class Architecture:
         if (
             type(self.summary) is not int
             or not 0 <= self.summary <= 256
-            or (self.summary > 0) != bool(self.lags)
+            or (self.summary > 0) != bool(self.lags or self.phones)
+            or (self.lags and self.phones)
         ):
-            raise ValueError(f"summary is {self.summary!r} and lags {self.lags}: both, or 0 and none")
+            raise ValueError(
+                f"summary is {self.summary!r}, lags {self.lags} and phones {self.phones!r}: the first with one of the "
+                "others, or 0 and none"
+            )
+        told = (self.phones, self.reach, self.phone_hidden)
+        if any(type(n) is not int or not 0 <= n <= 400 for n in told) or (
+            any(told) and not (self.phones > 1 and self.phone_hidden)
+        ):
+            raise ValueError(
+                f"phones is {self.phones!r}, reach {self.reach!r} and phone_hidden {self.phone_hidden!r}: whole "
+                "numbers to 400, 2 phones or more and a layer, or all 0"
+            )
         if len(set(self.lags)) != len(self.lags) or any(
             type(n) is not int or not 0 <= n <= 400 for n in self.lags
         ):
@@ -88,13 +106,21 @@ class Architecture:
         return sum(k * k if lag else k * (k + 1) // 2 for lag in self.lags)
 
     @property
+    def evidence(self) -> int:
+        """How many numbers evidence is drawn from: moments, or the sounds of phones."""
+        return (self.phones - 1) * self.summary if self.phones else self.moments
+
+    @property
     def interval_s(self) -> float:
         """Seconds per interval."""
         return self.interval / self.pooled_rate
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
-        return asdict(self)
+        """As JSON takes it. Without phones nothing is said of them: files and caches of before stay what they are."""
+        d = asdict(self)
+        return (
+            d if self.phones else {k: v for k, v in d.items() if k not in ("phones", "reach", "phone_hidden")}
+        )
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "Architecture":
@@ -106,6 +132,26 @@ class Architecture:
         for key in ("labels", "hidden", "attention", "lags"):
             d[key] = tuple(d[key])
         return cls(**d)
+
+
+class PhoneLayer(nn.Module):
+    """What `phones.py` reads: a net of two layers, and how each phone usually sounds. Taught, not trained."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        k, phones = architecture.summary, architecture.phones
+        self.hidden = nn.Linear((2 * architecture.reach + 1) * k, architecture.phone_hidden)
+        self.out = nn.Linear(architecture.phone_hidden, phones)
+        self.usual: Tensor
+        self.deviation: Tensor
+        self.register_buffer("usual", torch.zeros(phones, k))
+        self.register_buffer("deviation", torch.ones(k))
+        self.requires_grad_(False)
+
+    def forward(self, around: Tensor) -> Tensor:
+        """u around intervals (N, (2 * reach + 1) * summary) -> logarithms of phones, up to a constant, (N, phones)."""
+        found: Tensor = self.out(torch.relu(self.hidden(around)))
+        return found
 
 
 class CabCnn(nn.Module):
@@ -124,12 +170,13 @@ class CabCnn(nn.Module):
         )
         features, k = architecture.stages[-1].filters, architecture.summary
         self.summary = nn.Linear(features, k) if k else None
-        """a_t -> u_t, what `moments.py` averages products of."""
-        self.evidence = nn.Linear(architecture.moments, len(architecture.labels)) if k else None
-        """Moments of a window -> what they say for each label, in logarithms; nothing until it is fitted."""
+        """a_t -> u_t, what `moments.py` averages products of, or `phones.py` for each phone."""
+        self.evidence = nn.Linear(architecture.evidence, len(architecture.labels)) if k else None
+        """The numbers of a window -> what they say for each label, in logarithms; nothing until it is fitted."""
         if self.evidence is not None:
             nn.init.zeros_(self.evidence.weight)
             nn.init.zeros_(self.evidence.bias)
+        self.phones = PhoneLayer(architecture) if architecture.phones else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whole clips: x (B, T), T a multiple of the interval -> c (B, T / interval, labels), attention."""

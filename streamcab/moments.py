@@ -1,10 +1,10 @@
-"""Second moments of the intervals in a window: evidence beside the mean of c_t, for models that have it.
+"""Second moments of the intervals in a window: what evidence is drawn from, for models that have it.
 
 Each interval is summed up in K numbers u_t. Accent shows in how they vary together, and with what was said a
 moment before: for each lag l, E[u_t u_{t-l}^T] - m m^T over the intervals that count: those that vote, and what follows
-one closely, since the closure of a stop and the end of a word are speech too. A linear layer makes of
-these moments what they say for each label, and the answer is the mean of c_t weighed by it. Sums are kept in
-blocks of a second and begun afresh with each block, so nothing drifts; a window is heard to the whole second.
+one closely, since the closure of a stop and the end of a word are speech too. evidence.py makes of these moments
+what they say for each label. Sums are kept in blocks of a second and begun afresh with each block, so nothing drifts;
+a window is heard to the whole second.
 
 Knows nothing of audio, of the net, or of time but as a count of intervals.
 """
@@ -14,14 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.model import CabCnn
-
 BLOCK = 40
 """Intervals per block."""
 HANG = 16
 """Intervals that count after one that votes."""
-HALF = 200
-"""Intervals from which on evidence has more than half its weight: moments of a few say little."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -131,30 +127,3 @@ def moments(u: NDArray[np.float32], counts: NDArray[np.bool_], lags: Sequence[in
         moment = now.T @ before / max(len(now), 1) - np.outer(mean, mean) * bool(len(now))
         parts.append(moment[np.triu_indices(len(mean))] if lag == 0 else moment.ravel())
     return np.concatenate(parts)
-
-
-class Evidence:
-    """The linear layer of a model, and how its word and the mean of c_t become one answer."""
-
-    def __init__(self, model: CabCnn) -> None:
-        arch = model.architecture
-        assert model.evidence is not None, "a model without evidence"
-        self.summary, self.lags = arch.summary, arch.lags
-        self._weight = model.evidence.weight.detach().cpu().double().numpy()
-        self._bias = model.evidence.bias.detach().cpu().double().numpy()
-
-    def __call__(self, mean: Floats, moments: Floats, counts: Floats) -> Floats:
-        """Mean of c_t (B, labels), moments (B, F) of so many intervals (B,) -> probabilities (B, labels).
-
-        log p is log(mean) + weight * moments + bias, up to its constant; the latter two weigh counts / (counts +
-        HALF).
-        """
-        word = (moments @ self._weight.T + self._bias) * (counts / (counts + HALF))[:, None]
-        p = np.maximum(mean, 1e-12) * np.exp(word - word.max(1, keepdims=True))
-        answer: Floats = p / p.sum(1, keepdims=True)
-        return answer
-
-
-def evidence_of(model: CabCnn) -> Evidence | None:
-    """What a model has of evidence; None for the paper's."""
-    return None if model.evidence is None else Evidence(model)

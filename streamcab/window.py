@@ -1,5 +1,5 @@
 """The answer: the mean of the voiced c_t of the last seconds (paper, section 3.3), for many streams; weighed by the
-evidence of moments where the model has it.
+evidence where the model has it.
 
 A ring of c_t for each stream. A mean is a fresh sum of the ring's members each time it is asked for, so nothing drifts,
 for hours or for months. Attention is kept in blocks of a second, since it is shown and not decided by. Knows nothing of
@@ -9,7 +9,7 @@ audio, of the net, or of time but as a count of intervals.
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.moments import Evidence, Moments
+from streamcab.evidence import Evidence
 
 BLOCK = 40
 """Intervals per block of attention."""
@@ -33,22 +33,21 @@ class Window:
         # Time lies innermost, so that a sum runs over contiguous memory. The last row counts the votes.
         self._ring = np.zeros((slots, labels + 1, length), np.float32)
         self._attention = np.zeros((slots, -(-length // BLOCK), classifiers + 1), np.float64)
-        self._evidence, self._moments = evidence, None
-        if evidence is not None:
-            self._moments = Moments(slots, evidence.summary, evidence.lags, length)
+        self._evidence = evidence
+        self._sums = evidence.sums(slots, length) if evidence is not None else None
 
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
         own = (self._ring.nbytes + self._attention.nbytes) // len(self.seen) + 16
-        return own + (self._moments.bytes_per_slot if self._moments else 0)
+        return own + (self._sums.bytes_per_slot if self._sums else 0)
 
     def reset(self, slots: NDArray[np.intp]) -> None:
         """Make slots ready for new streams."""
         for a in (self.seen, self.voiced, self._ring, self._attention):
             a[slots] = 0
-        if self._moments is not None:
-            self._moments.reset(slots)
+        if self._sums is not None:
+            self._sums.reset(slots)
 
     def add(
         self,
@@ -83,18 +82,18 @@ class Window:
                 new = fresh[ok, j]
                 self._attention[s[new], block[new]] = 0
             self._attention[s, block] += gained[ok, j]
-        if self._moments is not None:
+        if self._sums is not None:
             assert u is not None, "a window of evidence wants u"
-            self._moments.add(slots, first, u, votes)
+            self._sums.add(slots, first, u, votes)
         self.seen[slots] = np.maximum(first + h, 0)
         self.voiced[slots] += weight.sum(1).astype(np.int64)
 
     def answer(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `mean`, weighed by evidence where the model has it; zeros where none votes."""
         mean, votes = self.mean(slots)
-        if self._evidence is None or self._moments is None:
+        if self._evidence is None or self._sums is None:
             return mean, votes
-        weighed = self._evidence(mean, *self._moments.read(slots))
+        weighed = self._evidence(mean, *self._sums.read(slots))
         return np.where(votes[:, None] > 0, weighed, 0.0), votes
 
     def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -127,8 +126,8 @@ class Window:
             max(-(-seen // BLOCK), to // BLOCK - self._attention.shape[1] + 1), to // BLOCK + 1
         )
         self._attention[slot, blocks % self._attention.shape[1]] = 0
-        if self._moments is not None:
-            self._moments.jump(slot, seen, to)
+        if self._sums is not None:
+            self._sums.jump(slot, seen, to)
         self.seen[slot] = to
 
     @staticmethod

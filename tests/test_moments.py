@@ -10,8 +10,9 @@ from speech import SMALL_STAGES, silence, talk, tiny_model
 
 from streamcab.checkpoint import Checkpoint, load, save
 from streamcab.classifier import Classifier
+from streamcab.evidence import HALF, Evidence, evidence_of
 from streamcab.model import Architecture, CabCnn
-from streamcab.moments import HALF, HANG, Evidence, Moments, counted, evidence_of, moments
+from streamcab.moments import HANG, Moments, counted, moments
 from streamcab.window import Window
 
 K, LAGS = 3, (0, 2, 5)
@@ -85,8 +86,8 @@ def test_a_window_holds_the_moments_of_its_whole_blocks(
         at += h + gap
         seen = max(at - gap, 0)
         oldest = max(0, ((seen - 1) // 40 - -(-length // 40) + 1) * 40) if seen else 0
-        assert window._moments is not None
-        found, size = window._moments.read(slot)
+        assert window._sums is not None
+        found, size = window._sums.read(slot)
         counts = counted(everything[:seen], voted[:seen])
         assert size[0] == counts[oldest:].sum()
         want = pairs_since(everything[:seen], counts, oldest)

@@ -25,7 +25,7 @@ from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
 from streamcab.engine import Engine
 from streamcab.errors import ConfigError, SourceError
-from streamcab.moments import evidence_of
+from streamcab.evidence import evidence_of
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.decoder import Decoders, available

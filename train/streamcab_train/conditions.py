@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
-from streamcab.moments import Evidence, counted, evidence_of, moments
+from streamcab.evidence import Evidence, evidence_of
 from streamcab.normalise import MISSING, VOICED
 from streamcab.offline import answers, features, intervals
 from streamcab.resample import resampler
@@ -44,10 +44,8 @@ class Votes:
         mean: NDArray[np.float64] = c[votes].mean(0, dtype=np.float64)
         if self.evidence is None or self.u is None:
             return mean
-        u = self.u[:intervals]
-        counts = counted(u, votes)
-        found, size = moments(u, counts, self.evidence.lags), np.array([counts.sum()], float)
-        weighed: NDArray[np.float64] = self.evidence(mean[None], found[None], size)[0]
+        numbers = self.evidence.of_clip(self.u[:intervals], votes)
+        weighed: NDArray[np.float64] = self.evidence(mean[None], *numbers)[0]
         return weighed
 
 

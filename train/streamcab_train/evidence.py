@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.errors import CorpusError
+from streamcab.evidence import HALF, evidence_of
 from streamcab.model import CabCnn
-from streamcab.moments import HALF, counted, moments
 from streamcab_train.batches import Selection
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import summary
@@ -51,7 +51,9 @@ def _shrunk(own: Floats, shrinkage: float) -> Floats:
 
 
 def summed_up(model: CabCnn, some: Selection) -> tuple[Floats, NDArray[np.int64]]:
-    """The moments of each clip (n, F), and how many of its intervals count (n,)."""
+    """The numbers that evidence is drawn from, of each clip (n, F), and how many of its intervals count (n,)."""
+    evidence = evidence_of(model)
+    assert evidence is not None
     device = next(model.parameters()).device
     model.eval()
     found, sizes = [], []
@@ -59,9 +61,9 @@ def summed_up(model: CabCnn, some: Selection) -> tuple[Floats, NDArray[np.int64]
         x, kind = some.features.clip(clip)
         with torch.inference_mode():
             u = summary(model, torch.from_numpy(x[None].copy()).to(device))[0].cpu().numpy()
-        counts = counted(u, some.votes(kind))
-        found.append(moments(u, counts, model.architecture.lags))
-        sizes.append(int(counts.sum()))
+        numbers, counts = evidence.of_clip(u, some.votes(kind))
+        found.append(numbers[0])
+        sizes.append(int(counts[0]))
     return np.stack(found), np.array(sizes)
 
 

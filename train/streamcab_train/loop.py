@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamcab.errors import ConfigError
+from streamcab.evidence import Evidence, evidence_of
 from streamcab.model import Architecture, CabCnn, answer
-from streamcab.moments import Evidence, counted, evidence_of, moments
 from streamcab_train.batches import Batch, Selection, training_batches, whole_clips
 from streamcab_train.ranks import ALONE, Ranks
 from streamcab_train.recipe import TrainingKeys
@@ -189,11 +189,9 @@ def _epoch(
 
 
 def _weighed(model: CabCnn, evidence: Evidence, x: Tensor, votes: NDArray[np.bool_], p: Tensor) -> Tensor:
-    """The answer to one clip, with what its second moments say."""
+    """The answer to one clip, with what its evidence says."""
     u = summary(model, x)[0].cpu().numpy()
-    counts = counted(u, votes)
-    found = moments(u, counts, evidence.lags)
-    weighed = evidence(p.double().cpu().numpy(), found[None], np.array([float(counts.sum())]))
+    weighed = evidence(p.double().cpu().numpy(), *evidence.of_clip(u, votes))
     return torch.from_numpy(weighed).to(p)
 
 

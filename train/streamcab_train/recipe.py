@@ -70,6 +70,12 @@ class ModelKeys:
     """Numbers that each interval is summed up in, for second moments (streamcab/moments.py); 0: none."""
     lags: tuple[int, ...] = ()
     """Intervals apart at which their products are averaged."""
+    phones: int = 0
+    """In place of lags: phones that intervals are told apart as, the first no speech (streamcab/phones.py)."""
+    reach: int = 0
+    """Intervals on each side that are heard for that."""
+    phone_hidden: int = 0
+    """Size of the layer between."""
     normaliser: str = "running"
     gate: bool = True
     classifiers: int = 40
@@ -120,6 +126,10 @@ class TeachKeys:
     learning_rate: float = 2e-3
     gain: float = 0.25
     """Deviation of the logarithm of the gain at which a crop is heard."""
+    alignment: str = ""
+    """What align.py found of the corpus, for a model with phones."""
+    phone_epochs: int = 6
+    """Over the aligned intervals, when the phones are taught."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,12 @@ class EvidenceKeys:
     """If any: which of these it is, is chosen by inner folds of the training voices, and `shrinkage` not used."""
 
 
-LATER = {"training": ("precision",), "evidence": ("shrinkages",)}
+LATER = {
+    "training": ("precision",),
+    "evidence": ("shrinkages",),
+    "model": ("phones", "reach", "phone_hidden"),
+    "teach": ("alignment", "phone_epochs"),
+}
 """Keys younger than the first models: at their default they are not written down, so that a run of before is the same
 run, and its model the same file."""
 
@@ -245,7 +260,13 @@ def _check(recipe: Recipe, where: str) -> None:
         f"model.pooled_rate is {model.pooled_rate}; it must be 1 to model.rate": not 0
         < model.pooled_rate
         <= model.rate,
-        "model.summary and model.lags: both, or 0 and none": (model.summary > 0) != bool(model.lags),
+        "model.summary with model.lags or model.phones, or none of them": (model.summary > 0)
+        != bool(model.lags or model.phones)
+        or bool(model.lags and model.phones),
+        "model.phones, 2 or more, and phone_hidden: both, or 0": (model.phones > 1)
+        != (model.phone_hidden > 0),
+        "model.phones without teach.alignment: nobody would teach them": bool(model.phones)
+        != bool(teach.alignment),
         "training.frozen without training.start: it would stay as it was drawn": t.frozen and not t.start,
         "teach: steps, batch, seconds and learning_rate must be above 0": min(
             teach.steps, teach.batch, teach.seconds, teach.learning_rate

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,11 @@ from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
 from streamcab.errors import CheckpointError, ConfigError, CorpusError
 from streamcab.model import Architecture, CabCnn
+from streamcab.moments import counted
 from streamcab.normalise import VOICED
 from streamcab_train.features import Features, load_features
 from streamcab_train.manifest import Clip, read_manifest, read_rows
+from streamcab_train.phones import labelled, learn_phones, phone_names, read_alignment
 from streamcab_train.recipe import CorpusKeys, TeachKeys, read_recipe
 from streamcab_train.state import Progress, load_state, save_state
 from streamcab_train.teacher import CEPSTRA, cepstra, louder
@@ -64,12 +67,15 @@ def teach(
         )
     out.mkdir(parents=True, exist_ok=True)
     files = [(f"{data} row {clip.row}", data.parent / clip.path) for clip in clips]
-    pupils = _Pupils(load_features(files, arch, cache), arch, recipe.teach.seed)
+    features = load_features(files, arch, cache)
+    pupils = _Pupils(features, arch, recipe.teach.seed)
     console.print(
         f"{len(clips)} clips of {len({c.speaker for c in clips})} speakers of no class, {pupils.hours:.1f} hours",
         highlight=False,
     )
-    model, progress = _learn(arch, pupils, recipe.teach, out / STATE, console)
+    # Cepstra are taught as if there were no phones: what was taught before serves them too.
+    bare = dataclasses.replace(arch, lags=arch.lags or (0,), phones=0, reach=0, phone_hidden=0)
+    model, progress = _learn(bare, pupils, recipe.teach, out / STATE, console)
     card = {
         "name": "taught cepstra",
         "corpus": recipe.corpus.name,
@@ -77,6 +83,13 @@ def teach(
         "r2": progress.history[-1]["r2"],
         "recipe": recipe.to_dict(),
     }
+    if arch.phones:
+        model, told = _with_phones(model, arch, features, [clip.path for clip in clips], recipe.teach)
+        card["phones"] = told
+        console.print(
+            f"phones: {told['told']:.3f} of {told['clips']} clips' intervals, of voices held out, are told right",
+            highlight=False,
+        )
     taught = Checkpoint(model, card)
     checkpoint.save(taught, out / TAUGHT)
     return taught
@@ -196,6 +209,38 @@ def _learn(
     return model.eval(), progress
 
 
+def _with_phones(
+    cepstral: CabCnn, arch: Architecture, features: Features, paths: list[str], keys: TeachKeys
+) -> tuple[CabCnn, dict[str, Any]]:
+    """The taught model with phones, learnt from the aligned clips; how many, and what part is told right."""
+    aligned = read_alignment(Path(keys.alignment))
+    names = phone_names(aligned)
+    if len(names) != arch.phones:
+        raise ConfigError(
+            f"{keys.alignment} has {len(names)} phones with silence, and model.phones is {arch.phones}"
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(keys.seed)
+        model = CabCnn(arch)
+    model.distiller.load_state_dict(cepstral.distiller.state_dict())
+    assert model.summary is not None
+    assert cepstral.summary is not None
+    model.summary.load_state_dict(cepstral.summary.state_dict())
+    model.eval()
+    clips = []
+    for i, path in enumerate(paths):
+        if path not in aligned:
+            continue
+        x, kind = features.clip(i)
+        with torch.inference_mode():
+            u = model.summary(model.distiller(torch.from_numpy(x[None].copy())))[0].numpy()
+        clips.append((u, counted(u, kind == VOICED), labelled(aligned[path], names, len(u), arch.interval_s)))
+    if len(clips) < 2:
+        raise CorpusError(f"{keys.alignment} aligns {len(clips)} of the clips that teach; it wants 2 or more")
+    told = learn_phones(model, clips, keys.phone_epochs, keys.seed)
+    return model, {"clips": len(clips), "told": round(told, 4), "names": list(names)}
+
+
 def _cosine(part: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * part))
 
@@ -204,7 +249,7 @@ def begin_from(model: CabCnn, path: Path) -> None:
     """Put a taught distiller and summary into a model. CheckpointError when it is of another shape."""
     taught = checkpoint.load(path)
     mine, theirs = model.architecture, taught.architecture
-    for name in ("rate", "pooled_rate", "stages", "summary", "normaliser"):
+    for name in ("rate", "pooled_rate", "stages", "summary", "normaliser", "phones", "reach", "phone_hidden"):
         if getattr(mine, name) != getattr(theirs, name):
             raise CheckpointError(
                 f"{path} was taught with {name} {getattr(theirs, name)}, and the recipe has {getattr(mine, name)}"
@@ -212,3 +257,5 @@ def begin_from(model: CabCnn, path: Path) -> None:
     model.distiller.load_state_dict(taught.model.distiller.state_dict())
     if model.summary is not None and taught.model.summary is not None:
         model.summary.load_state_dict(taught.model.summary.state_dict())
+    if model.phones is not None and taught.model.phones is not None:
+        model.phones.load_state_dict(taught.model.phones.state_dict())

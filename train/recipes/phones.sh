@@ -1,0 +1,12 @@
+#!/bin/sh
+# A model whose evidence is the sound of each phone: sh train/recipes/phones.sh FOLDER, where FOLDER holds saa8k (manifest.csv
+# and FLAC files). Wants pocketsphinx from PyPI. Killed, it goes on where it was.
+set -eu
+corpus=${1:?the folder of saa8k, which holds manifest.csv}
+cd "$(dirname "$0")/../.."
+data=$corpus/manifest.csv recipe=configs/phones.toml
+# 1. Phones of voices of no class.  2. The distiller and the phones.  3. How good it is: folds.  4. The model.
+python -m streamcab_train.align "$data" --out runs/alignment.jsonl
+streamcab teach --data "$data" --config $recipe --out runs/taught-phones --threads 1
+streamcab train --data "$data" --config $recipe --out runs/folds-phones --threads 1 --folds 5 --repeats 5 --resume
+streamcab train --data "$data" --config $recipe --out runs/phones --threads 1 --resume
