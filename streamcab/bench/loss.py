@@ -247,7 +247,7 @@ class _Play:
         """Codecs with a state are decoded in another thread, which must not fall behind packets that need no time."""
         pause = threading.Event()
         for born in self._born.values():
-            while born.bank.written[born.slot] < self._intake.floor[born.slot]:
+            while born.bank.written[born.slot] < self._intake.playout.floor[born.slot]:
                 pause.wait(0.001)
 
 

@@ -8,8 +8,8 @@
     bank.py      rings written out of order             reorder.py   payloads that wait for a decoder
     decoder.py   G.722 and Opus, threads of their own   rtcp.py      BYE and names
     sdp.py       payload types in words                 names.py     what a call is called
-    watch.py     which calls have stalled
-    allow.py     which addresses may call               intake.py    all of it together: the life of calls
+    watch.py     which calls have stalled               allow.py     which addresses may call
+    playout.py   placed samples -> the reader, in time  intake.py    all of it together: the life of calls
 
 `streamcab.source.rtp` puts them behind the `Source` protocol. Nothing here knows of models, intervals or the
 feed.

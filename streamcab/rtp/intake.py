@@ -1,8 +1,8 @@
 """What a batch of datagrams does to the calls: birth, samples, loss, death. No sockets, no clock, no thread.
 
 Positions count from the first sample that came while the call was on probation. What the reader may have
-(`Bank.written`) ends `lookback` before the newest sample, or at the newest once the call has been silent for
-that long; what has not come by then is missing for good, and stays marked.
+(playout.py) ends `lookback` before the newest sample, or at the newest once the call has been silent for
+that long.
 
 A call whose timestamps jump out of proportion, twice in a row to the same place, has been given a new
 clock (a transfer, a media server's restart; compare RFC 3550 appendix A.1). The same SSRC from the same
@@ -11,7 +11,6 @@ SSRC is another call, and so is a payload type of another sampling rate: its sam
 same ring.
 """
 
-import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -21,12 +20,11 @@ from numpy.typing import NDArray
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.batch import Batch, unpack_address
-from streamcab.rtp.decoder import Decoders, Job
+from streamcab.rtp.decoder import Decoders
 from streamcab.rtp.loss import Sequences
 from streamcab.rtp.packet import Fate, Headers, parse
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.placing import place
-from streamcab.rtp.reorder import Reorder
+from streamcab.rtp.playout import Playout
 from streamcab.rtp.rtcp import Bye, Name, reports
 from streamcab.rtp.table import State, Table, key_words
 from streamcab.rtp.timeline import STRAYS, Timeline
@@ -77,9 +75,6 @@ class Intake:
     idle_s      silence that ends a call
     ring_s      seconds of audio kept per call
     rtcp_from   sockets numbered so and on carry RTCP only
-
-    newest  (slots,) int64  position after the newest sample
-    floor   (slots,) int64  position up to which the reader may have it; what is older came late
     """
 
     def __init__(
@@ -103,37 +98,24 @@ class Intake:
         self.fates = np.zeros(len(Fate), np.int64)
         self.received = 0
         self.evicted = 0
-        self.banks: list[ScatterBank | None] = [None] * len(types.forms)
-        self.newest = np.zeros(slots, np.int64)
-        self.floor = np.zeros(slots, np.int64)
+        self.playout = Playout(
+            types,
+            slots,
+            self.sequences,
+            lookback_s=lookback_s,
+            ring_s=ring_s,
+            channel=channel,
+            decoders=decoders,
+        )
         self.generation = np.zeros(slots, np.int64)
-        self._lookback_s, self._idle_s, self._ring_s = lookback_s, idle_s, ring_s
-        self._channel, self._allow, self._rtcp_from = channel, allow, rtcp_from
-        self._decoders = decoders
-        self._reorder = Reorder()
+        self._lookback_s, self._idle_s = lookback_s, idle_s
+        self._allow, self._rtcp_from = allow, rtcp_from
         self._first = np.zeros(slots, np.int64)  # earliest position while on probation
         self._begun = np.zeros(slots, np.float64)
-        self._newest_at = np.zeros(slots, np.float64)  # when the sample before `newest` came
         self._kind = np.zeros(slots, np.uint8)
         self._bye = np.full(slots, np.inf)
-        self._lost_packets = np.zeros(slots, np.int64)  # as far as they are final
-        self._past_lost_packets = 0
         self._next_look = 0.0
-        self._rate = np.array([form.rate for form in types.forms], np.float64)
-        self._look = np.array([math.ceil(form.rate * lookback_s) for form in types.forms], np.int64)
         self._step = np.array([form.step for form in types.forms], np.int64)
-        for index, form in enumerate(types.forms):
-            if form.compact and form.rate == 8000:
-                self._bank(index, touch=True)
-
-    def _bank(self, index: int, touch: bool = False) -> ScatterBank:
-        """The rings of a format: made when it is first heard, but for those that everybody uses."""
-        bank = self.banks[index]
-        if bank is None:
-            form = self.types.forms[index]
-            bank = ScatterBank(form.rate, self.table.slots, self._ring_s, form.compact, touch)
-            self.banks[index] = bank
-        return bank
 
     def retune(self, allow: AllowList | None, idle_s: float) -> None:
         """Other senders and another patience from the next batch on; from any thread."""
@@ -201,22 +183,14 @@ class Intake:
         self.evicted += int(np.count_nonzero(before[taken] == State.PROBATION))
         slot = self.table.match(words, batch.wide)
         slot, rows, form = slot[slot >= 0], rows[slot >= 0], form[slot >= 0]
-        # The first packet may have been overtaken: there is room for earlier ones before it.
-        look = self._look[form]
-        self.timeline.begin(slot, headers.time[rows], look, self._rate[form], self._step[form])
+        look, rate = self.playout.look[form], self.playout.rate[form]
+        self.timeline.begin(slot, headers.time[rows], look, rate, self._step[form])
         self.sequences.begin(slot, headers.sequence[rows], look)
-        self.newest[slot] = look
-        self.floor[slot] = 0
+        self.playout.begin(slot, form, now)
         self.generation[taken] += 1
         self._first[slot] = np.iinfo(np.int64).max
         self._begun[slot] = now
-        self._newest_at[slot] = now
         self._bye[slot] = np.inf
-        self._lost_packets[slot] = 0
-        for index in np.unique(form).tolist():
-            self._bank(index).take(slot[form == index])
-        for index in taken.tolist() if any(f.decoder for f in self.types.forms) else ():
-            self._reorder.forget(index)
 
     def _calls(
         self,
@@ -230,9 +204,10 @@ class Intake:
         """Datagrams (m,) of calls, samples 0 for what is no audio: place them, count them, move on."""
         fate, time, sequence = headers.fate, headers.time[rows], headers.sequence[rows]
         audio = samples > 0
-        rate = self._rate[self.table.form[slot]]
+        playout = self.playout
+        rate = playout.rate[self.table.form[slot]]
         # After we were suspended, what has waited in the socket comes all at once: older than the clock says.
-        behind = np.maximum(now - self._begun[slot] - self.newest[slot] / rate, 0.0)
+        behind = np.maximum(now - self._begun[slot] - playout.newest[slot] / rate, 0.0)
         position, stray = self.timeline.locate(slot, time, now - self.table.last[slot], behind)
         good = ~(stray & audio)
         if not good.all():
@@ -244,7 +219,7 @@ class Intake:
         if self.timeline.strays:
             self.timeline.settle(slot[audio & ~stray])
         repeated = self.sequences.repeated(slot, sequence)
-        late = position < self.floor[slot]
+        late = position < playout.floor[slot]
         good &= ~(repeated | (late & audio))
         if not good.all():
             heard = audio & (fate[rows] == Fate.ACCEPTED)
@@ -260,78 +235,32 @@ class Intake:
         if not len(rows):
             return
 
-        end = position + samples
-        self._newest_at[slot[end > self.newest[slot]]] = now
-        np.maximum.at(self.newest, slot, end)
+        playout.take(slot, position, samples, now)
         np.minimum.at(self._first, slot, position)
         np.add.at(self.table.packets, slot, 1)
         self.timeline.move(slot, time, position)
-        self._kind[slot] = headers.kind[rows]
-        self._scatter(batch, headers, rows, slot, position, samples)
+        kind = self._kind[slot] = headers.kind[rows]
+        start, size = headers.start[rows], headers.size[rows]
+        full = playout.scatter(kind, batch.data, rows, start, size, slot, position, samples)
+        if full:
+            fate[full] = Fate.OVERRUN
         born = (self.table.state[slot] == State.PROBATION) & (self.table.packets[slot] >= PROBATION)
         if born.any():
             for one in np.unique(slot[born]).tolist():
                 self._announce(one)
-        self._advance(slot, self.newest[slot] - self._look[self.table.form[slot]])
+        self._advance(slot, playout.newest[slot] - playout.look[self.table.form[slot]])
 
     def _stray(self, slot: int, time: int, sequence: int, now: float) -> int | None:
         """The position of a packet out of proportion, or None while nothing confirms it."""
         silent = now - float(self.table.last[slot])
-        found, moved = self.timeline.restart(slot, time, sequence, int(self.newest[slot]), silent)
+        found, moved = self.timeline.restart(slot, time, sequence, int(self.playout.newest[slot]), silent)
         if moved and found is not None:
             self.sequences.renumber(slot, sequence, found)
         return found
 
-    def _scatter(
-        self,
-        batch: Batch,
-        headers: Headers,
-        rows: NDArray[np.intp],
-        slot: Column,
-        position: Column,
-        samples: Column,
-    ) -> None:
-        """Payloads to their rings, or to where they wait for a decoder."""
-        kind = headers.kind[rows]
-        alone = bool((kind == kind[0]).all())
-        for k in [int(kind[0])] if alone else np.unique(kind).tolist():
-            which = slice(None) if alone else np.flatnonzero(kind == k)
-            encoding, bank = self.types.encodings[k], self._bank(int(self.types.form[k]))
-            some = rows[which]
-            if not encoding.stateful:
-                start = some * batch.data.shape[1] + headers.start[some]
-                place(
-                    bank,
-                    encoding,
-                    self._channel,
-                    batch.data,
-                    start,
-                    slot[which],
-                    position[which],
-                    samples[which],
-                )
-                continue
-            columns = (
-                some,
-                slot[which],
-                position[which],
-                samples[which],
-                headers.start[some],
-                headers.size[some],
-            )
-            for row, s, p, n, start, size in zip(*(column.tolist() for column in columns), strict=True):
-                if not self._reorder.keep(s, p, n, batch.data[row, start : start + size].tobytes()):
-                    headers.fate[row] = Fate.OVERRUN
-
     def _announce(self, slot: int) -> None:
         """Probation is over: the earliest sample so far becomes sample 0."""
-        form = int(self.table.form[slot])
-        bank, first = self._bank(form), int(self._first[slot])
-        if self.types.forms[form].decoder:
-            self._reorder.shift(slot, first)
-        else:
-            first = int(self.newest[slot]) - bank.rebase(slot, first, int(self.newest[slot]))
-        self.newest[slot] -= first
+        bank, first = self.playout.rebase(slot, int(self.table.form[slot]), int(self._first[slot]))
         self.timeline.position[slot] -= first
         self.sequences.shift(slot, first)
         self.table.state[slot] = State.LIVE
@@ -349,50 +278,12 @@ class Intake:
         self.events.append(born)
 
     def _advance(self, slot: Column, target: Column) -> None:
-        """Let the reader of live calls (m,) have what lies before target (m,)."""
-        on = (self.table.state[slot] == State.LIVE) & (target > self.floor[slot])
-        if not on.all():
-            slot, target = slot[on], target[on]
-            if not len(slot):
-                return
-        self.floor[slot] = target
-        form = self.table.form[slot]
-        final = self.sequences.hole_end[slot] <= target
-        self._lost_packets[slot[final]] = self.sequences.lost_packets[slot[final]]
-        alone = bool((form == form[0]).all())
-        for index in [int(form[0])] if alone else np.unique(form).tolist():
-            bank, here = self._bank(index), slice(None) if alone else np.flatnonzero(form == index)
-            some = slot[here]
-            if self.types.forms[index].decoder:
-                for one in dict.fromkeys(some.tolist()):
-                    self._hand_over(one, bank, int(self.floor[one]), ended=False)
-                continue
-            settled = some[final[here]]
-            bank.skipped[settled] = self.sequences.lost[settled]
-            # Before `written`: a reader that sees a sample must not see an older sample's time with it.
-            bank.stamp[some] = self._newest_at[some] - (self.newest[some] - target[here]) / self._rate[index]
-            bank.written[some] = target[here]
-            bank.arrived.set()
-
-    def _hand_over(self, slot: int, bank: ScatterBank, upto: int, ended: bool) -> None:
-        """What lies before position `upto` to the decoders; they advance `written` when it is done."""
-        assert self._decoders is not None, "a stateful codec without decoders"
-        form = int(self.table.form[slot])
-        ahead = (int(self.newest[slot]) - upto) / self.types.forms[form].rate
-        job = Job(
-            key=(slot, int(self.generation[slot])),
-            codec=self.types.forms[form].decoder,
-            bank=bank,
-            row=slot,
-            packets=self._reorder.due(slot, upto),
-            upto=upto,
-            stamp=float(self._newest_at[slot]) - ahead,
-            skipped=int(self.sequences.lost[slot]) if self.sequences.hole_end[slot] <= upto else None,
-            ended=ended,
-        )
-        refused = self._decoders.put(job)
-        self.fates[Fate.OVERRUN] += refused
-        self.fates[Fate.ACCEPTED] -= refused
+        """Let the reader of those that are live have what lies before target (m,)."""
+        live = self.table.state[slot] == State.LIVE
+        if not live.all():
+            slot, target = slot[live], target[live]
+        if len(slot):
+            self.playout.advance(slot, self.table.form[slot], self.generation[slot], target)
 
     def sweep(self, now: float) -> None:
         """What happens because nothing arrived: call it every tick, after the sockets have been emptied."""
@@ -400,9 +291,10 @@ class Intake:
         if not table.state.any():
             return
         live, silent = table.state == State.LIVE, now - table.last
-        quiet = np.flatnonzero(live & (self.newest > self.floor) & (silent >= self._lookback_s))
+        newest = self.playout.newest
+        quiet = np.flatnonzero(live & (newest > self.playout.floor) & (silent >= self._lookback_s))
         if len(quiet):
-            self._advance(quiet, self.newest[quiet])
+            self._advance(quiet, newest[quiet])
         for slot in np.flatnonzero(live & (now - self._bye >= self._lookback_s)).tolist():
             self.end(slot, "the sender said goodbye")
         for slot in np.flatnonzero((table.state == State.LIVE) & (silent >= self._idle_s)).tolist():
@@ -428,20 +320,8 @@ class Intake:
 
     def end(self, slot: int, reason: str) -> None:
         """A live call is over: the reader may have all of it, and nothing more can come."""
-        form = int(self.table.form[slot])
-        bank = self._bank(form)
-        self.sequences.hole_end[slot] = 0
-        one = np.array([slot])
-        self._advance(one, self.newest[one])
-        if self.types.forms[form].decoder:
-            self._hand_over(slot, bank, int(self.newest[slot]), ended=True)
-        else:
-            bank.skipped[slot] = self.sequences.lost[slot]
-            bank.finish(slot)
-        self._lost_packets[slot] = 0
-        self._past_lost_packets += int(self.sequences.lost_packets[slot])
-        self.table.leave(one, State.ENDED)
-        self._reorder.forget(slot)
+        self.playout.finish(slot, int(self.table.form[slot]), int(self.generation[slot]))
+        self.table.leave(np.array([slot]), State.ENDED)
         self.events.append(Died(slot, int(self.generation[slot]), reason))
 
     def end_all(self, reason: str) -> None:
@@ -476,10 +356,14 @@ class Intake:
 
     def counters(self) -> dict[str, int]:
         """Datagrams by fate; packets known to be lost; calls with a new clock; newcomers that made room."""
+        fates = self.fates.copy()
+        # Accepted when they came, and dropped at the decoders' door.
+        fates[Fate.OVERRUN] += self.playout.overrun
+        fates[Fate.ACCEPTED] -= self.playout.overrun
         return {
             "received": self.received,
-            **{fate.name.lower(): int(self.fates[fate]) for fate in Fate},
-            "lost_packets": self._past_lost_packets + int(self._lost_packets.sum()),
+            **{fate.name.lower(): int(fates[fate]) for fate in Fate},
+            "lost_packets": self.playout.lost_packets,
             "restarts": self.timeline.restarts,
             "evicted": self.evicted,
         }

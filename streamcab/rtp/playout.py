@@ -1,0 +1,195 @@
+"""From where a packet was placed to where the reader may have it: rings, the look-back, what waits for a decoder.
+
+What the reader may have (`Bank.written`) follows `floor`; what has not come by then is missing for good, and stays
+marked. Loss becomes final there as well. Knows slots, formats and positions; nothing of addresses, SSRCs, of the
+fates of datagrams, or of when calls begin and end.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.rtp.bank import ScatterBank
+from streamcab.rtp.decoder import Decoders, Job
+from streamcab.rtp.loss import Sequences
+from streamcab.rtp.payload import PayloadTypes
+from streamcab.rtp.placing import place
+from streamcab.rtp.reorder import Reorder
+
+Column = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+class Playout:
+    """The samples of `slots` calls. Slots and formats are columns (m,) of the same calls.
+
+    newest  (slots,) int64  position after the newest sample
+    floor   (slots,) int64  position up to which the reader may have it; what is older came late
+    look    (formats,) int64  samples of the look-back
+    rate    (formats,) float64  Hz
+    overrun  packets that no decoder had time for
+    """
+
+    def __init__(
+        self,
+        types: PayloadTypes,
+        slots: int,
+        sequences: Sequences,
+        *,
+        lookback_s: float,
+        ring_s: float,
+        channel: int | None = None,
+        decoders: Decoders | None = None,
+    ) -> None:
+        self.newest = np.zeros(slots, np.int64)
+        self.floor = np.zeros(slots, np.int64)
+        self.look = np.array([math.ceil(form.rate * lookback_s) for form in types.forms], np.int64)
+        self.rate = np.array([form.rate for form in types.forms], np.float64)
+        self.overrun = 0
+        self._types, self._slots, self._sequences = types, slots, sequences
+        self._ring_s, self._channel, self._decoders = ring_s, channel, decoders
+        self._reorder = Reorder()
+        self._waits = any(form.decoder for form in types.forms)
+        self._newest_at = np.zeros(slots, np.float64)  # when the sample before `newest` came
+        self._final = np.zeros(slots, np.int64)  # packets lost, as far as that is final
+        self._past = 0
+        self._banks: list[ScatterBank | None] = [None] * len(types.forms)
+        for index, form in enumerate(types.forms):
+            if form.compact and form.rate == 8000:
+                self.bank(index, touch=True)
+
+    @property
+    def lost_packets(self) -> int:
+        """Of all calls, those that are over too."""
+        return self._past + int(self._final.sum())
+
+    def bank(self, index: int, touch: bool = False) -> ScatterBank:
+        """The rings of a format: made when it is first heard, but for those that everybody uses."""
+        bank = self._banks[index]
+        if bank is None:
+            form = self._types.forms[index]
+            bank = ScatterBank(form.rate, self._slots, self._ring_s, form.compact, touch)
+            self._banks[index] = bank
+        return bank
+
+    def begin(self, slot: Column, form: Column, now: float) -> None:
+        """Calls begin a look-back into their rings: their first packet may have been overtaken."""
+        self.newest[slot] = self.look[form]
+        self.floor[slot] = 0
+        self._newest_at[slot] = now
+        self._final[slot] = 0
+        for index in np.unique(form).tolist():
+            self.bank(index).take(slot[form == index])
+        for one in slot.tolist() if self._waits else ():
+            self._reorder.forget(one)
+
+    def take(self, slot: Column, position: Column, samples: Column, now: float) -> None:
+        """Samples of packets that came by `now` stand at these positions; of a slot named twice, all count."""
+        end = position + samples
+        self._newest_at[slot[end > self.newest[slot]]] = now
+        np.maximum.at(self.newest, slot, end)
+
+    def scatter(
+        self,
+        kind: NDArray[np.uint8],
+        data: NDArray[np.uint8],
+        rows: NDArray[np.intp],
+        start: NDArray[np.int64],
+        size: NDArray[np.int64],
+        slot: Column,
+        position: Column,
+        samples: Column,
+    ) -> list[int]:
+        """Payloads of rows (m,) of data (n, stride) to their rings, or to where they wait for a decoder.
+
+        kind, start and size (m,): payload type, first byte in the row, bytes. Returns the rows that had no room.
+        """
+        full: list[int] = []
+        alone = bool((kind == kind[0]).all())
+        for k in [int(kind[0])] if alone else np.unique(kind).tolist():
+            which = slice(None) if alone else np.flatnonzero(kind == k)
+            encoding, bank = self._types.encodings[k], self.bank(int(self._types.form[k]))
+            columns = slot[which], position[which], samples[which]
+            if not encoding.stateful:
+                place(
+                    bank,
+                    encoding,
+                    self._channel,
+                    data,
+                    rows[which] * data.shape[1] + start[which],
+                    *columns,
+                )
+                continue
+            waiting = (column.tolist() for column in (rows[which], *columns, start[which], size[which]))
+            for row, s, p, n, first, length in zip(*waiting, strict=True):
+                if not self._reorder.keep(s, p, n, data[row, first : first + length].tobytes()):
+                    full.append(row)
+        return full
+
+    def rebase(self, slot: int, form: int, first: int) -> tuple[ScatterBank, int]:
+        """Position `first` becomes sample 0, or one near it. The rings, and by how much positions are less now."""
+        bank = self.bank(form)
+        if self._types.forms[form].decoder:
+            self._reorder.shift(slot, first)
+        else:
+            first = int(self.newest[slot]) - bank.rebase(slot, first, int(self.newest[slot]))
+        self.newest[slot] -= first
+        return bank, first
+
+    def advance(self, slot: Column, form: Column, generation: Column, target: Column) -> None:
+        """Let the reader have what lies before target (m,)."""
+        on = target > self.floor[slot]
+        if not on.all():
+            slot, form, generation, target = slot[on], form[on], generation[on], target[on]
+            if not len(slot):
+                return
+        self.floor[slot] = target
+        final = self._sequences.hole_end[slot] <= target
+        self._final[slot[final]] = self._sequences.lost_packets[slot[final]]
+        alone = bool((form == form[0]).all())
+        for index in [int(form[0])] if alone else np.unique(form).tolist():
+            bank, here = self.bank(index), slice(None) if alone else np.flatnonzero(form == index)
+            some = slot[here]
+            if self._types.forms[index].decoder:
+                for one, born in dict(zip(some.tolist(), generation[here].tolist(), strict=True)).items():
+                    self._hand_over(one, index, born, int(self.floor[one]), ended=False)
+                continue
+            settled = some[final[here]]
+            bank.skipped[settled] = self._sequences.lost[settled]
+            # Before `written`: a reader that sees a sample must not see an older sample's time with it.
+            bank.stamp[some] = self._newest_at[some] - (self.newest[some] - target[here]) / self.rate[index]
+            bank.written[some] = target[here]
+            bank.arrived.set()
+
+    def finish(self, slot: int, form: int, generation: int) -> None:
+        """The reader may have all of a call, and nothing more comes."""
+        self._sequences.hole_end[slot] = 0
+        one = np.array([slot])
+        self.advance(one, np.array([form]), np.array([generation]), self.newest[one])
+        if self._types.forms[form].decoder:
+            self._hand_over(slot, form, generation, int(self.newest[slot]), ended=True)
+        else:
+            bank = self.bank(form)
+            bank.skipped[slot] = self._sequences.lost[slot]
+            bank.finish(slot)
+        self._final[slot] = 0
+        self._past += int(self._sequences.lost_packets[slot])
+        self._reorder.forget(slot)
+
+    def _hand_over(self, slot: int, form: int, generation: int, upto: int, ended: bool) -> None:
+        """What lies before position `upto` to the decoders; they advance `written` when it is done."""
+        assert self._decoders is not None, "a stateful codec without decoders"
+        ahead = (int(self.newest[slot]) - upto) / float(self.rate[form])
+        job = Job(
+            key=(slot, generation),
+            codec=self._types.forms[form].decoder,
+            bank=self.bank(form),
+            row=slot,
+            packets=self._reorder.due(slot, upto),
+            upto=upto,
+            stamp=float(self._newest_at[slot]) - ahead,
+            skipped=int(self._sequences.lost[slot]) if self._sequences.hole_end[slot] <= upto else None,
+            ended=ended,
+        )
+        self.overrun += self._decoders.put(job)
