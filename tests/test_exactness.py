@@ -237,6 +237,7 @@ def test_nothing_that_others_do_changes_a_stream(seed: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(6))
 def test_nothing_that_a_hundred_others_do_changes_a_stream(seed: int) -> None:
     for person in party(PAPER, seed, callers=150, slots=100, seconds=5.0):

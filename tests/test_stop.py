@@ -47,7 +47,7 @@ def test_every_call_is_told_its_end(calls: int, recorded: bool, tmp_path: Path) 
         until = time.monotonic() + HANG_S
         while len(streams) < calls and time.monotonic() < until:
             streams |= {m.stream for m in feed.drain() if isinstance(m, Prediction)}
-        assert len(streams) > calls / 2
+        assert len(streams) > min(calls, 100) / 2
         began = time.monotonic()
         daemon.send_signal(signal.SIGTERM)
         over = threading.Event()
