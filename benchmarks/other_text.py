@@ -4,32 +4,42 @@
 
 All of saa8k reads one text, so what lagged moments tell could be its words. Here the halves of a clip are two texts:
 the evidence layer of a recipe alone, on speaker-disjoint folds, fitted on one half of the training voices
-and judged on the same or the other half of new voices. Wants the taught distiller that the recipe begins with.
+and judged on the same or the other half of new voices. Wants the taught distiller that the recipe begins with. Where a
+recipe has phones, they are taught anew by the half that is fitted on.
 """
 
 import argparse
+import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from streamcab_train.distilled import distilled
 from streamcab_train.evidence import discriminant
+from streamcab_train.features import load_features
 from streamcab_train.manifest import read_manifest
 from streamcab_train.material import gather
-from streamcab_train.recipe import read_recipe
+from streamcab_train.phones import learn_phones, phone_names, read_alignment
+from streamcab_train.recipe import Recipe, read_recipe
 from streamcab_train.run import cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
 from streamcab_train.step import summary
-from streamcab_train.teach import begin_from
+from streamcab_train.teach import aligned_clips, begin_from, strangers
 
+from streamcab.evidence import evidence_of
 from streamcab.model import CabCnn
-from streamcab.moments import counted, moments
 from streamcab.normalise import VOICED
 
 RECIPE = Path(__file__).parent.parent / "configs" / "evidence.toml"
-Floats = NDArray[np.float64]
+PARTS: dict[str, Callable[[int], slice]] = {
+    "first half": lambda n: slice(0, n // 2),
+    "second half": lambda n: slice(n // 2, None),
+    "all": lambda n: slice(None),
+}
 
 
 def main() -> None:
@@ -45,21 +55,30 @@ def main() -> None:
     features = distilled(material.features, arch, start, cache_folder())
     model = CabCnn(arch).eval()
     begin_from(model, start)
-    parts: dict[str, list[Floats]] = {"first half": [], "second half": [], "all": []}
+    heard = []
     for i in range(len(material.clips)):
         a, kind = features.clip(i)
         with torch.inference_mode():
-            u = summary(model, torch.from_numpy(a[None].copy()))[0].numpy()
-        half = len(u) // 2
-        for name, cut in zip(parts, (slice(0, half), slice(half, None), slice(None)), strict=True):
-            parts[name].append(moments(u[cut], counted(u[cut], kind[cut] == VOICED), arch.lags))
-    x = {name: np.stack(rows) for name, rows in parts.items()}
+            heard.append((summary(model, torch.from_numpy(a[None].copy()))[0].numpy(), kind == VOICED))
+    strange = strangers_phones(words.manifest, recipe, model) if arch.phones else []
     y = np.array([arch.labels.index(clip.label) for clip in material.clips])
     print(
         f"{len(y)} speakers, {words.repeats} x 5 folds; UAR of evidence alone, mean +- deviation over repeats"
     )
-    for fitted in x:
-        for judged in x:
+    for fitted, cut in PARTS.items():
+        if strange:
+            # What was taught by all of the text would know the half that is judged.
+            model = copy.deepcopy(model)
+            learn_phones(
+                model, [halved(clip, cut) for clip in strange], recipe.teach.phone_epochs, recipe.teach.seed
+            )
+        evidence = evidence_of(model)
+        assert evidence is not None, f"{words.config} has no evidence"
+        x = {
+            name: np.concatenate([evidence.of_clip(*halved(clip, part))[0] for clip in heard])
+            for name, part in PARTS.items()
+        }
+        for judged in PARTS:
             found = []
             for repeat in range(words.repeats):
                 answers = np.zeros_like(y)
@@ -74,6 +93,21 @@ def main() -> None:
                 + ", ".join(f"{label} {r:.2f}" for label, r in zip(arch.labels, recall, strict=True)),
                 flush=True,
             )
+
+
+def halved(clip: tuple[NDArray[Any], ...], part: Callable[[int], slice]) -> tuple[NDArray[Any], ...]:
+    """A part of all columns of a clip."""
+    cut = part(len(clip[0]))
+    return tuple(column[cut] for column in clip)
+
+
+def strangers_phones(manifest: Path, recipe: Recipe, model: CabCnn) -> list[tuple[NDArray[Any], ...]]:
+    """The aligned readings of voices of no class, through the model's distiller."""
+    clips = strangers(manifest, recipe.corpus)
+    files = [(clip.path, manifest.parent / clip.path) for clip in clips]
+    features = load_features(files, model.architecture, cache_folder())
+    alignment = read_alignment(Path(recipe.teach.alignment))
+    return list(aligned_clips(model, features, [c.path for c in clips], alignment, phone_names(alignment)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from streamcab.moments import counted
 from streamcab.normalise import VOICED
 from streamcab_train.features import Features, load_features
 from streamcab_train.manifest import Clip, read_manifest, read_rows
-from streamcab_train.phones import labelled, learn_phones, phone_names, read_alignment
+from streamcab_train.phones import Aligned, Phones, labelled, learn_phones, phone_names, read_alignment
 from streamcab_train.recipe import CorpusKeys, TeachKeys, read_recipe
 from streamcab_train.state import Progress, load_state, save_state
 from streamcab_train.teacher import CEPSTRA, cepstra, louder
@@ -227,6 +228,22 @@ def _with_phones(
     assert cepstral.summary is not None
     model.summary.load_state_dict(cepstral.summary.state_dict())
     model.eval()
+    clips = aligned_clips(model, features, paths, aligned, names)
+    if len(clips) < 2:
+        raise CorpusError(f"{keys.alignment} aligns {len(clips)} of the clips that teach; it wants 2 or more")
+    told = learn_phones(model, clips, keys.phone_epochs, keys.seed)
+    return model, {"clips": len(clips), "told": round(told, 4), "names": list(names)}
+
+
+def aligned_clips(
+    model: CabCnn,
+    features: Features,
+    paths: Sequence[str],
+    aligned: Mapping[str, Phones],
+    names: Sequence[str],
+) -> list[Aligned]:
+    """What a model's distiller makes of the clips that an alignment has, and their phones; clip i is paths[i]."""
+    assert model.summary is not None
     clips = []
     for i, path in enumerate(paths):
         if path not in aligned:
@@ -234,11 +251,9 @@ def _with_phones(
         x, kind = features.clip(i)
         with torch.inference_mode():
             u = model.summary(model.distiller(torch.from_numpy(x[None].copy())))[0].numpy()
-        clips.append((u, counted(u, kind == VOICED), labelled(aligned[path], names, len(u), arch.interval_s)))
-    if len(clips) < 2:
-        raise CorpusError(f"{keys.alignment} aligns {len(clips)} of the clips that teach; it wants 2 or more")
-    told = learn_phones(model, clips, keys.phone_epochs, keys.seed)
-    return model, {"clips": len(clips), "told": round(told, 4), "names": list(names)}
+        phones = labelled(aligned[path], names, len(u), model.architecture.interval_s)
+        clips.append((u, counted(u, kind == VOICED), phones))
+    return clips
 
 
 def _cosine(part: float) -> float:
