@@ -3,8 +3,9 @@
     python -m streamcab_train.align saa8k/manifest.csv --out runs/alignment.jsonl
 
 Speakers of the bundled model's classes are left out: the others teach the phones. Resumable: clips that stand in the
-file already are not aligned again. What cannot be aligned is written down without phones. About a second of one core
-a clip.
+file already are not aligned again, but the recogniser hears a clip a little differently after others, so a run that was
+killed may come to other phones here and there. What cannot be aligned (one reading in six) is written down without
+phones. About a second of one core a clip.
 """
 
 import argparse
