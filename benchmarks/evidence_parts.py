@@ -1,8 +1,8 @@
 """What the parts of a model with evidence bring: c_t alone, evidence alone, both, and both with c_t weighed more.
 
-    python benchmarks/evidence_parts.py saa8k/manifest.csv runs/folds [--config configs/world.toml]
+    python benchmarks/evidence_parts.py saa8k/manifest.csv runs/folds-phones [--config configs/world.toml]
 
-Of folds that `streamcab train --folds` trained by that recipe (by default configs/evidence.toml): UAR of each
+Of folds that `streamcab train --folds` trained by that recipe (by default configs/phones.toml): UAR of each
 repeat's pooled answers.
 """
 
@@ -25,7 +25,7 @@ from streamcab.checkpoint import load
 from streamcab.evidence import evidence_of
 from streamcab.normalise import VOICED
 
-RECIPE = Path(__file__).parent.parent / "configs" / "evidence.toml"
+RECIPE = Path(__file__).parent.parent / "configs" / "phones.toml"
 POWERS = {"both": 1, "both, c_t cubed": 3, "both, c_t to the 10th": 10}
 
 

@@ -1,6 +1,6 @@
 """Does the evidence rest on the text? Fitted on one half of each reading, judged on the same half and on the other.
 
-    python benchmarks/other_text.py saa8k/manifest.csv [--repeats 5] [--config configs/world.toml]
+    python benchmarks/other_text.py saa8k/manifest.csv [--repeats 5] [--config configs/evidence.toml]
 
 All of saa8k reads one text, so what lagged moments tell could be its words. Here the halves of a clip are two texts:
 the evidence layer of a recipe alone, on speaker-disjoint folds, fitted on one half of the training voices
@@ -34,7 +34,7 @@ from streamcab.evidence import evidence_of
 from streamcab.model import CabCnn
 from streamcab.normalise import VOICED
 
-RECIPE = Path(__file__).parent.parent / "configs" / "evidence.toml"
+RECIPE = Path(__file__).parent.parent / "configs" / "phones.toml"
 PARTS: dict[str, Callable[[int], slice]] = {
     "first half": lambda n: slice(0, n // 2),
     "second half": lambda n: slice(n // 2, None),
