@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -120,6 +120,10 @@ class Extras:
     shelf: "Shelf | None" = None
     lines: "Lines | None" = None
 
+    def counters(self) -> "list[Callable[[], Mapping[str, int]]]":
+        """What the files count."""
+        return [self.reload.journal.counters, *([self.lines.counters] if self.lines else [])]
+
 
 class _Screen:
     """How the feed is shown: the view on a terminal, else lines; or JSON, every prediction as it comes."""
@@ -198,7 +202,13 @@ def _serve(
         recorder = Recorder(extras.shelf)
     readers = (screen is not None) + (extras is not None and extras.lines is not None)
     daemon = Daemon(
-        checkpoint, sources, settings, backend(settings.max_streams), supervisor, recorder=recorder
+        checkpoint,
+        sources,
+        settings,
+        backend(settings.max_streams),
+        supervisor,
+        recorder=recorder,
+        beside=extras.counters() if extras is not None else (),
     )
     # Else the interpreter walks all of torch once more at its end, which takes a second and more.
     gc.freeze()

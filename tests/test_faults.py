@@ -32,6 +32,7 @@ from patient import (
 )
 from serving import STREAMCAB, Hand, run
 from signals import write_wav
+from small_disk import fill, mounted
 from speech import talk
 
 from streamcab.checkpoint import load
@@ -157,18 +158,8 @@ def test_ports_that_are_taken(tmp_path, port, measured):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 256 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
+    with mounted(tmp_path / "disk", 256) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("words", [("--json",), ("--no-view",)])
@@ -196,9 +187,7 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
     ):
         try:
             wait_for(feed, fresh)
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
+            fill(filler)
             for _ in range(150):  # more than a page of output: the disk is full for it, too
                 wait_for(feed, fresh, 10)
             full = (small_disk / "out").stat().st_size
@@ -217,6 +206,32 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
     if words == ("--json",):
         whole = [line for line in lines if line.startswith("{") and line.endswith("}")]
         assert len(lines) - len(whole) <= 2  # the one that was cut, and the end
+
+
+def test_the_folder_of_log_and_jsonl_is_removed_and_returns(tmp_path, port, measured):
+    """It is said on standard error, which nobody can remove, and counted; and both go on by themselves."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    words = ("--log-file", str(folder / "log"), "--jsonl", str(folder / "feed.jsonl"))
+    with patient(tmp_path, port, *words) as (one, feed):
+        wait_for(feed, lambda m: (folder / "feed.jsonl").stat().st_size > 0)
+        shutil.rmtree(folder)
+        wait_for(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("jsonl-dropped", 0))
+        wait_for(feed, lambda m: b"lines dropped so far" in one.log.read_bytes())
+        began = time.monotonic()
+        folder.mkdir()
+        wait_for(
+            feed, lambda m: (folder / "log").exists() and "written again" in (folder / "log").read_text()
+        )
+        measured("folder back to both files, ms", 1000 * (time.monotonic() - began))
+        (folder / "feed.jsonl").unlink()
+        wait_for(feed, lambda m: (folder / "feed.jsonl").exists())
+        lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
+    said = one.log.read_text()
+    assert f"the log {folder / 'log'} cannot be written: No such file or directory" in said
+    assert f"cannot write {folder / 'feed.jsonl'}: No such file or directory" in said
+    assert (folder / "feed.jsonl").read_bytes().endswith(b"}\n")
+    assert lost == 0
 
 
 # -- the model -----------------------------------------------------------------------------------------------
