@@ -5,6 +5,7 @@ options or exit codes.
 """
 
 import gc
+import os
 import sys
 import threading
 import time
@@ -117,7 +118,7 @@ class _Screen:
         from streamcab import view as views
 
         self._views = views
-        self._console = Console()
+        self._console = Console(color_system="auto" if views.named(os.environ) else None)
         self._out = Output(sys.stdout)
         self._board = views.Board()
         self._drawn = view is not False and views.drawable(self._console) and not as_json
