@@ -218,8 +218,9 @@ class Recorder:
             track.file.write(samples)
         except OSError as error:
             self._counts["record-failed"] += 1
+            self._counts["record-dropped-ms"] += round(ms)
             self._finish(track)
-            self._pause(str(error))
+            self._pause(_words(error))
             return
         self.shelf.room -= 2 * len(samples)
         self._counts["record-missing-ms"] += round(missing / track.rate * 1000)
@@ -243,7 +244,7 @@ class Recorder:
             return self._refuse(track, str(error))
         except OSError as error:
             self._counts["record-failed"] += 1
-            self._pause(error.strerror or str(error))
+            self._pause(_words(error))
             return False
         self._open[track.file.path.name] = track
         return True
@@ -259,11 +260,15 @@ class Recorder:
         if track.file is None:
             return
         del self._open[track.file.path.name]
+        had = track.file.samples
         try:
             track.file.close()
         except OSError as error:
+            lost = had - track.file.samples
+            track.samples -= lost
             self._counts["record-failed"] += 1
-            log.warning("%s", error)
+            self._counts["record-dropped-ms"] += round(lost / track.rate * 1000)
+            log.warning("%s; its last %.1f s are missing", _words(error), lost / track.rate)
         track.file = None
 
     def _tidy(self) -> None:
@@ -285,6 +290,10 @@ class Recorder:
         self._paused = why
         for track in list(self._open.values()):
             self._finish(track)
+
+
+def _words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def _unix(track: Track, position: int) -> float:

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
 from patient import (
     Patient,
     busy,
@@ -40,7 +41,7 @@ from streamcab.clock import MACHINE
 from streamcab.daemon import Daemon
 from streamcab.feed import Subscriber
 from streamcab.health.metrics import Ledger
-from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status
+from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status, decode
 from streamcab.settings import Settings
 from streamcab.view.board import Board
 
@@ -206,6 +207,53 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
     if words == ("--json",):
         whole = [line for line in lines if line.startswith("{") and line.endswith("}")]
         assert len(lines) - len(whole) <= 2  # the one that was cut, and the end
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_under_everything_that_is_written_and_is_freed(tmp_path, port, measured):
+    """Log, feed and recordings on one small disk; what a full one refuses is said, counted, and no line is torn."""
+    with mounted(tmp_path / "small", 2048) as disk:
+        words = ("--log-file", disk / "log", "--jsonl", disk / "feed.jsonl", "--jsonl-max-mb", "0.2")
+        words += ("--jsonl-keep", "1", "--record", disk / "rec", "--record-min-free-gb", "0")
+        out = ("--out", disk / "other.jsonl", "--max-mb", "0.2", "--keep", "1")
+        with (
+            patient(tmp_path, port, *map(str, words)) as (one, feed),
+            subprocess.Popen(
+                [*STREAMCAB, "log", one.endpoint, *map(str, out)], stderr=subprocess.PIPE
+            ) as follower,
+        ):
+            try:
+                wait_for(
+                    feed, lambda m: list((disk / "rec").glob("*.flac")) and (disk / "other.jsonl").exists()
+                )
+
+                def refused(message):
+                    fill(disk / "filler")  # what a rotation has freed, too
+                    counted = message.counters if isinstance(message, DaemonStatus) else {}
+                    return counted.get("jsonl-dropped", 0) > 50 and counted.get("record-dropped-ms", 0) > 5000
+
+                wait_for(feed, refused)
+                began = time.monotonic()
+                (disk / "filler").unlink()
+                wait_for(feed, lambda m: "recording goes on" in (disk / "log").read_text())
+                measured("room again to recording, ms", 1000 * (time.monotonic() - began))
+                lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
+            finally:
+                follower.terminate()
+                said = follower.communicate(timeout=20)[1].decode()
+        assert lost == 0
+        for text in (said, (disk / "log").read_text()):
+            assert "No space left on device; lines dropped so far: " in text
+            assert "is written again; lines missing so far: " in text
+            assert "Traceback" not in text
+        for file in disk.glob("*.jsonl*"):
+            assert file.read_bytes().endswith(b"\n")
+            for line in file.read_bytes().splitlines():
+                decode(line)
+        first, *_, last = sorted((disk / "rec").glob("*.flac"))
+        assert first != last
+        assert len(soundfile.read(first)[0])
+        assert len(soundfile.read(last)[0])
 
 
 def test_the_folder_of_log_and_jsonl_is_removed_and_returns(tmp_path, port, measured):
