@@ -80,7 +80,7 @@ class Recorder:
         self._counts: Counter[str] = Counter()
         self._open: dict[str, Track] = {}  # by the name of the file
         self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES, 1)
-        self._paused = ""
+        self._paused = self._doubt = ""
         self._next_tidy = time.monotonic() + TIDY_S
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -273,10 +273,13 @@ class Recorder:
 
     def _tidy(self) -> None:
         try:
-            self.shelf.tidy(self._open, time.time())
+            self.shelf.tidy(self._open)
         except OSError as error:
             self._pause(f"{self.shelf.folder}: {error.strerror}")
             return
+        if bool(self.shelf.doubt) != bool(self._doubt):
+            self._doubt = self.shelf.doubt
+            log.warning("%s", self._doubt or "the clock is believed: old recordings are deleted again")
         if self.shelf.why:
             self._pause(self.shelf.why)
         elif self._paused:

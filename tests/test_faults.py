@@ -388,24 +388,39 @@ main()
 """
 
 
+YEAR = 365 * 86_400
+
+
 def test_the_wall_clock_of_a_whole_process_steps(tmp_path, port):
     """libfaketime would do, if it did not move sleeps on the monotonic clock as well."""
-    offset = tmp_path / "offset"
+    offset, recordings = tmp_path / "offset", tmp_path / "rec"
     offset.write_text("0")
-    with Patient(tmp_path, port) as one, calling(port), Subscriber(one.endpoint) as feed:
+    recordings.mkdir()
+    (recordings / "before.20260101T000000.000Z.flac").touch()
+    words = ("--record", str(recordings), "--jsonl", str(tmp_path / "feed.jsonl"), "--jsonl-max-mb", "0.05")
+    with Patient(tmp_path, port, *words) as one, calling(port), Subscriber(one.endpoint) as feed:
         one.command[1:3] = ["-c", STEPPED, str(offset)]
         one.start()
         wait_for(feed, fresh)
-        for step in (3600, -86_400, 0):
+        for step in (3600, -86_400, -40 * YEAR, 0, 10 * YEAR):
             offset.write_text(str(step))
             for _ in range(10):
                 stepped = wait_for(feed, dated(step))
                 assert stepped.lag_ms < 2000
                 assert stepped.lost_ms == 0
+        wait_for(feed, lambda m: "the clock has jumped by +3650.0 days" in one.log.read_text())
+        with calling(port, first=2):  # a file that begins in ten years
+            wait_for(feed, lambda m: m.stream.endswith("-00000002"))
+            wait_for(feed, lambda m: len(list(recordings.iterdir())) == 3)
         assert one.end() == 0
     log = one.log.read_text()
-    assert "stalled" not in log
-    assert "WARNING" not in log
+    assert "stalled: " not in log.replace("-00000002: stalled", "")
+    assert log.count("WARNING") == log.count("WARNING the clock has jumped by ")
+    named = sorted(file.name.split(".")[-3][:4] for file in recordings.iterdir())
+    assert named == ["2026", *(time.strftime("%Y", time.gmtime(time.time() + s)) for s in (0, 10 * YEAR))]
+    assert all(soundfile.read(file)[0].size for file in recordings.glob("rtp-*"))
+    for file in tmp_path.glob("feed.jsonl*"):
+        assert all(decode(line) for line in file.read_bytes().splitlines())
 
 
 def dated(step):
