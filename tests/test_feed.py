@@ -1,6 +1,7 @@
 """The feed over real sockets: late joiners, repeats, losses, restarts, strangers, stalls, endpoints."""
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -334,6 +335,36 @@ def test_a_publisher_survives_strangers(publisher: Publisher, subscriber: Subscr
             assert stranger.recv_multipart()[0] == b"v1/mic/status"
     assert hear(publisher, subscriber, 1)[0].seq == 1
     assert publisher.failed == 0
+
+
+def test_a_message_without_end_is_not_taken_and_the_feed_goes_on(raw: zmq.Socket[bytes]) -> None:
+    """libzmq drops the connection with its message and gives it up for good: it is made anew."""
+    with Subscriber(raw.last_endpoint.decode()) as subscriber:
+        assert subscribed(raw) == b"\x01v1/"
+        for round in (1, 3):
+            send(raw, status(detail="x" * 2_000_000), "a", round)
+            assert subscribed(raw) == b"\x00v1/"
+            until(lambda: subscriber.recv(0.05) is None and bool(raw.poll(0)))
+            assert subscribed(raw) == b"\x01v1/"
+            send(raw, status(detail="short"), "a", round + 1)
+            message = subscriber.recv(PATIENCE_S)
+            assert isinstance(message, Status)
+            assert message.detail == "short"
+        assert subscriber.malformed == 0
+
+
+def test_who_waits_without_end_is_connected_anew_too(raw: zmq.Socket[bytes]) -> None:
+    heard: list[AnyMessage | None] = []
+    with Subscriber(raw.last_endpoint.decode()) as subscriber:
+        waiting = threading.Thread(target=lambda: heard.append(subscriber.recv()))
+        waiting.start()
+        subscribed(raw)
+        send(raw, status(detail="x" * 2_000_000), "a", 1)
+        assert subscribed(raw) == b"\x00v1/"
+        assert subscribed(raw) == b"\x01v1/"
+        send(raw, status(), "a", 2)
+        waiting.join(PATIENCE_S)
+    assert [m and m.seq for m in heard] == [2]
 
 
 @pytest.mark.parametrize(("length", "taken"), [(1_000, True), (2_000, False)])
