@@ -1,6 +1,12 @@
 """The feed over real sockets: late joiners, repeats, losses, restarts, strangers, stalls, endpoints."""
 
+import contextlib
+import resource
+import selectors
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -365,6 +371,48 @@ def test_who_waits_without_end_is_connected_anew_too(raw: zmq.Socket[bytes]) -> 
         send(raw, status(), "a", 2)
         waiting.join(PATIENCE_S)
     assert [m and m.seq for m in heard] == [2]
+
+
+PUBLISHING = """
+import sys, threading
+from streamcab.feed import Publisher
+with Publisher("tcp://127.0.0.1:*") as publisher:
+    print(publisher.endpoint, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_thousand_come_at_once_to_a_daemon_that_is_busy() -> None:
+    """It accepts none of them for the moment, and the kernel keeps them all waiting."""
+    crowd = 1_000
+    if int(Path("/proc/sys/net/core/somaxconn").read_text()) < crowd:
+        pytest.skip(f"net.core.somaxconn is less than {crowd} here")
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < crowd + 100:
+        pytest.skip(f"fewer than {crowd + 100} descriptors may be open here: ulimit -n")
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", PUBLISHING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        host, _, port = process.stdout.readline().strip().removeprefix("tcp://").rpartition(":")
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{process.pid}/stat").read_text().split()[2] == "T")
+        waiting = selectors.DefaultSelector()
+        for _ in range(crowd):
+            plug = stack.enter_context(socket.socket())
+            plug.setblocking(False)
+            plug.connect_ex((host, int(port)))
+            waiting.register(plug, selectors.EVENT_WRITE)
+
+        def come() -> bool:
+            for key, _ in waiting.select(0.1):
+                waiting.unregister(key.fileobj)
+            return not waiting.get_map()
+
+        until(come)
 
 
 @pytest.mark.parametrize(("length", "taken"), [(1_000, True), (2_000, False)])
