@@ -75,7 +75,8 @@ class Engine:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream, ring and window not counted."""
-        return self.backend.bytes_per_slot + self.normaliser.bytes_per_slot + 41 + 9 * self.delay
+        own = sum(a.nbytes // len(a) for a in vars(self).values() if isinstance(a, np.ndarray))
+        return self.backend.bytes_per_slot + self.normaliser.bytes_per_slot + own
 
     @property
     def free(self) -> int:
