@@ -182,6 +182,7 @@ def train_quietly(data: Path, config: Path, out: Path, **options: Any) -> None:
 
 
 def cache_folder() -> Path:
+    """Where features and distilled clips are kept unless another folder is given."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab"
 
 
