@@ -23,7 +23,7 @@ log = logging.getLogger("streamcab.daemon")
 
 
 class Announcer:
-    """Of the streams of a roster. `endpoint`: where the feed is, as it was bound."""
+    """Of the streams of a roster, on `feed`, the publisher that it binds."""
 
     def __init__(
         self,

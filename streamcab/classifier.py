@@ -21,12 +21,11 @@ from streamcab.answer import Answers, Standing
 from streamcab.backend import TorchBackend
 from streamcab.checkpoint import Checkpoint
 from streamcab.compute import device_for
-from streamcab.emitted import Emitted
+from streamcab.emitted import Emitted, voting
 from streamcab.engine import Engine
 from streamcab.errors import AudioError, ConfigError
 from streamcab.evidence import evidence_of
 from streamcab.message import Prediction
-from streamcab.normalise import MISSING, VOICED
 from streamcab.offline import intervals
 from streamcab.ring import Bank
 from streamcab.window import Window
@@ -97,8 +96,7 @@ class Classifier:
             need = round(self.architecture.interval_s * 1000)
             raise AudioError(f"{name}: {len(x) / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
         window = self._window(len(answered.c), 1)
-        kind = heard.kind[0]
-        votes = kind == VOICED if self._gate(gate) else kind != MISSING
+        votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
         window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None])

@@ -103,7 +103,7 @@ def test_a_status_says_how_much_was_captured_classified_and_lost():
         next_of(s.feed, Status)
         s.hear(0, talk(2))
         s.bank.skip(0, 400, NOW)
-        s.bank.overflows[0] = 2
+        s.bank.overflows[0], s.roster.told[live.slot] = 2, 0.0
         s.announcer.statuses(np.array([live.slot]))
         status = next_of(s.feed, Status)
         assert (status.captured_s, status.lost_ms, status.overflows) == (2.05, 50.0, 2)

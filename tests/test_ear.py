@@ -205,12 +205,26 @@ def test_a_slot_begins_afresh(stage):
     assert stage.mean(a) == ({"au": 0.0, "uk": 0.0, "us": 0.0}, 0)
 
 
+def test_a_new_stream_has_not_the_flaws_of_the_one_before(stage, caplog):
+    stage.begin(0)
+    stage.bank.write(0, np.clip(20 * talk(1), -1, 1), 1.0)
+    stage.ear.examine(stage.roster.slots(), 1.0)
+    stage.roster.leave(stage.roster[stage.roster.slots()[0]])
+    stage.engine.detach(int(stage.engine.attached[0]))
+    stage.bank.reset(0)
+    caplog.clear()
+    b = stage.begin(0)
+    stage.bank.write(0, talk(1), 60.0)
+    stage.ear.examine(stage.roster.slots(), 60.0)
+    assert b.flaws == []
+    assert caplog.records == []
+
+
 def test_hearing_out_takes_what_is_left_and_finishes_everybody(stage):
     voice = talk(2.03, seed=4)
     a, b = stage.begin(0), stage.begin(1)
     stage.bank.write(0, voice, 2.0)
-    for row in (0, 1):
-        stage.bank.finish(row)
+    stage.bank.finish(0)  # and the other's source has not said that it is over
     stage.ear.hear_out(2.0, nobody)
     assert stage.engine.finished[[a.slot, b.slot]].all()
     assert stage.mean(a)[0] == pytest.approx(offline(voice), abs=1e-5)

@@ -1,7 +1,8 @@
 """A day's rehearsal: clock, daemon and subscriber on one thread; what is measured meanwhile, and the verdict.
 
 The clock jumps from one moment at which something is due to the next, so hours pass as fast as they can be computed.
-In each jump the programme is played, the feed is read, and once in a while the process is weighed.
+In each jump the programme is played, the feed is read, and once in a while the process is weighed. Knows nothing of
+what the programme plays but that each period is the one before.
 """
 
 import os

@@ -1,7 +1,7 @@
 """RTP as a source: sockets and one receive thread.
 
 Every 10 ms the sockets are emptied in batches and the batches fed to an `Intake`; `Calls` makes lines of what it tells.
-Owns the thread. What a packet means is in `streamcab.rtp`.
+Owns the thread. Knows nothing of what a packet means: that is in `streamcab.rtp`.
 """
 
 import logging

@@ -5,12 +5,12 @@ Owns what can be set and what it may be. Knows nothing of data or of how a setti
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from streamcab.config import read_toml
 from streamcab.distiller import PAPER_STAGES, StageShape
 from streamcab.errors import ConfigError
 from streamcab.model import Architecture
@@ -188,12 +188,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
 
     ConfigError in one line for a file that cannot be read, an unknown key, or a value that cannot be right.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from None
+    table = read_toml(path, "recipe")
     for key, value in (overrides or {}).items():
         section, _, name = key.partition(".")
         if not name or not isinstance(table.setdefault(section, {}), dict):

@@ -1,6 +1,6 @@
 """One training run, from a manifest to a checkpoint: what `streamcab train` calls.
 
-Wires the other files together and owns the run's folder:
+Wires the other files together, knows nothing of how any of them works, and owns the run's folder:
 
     run.json           what this run is of: recipe, corpus, split; `--resume` must find the same
     state.safetensors  where it stands
