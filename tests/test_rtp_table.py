@@ -94,11 +94,20 @@ def test_a_newcomer_that_went_silent_makes_room_and_a_call_does_not():
     assert match(table, caller(1), caller(2), caller(3)) == [live, -1, silent]
 
 
-def test_who_has_sent_least_makes_room_first():
+def test_who_has_sent_least_makes_room_first_and_of_equals_who_has_been_silent_longest():
     table = Table(3)
     slots = admit(table, caller(1), caller(2), caller(3), now=0.0)
-    table.packets[slots] = (4, 1, 3)
-    assert admit(table, caller(4), caller(5), now=1.0).tolist() == [slots[1], slots[2]]
+    table.packets[slots], table.last[slots] = (4, 1, 1), (0.0, 0.2, 0.1)
+    assert admit(table, caller(4), caller(5), now=1.0).tolist() == [slots[2], slots[1]]
+
+
+def test_keys_that_fall_together_are_told_apart():
+    table = Table(16)
+    table._factors = [np.uint64(0)] * 6  # all into one cell
+    some = [(host, port, 7, 0, 0) for host in HOSTS for port in (4000, 4002)]
+    slots = [int(admit(table, one)[0]) for one in some]
+    assert match(table, *some) == slots
+    assert match(table, ("2001:db8::3", 4000, 7, 0, 0), ("192.0.2.1", 4001, 7, 0, 0)) == [-1, -1]
 
 
 def test_an_ended_call_keeps_its_slot_and_lends_its_key():
