@@ -168,7 +168,7 @@ class _Screen:
 
     def say(self, text: str) -> None:
         """A closing word for people."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def _write(self, *messages: AnyMessage | None) -> None:
         for message in messages:
