@@ -127,7 +127,9 @@ class Ledger:
             self._streams.pop(m.stream, None)
             return
         stream = self._streams.setdefault(m.stream, _Stream(now))
-        stream.at, stream.state, stream.lag_s = now, m.state, m.lag_ms / 1000
+        # Where nothing comes nobody is behind: the newest sample grows old by itself.
+        stream.at, stream.state = now, m.state
+        stream.lag_s = 0.0 if m.source_state == "stalled" else m.lag_ms / 1000
 
     def _forget(self, now: float) -> None:
         for name in [n for n, s in self._streams.items() if now - s.at > STALE_S]:
