@@ -90,13 +90,26 @@ def test_what_is_no_audio_takes_a_number_and_no_time():
     assert (numbers.lost[0], numbers.lost_packets[0]) == (0, 0)
 
 
+def test_a_hole_reaches_from_sound_to_sound_whatever_events_lie_in_it():
+    numbers = begun(0)
+    note(numbers, 0, [0])
+    zero = np.zeros(1, np.int64)
+    numbers.note(zero, np.array([2], np.uint16), np.array([900]), zero)
+    numbers.note(zero, np.array([4], np.uint16), np.array([1000]), np.array([N]))
+    assert (numbers.lost[0], numbers.lost_packets[0]) == (2 * N, 2)
+
+
 @pytest.mark.parametrize("jump", [MAX_DROPOUT + 1, -SEEN])
 def test_numbers_that_begin_anew_lose_nothing(jump):
     numbers = begun(30_000)
     note(numbers, 30_000, [0, 1])
     sequence = np.array([(30_001 + jump) % 65536], np.uint16)
-    numbers.note(np.zeros(1, np.int64), sequence, np.array([2 * N]), np.array([N]))
+    zero = np.zeros(1, np.int64)
+    numbers.note(zero, sequence, np.array([2 * N]), np.array([N]))
     assert (numbers.lost[0], numbers.lost_packets[0]) == (0, 0)
+    # From there on they count as before.
+    numbers.note(zero, sequence + np.uint16(2), np.array([4 * N]), np.array([N]))
+    assert (numbers.lost[0], numbers.lost_packets[0]) == (N, 1)
 
 
 def test_the_largest_gap_that_is_loss():

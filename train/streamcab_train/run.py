@@ -28,13 +28,14 @@ from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
 from streamcab.confidence import Confidence
 from streamcab.errors import CheckpointError, ConfigError, StreamcabError
+from streamcab.model import CabCnn
 from streamcab_train.answered import write_answers
-from streamcab_train.batches import whole_clips
+from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.calibration import fitted
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
 from streamcab_train.distilled import distilled
 from streamcab_train.evidence import chosen_shrinkage, fit_evidence, summed_up
-from streamcab_train.loop import fit, judge
+from streamcab_train.loop import Judged, fit, judge
 from streamcab_train.manifest import PARTS, Manifest, read_manifest
 from streamcab_train.material import Material, gather
 from streamcab_train.ranks import Ranks, joined
@@ -128,30 +129,7 @@ def _train(
             )
             if not ranks.first:
                 return Checkpoint(model)
-            interval_s = material.architecture.interval_s
-            extra: dict[str, Any] = {}
-            shrinkage, choice = recipe.evidence.shrinkage, recipe.evidence.shrinkages
-            if model.evidence is not None:
-                if choice:
-                    x, _ = summed_up(model, parts["train"])
-                    heard = speakers_of(material, "train")
-                    seed = recipe.training.seed
-                    shrinkage = chosen_shrinkage(x, parts["train"].y, heard, choice, seed)
-                fit_evidence(model, parts["train"], shrinkage)
-            judged = {
-                "validation": judge(model, whole_clips(parts["validation"], recipe.training, interval_s))
-            }
-            if model.evidence is not None:
-                held = judged["validation"]
-                who = speakers_of(material, "validation")
-                extra = {"calibration": fitted(held.probabilities, held.truth, who)}
-                # Nothing more is chosen by these voices: now they teach, too.
-                fit_evidence(model, parts["train"] + parts["validation"], shrinkage)
-                known = [*speakers_of(material, "train"), *who]
-                extra["training_speakers"] = speaker_hashes(known)
-                if choice:
-                    extra["shrinkage"] = shrinkage
-            judged["test"] = judge(model, whole_clips(parts["test"], recipe.training, interval_s))
+            judged, extra = _judged(model, recipe, material, parts)
         except KeyboardInterrupt:
             screen.say(f"stopped; to go on: the same command with --resume (the state is in {out})")
             raise
@@ -174,6 +152,32 @@ def _train(
             screen.say(score_line(part, j.scores, card["scores"][part]))
         screen.say(f"{out / MODEL}: epoch {progress.best_epoch} of {progress.epoch}")
     return checkpoint.load(out / MODEL)
+
+
+def _judged(
+    model: CabCnn, recipe: Recipe, material: Material, parts: Mapping[str, Selection]
+) -> tuple[dict[str, Judged], dict[str, Any]]:
+    """The answers to validation and test; a model's evidence is fitted first, and then its card has more to say."""
+
+    def on(part: str) -> Judged:
+        return judge(model, whole_clips(parts[part], recipe.training, material.architecture.interval_s))
+
+    if model.evidence is None:
+        return {part: on(part) for part in ("validation", "test")}, {}
+    extra: dict[str, Any] = {}
+    shrinkage = recipe.evidence.shrinkage
+    heard, held_out = (speakers_of(material, part) for part in ("train", "validation"))
+    if recipe.evidence.shrinkages:
+        x, _ = summed_up(model, parts["train"])
+        y, choice = parts["train"].y, recipe.evidence.shrinkages
+        shrinkage = extra["shrinkage"] = chosen_shrinkage(x, y, heard, choice, recipe.training.seed)
+    fit_evidence(model, parts["train"], shrinkage)
+    validation = on("validation")
+    extra["calibration"] = fitted(validation.probabilities, validation.truth, held_out)
+    # Nothing more is chosen by these voices: now they teach, too.
+    fit_evidence(model, parts["train"] + parts["validation"], shrinkage)
+    extra["training_speakers"] = speaker_hashes([*heard, *held_out])
+    return {"validation": validation, "test": on("test")}, extra
 
 
 def train_quietly(data: Path, config: Path, out: Path, **options: Any) -> None:
