@@ -32,9 +32,11 @@ class Place:
 
     @property
     def unit(self) -> Path:
+        """The template of all instances."""
         return self.units / UNIT
 
     def settings_of(self, instance: str) -> Path:
+        """Where an instance's settings lie."""
         return self.settings / f"{instance}.env"
 
 

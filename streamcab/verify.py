@@ -27,6 +27,7 @@ class Verdict:
 
     @property
     def equal(self) -> bool:
+        """Whether it is within the contract."""
         return self.difference <= TOLERANCE
 
 

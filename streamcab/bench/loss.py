@@ -73,6 +73,7 @@ class Row:
     """Clips without any answer."""
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return asdict(self)
 
 

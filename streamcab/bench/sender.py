@@ -110,6 +110,7 @@ class Delays:
         self._packet = np.zeros(0, np.int64)
 
     def put(self, due: NDArray[np.float64], serial: Column, packet: Column) -> None:
+        """Packets (m,) of calls (m,) that are to be sent `due` (m,) seconds after the start."""
         self._due = np.concatenate((self._due, due))
         self._serial = np.concatenate((self._serial, serial))
         self._packet = np.concatenate((self._packet, packet))
@@ -142,6 +143,7 @@ class Schedule:
 
     @property
     def over(self) -> bool:
+        """Whether every frame of the plan has been."""
         return self._next >= self._plan.frames * self._plan.streams
 
     def due(self, elapsed: float) -> tuple[Column, Column, Column]:

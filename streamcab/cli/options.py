@@ -46,6 +46,7 @@ class Command(click.Command):
     """A command whose failures are one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run it; failures of our tree become click's, and a reader that went away the end."""
         from streamcab.config import check_environment
 
         try:
@@ -59,6 +60,7 @@ class Command(click.Command):
             ctx.exit(0)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click, remembering the words for `read_again`, and refusing NaN."""
         ctx.meta[WORDS] = tuple(args)
         rest = super().parse_args(ctx, args)
         for param in self.get_params(ctx):
@@ -68,6 +70,7 @@ class Command(click.Command):
         return rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click; a file of settings that cannot be read is a failure like any other."""
         try:
             return super().make_context(*args, **kwargs)
         except StreamcabError as error:

@@ -78,6 +78,7 @@ class BatchReceiver:
             call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
 
     def receive(self) -> Batch | None:
+        """See Receiver."""
         self._name[: self._filled] = 0
         self._header["name_size"][: self._filled] = NAME
         self._turn += 1
@@ -133,6 +134,7 @@ class PlainReceiver:
         self._rows = [row[: SLOT + 1].data for row in self._data]
 
     def receive(self) -> Batch | None:
+        """See Receiver."""
         self._turn += 1
         filled, wide = 0, False
         for k in range(len(self._plugs)):

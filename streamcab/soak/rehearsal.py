@@ -84,12 +84,15 @@ class RehearsalClock:
         self.ticks = 0
 
     def monotonic(self) -> float:
+        """See Clock."""
         return self._zero + self._passed
 
     def time(self) -> float:
+        """See Clock."""
         return self._wall + self._passed
 
     def sleep(self, seconds: float) -> None:
+        """See Clock."""
         until = self._passed + max(seconds, 1e-3)
         while (self.ticks + 1) * TICK_S <= until:
             self._passed = (self.ticks + 1) * TICK_S
@@ -98,6 +101,7 @@ class RehearsalClock:
         self._passed = max(self._passed, until)
 
     def wait(self, event: threading.Event, seconds: float) -> None:
+        """See Clock."""
         if not event.is_set():
             self.sleep(seconds)
 

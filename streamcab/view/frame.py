@@ -79,11 +79,13 @@ class Row:
         return self.put(" " * (column - self.used)) if column > self.used else self
 
     def extend(self, pieces: Iterable[tuple[str, Style]]) -> "Row":
+        """Write harmless pieces, each in its style."""
         for text, style in pieces:
             self.put(text, style)
         return self
 
     def done(self) -> list[Segment]:
+        """The row, blank up to its width."""
         return self.to(self.width).segments
 
 

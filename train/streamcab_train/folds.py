@@ -43,6 +43,7 @@ class Fold:
     parts: tuple[str, ...]
 
     def folder(self, out: Path) -> Path:
+        """Of its run."""
         return out / str(self.repeat) / str(self.fold)
 
 
