@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from health_feed import Speaker, command, daemon, prediction, run, running, status, until
+from feeding import status
+from health_feed import Speaker, command, daemon, prediction, run, running, until
 
 from streamcab.errors import StreamcabError
 from streamcab.health.jsonl import Lines

@@ -10,19 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from health_feed import (
-    PATIENCE_S,
-    Speaker,
-    command,
-    daemon,
-    model,
-    prediction,
-    printed,
-    run,
-    running,
-    status,
-    until,
-)
+from feeding import PATIENCE_S, status
+from health_feed import Speaker, command, daemon, model, prediction, printed, run, running, until
 
 from streamcab.health.metrics import FATES, MOST_LABELS, Ledger
 from streamcab.message import AnyMessage

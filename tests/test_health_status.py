@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from health_feed import Speaker, daemon, model, prediction, run, status
+from feeding import status
+from health_feed import Speaker, daemon, model, prediction, run
 
 from streamcab.health.status import SICK, SILENT, WELL, Snapshot, duration, observe, screen, troubles, verdict
 from streamcab.keys import ServerKeys, create

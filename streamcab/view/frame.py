@@ -35,7 +35,7 @@ def fit(text: str, width: int) -> str:
 
 
 def fit_name(name: str, width: int) -> str:
-    """A name in at most `width` cells, cut in its middle: names of calls differ at their ends."""
+    """A stream's name, which is ASCII, in at most `width` cells, cut in its middle: calls differ at their ends."""
     name = clean(name)
     if cell_len(name) <= width or width < 7:
         return fit(name, width)
