@@ -56,7 +56,11 @@ REFUSALS = {
 
 
 class Daemon:
-    """Answers every stream of `sources` until they are done or `stop` is set. Has a thread of its own."""
+    """Answers every stream of `sources` until they are done or `stop` is set. `run` wants a thread of its own.
+
+    endpoint  where the feed is, as it was bound
+    settings  may be replaced while it runs (reload.py): the next turn goes by the new ones
+    """
 
     def __init__(
         self,
