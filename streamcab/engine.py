@@ -50,8 +50,7 @@ class Engine:
         arch = model.architecture
         if arch.normaliser != "running":
             raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
-        self.architecture = arch
-        self.slots = slots
+        self.architecture, self.slots = arch, slots
         self.delay = model.distiller.delay
         self.backend = backend or TorchBackend(model, slots)
         self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=max(RUNS[0], GAP))
