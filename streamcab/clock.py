@@ -42,3 +42,30 @@ class _Machine:
 
 
 MACHINE: Clock = _Machine()
+
+
+JUMP_S = 3600.0
+"""A step of the wall clock that is more than a correction."""
+BELIEVED_S = 3600.0
+
+
+class Doubt:
+    """Whether the wall clock can be believed by what cannot be undone: not for BELIEVED_S after it has jumped."""
+
+    def __init__(self, clock: Clock = MACHINE) -> None:
+        self._clock = clock
+        self._believed = self._new = self._offset()
+        self._since = clock.monotonic()
+
+    def jumped_s(self) -> float:
+        """By how much it has jumped from where it was believed; 0 when it is believed."""
+        offset, now = self._offset(), self._clock.monotonic()
+        if abs(offset - self._new) > JUMP_S:
+            self._since = now
+        self._new = offset
+        if abs(offset - self._believed) <= JUMP_S or now - self._since >= BELIEVED_S:
+            self._believed = offset
+        return offset - self._believed
+
+    def _offset(self) -> float:
+        return self._clock.time() - self._clock.monotonic()

@@ -10,7 +10,7 @@ Knows nothing of the command line, of the terminal, or of how a source gets its 
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
@@ -71,8 +71,12 @@ class Daemon:
         supervisor: Supervisor | None = None,
         clock: Clock = MACHINE,
         recorder: "Recorder | None" = None,
+        beside: Sequence[Callable[[], Mapping[str, int]]] = (),
     ) -> None:
-        """Warms the net up, binds the feed, starts the sources; any of these may raise a StreamcabError."""
+        """Warms the net up, binds the feed, starts the sources; any of these may raise a StreamcabError.
+
+        `beside`: what others in this process have counted, for the feed.
+        """
         arch = checkpoint.architecture
         if arch.normaliser != "running":
             raise ConfigError(
@@ -81,6 +85,7 @@ class Daemon:
             )
         self.settings = settings
         self._clock, self._sources, self._recorder = clock, list(sources), recorder
+        self._beside = beside
         self.engine = Engine(checkpoint.model, settings.max_streams, backend)
         length = max(round(settings.window_s / arch.interval_s), 1)
         evidence = evidence_of(checkpoint.model)
@@ -250,6 +255,8 @@ class Daemon:
             counters.update(source.counters())
         if self._recorder is not None:
             counters.update(self._recorder.counters())
+        for counted in self._beside:
+            counters.update(counted())
         detail = filter(None, (rescue.in_words(self._clock.monotonic()), self._load.in_words()))
         self._announcer.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
 

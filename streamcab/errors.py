@@ -13,8 +13,10 @@ who raises what.
     +-- FeedError            exit 1: a socket that cannot be bound, a message that cannot be read
     +-- ServiceError         exit 1: a service that cannot be installed, removed or asked
     +-- SourceError          exit 1: a microphone, file or port that cannot be opened
+        +-- SourceLost       exit 75: a file or pipe broke off (EX_TEMPFAIL: a supervisor may restart us)
 
-A source that is lost after it was opened is no failure: it is taken up again, and said in the feed until then.
+A microphone or port that is lost after it was opened is no failure: it is taken up again, and the feed says so until
+then.
 """
 
 from collections.abc import Iterable
@@ -63,3 +65,7 @@ class ServiceError(StreamcabError):
 
 class SourceError(StreamcabError):
     pass
+
+
+class SourceLost(SourceError):
+    exit_code = 75

@@ -33,6 +33,7 @@ class FlacFile:
             raise AudioError(f"{path}: FLAC knows no {rate} Hz; at most {FASTEST}")
         self.path, self.rate = path, rate
         self.samples = 0
+        self._safe = 0  # of them, as the header says
         self._disk = _Disk(path)
         try:
             self._file = soundfile.SoundFile(self._disk, "w", rate, 1, "PCM_16", format="FLAC")
@@ -49,15 +50,20 @@ class FlacFile:
         except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was taken
             raise self._disk.refusal(error) from None
         self.samples += len(samples)
-        self._disk.say_length((self.samples - 1) // BLOCK * BLOCK)
+        self._safe = (self.samples - 1) // BLOCK * BLOCK
+        self._disk.say_length(self._safe)
 
     def close(self) -> None:
-        """The rest goes to the disk. OSError when it refuses; a file in which nothing could be written is removed."""
+        """The rest goes to the disk. OSError when it refuses: `samples` is then what can be read. A file in which
+        nothing could be written is removed.
+        """
         try:
             self._file.close()
             if self._disk.error is not None:
+                self.samples = self._safe
                 raise self._disk.refusal()
         except soundfile.LibsndfileError as error:
+            self.samples = self._safe
             raise self._disk.refusal(error) from None
         finally:
             self._disk.close()

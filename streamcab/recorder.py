@@ -81,7 +81,7 @@ class Recorder:
         self._counts: Counter[str] = Counter()
         self._open: dict[str, Track] = {}  # by the name of the file
         self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES, 1)
-        self._paused = ""
+        self._paused = self._doubt = ""
         self._next_tidy = time.monotonic() + TIDY_S
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -219,8 +219,9 @@ class Recorder:
             track.file.write(samples)
         except OSError as error:
             self._counts["record-failed"] += 1
+            self._counts["record-dropped-ms"] += round(ms)
             self._finish(track)
-            self._pause(str(error))
+            self._pause(_words(error))
             return
         self.shelf.room -= 2 * len(samples)
         self._counts["record-missing-ms"] += round(missing / track.rate * 1000)
@@ -244,7 +245,7 @@ class Recorder:
             return self._refuse(track, str(error))
         except OSError as error:
             self._counts["record-failed"] += 1
-            self._pause(error.strerror or str(error))
+            self._pause(_words(error))
             return False
         self._open[track.file.path.name] = track
         return True
@@ -260,19 +261,26 @@ class Recorder:
         if track.file is None:
             return
         del self._open[track.file.path.name]
+        had = track.file.samples
         try:
             track.file.close()
         except OSError as error:
+            lost = had - track.file.samples
+            track.samples -= lost
             self._counts["record-failed"] += 1
-            log.warning("%s", error)
+            self._counts["record-dropped-ms"] += round(lost / track.rate * 1000)
+            log.warning("%s; its last %.1f s are missing", _words(error), lost / track.rate)
         track.file = None
 
     def _tidy(self) -> None:
         try:
-            self.shelf.tidy(self._open, time.time())
+            self.shelf.tidy(self._open)
         except OSError as error:
             self._pause(f"{self.shelf.folder}: {error.strerror}")
             return
+        if bool(self.shelf.doubt) != bool(self._doubt):
+            self._doubt = self.shelf.doubt
+            log.warning("%s", self._doubt or "the clock is believed: old recordings are deleted again")
         if self.shelf.why:
             self._pause(self.shelf.why)
         elif self._paused:
@@ -286,6 +294,10 @@ class Recorder:
         self._paused = why
         for track in list(self._open.values()):
             self._finish(track)
+
+
+def _words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def _unix(track: Track, position: int) -> float:

@@ -54,7 +54,7 @@ class Reload:
     def __init__(self, options: Options, read: Callable[[], Options], journal: Log) -> None:
         self._options = dict(options)
         self._read = read
-        self._journal = journal
+        self.journal = journal
 
     def __call__(self, parts: Parts) -> None:
         """Takes what can be taken, and says so in the log; never raises a StreamcabError."""
@@ -82,7 +82,7 @@ class Reload:
         """Go on in new files, for whoever moved the old ones away; what went wrong."""
         trouble = ""
         try:
-            self._journal.reopen(form_for(new["log_format"], new["log_file"]), new["log_file"])
+            self.journal.reopen(form_for(new["log_format"], new["log_file"]), new["log_file"])
             logging.getLogger().setLevel(new["log_level"].upper())
         except StreamcabError as error:
             trouble = str(error)

@@ -5,13 +5,12 @@ options or exit codes.
 """
 
 import gc
-import logging
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,20 +22,13 @@ from streamcab.output import Output
 
 if TYPE_CHECKING:
     from streamcab.backend import Backend
+    from streamcab.beside import Extras
     from streamcab.checkpoint import Checkpoint
-    from streamcab.daemon import Daemon
-    from streamcab.health.jsonl import Lines
     from streamcab.keys import ClientKeys
-    from streamcab.notify import Supervisor
-    from streamcab.recorder import Recorder
-    from streamcab.reload import Reload
     from streamcab.settings import Settings
-    from streamcab.shelf import Shelf
     from streamcab.source import Source
 
     MakeBackend = Callable[[int], Backend]  # from the number of slots
-
-log = logging.getLogger("streamcab.run")
 
 JOIN_S = 2.0
 """How long a daemon waits for its own view to subscribe, so that nothing is published to nobody."""
@@ -58,13 +50,17 @@ def listen(
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Serve until `stop` or until every source is done, and show the feed meanwhile, if not `quiet`."""
-    if quiet:
-        _serve(checkpoint, backend, sources, settings, stop, None, extras)
-        return
-    screen = _Screen(view, as_json, caption=settings.endpoint)
-    _serve(checkpoint, backend, sources, settings, stop, screen, extras)
-    screen.summarise()
+    """Serve until `stop` or until every source is done, and show the feed meanwhile, if not `quiet`.
+
+    Raises, at the end that comes by itself, what a source has failed of.
+    """
+    screen = None if quiet else _Screen(view, as_json, caption=settings.endpoint)
+    by_itself = _serve(checkpoint, backend, sources, settings, stop, screen, extras)
+    if screen is not None:
+        screen.summarise()
+    failures = [failure for source in sources if (failure := getattr(source, "failure", None))]
+    if by_itself and failures:
+        raise failures[0]
 
 
 def watch(
@@ -110,16 +106,6 @@ def demo(
         screen.say(DEMO_NOTE)
 
 
-@dataclass
-class Extras:
-    """What `listen` does beside serving: read its settings again, write audio and the feed to files."""
-
-    again: threading.Event
-    reload: "Reload"
-    shelf: "Shelf | None" = None
-    lines: "Lines | None" = None
-
-
 class _Screen:
     """How the feed is shown: the view on a terminal, else lines; or JSON, every prediction as it comes."""
 
@@ -131,7 +117,7 @@ class _Screen:
         from streamcab import view as views
 
         self._views = views
-        self._console = Console()
+        self._console = Console(color_system="auto" if views.named(os.environ) else None)
         self._out = Output(sys.stdout)
         self._board = views.Board()
         self._drawn = view is not False and views.drawable(self._console) and not as_json
@@ -184,9 +170,13 @@ def _serve(
     settings: "Settings",
     stop: threading.Event,
     screen: _Screen | None,
-    extras: Extras | None = None,
-) -> None:
-    """Run a daemon in a thread and `screen` here, until either ends or `stop`; raise what the daemon died of."""
+    extras: "Extras | None" = None,
+) -> bool:
+    """Run a daemon in a thread and `screen` here, until either ends or `stop`; raise what the daemon died of.
+
+    Returns whether the daemon ended by itself.
+    """
+    from streamcab.beside import beside
     from streamcab.daemon import Daemon
     from streamcab.notify import from_environment
 
@@ -197,15 +187,24 @@ def _serve(
         recorder = Recorder(extras.shelf)
     readers = (screen is not None) + (extras is not None and extras.lines is not None)
     daemon = Daemon(
-        checkpoint, sources, settings, backend(settings.max_streams), supervisor, recorder=recorder
+        checkpoint,
+        sources,
+        settings,
+        backend(settings.max_streams),
+        supervisor,
+        recorder=recorder,
+        beside=extras.counters() if extras is not None else (),
     )
     # Else the interpreter walks all of torch once more at its end, which takes a second and more.
     gc.freeze()
     died: list[BaseException] = []
+    by_itself = False
 
     def body() -> None:
+        nonlocal by_itself
         try:
             daemon.run(stop, await_subscriber_s=JOIN_S if readers else 0.0, subscribers=readers)
+            by_itself = not stop.is_set()
         except BaseException as error:
             died.append(error)
         finally:
@@ -220,7 +219,7 @@ def _serve(
         if recorder is not None:
             stack.callback(recorder.close)
         if extras is not None:
-            stack.enter_context(_beside(daemon, sources, extras, recorder, supervisor, keys))
+            stack.enter_context(beside(daemon, sources, extras, recorder, supervisor, keys))
         thread.start()
         try:
             if screen is None or feed is None:
@@ -235,55 +234,7 @@ def _serve(
         if screen is not None and feed is not None:
             last = feed.recv(LAST_WORDS_S)
             screen.add([m for m in (last, *feed.drain()) if m is not None])
-
-
-@contextmanager
-def _beside(
-    daemon: "Daemon",
-    sources: "Sequence[Source]",
-    extras: Extras,
-    recorder: "Recorder | None",
-    supervisor: "Supervisor | None",
-    keys: "ClientKeys | None",
-) -> Iterator[None]:
-    """Threads that wait for SIGHUP and that write the feed to a file, ended with the context."""
-    from streamcab.health.record import record
-    from streamcab.reload import Parts
-
-    over = threading.Event()
-    parts = Parts(daemon, sources, recorder, extras.lines)
-
-    def reload() -> None:
-        while True:
-            extras.again.wait()
-            if over.is_set():
-                return
-            extras.again.clear()
-            if supervisor is not None:
-                supervisor.reloading()
-            try:
-                extras.reload(parts)
-            finally:
-                if supervisor is not None:
-                    supervisor.reloaded()
-
-    def write(lines: "Lines") -> None:
-        with Subscriber(daemon.endpoint, keys=keys) as feed:
-            record(feed, lines, over, parts.reopen, log.warning)
-        lines.close()
-
-    threads = [threading.Thread(target=reload, name="reload", daemon=True)]
-    if extras.lines is not None:
-        threads.append(threading.Thread(target=write, args=(extras.lines,), name="jsonl"))
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        extras.again.set()
-        for thread in threads:
-            thread.join()
+    return by_itself
 
 
 DEMO_NOTE = """

@@ -13,6 +13,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamcab.clock import BELIEVED_S, MACHINE, Clock, Doubt
 from streamcab.errors import StreamcabError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*\.[0-9]{8}T[0-9]{6}\.[0-9]{3}Z\.flac")
@@ -30,8 +31,10 @@ class Limits:
 class Shelf:
     """Recordings in `folder`, which is made. StreamcabError: it cannot be written, or the disk is nearly full."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, clock: Clock = MACHINE) -> None:
         self.folder, self.limits = folder, limits
+        self.doubt = ""  # why nothing is too old, in words
+        self._clock, self._doubt = clock, Doubt(clock)
         self.deleted = 0  # files
         self.room = 0  # bytes that may be written before `tidy` must look again
         self.why = ""  # nothing may be written, in words
@@ -39,7 +42,7 @@ class Shelf:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(0, "Permission denied")
-            self.tidy((), time.time())
+            self.tidy(())
         except OSError as error:
             raise StreamcabError(f"cannot record into {folder}: {error.strerror}") from None
         if self.why:
@@ -55,8 +58,15 @@ class Shelf:
                 return path
             unix += 0.001
 
-    def tidy(self, in_use: Container[str], now: float) -> None:
+    def tidy(self, in_use: Container[str]) -> None:
         """Delete what is too old or too much, oldest first, but for the names `in_use`; see what room is left."""
+        now, jumped_s = self._clock.time(), self._doubt.jumped_s()
+        self.doubt = (
+            f"the clock has jumped by {jumped_s / 86_400:+.1f} days: nothing is deleted for its age until it is back "
+            f"or has stood so for {BELIEVED_S / 60:g} minutes"
+            if jumped_s
+            else ""
+        )
         found = []
         with os.scandir(self.folder) as entries:
             for entry in entries:
@@ -66,7 +76,7 @@ class Shelf:
                         found.append((status.st_mtime, entry.name, status.st_size))
         total = sum(size for _, _, size in found)
         for written, name, size in sorted(found):
-            too_old = now - written > self.limits.max_age_s
+            too_old = not jumped_s and now - written > self.limits.max_age_s
             if not too_old and total <= 0.9 * self.limits.max_bytes:
                 break
             if name not in in_use:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import struct
 import sys
 
 import numpy as np
 import pytest
-from serving import here, run, running, save_model
+import soundfile
+from serving import ANYWHERE, here, run, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
@@ -49,6 +51,39 @@ def test_classify_answers_each_file(folder, model):
     assert f": {answer.top}  (" in lines[0]
     assert f"{answer.voiced_s:.1f} s voiced" in lines[0]
     assert lines[1].endswith("no speech")
+
+
+def wav_header(size):
+    head = struct.pack("<4sI8sIHHIIHH", b"RIFF", 36 + size, b"WAVEfmt ", 16, 1, 1, 8000, 16000, 2, 16)
+    return head + struct.pack("<4sI", b"data", size)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "why"),
+    [
+        (wav_header(0), 1, "stdin: no samples came"),
+        (wav_header(16_000), 1, "stdin: no samples came"),
+        (wav_header(16_000)[:30], 1, "stdin: the WAV stream ends inside its header"),
+        (wav_header(16_000) + bytes(8_000), 75, "stdin: cut off after 0.50 s of 1.00 s"),
+    ],
+)
+def test_standard_input_that_fails_is_a_failure_of_the_command(model, tmp_path, data, code, why):
+    """1 where nothing was heard, 75 where what was heard broke off: as of a file, which is looked at before."""
+    log = ("--log-file", tmp_path / "log")
+    done = run(
+        "listen", "--quiet", "--stdin", "wav", "--model", model, "--endpoint", ANYWHERE, *log, stdin=data
+    )
+    one_line(done, code, why)
+
+
+def test_a_file_that_fails_does_not_hide_behind_one_that_does_not(folder, model, tmp_path):
+    soundfile.write(tmp_path / "whole.flac", talk(5), 8000)
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "whole.flac").read_bytes()[:20_000])
+    files = ("--file", folder / "talk.wav", "--file", tmp_path / "cut.flac", "--fast")
+    done = here("listen", "--json", *files, "--model", model, "--endpoint", ANYWHERE)
+    one_line(done, 75, "cut.flac: cut off or damaged after")
+    last = {m["stream"]: m["state"] for m in map(json.loads, done.stdout.splitlines())}
+    assert last == {"talk": "ended", "cut": "ended"}
 
 
 def test_classify_as_json_is_a_message_of_the_feed(folder, model):

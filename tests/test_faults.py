@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
+import soundfile
 from patient import (
     Patient,
     busy,
@@ -32,6 +33,7 @@ from patient import (
 )
 from serving import STREAMCAB, Hand, run
 from signals import write_wav
+from small_disk import fill, mounted
 from speech import talk
 
 from streamcab.checkpoint import load
@@ -39,7 +41,7 @@ from streamcab.clock import MACHINE
 from streamcab.daemon import Daemon
 from streamcab.feed import Subscriber
 from streamcab.health.metrics import Ledger
-from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status
+from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status, decode
 from streamcab.settings import Settings
 from streamcab.view.board import Board
 
@@ -157,18 +159,8 @@ def test_ports_that_are_taken(tmp_path, port, measured):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 256 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
+    with mounted(tmp_path / "disk", 256) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("words", [("--json",), ("--no-view",)])
@@ -196,9 +188,7 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
     ):
         try:
             wait_for(feed, fresh)
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
+            fill(filler)
             for _ in range(150):  # more than a page of output: the disk is full for it, too
                 wait_for(feed, fresh, 10)
             full = (small_disk / "out").stat().st_size
@@ -217,6 +207,79 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
     if words == ("--json",):
         whole = [line for line in lines if line.startswith("{") and line.endswith("}")]
         assert len(lines) - len(whole) <= 2  # the one that was cut, and the end
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_under_everything_that_is_written_and_is_freed(tmp_path, port, measured):
+    """Log, feed and recordings on one small disk; what a full one refuses is said, counted, and no line is torn."""
+    with mounted(tmp_path / "small", 2048) as disk:
+        words = ("--log-file", disk / "log", "--jsonl", disk / "feed.jsonl", "--jsonl-max-mb", "0.2")
+        words += ("--jsonl-keep", "1", "--record", disk / "rec", "--record-min-free-gb", "0")
+        out = ("--out", disk / "other.jsonl", "--max-mb", "0.2", "--keep", "1")
+        with (
+            patient(tmp_path, port, *map(str, words)) as (one, feed),
+            subprocess.Popen(
+                [*STREAMCAB, "log", one.endpoint, *map(str, out)], stderr=subprocess.PIPE
+            ) as follower,
+        ):
+            try:
+                wait_for(
+                    feed, lambda m: list((disk / "rec").glob("*.flac")) and (disk / "other.jsonl").exists()
+                )
+
+                def refused(message):
+                    fill(disk / "filler")  # what a rotation has freed, too
+                    counted = message.counters if isinstance(message, DaemonStatus) else {}
+                    return counted.get("jsonl-dropped", 0) > 50 and counted.get("record-dropped-ms", 0) > 5000
+
+                wait_for(feed, refused)
+                began = time.monotonic()
+                (disk / "filler").unlink()
+                wait_for(feed, lambda m: "recording goes on" in (disk / "log").read_text())
+                measured("room again to recording, ms", 1000 * (time.monotonic() - began))
+                lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
+            finally:
+                follower.terminate()
+                said = follower.communicate(timeout=20)[1].decode()
+        assert lost == 0
+        for text in (said, (disk / "log").read_text()):
+            assert "No space left on device; lines dropped so far: " in text
+            assert "is written again; lines missing so far: " in text
+            assert "Traceback" not in text
+        for file in disk.glob("*.jsonl*"):
+            assert file.read_bytes().endswith(b"\n")
+            for line in file.read_bytes().splitlines():
+                decode(line)
+        first, *_, last = sorted((disk / "rec").glob("*.flac"))
+        assert first != last
+        assert len(soundfile.read(first)[0])
+        assert len(soundfile.read(last)[0])
+
+
+def test_the_folder_of_log_and_jsonl_is_removed_and_returns(tmp_path, port, measured):
+    """It is said on standard error, which nobody can remove, and counted; and both go on by themselves."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    words = ("--log-file", str(folder / "log"), "--jsonl", str(folder / "feed.jsonl"))
+    with patient(tmp_path, port, *words) as (one, feed):
+        wait_for(feed, lambda m: (folder / "feed.jsonl").stat().st_size > 0)
+        shutil.rmtree(folder)
+        wait_for(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("jsonl-dropped", 0))
+        wait_for(feed, lambda m: b"lines dropped so far" in one.log.read_bytes())
+        began = time.monotonic()
+        folder.mkdir()
+        wait_for(
+            feed, lambda m: (folder / "log").exists() and "written again" in (folder / "log").read_text()
+        )
+        measured("folder back to both files, ms", 1000 * (time.monotonic() - began))
+        (folder / "feed.jsonl").unlink()
+        wait_for(feed, lambda m: (folder / "feed.jsonl").exists())
+        lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
+    said = one.log.read_text()
+    assert f"the log {folder / 'log'} cannot be written: No such file or directory" in said
+    assert f"cannot write {folder / 'feed.jsonl'}: No such file or directory" in said
+    assert (folder / "feed.jsonl").read_bytes().endswith(b"}\n")
+    assert lost == 0
 
 
 # -- the model -----------------------------------------------------------------------------------------------
@@ -325,24 +388,39 @@ main()
 """
 
 
+YEAR = 365 * 86_400
+
+
 def test_the_wall_clock_of_a_whole_process_steps(tmp_path, port):
     """libfaketime would do, if it did not move sleeps on the monotonic clock as well."""
-    offset = tmp_path / "offset"
+    offset, recordings = tmp_path / "offset", tmp_path / "rec"
     offset.write_text("0")
-    with Patient(tmp_path, port) as one, calling(port), Subscriber(one.endpoint) as feed:
+    recordings.mkdir()
+    (recordings / "before.20260101T000000.000Z.flac").touch()
+    words = ("--record", str(recordings), "--jsonl", str(tmp_path / "feed.jsonl"), "--jsonl-max-mb", "0.05")
+    with Patient(tmp_path, port, *words) as one, calling(port), Subscriber(one.endpoint) as feed:
         one.command[1:3] = ["-c", STEPPED, str(offset)]
         one.start()
         wait_for(feed, fresh)
-        for step in (3600, -86_400, 0):
+        for step in (3600, -86_400, -40 * YEAR, 0, 10 * YEAR):
             offset.write_text(str(step))
             for _ in range(10):
                 stepped = wait_for(feed, dated(step))
                 assert stepped.lag_ms < 2000
                 assert stepped.lost_ms == 0
+        wait_for(feed, lambda m: "the clock has jumped by +3650.0 days" in one.log.read_text())
+        with calling(port, first=2):  # a file that begins in ten years
+            wait_for(feed, lambda m: m.stream.endswith("-00000002"))
+            wait_for(feed, lambda m: len(list(recordings.iterdir())) == 3)
         assert one.end() == 0
     log = one.log.read_text()
-    assert "stalled" not in log
-    assert "WARNING" not in log
+    assert "stalled: " not in log.replace("-00000002: stalled", "")
+    assert log.count("WARNING") == log.count("WARNING the clock has jumped by ")
+    named = sorted(file.name.split(".")[-3][:4] for file in recordings.iterdir())
+    assert named == ["2026", *(time.strftime("%Y", time.gmtime(time.time() + s)) for s in (0, 10 * YEAR))]
+    assert all(soundfile.read(file)[0].size for file in recordings.glob("rtp-*"))
+    for file in tmp_path.glob("feed.jsonl*"):
+        assert all(decode(line) for line in file.read_bytes().splitlines())
 
 
 def dated(step):

@@ -1,6 +1,13 @@
 """The feed over real sockets: late joiners, repeats, losses, restarts, strangers, stalls, endpoints."""
 
+import contextlib
+import resource
+import selectors
+import signal
 import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -296,6 +303,78 @@ def test_a_publisher_survives_strangers(publisher: Publisher, subscriber: Subscr
             assert stranger.recv_multipart()[0] == b"v1/mic/status"
     assert hear(publisher, subscriber, 1)[0].seq == 1
     assert publisher.failed == 0
+
+
+def test_a_message_without_end_is_not_taken_and_the_feed_goes_on(raw: zmq.Socket[bytes]) -> None:
+    """libzmq drops the connection with its message and gives it up for good: it is made anew."""
+    with Subscriber(raw.last_endpoint.decode()) as subscriber:
+        assert subscribed(raw) == b"\x01v1/"
+        for round in (1, 3):
+            send(raw, status(detail="x" * 2_000_000), "a", round)
+            assert subscribed(raw) == b"\x00v1/"
+            until(lambda: subscriber.recv(0.05) is None and bool(raw.poll(0)))
+            assert subscribed(raw) == b"\x01v1/"
+            send(raw, status(detail="short"), "a", round + 1)
+            message = subscriber.recv(PATIENCE_S)
+            assert isinstance(message, Status)
+            assert message.detail == "short"
+        assert subscriber.malformed == 0
+
+
+def test_who_waits_without_end_is_connected_anew_too(raw: zmq.Socket[bytes]) -> None:
+    heard: list[AnyMessage | None] = []
+    with Subscriber(raw.last_endpoint.decode()) as subscriber:
+        waiting = threading.Thread(target=lambda: heard.append(subscriber.recv()))
+        waiting.start()
+        subscribed(raw)
+        send(raw, status(detail="x" * 2_000_000), "a", 1)
+        assert subscribed(raw) == b"\x00v1/"
+        assert subscribed(raw) == b"\x01v1/"
+        send(raw, status(), "a", 2)
+        waiting.join(PATIENCE_S)
+    assert [m and m.seq for m in heard] == [2]
+
+
+PUBLISHING = """
+import sys, threading
+from streamcab.feed import Publisher
+with Publisher("tcp://127.0.0.1:*") as publisher:
+    print(publisher.endpoint, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_thousand_come_at_once_to_a_daemon_that_is_busy() -> None:
+    """It accepts none of them for the moment, and the kernel keeps them all waiting."""
+    crowd = 1_000
+    if int(Path("/proc/sys/net/core/somaxconn").read_text()) < crowd:
+        pytest.skip(f"net.core.somaxconn is less than {crowd} here")
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < crowd + 100:
+        pytest.skip(f"fewer than {crowd + 100} descriptors may be open here: ulimit -n")
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", PUBLISHING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        host, _, port = process.stdout.readline().strip().removeprefix("tcp://").rpartition(":")
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{process.pid}/stat").read_text().split()[2] == "T")
+        waiting = selectors.DefaultSelector()
+        for _ in range(crowd):
+            plug = stack.enter_context(socket.socket())
+            plug.setblocking(False)
+            plug.connect_ex((host, int(port)))
+            waiting.register(plug, selectors.EVENT_WRITE)
+
+        def come() -> bool:
+            for key, _ in waiting.select(0.1):
+                waiting.unregister(key.fileobj)
+            return not waiting.get_map()
+
+        until(come)
 
 
 @pytest.mark.parametrize(("length", "taken"), [(1_000, True), (2_000, False)])

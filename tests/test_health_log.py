@@ -1,30 +1,17 @@
 """`streamcab log`: files of whole lines that rotate, whatever the disk and the other programs do."""
 
 import os
-import resource
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from feeding import status
 from health_feed import Speaker, command, daemon, prediction, run, running, until
+from small_disk import biggest_file
 
 from streamcab.errors import StreamcabError
 from streamcab.health.jsonl import Lines
 from streamcab.message import DaemonStatus, Prediction, Status, decode
-
-
-@contextmanager
-def biggest_file(size: int) -> Iterator[None]:
-    """A disk that is full when a file has this size."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def numbered(first: int, last: int) -> list[bytes]:
@@ -76,7 +63,7 @@ def test_a_full_disk_costs_lines_but_no_line_is_torn_and_it_goes_on_by_itself(tm
     lines = Lines(tmp_path / "f", 1_000, keep=1)
     with biggest_file(45):
         assert lines.write(numbered(0, 2)) == ""
-        assert lines.write(numbered(2, 6)) == "File too large"
+        assert lines.write(numbered(2, 6)) == f"{tmp_path / 'f'}: File too large; lines dropped so far: 4"
     assert lines.dropped == 4
     assert lines.write(numbered(6, 7)) == ""
     lines.close()
@@ -101,10 +88,24 @@ def test_a_folder_that_vanishes_is_told_and_not_raised(tmp_path: Path) -> None:
     (folder / "f").rename(tmp_path / "elsewhere")
     folder.rmdir()
     assert "No such file" in lines.write(numbered(4, 5))
+    assert lines.failing
     folder.mkdir()
     assert lines.write(numbered(5, 6)) == ""
+    assert not lines.failing
     lines.close()
     assert contents(folder) == {"f": [5]}
+
+
+def test_a_file_that_is_removed_or_moved_away_is_begun_anew_with_the_next_line(tmp_path: Path) -> None:
+    lines = Lines(tmp_path / "f", 1_000, keep=1)
+    lines.write(numbered(0, 1))
+    (tmp_path / "f").unlink()
+    assert lines.write(numbered(1, 2)) == f"{tmp_path / 'f'} was removed; it is begun anew"
+    (tmp_path / "f").rename(tmp_path / "moved")
+    assert lines.write(numbered(2, 3)) == ""
+    lines.close()
+    assert contents(tmp_path) == {"f": [2], "moved": [1]}
+    assert lines.counters() == {}
 
 
 def test_strangers_may_not_read(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_disk import biggest_file
 
 from streamcab.errors import StreamcabError
 from streamcab.logs import BURST, Limit, Log, form_for, start
@@ -105,7 +106,62 @@ def test_a_new_file_is_begun_where_the_old_one_was_moved_away(file: Path, tmp_pa
     assert file.read_text().endswith("still here\n")
 
 
-def test_a_full_disk_costs_lines_and_nothing_else(file: Path) -> None:
+def test_a_file_or_folder_that_is_removed_is_begun_anew_and_nothing_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: Path
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    handler = start("info", "text", folder / "log")
+    log.info("one")
+    (folder / "log").unlink()
+    log.info("two")
+    assert [line[9:] for line in (folder / "log").read_text().splitlines()] == [
+        "WARNING the log goes on: it was removed, this is a new one",
+        "INFO two",
+    ]
+    (folder / "log").unlink()
+    folder.rmdir()
+    log.info("three")
+    log.info("four")
+    told, *rest = capsys.readouterr().err.splitlines()
+    assert f"the log {folder / 'log'} cannot be written: No such file or directory" in told
+    assert [line[9:] for line in rest] == ["INFO three", "INFO four"]
+    folder.mkdir()
+    log.info("five")
+    assert [line[9:] for line in (folder / "log").read_text().splitlines()] == [
+        "WARNING the log goes on: 2 lines went to standard error meanwhile",
+        "INFO five",
+    ]
+    (folder / "log").rename(folder / "log.1")
+    log.info("six")
+    assert [line[9:] for line in (folder / "log").read_text().splitlines()] == ["INFO six"]
+    assert capsys.readouterr().err == ""
+    assert (handler.lost, handler.counters()) == (0, {"log-strayed": 2})
+
+
+def test_a_full_disk_sends_lines_to_standard_error(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     handler = start("info", "text", Path("/dev/full"))
-    log.info("nobody will read this")
-    assert handler.lost == 1
+    log.info("nobody finds this in the file")
+    told, line = capsys.readouterr().err.splitlines()
+    assert "the log /dev/full cannot be written: No space left on device" in told
+    assert line.endswith("INFO nobody finds this in the file")
+    assert (handler.lost, handler.strayed) == (0, 1)
+
+
+def test_a_line_that_the_disk_has_cut_ends_where_it_was_cut(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start("info", "text", file)
+    log.info("one")
+    with biggest_file(file.stat().st_size + 10):
+        log.info("two")
+        log.info("three")
+    log.info("four")
+    lines = file.read_text().splitlines()
+    assert [line[9:] for line in (lines[0], *lines[2:])] == [
+        "INFO one",
+        "WARNING the log goes on: 2 lines went to standard error meanwhile",
+        "INFO four",
+    ]
+    assert len(lines[1]) == 10
+    assert [line[9:] for line in capsys.readouterr().err.splitlines()][1:] == ["INFO two", "INFO three"]

@@ -222,7 +222,11 @@ def test_a_disk_that_is_full_pauses_it_and_it_goes_on_when_there_is_room(
         recorder.ends(mic)
     assert "recording pauses: " in caplog.text
     assert "recording goes on" in caplog.text
-    assert all(len(samples) > 0 for samples in heard(tmp_path))
+    kept = [len(samples) for samples in heard(tmp_path)]
+    assert all(kept)
+    # What the disk refused, what libsndfile still had in its hands then, and what came meanwhile: all of it.
+    lost_ms = recorder.counters()["record-dropped-ms"]
+    assert sum(kept) / RATE * 1000 + lost_ms == pytest.approx(int(mic.bank.written[0]) / RATE * 1000, abs=5)
 
 
 def test_no_more_files_are_open_than_the_system_lets_the_rest_live_with(tmp_path: Path) -> None:

@@ -120,6 +120,27 @@ def test_loss_is_counted_and_marked():
     assert call.counters()["lost_packets"] == 4
 
 
+def test_a_packet_that_comes_after_its_samples_were_read_is_late_and_changes_nothing():
+    call, talker = intake(), Talker()
+    sent = [talker.say(bytes([k]) * 160) for k in range(20)]
+    now = 10.0
+    for k, made in enumerate(sent):
+        if k != 10:
+            feed(call, [made], now)
+        call.sweep(now)
+        now += 0.02
+    (event,) = born(call)
+    written = int(event.bank.written[event.slot])
+    before = heard(event.bank, event.slot)
+    feed(call, [sent[10]], now)
+    assert event.bank.written[event.slot] == written
+    np.testing.assert_array_equal(heard(event.bank, event.slot), before)
+    assert np.isnan(before[1600:1760]).all()
+    counts = call.counters()
+    assert (counts["late"], counts["accepted"], counts["lost_packets"]) == (1, 19, 1)
+    assert event.bank.skipped[event.slot] == 160
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.sets(st.integers(1, 58)), st.randoms(use_true_random=False), st.integers(1, 60))
 def test_loss_is_exact_whatever_the_order(gone, random, batch):

@@ -8,7 +8,7 @@ from rtp_peer import HERE, Talker, born, bye, feed, heard, intake, packet, sdes
 
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.batch import Batch, pack_address
-from streamcab.rtp.intake import Died
+from streamcab.rtp.intake import REPORTS, Died
 from streamcab.rtp.rtcp import Bye, Name, reports
 from streamcab.rtp.table import State
 
@@ -61,6 +61,15 @@ def test_goodbye_ends_a_call_when_the_last_packets_are_in(rtcp_port):
     assert died(call) == [(event.slot, "the sender said goodbye")]
 
 
+def test_a_flood_of_reports_costs_a_few_looks_a_batch_and_all_are_counted():
+    call = intake()
+    flood = [(sdes(k, b"caller"), ("127.0.0.1", 4001)) for k in range(10 * REPORTS)]
+    for now in (1.0, 2.0):
+        feed(call, flood, now)
+    assert sum(isinstance(event, Name) for event in call.events) == 2 * REPORTS
+    assert call.counters()["rtcp"] == 20 * REPORTS
+
+
 def test_goodbye_from_elsewhere_or_of_another_changes_nothing():
     call = intake()
     talker = Talker()
@@ -106,6 +115,11 @@ def test_an_ended_call_keeps_its_row_until_it_is_released():
     call.sweep(now + 0.1)
     assert len(heard(second.bank, second.slot)) == 1600
     assert call.table.state[0] == State.LIVE
+    call.sweep(now + 10)
+    call.release(event.slot, event.generation)  # again, while the other waits for its reader
+    assert call.table.state[0] == State.ENDED
+    call.release(second.slot, second.generation)
+    assert call.table.state[0] == State.FREE
 
 
 def test_a_new_ssrc_from_the_same_port_ends_the_old_call():

@@ -1,5 +1,6 @@
 """The source on real sockets: both families, multicast, names, refusals, closing. Loopback only."""
 
+import contextlib
 import logging
 import select
 import socket
@@ -336,3 +337,27 @@ def test_an_error_of_ours_costs_a_batch_and_is_said(monkeypatch, caplog):
             listener.calls(1)
         assert "made up" in caplog.text
         assert listener.source.counters()["receive_errors"] == 1
+
+
+def test_calls_for_which_there_is_no_row_are_said_with_their_number_and_the_option(caplog, monkeypatch):
+    monkeypatch.setattr("streamcab.source.calls.REFUSALS_S", 0.5)
+
+    def warnings():
+        return [r.getMessage() for r in caplog.records if "refused" in r.getMessage()]
+
+    with listening(max_streams=2) as listener, contextlib.ExitStack() as stack:
+        to = ("127.0.0.1", listener.port)
+        for ssrc in (1, 2):
+            speak(stack.enter_context(sending()), to, Talker(ssrc=ssrc))
+        listener.calls(2)
+        plugs = [stack.enter_context(sending()) for _ in range(3)]
+        for plug in plugs:
+            speak(plug, to, Talker(ssrc=7))  # three calls, by their ports
+        until(lambda: listener.source.counters()["refused_full"] == 30, "the refusals")
+        until(lambda: sum(int(w.split(" call")[0].rpartition(" ")[2]) for w in warnings()) == 3, "the words")
+        before = len(warnings())
+        speak(plugs[0], to, Talker(ssrc=7), count=1)
+        until(lambda: len(warnings()) > before, "the next warning")
+        told = warnings()[-1]
+    assert told.startswith("RTP: 1 call refused, 1 packet: all 2 streams are taken; raise --max-streams if")
+    assert before <= 3

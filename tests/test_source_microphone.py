@@ -15,6 +15,8 @@ from virtual_microphone import VirtualMicrophone
 
 from streamcab.errors import ConfigError, SourceError
 from streamcab.source import GONE, Line
+from streamcab.source import device as device_module
+from streamcab.source import microphone as microphone_module
 from streamcab.source.device import Device, find_again, find_device, list_devices
 from streamcab.source.microphone import Microphone
 
@@ -79,6 +81,29 @@ def test_what_is_played_is_in_the_ring(
     assert line.bank.ended[0]
     assert microphone.done
     assert line.state == "ended"
+    assert microphone.counters() == {"overflows": 0, "skipped": 0, "not_a_number": 0, "reopened": 0}
+
+
+@pytest.mark.audio
+@pytest.mark.parametrize("blocks_per_second", [44_100, 1_009, 7])
+def test_blocks_of_one_sample_and_of_odd_sizes_are_heard_without_a_gap(
+    virtual_microphone: VirtualMicrophone,
+    opened: Callable[..., Microphone],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    blocks_per_second: int,
+) -> None:
+    for module in (device_module, microphone_module):
+        monkeypatch.setattr(module, "BLOCKS_PER_SECOND", blocks_per_second)
+    monkeypatch.setenv("PULSE_LATENCY_MSEC", "1")
+    microphone = opened("pulse")
+    line = microphone.line
+    assert line.bank.rate // blocks_per_second == {44_100: 1, 1_009: 43, 7: 6_300}[blocks_per_second]
+    virtual_microphone.play(write_wav(tmp_path / "a.wav", tone(440, 4, 48000), 48000))
+    eventually(lambda: hears(line, 440), why="the tone is not heard")
+    written = int(line.bank.written[0])
+    eventually(lambda: line.bank.written[0] > written + line.bank.rate, why="nothing comes any more")
+    assert line.state == "live"
     assert microphone.counters() == {"overflows": 0, "skipped": 0, "not_a_number": 0, "reopened": 0}
 
 

@@ -105,7 +105,23 @@ STREAMCAB_MODEL={OPT}/model.safetensors
 STREAMCAB_LOG_LEVEL=info
 """
 
+# Another program has the port as soon as it is free, and keeps it.
+TAKE = """\
+import socket, time
+plug = socket.socket()
+plug.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+while True:
+    try:
+        plug.bind(('127.0.0.1', 5557))
+        plug.listen()
+        break
+    except OSError:
+        time.sleep(0.01)
+time.sleep(1000)
+"""
+
 SCRIPT = f"""\
+TAKE="{TAKE}"
 show() {{ systemctl show streamcab@mic --value -p "$1"; }}
 until_shown() {{ until [[ "$(show "$1")" == $2 ]]; do sleep 0.2; done; }}
 say() {{ echo "$1: $2"; }}
@@ -142,6 +158,14 @@ kill -9 "$(show MainPID)"
 until_shown NRestarts 2
 until_shown ActiveState active
 say killed "$(show NRestarts)"
+
+{OPT}/bin/python -c "$TAKE" & taker=$!
+kill -9 "$(show MainPID)"
+refused() {{ journalctl -u streamcab@mic -o cat | grep -c 'tcp://127.0.0.1:5557 is taken'; }}
+until [ "$(refused)" -ge 2 ]; do sleep 0.2; done
+kill $taker
+until_shown ActiveState active
+say taken "$(show ActiveState) after $(show NRestarts) restarts, $(refused) of them refused"
 
 began=$(date +%s%N)
 systemctl stop streamcab@mic
@@ -257,6 +281,9 @@ def test_a_boot_with_a_watchdog_kill_and_a_restart(machine):
     assert facts["again"].startswith("1 stream, ")
     assert "Watchdog timeout" in journal
     assert facts["killed"] == "2"
+    restarts, refused = map(int, re.findall(r"\d+", facts["taken"]))
+    assert facts["taken"].startswith("active after ")
+    assert restarts == 2 + refused + 1
     assert facts["stopped"] == "inactive success exit 0"
     assert facts["runtime"] == "gone"
     assert facts["misspelt"] == "failed 2 restarts 0"

@@ -71,6 +71,7 @@ def test_where_nothing_can_be_drawn_it_writes_lines():
     console = Console(file=io.StringIO(), _environ={})
     assert not drawable(console)
     assert not drawable(terminal(TERM="dumb"))
+    assert not drawable(terminal(TERM=""))
     watch(feed, console, stop=feed.stop)
     assert "\x1b" not in console.file.getvalue()
     assert "us" in console.file.getvalue()

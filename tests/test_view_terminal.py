@@ -203,3 +203,41 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(terminal):
     terminal.tmux("send-keys", "q")
     terminal.sees("ready>", without=["● live"])
     assert terminal.flags() == "1 0"
+
+
+DRAWN, ASCII_DRAWN, LINES = "● live", "* live", "lag"  # what a picture says, and a line
+
+
+@pytest.mark.parametrize(
+    ("environment", "size", "seen", "alternate"),
+    [
+        ("TERM=xterm", (80, 24), DRAWN, "1"),
+        ("NO_COLOR=1 TERM=xterm", (80, 24), DRAWN, "1"),
+        ("TERM=xterm", (20, 5), DRAWN, "1"),
+        ("TERM=xterm", (1, 1), "", "1"),
+        ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 TERM=xterm", (60, 16), ASCII_DRAWN, "1"),
+        ("TERM=dumb", (80, 24), LINES, "0"),
+        ("TERM=dumb LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0", (20, 5), LINES, "0"),
+        ("-u TERM", (80, 24), LINES, "0"),
+    ],
+)
+def test_the_command_in_all_kinds_of_terminals(terminal, environment, size, seen, alternate):
+    """A picture in its characters where one can be drawn, else lines; and an end without a trace of either."""
+    terminal.publish()
+    command = shlex.join([sys.executable, "-m", "streamcab", "watch", terminal.endpoint])
+    window = ["new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), "-e", f"PYTHONPATH={HERE.parent}"]
+    shell = f"env {environment} {command}; echo ended $?; exec cat"
+    subprocess.run(
+        ["tmux", "-L", terminal.name, "-f", os.devnull, *window, f"trap : INT; {shell}"],
+        check=True, timeout=60, env=terminal.env,
+    )  # fmt: skip
+    until(lambda: terminal.flags()[-1] == alternate and seen in terminal.text(), terminal.text)
+    if seen == LINES:
+        assert "\x1b" not in terminal.tmux("capture-pane", "-p", "-e")
+    elif "NO_COLOR" in environment:
+        assert "38;" not in terminal.tmux("capture-pane", "-p", "-e")
+    assert "Traceback" not in terminal.tmux("capture-pane", "-p", "-S", "-")
+    terminal.tmux("resize-window", "-x", "80", "-y", "24")
+    terminal.tmux("send-keys", "C-c")
+    assert "Traceback" not in terminal.sees("ended 0")
+    assert terminal.flags() == "1 0"

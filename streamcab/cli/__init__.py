@@ -4,7 +4,7 @@ Every command imports what it needs when it runs, so that `--help` and `watch` s
 in `errors.py` become one line here; nothing else turns errors into text. Knows nothing of how anything is done.
 
 Exit codes: 0 done, or stopped by a signal; 1 it failed; 2 a wrong word on the command line, in the environment or in
-the configuration. `status` has 75 too: nobody answers.
+the configuration; 75 a source was lost for good (of `status`: nobody answers).
 """
 
 import os

@@ -166,9 +166,9 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
     from streamcab import logs
+    from streamcab.beside import Extras
     from streamcab.health.jsonl import Lines
     from streamcab.reload import Reload, limits
-    from streamcab.run import Extras
     from streamcab.run import listen as run
     from streamcab.shelf import Shelf
     from streamcab.veil import Veil

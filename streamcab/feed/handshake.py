@@ -1,8 +1,11 @@
-"""A subscriber's handshakes with a feed, and in words why none will succeed.
+"""A subscriber's connection to a feed, and in words why none will come about.
 
-Owns the keys on the subscriber's socket and the monitor of it, without which a refusal is only silence. Knows
-nothing of messages.
+Owns the keys on the subscriber's socket and the monitor of it, without which a refusal is only silence. libzmq gives a
+connection up for good that has sent what it does not take: then it is made anew here. Knows nothing of messages.
 """
+
+import math
+import time
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -12,6 +15,8 @@ from streamcab.keys import ClientKeys
 
 CLOSINGS = 10  # handshakes broken off in a row, and none succeeded before: the server key is wrong
 EVENT_QUEUE = 10_000  # a monitor that is full stops all traffic of its socket
+
+GIVEN_UP_S = 2.0  # a connection that broke and is not back by then may never be tried again by libzmq
 
 _MISMATCH = 0x11000002  # PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: one side has keys and the other has none
 _EVENTS = (
@@ -34,8 +39,10 @@ class Handshake:
         endpoint: str,
         keys: ClientKeys | None,
     ) -> None:
-        self._endpoint = endpoint
+        self._feed, self._endpoint = feed, endpoint
         self._keys = keys
+        self._broken = math.inf  # monotonic seconds
+        self.renewed = 0  # connections that broke, and were not back in time
         self._judged = True  # whether it is known how the newest connection fared
         self._known = False  # whether any handshake succeeded
         self._closed = 0  # handshakes broken off without a reason before that
@@ -49,16 +56,27 @@ class Handshake:
         feed.monitor("inproc://handshake", _EVENTS)
         self.socket.connect("inproc://handshake")
 
-    def check(self) -> None:
-        """Takes in what has happened. FeedError once the feed has refused for good: libzmq gives up then."""
+    def check(self) -> float:
+        """Takes in what has happened; in how many seconds to ask again at the latest. To be asked when there is no
+        message to read. FeedError once the feed has refused for good: libzmq gives up then.
+        """
         while True:
             try:
                 event = parse_monitor_message(self.socket.recv_multipart(zmq.NOBLOCK))
             except zmq.ZMQError:
                 break
+            if event["event"] in (zmq.EVENT_CONNECTED, zmq.EVENT_DISCONNECTED):
+                self._broken = time.monotonic() if event["event"] == zmq.EVENT_DISCONNECTED else math.inf
             self._refusal = self._judge(event["event"], event["value"]) or self._refusal
         if self._refusal:
             raise FeedError(self._refusal)
+        left = self._broken + GIVEN_UP_S - time.monotonic()
+        if left <= 0:
+            self._broken, left = math.inf, math.inf
+            self.renewed += 1
+            self._feed.disconnect(self._endpoint)
+            self._feed.connect(self._endpoint)
+        return left
 
     def _judge(self, event: int, value: int) -> str:
         """Why there is no hope after this event; empty while there is."""

@@ -123,10 +123,11 @@ class Subscriber:
                 if message is not None:
                     return message
             except zmq.Again:
-                self._handshake.check()
+                again = self._handshake.check()
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None
+                left = min(left, again)
                 self._poller.poll(None if left == math.inf else math.ceil(left * 1000))
 
     def drain(self) -> list[AnyMessage]:

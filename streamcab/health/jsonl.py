@@ -2,7 +2,7 @@
 
 FILE is the newest, FILE.1 the one before, up to FILE.KEEP. Owns these files: two writers of one FILE are
 refused. Lines are whole whatever happens: what a full disk has cut is taken back, what a crash has cut is
-closed by the next start. Knows nothing of the feed.
+closed by the next start. A file that is no longer at its path is begun anew there. Knows nothing of the feed.
 """
 
 import contextlib
@@ -20,14 +20,16 @@ class Lines:
     def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
         self.path, self.max_bytes, self.keep = path, max_bytes, keep
         self.written = 0  # lines
-        self.dropped = 0  # lines that a full disk refused
+        self.dropped = 0  # lines that a full disk or a missing folder refused
+        self.failing = False  # whether the newest were dropped
         self._fd = -1
         self._size = 0
         self._open()
 
     def write(self, lines: Sequence[bytes]) -> str:
         """Append `lines`, which bear no line ends. What went wrong in words, else nothing; never raises."""
-        wrong = ""
+        wrong = self._leave_if_gone()
+        self.failing = False
         at = 0
         while at < len(lines):
             end, size = at, 0
@@ -46,9 +48,15 @@ class Lines:
                 self.written += end - at
             except (OSError, StreamcabError) as error:
                 self.dropped += end - at
-                wrong = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+                self.failing = True
+                why = str(error) if isinstance(error, StreamcabError) else f"{self.path}: {error.strerror}"
+                wrong = f"{why}; lines dropped so far: {self.dropped}"
             at = end
         return wrong
+
+    def counters(self) -> dict[str, int]:
+        """`jsonl-dropped`: lines that could not be written."""
+        return {"jsonl-dropped": self.dropped} if self.dropped else {}
 
     def reopen(self) -> None:
         """Go on in a new file if somebody moved this one away, such as logrotate."""
@@ -60,6 +68,21 @@ class Lines:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _leave_if_gone(self) -> str:
+        """Close a file that is no longer at its path: what would be written there nobody would find."""
+        if self._fd < 0:
+            return ""
+        here = os.fstat(self._fd)
+        try:
+            if os.path.samestat(os.stat(self.path), here):
+                return ""
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError:  # a path that may not be looked at; the file itself can still be written
+            return ""
+        self.close()
+        return "" if here.st_nlink else f"{self.path} was removed; it is begun anew"
 
     def _append(self, data: bytes) -> None:
         view = memoryview(data)

@@ -28,7 +28,8 @@ def record(
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Write every message as it was on the wire; what cannot be written or never arrived is told."""
-    missed, told = 0, float("-inf")
+    missed, dropped, told = 0, 0, float("-inf")
+    failing, news = False, ""  # what has been said, what has not
     while not stop.is_set():
         first = feed.recv(TURN_S)
         if reopen.is_set():
@@ -40,10 +41,16 @@ def record(
         if first is None:
             continue
         wrong = lines.write([encode(message) for message in (first, *feed.drain())])
-        if (wrong or feed.missed > missed) and clock() - told >= SAY_S:
+        news = wrong or news
+        due = clock() - told >= SAY_S
+        if not lines.failing and (failing or (due and lines.dropped > dropped)):
+            failing, dropped, news = False, lines.dropped, ""
+            say(f"{lines.path} is written again; lines missing so far: {dropped}")
+        if due and (news or feed.missed > missed):
             told = clock()
-            if wrong:
-                say(f"{lines.path}: {wrong}; {lines.dropped} lines dropped so far")
+            if news:
+                say(news)
+                failing, news = lines.failing, ""
             if feed.missed > missed:
                 say(f"{feed.missed} messages never arrived so far: this reads too slowly, or the way is bad")
                 missed = feed.missed

@@ -34,6 +34,8 @@ PROBATION = 5
 PROBATION_S = 2.0
 SUPERSEDED_S = 2.0
 """Silence that ends a call whose source port has begun another one."""
+REMEMBERED = 10_000
+"""Refused calls, or a batch more, until somebody has been told of them."""
 REPORTS = 64
 """RTCP packets that are looked at per batch."""
 
@@ -75,6 +77,8 @@ class Intake:
     idle_s      silence that ends a call
     ring_s      seconds of audio kept per call
     rtcp_from   sockets numbered so and on carry RTCP only
+
+    refused  calls for which there was no slot; who tells of them clears it
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Intake:
         self.fates = np.zeros(len(Fate), np.int64)
         self.received = 0
         self.evicted = 0
+        self.refused: set[tuple[int, int]] = set()
         self.playout = Playout(
             types,
             slots,
@@ -163,7 +168,11 @@ class Intake:
         if len(unknown):
             self._admit(batch, headers, unknown, now)
             slot = self.table.match(words, batch.wide)
-            fate[audio & (slot < 0)] = Fate.REFUSED_FULL
+            full = audio & (slot < 0)
+            fate[full] = Fate.REFUSED_FULL
+            if len(self.refused) < REMEMBERED:
+                # By port, SSRC and (IPv4) address.
+                self.refused.update(zip(words[0][full].tolist(), words[4][full].tolist(), strict=True))
         other = np.flatnonzero((fate > Fate.ACCEPTED) & (fate <= Fate.EMPTY))
         if len(other):
             # Events, comfort noise and the like have no format, but are numbered with their call's audio.

@@ -7,14 +7,18 @@ thread. Knows nothing of sockets or packets.
 import logging
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 
 from streamcab.rtp.intake import Born, Died, Intake
 from streamcab.rtp.names import Names
+from streamcab.rtp.packet import Fate
 from streamcab.rtp.watch import MANY, STALL_S, Watch
 from streamcab.source.line import Line
 
 log = logging.getLogger("streamcab.source")
 
+REFUSALS_S = 10.0
+"""Between two warnings of calls for which there is no row."""
 NO_PACKETS = f"no packet for {STALL_S:g} s: silence suppression, or the sender or the way is gone"
 
 
@@ -28,6 +32,8 @@ class Calls:
         self._begun: deque[Line] = deque()
         self._released: deque[Line] = deque()
         self._refused: set[int] = set()
+        self._warned = -inf
+        self._packets = 0  # refused, as far as they have been told of
 
     def begun(self) -> list[Line]:
         """Calls that have left probation since the last time; from any thread."""
@@ -41,7 +47,10 @@ class Calls:
         self._released.append(line)
 
     def watch(self, now: float) -> None:
-        """Lines of calls that have stalled or are heard again; and a warning when all have stalled at once."""
+        """Lines of calls that have stalled or are heard again; warnings when all have stalled at once, and of calls
+        for which there is no row.
+        """
+        self._warn_of_refusals(now)
         watch, was = self._watch, self._watch.silent
         change = watch.look(now)
         for slot in change.stalled.tolist():
@@ -58,6 +67,23 @@ class Calls:
             )
         else:
             log.warning("RTP: packets again after %.1f s", now - was)
+
+    def _warn_of_refusals(self, now: float) -> None:
+        calls = self._intake.refused
+        if not calls or now - self._warned < REFUSALS_S:
+            return
+        packets = int(self._intake.fates[Fate.REFUSED_FULL])
+        log.warning(
+            "RTP: %d call%s refused, %d packet%s: all %d streams are taken; raise --max-streams if this machine "
+            "carries more, or see who sends (--allow)",
+            len(calls),
+            "s" * (len(calls) != 1),
+            packets - self._packets,
+            "s" * (packets - self._packets != 1),
+            self._intake.table.slots,
+        )
+        self._warned, self._packets = now, packets
+        calls.clear()
 
     def tell(self) -> None:
         """What the intake has told becomes lines; what the reader has released becomes free."""

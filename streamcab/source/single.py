@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.errors import AudioError, StreamcabError
+from streamcab.errors import AudioError, SourceLost, StreamcabError
 from streamcab.ring import MISSING, Bank
 from streamcab.source import Line
 
@@ -50,6 +50,8 @@ class SingleStream(ABC):
 
     def __init__(self) -> None:
         self._line: Line | None = None
+        self.failure: StreamcabError | None = None
+        """What ended the stream, if that was not its end: SourceLost where something had been heard."""
         self._told = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -78,12 +80,19 @@ class SingleStream(ABC):
             self._capture()
             line.move("ended", line.detail)
         except StreamcabError as error:
+            self._fail(error)
             line.move("ended", str(error), level=logging.ERROR)
         except Exception as error:  # a defect of ours must end one stream, not leave it silent for ever
             log.exception("%s: an error inside streamcab", line.name, extra={"line": line})
-            line.move("ended", f"{type(error).__name__}: {error}", level=logging.ERROR)
+            why = f"{type(error).__name__}: {error}"
+            self._fail(AudioError(f"{line.name}: an error inside streamcab: {why}"))
+            line.move("ended", why, level=logging.ERROR)
         finally:
             line.bank.finish(line.row)
+
+    def _fail(self, error: StreamcabError) -> None:
+        heard = bool(self.line.bank.written[self.line.row])
+        self.failure = SourceLost(str(error), secrets=error.secrets) if heard else error
 
     @property
     def line(self) -> Line:

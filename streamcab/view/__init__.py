@@ -8,8 +8,19 @@ from streamcab.view.choice import Choice
 from streamcab.view.fleet import render_fleet
 from streamcab.view.hush import hushed
 from streamcab.view.lines import lines
-from streamcab.view.live import drawable, watch
+from streamcab.view.live import drawable, named, watch
 from streamcab.view.one import render_one
 from streamcab.view.summary import summary
 
-__all__ = ["Board", "Choice", "drawable", "hushed", "lines", "render_fleet", "render_one", "summary", "watch"]
+__all__ = [
+    "Board",
+    "Choice",
+    "drawable",
+    "hushed",
+    "lines",
+    "named",
+    "render_fleet",
+    "render_one",
+    "summary",
+    "watch",
+]

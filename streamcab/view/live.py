@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -28,8 +28,13 @@ SORT_S = 1.0  # seconds that an order of rows stands, so that rows can be read
 
 
 def drawable(console: Console) -> bool:
-    """Whether the view can draw there; else `lines` is what to use."""
-    return console.is_terminal and not console.is_dumb_terminal
+    """Whether the view can draw there; else `lines` is what to use. A terminal without TERM is a dumb one."""
+    return console.is_terminal and not console.is_dumb_terminal and named(console._environ)
+
+
+def named(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal says what it is: else nobody knows what its escape codes would be."""
+    return bool(environ.get("TERM", "").strip())
 
 
 def watch(
