@@ -23,7 +23,7 @@ log = logging.getLogger("streamcab.daemon")
 
 
 class Announcer:
-    """Of the streams of a roster. `endpoint`: where the feed is, as it was bound."""
+    """Of the streams of a roster, on `feed`, the publisher that it binds."""
 
     def __init__(
         self,
@@ -105,14 +105,14 @@ class Announcer:
                 )
             )
 
-    def itself(self, pass_s: float, intervals_per_s: float, counters: Mapping[str, int], detail: str) -> None:
-        """How the daemon is doing: its longest pass, its rate, what it has counted, what an operator should know."""
+    def itself(self, turn_s: float, intervals_per_s: float, counters: Mapping[str, int], detail: str) -> None:
+        """How the daemon is doing: its longest turn, its rate, what it has counted, what an operator should know."""
         self.feed.publish(
             DaemonStatus(
                 stream=DAEMON,
                 time=self._clock.time(),
                 streams=len(self._roster),
-                pass_ms=round(pass_s * 1000, 2),
+                pass_ms=round(turn_s * 1000, 2),
                 intervals_per_s=round(intervals_per_s, 1),
                 lost_ms=round(self._roster.all_lost_ms, 1),
                 uptime_s=round(self._clock.monotonic() - self._started, 1),

@@ -28,7 +28,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a stream beside its window. Times in Unix seconds, but `lag_ms` and `lost_ms`."""
+    """What is known of a stream beside its window.
+
+    time    Unix seconds at which its newest sample used was captured
+    sample  samples used so far, at `rate` Hz        power  of its newest intervals, full scale being 1
+    ended   these are its last words                 lost   its source is gone
+    The rest is as in `message.Prediction`.
+    """
 
     stream: str
     time: float
@@ -60,6 +66,7 @@ class Standings:
 
     @classmethod
     def of(cls, standings: Sequence[Standing]) -> "Standings":
+        """Streams one by one, as columns."""
         return cls(
             stream=[s.stream for s in standings],
             time=np.array([s.time for s in standings], np.float64),
@@ -76,7 +83,10 @@ class Standings:
 
 
 class Answers:
-    """Predictions for the streams of a window."""
+    """Predictions for the streams of a window.
+
+    model      hash of the checkpoint        attention   whether predictions carry it
+    """
 
     def __init__(
         self,

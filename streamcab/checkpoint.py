@@ -40,6 +40,7 @@ class Checkpoint:
 
     @property
     def architecture(self) -> Architecture:
+        """Of the model."""
         return self.model.architecture
 
     @property
@@ -49,7 +50,7 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write atomically: either the whole new file stands at `path`, or what stood there before."""
+    """Write atomically: either the whole new file stands at `path`, or what stood there before. CheckpointError."""
     meta = {"format": FORMAT, "architecture": checkpoint.architecture.to_dict(), "card": checkpoint.card}
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
     meta["digest"] = _digest(json.loads(json.dumps(meta)), tensors)

@@ -10,6 +10,7 @@ files, threads or sockets.
 """
 
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,12 +22,11 @@ from streamcab.answer import Answers, Standing
 from streamcab.backend import TorchBackend
 from streamcab.checkpoint import Checkpoint
 from streamcab.compute import device_for
-from streamcab.emitted import Emitted
+from streamcab.emitted import Emitted, voting
 from streamcab.engine import Engine
 from streamcab.errors import AudioError, ConfigError
 from streamcab.evidence import evidence_of
 from streamcab.message import Prediction
-from streamcab.normalise import MISSING, VOICED
 from streamcab.offline import intervals
 from streamcab.ring import Bank
 from streamcab.window import Window
@@ -97,8 +97,7 @@ class Classifier:
             need = round(self.architecture.interval_s * 1000)
             raise AudioError(f"{name}: {len(x) / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
         window = self._window(len(answered.c), 1)
-        kind = heard.kind[0]
-        votes = kind == VOICED if self._gate(gate) else kind != MISSING
+        votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
         window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None])
@@ -164,41 +163,45 @@ class Stream:
         self._window = classifier._window(length, 1)
         self._answers = classifier._answers(self._window)
         self._seq = 0
+        self._power = 0.0  # of the newest interval
 
     def push(self, chunk: ArrayLike) -> list[Prediction]:
-        """More samples, as `as_samples` takes them, at this stream's rate; the predictions that they complete."""
+        """More samples, as `as_samples` takes them, at this stream's rate; the predictions that they complete.
+
+        AudioError for what cannot be heard, and after `finish`.
+        """
         if self._bank.ended[0]:
             raise AudioError("this stream is finished; begin another with Classifier.stream")
-        x = as_samples(chunk, self.rate)
-        out = []
-        piece = self.rate
-        for i in range(0, len(x), piece):
-            self._bank.write(0, x[i : i + piece], time.monotonic())
-            out += self._advance()
-        return out
+        return self._told(self._hear(chunk))
 
     def finish(self) -> list[Prediction]:
-        """The end: the last intervals' predictions, of which the last is the final answer, with state `ended`."""
-        if not self._bank.ended[0]:
-            self._bank.finish(0)
-            return [*self._advance(), self._prediction(ended=True)]
-        return []
+        """The end: the last intervals' predictions, of which the last is the final answer, with state `ended`.
+
+        Nothing when it is finished already.
+        """
+        if self._bank.ended[0]:
+            return []
+        return [*self._told(self._hear(None)), self._prediction(ended=True)]
 
     def push_intervals(self, chunk: ArrayLike | None) -> list[Emitted]:
         """As `push`, or `finish` for None, but every c_t as the engine emits it. For `verify` and for research."""
+        return list(self._hear(chunk))
+
+    def _hear(self, chunk: ArrayLike | None) -> Iterator[Emitted]:
+        """Samples a second at a time, or the end for None, through the engine."""
         if chunk is None:
             self._bank.finish(0)
-            return self._engine.advance()
-        out = []
+            yield from self._engine.advance()
+            return
         x = as_samples(chunk, self.rate)
         for i in range(0, len(x), self.rate):
             self._bank.write(0, x[i : i + self.rate], time.monotonic())
-            out += self._engine.advance()
-        return out
+            yield from self._engine.advance()
 
-    def _advance(self) -> list[Prediction]:
+    def _told(self, emitted: Iterable[Emitted]) -> list[Prediction]:
+        """Into the window, one by one, with a prediction each `every_s`."""
         out = []
-        for e in self._engine.advance():
+        for e in emitted:
             votes = e.votes(self._gate)
             for j in range(e.c.shape[1]):
                 one = e.at(0, j)
@@ -207,8 +210,6 @@ class Stream:
                 if self._window.seen[0] and self._window.seen[0] % self._every == 0 and one.first[0] >= 0:
                     out.append(self._prediction())
         return out
-
-    _power = 0.0
 
     def _prediction(self, ended: bool = False) -> Prediction:
         engine = self._engine

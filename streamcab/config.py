@@ -16,14 +16,19 @@ from streamcab.errors import ConfigError
 PREFIX = "STREAMCAB_"
 
 
-def read_settings(path: Path, known: Iterable[str]) -> dict[str, Any]:
-    """The keys of a TOML file, dashes as underscores. ConfigError: not readable, not TOML, or a key not in `known`."""
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of a TOML file, called `what` where it cannot be read. ConfigError: not readable, or not TOML."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
+        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from None
+
+
+def read_settings(path: Path, known: Iterable[str]) -> dict[str, Any]:
+    """The keys of a TOML file, dashes as underscores. ConfigError: not readable, not TOML, or a key not in `known`."""
+    table = read_toml(path, "configuration")
     known = set(known)
     settings = {key.replace("-", "_"): value for key, value in table.items()}
     for key in table:

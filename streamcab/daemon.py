@@ -56,7 +56,11 @@ REFUSALS = {
 
 
 class Daemon:
-    """Answers every stream of `sources` until they are done or `stop` is set. Has a thread of its own."""
+    """Answers every stream of `sources` until they are done or `stop` is set. `run` wants a thread of its own.
+
+    endpoint  where the feed is, as it was bound
+    settings  may be replaced while it runs (reload.py): the next turn goes by the new ones
+    """
 
     def __init__(
         self,
@@ -124,7 +128,7 @@ class Daemon:
         `await_subscriber_s`: wait for so long at most until so many have subscribed, who then miss nothing.
         """
         feed, next_status = self._announcer.feed, 0.0
-        pass_s, passes, intervals = 0.0, 0.0, 0
+        turn_s, counted_from, intervals = 0.0, 0.0, 0
         try:
             until = self._clock.monotonic() + await_subscriber_s
             while feed.joined < subscribers and self._clock.monotonic() < until:
@@ -143,11 +147,11 @@ class Daemon:
                 self._tell_due(slots)
                 intervals += heard
                 now = self._clock.monotonic()
-                pass_s = max(pass_s, now - began)
+                turn_s = max(turn_s, now - began)
                 if now >= next_status:
-                    self._tell_of_itself(pass_s, intervals / max(now - passes, 1e-3))
+                    self._tell_of_itself(turn_s, intervals / max(now - counted_from, 1e-3))
                     self._announcer.report(intervals)
-                    pass_s, passes, intervals = 0.0, now, 0
+                    turn_s, counted_from, intervals = 0.0, now, 0
                     next_status = now + STATUS_S
                 feed.poll()
                 if not len(self._roster) and all(s.done for s in self._sources):
@@ -238,7 +242,7 @@ class Daemon:
         self._roster.news[slots], self._roster.due[slots] = True, 0.0
         self._announcer.statuses(slots)
 
-    def _tell_of_itself(self, pass_s: float, intervals_per_s: float) -> None:
+    def _tell_of_itself(self, turn_s: float, intervals_per_s: float) -> None:
         rescue = self._ear.rescue
         counters = self._refused + Counter(
             {
@@ -254,7 +258,7 @@ class Daemon:
         for counted in self._beside:
             counters.update(counted())
         detail = filter(None, (rescue.in_words(self._clock.monotonic()), self._load.in_words()))
-        self._announcer.itself(pass_s, intervals_per_s, counters, "; ".join(detail))
+        self._announcer.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
 
     def _wait(self, now: float, heard: int) -> None:
         """Until it is somebody's turn; or, of streams that no clock paces, until something has arrived."""

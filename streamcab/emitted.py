@@ -1,4 +1,4 @@
-"""What a step of the net has answered: c_t and all that came with it, of some intervals of some streams.
+"""What a step of the net has answered: c_t and all that came with it, of some intervals of some streams; which vote.
 
 Knows nothing of how it came about.
 """
@@ -9,6 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.normalise import MISSING, VOICED
+
+
+def voting(kind: NDArray[np.uint8], gate: bool) -> NDArray[np.bool_]:
+    """Which intervals count, in the shape of `kind`: the voiced ones; without a gate all that were heard."""
+    votes: NDArray[np.bool_] = kind == VOICED if gate else kind != MISSING
+    return votes
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,8 @@ class Emitted:
     power: NDArray[np.float64]
 
     def votes(self, gate: bool) -> NDArray[np.bool_]:
-        """Which intervals count, (B, H): the voiced ones; without a gate all that were heard."""
-        votes: NDArray[np.bool_] = self.kind == VOICED if gate else self.kind != MISSING
-        return votes
+        """Which intervals count, (B, H)."""
+        return voting(self.kind, gate)
 
     def of(self, keep: NDArray[np.bool_]) -> "Emitted":
         """The same of some of the streams: keep (B,)."""

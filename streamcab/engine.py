@@ -50,8 +50,7 @@ class Engine:
         arch = model.architecture
         if arch.normaliser != "running":
             raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
-        self.architecture = arch
-        self.slots = slots
+        self.architecture, self.slots = arch, slots
         self.delay = model.distiller.delay
         self.backend = backend or TorchBackend(model, slots)
         self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=max(RUNS[0], GAP))
@@ -75,7 +74,8 @@ class Engine:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream, ring and window not counted."""
-        return self.backend.bytes_per_slot + self.normaliser.bytes_per_slot + 41 + 9 * self.delay
+        own = sum(a.nbytes // len(a) for a in vars(self).values() if isinstance(a, np.ndarray))
+        return self.backend.bytes_per_slot + self.normaliser.bytes_per_slot + own
 
     @property
     def free(self) -> int:

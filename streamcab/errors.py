@@ -1,7 +1,8 @@
 """Every failure that a user can cause or meet, as one small tree.
 
 Raised anywhere in the package with a message of one line that says what is wrong, with which value, and what to do.
-Turned into text and an exit code in `cli.py` only. Programmer errors stay plain asserts and ValueErrors.
+Turned into text and an exit code in `cli/` only. Programmer errors stay plain asserts and ValueErrors. Knows nothing of
+who raises what.
 
     StreamcabError
     +-- ConfigError          exit 2: a setting that cannot be right
@@ -10,8 +11,12 @@ Turned into text and an exit code in `cli.py` only. Programmer errors stay plain
     +-- AudioError           exit 1: a file or stream of samples that cannot be classified
     +-- ComputeError         exit 1: the net cannot be computed any more
     +-- FeedError            exit 1: a socket that cannot be bound, a message that cannot be read
+    +-- ServiceError         exit 1: a service that cannot be installed, removed or asked
     +-- SourceError          exit 1: a microphone, file or port that cannot be opened
-        +-- SourceLost       exit 75: it was open and is gone (EX_TEMPFAIL: a supervisor may restart us)
+        +-- SourceLost       exit 75: a file or pipe broke off (EX_TEMPFAIL: a supervisor may restart us)
+
+A microphone or port that is lost after it was opened is no failure: it is taken up again, and the feed says so until
+then.
 """
 
 from collections.abc import Iterable
@@ -51,6 +56,10 @@ class ComputeError(StreamcabError):
 
 
 class FeedError(StreamcabError):
+    pass
+
+
+class ServiceError(StreamcabError):
     pass
 
 

@@ -126,7 +126,7 @@ class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="
     streams: Count
     """Streams that live now."""
     pass_ms: float
-    """Milliseconds of the engine's longest pass in the last second."""
+    """Milliseconds of the longest turn in the last second: newcomers, a pass of the net, what was told of it."""
     intervals_per_s: float
     """Intervals classified in the last second, of all streams together."""
     lost_ms: float

@@ -53,6 +53,7 @@ class Track:
 
     @property
     def rate(self) -> int:
+        """Hz."""
         return self.line.bank.rate
 
 

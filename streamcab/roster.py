@@ -22,7 +22,7 @@ Slots = NDArray[np.intp]
 
 @dataclass
 class Live:
-    """A stream that is being answered."""
+    """A stream that is being answered. `state`, `detail` and `flaws` are those that the feed was told last."""
 
     line: Line
     source: Source
@@ -32,7 +32,6 @@ class Live:
     state: State = "warming"
     detail: str = ""
     flaws: list[str] = field(default_factory=list)
-    warned: float = -1e9
 
 
 class Roster:

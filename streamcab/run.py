@@ -36,7 +36,6 @@ LAST_WORDS_S = 0.3
 """How long the end of a daemon's feed is waited for."""
 STAGGER_S = 0.7
 """Between the beginnings of the demo's calls."""
-SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 
 def listen(
@@ -89,7 +88,7 @@ def demo(
 ) -> None:
     """Play clips as live calls, each beginning a little after the one before, and end with a summary."""
     from streamcab.settings import Settings
-    from streamcab.source.file import AudioFile
+    from streamcab.source.file import SOUNDS, AudioFile
 
     folder = clips or Path(str(resources.files("streamcab") / "clips"))
     files = sorted(f for f in folder.glob("*") if f.suffix.lower() in SOUNDS)
@@ -155,7 +154,7 @@ class _Screen:
 
     def say(self, text: str) -> None:
         """A closing word for people."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def _write(self, *messages: AnyMessage | None) -> None:
         for message in messages:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+from streamcab.errors import ServiceError
 from streamcab.unit import (
     INSTANCE,
     UNIT,
     Place,
-    ServiceError,
     Step,
     check_instance,
     plan_install,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from streamcab.errors import StreamcabError
+from streamcab.errors import ServiceError
 
 UNIT = "streamcab@.service"
 EXEC = "ExecStart=streamcab "
@@ -20,10 +20,6 @@ SEAL = "# Put here by `streamcab service install`; sha256 of the rest: "
 INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 Found = Callable[[Path], str | None]
 """The text of a file, None when there is none."""
-
-
-class ServiceError(StreamcabError):
-    """The service cannot be installed, removed or asked, and why."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +32,11 @@ class Place:
 
     @property
     def unit(self) -> Path:
+        """The template of all instances."""
         return self.units / UNIT
 
     def settings_of(self, instance: str) -> Path:
+        """Where an instance's settings lie."""
         return self.settings / f"{instance}.env"
 
 

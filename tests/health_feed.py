@@ -14,18 +14,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from feeding import PATIENCE_S
+
 from streamcab.feed import Publisher
 from streamcab.keys import ServerKeys
 from streamcab.message import DAEMON, AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
 
-PATIENCE_S = 60.0  # a deadline for what comes in milliseconds
 BEAT_S = 0.02
-
-
-def status(stream: str = "mic", **fields: Any) -> Status:
-    given = {"time": 1.0, "state": "live", "source": "test", "rate": 8_000, "captured_s": 1.0}
-    given |= {"classified_s": 1.0, "lag_ms": 70.0, "lost_ms": 0.0, "overflows": 0}
-    return Status(stream=stream, **{**given, **fields})
 
 
 def prediction(stream: str = "mic", top: str | None = "uk", **fields: Any) -> Prediction:

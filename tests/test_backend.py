@@ -38,7 +38,7 @@ ODD = tiny_model(
 )
 """Pooling that overlaps by other than half, or not at all; layers that are missing."""
 
-FLOATS = NDArray[np.float32]
+Floats = NDArray[np.float32]
 
 
 def on_torch(model: CabCnn) -> TorchBackend:
@@ -96,21 +96,21 @@ def used(kind: str, model: str) -> Backend:
     return _MADE[kind, model]
 
 
-def clip(model: CabCnn, intervals: int, seed: int) -> FLOATS:
+def clip(model: CabCnn, intervals: int, seed: int) -> Floats:
     return (
         np.random.default_rng(seed).standard_normal(intervals * model.distiller.interval).astype(np.float32)
     )
 
 
-def offline(model: CabCnn, x: FLOATS) -> FLOATS:
+def offline(model: CabCnn, x: Floats) -> Floats:
     """c, attention and u of a whole clip, side by side: (K, all of an answer)."""
     with torch.inference_mode():
         return model.read(model.distiller(torch.from_numpy(x)[None]))[0].numpy()
 
 
 def step(
-    backend: Backend, model: CabCnn, clips: list[FLOATS], slots: list[int], at: list[int], h: int
-) -> FLOATS:
+    backend: Backend, model: CabCnn, clips: list[Floats], slots: list[int], at: list[int], h: int
+) -> Floats:
     """h intervals of each clip from its interval `at` on: (B, h, all of an answer)."""
     interval = model.distiller.interval
     x = np.zeros((len(clips), h * interval), np.float32)
@@ -125,7 +125,7 @@ def step(
     return np.concatenate(parts, -1)
 
 
-def stream(backend: Backend, model: CabCnn, x: FLOATS, slot: int, sizes: list[int]) -> FLOATS:
+def stream(backend: Backend, model: CabCnn, x: Floats, slot: int, sizes: list[int]) -> Floats:
     """A clip by itself, flushed at its end: (K, all of an answer)."""
     backend.reset(np.array([slot]))
     k, delay = len(x) // model.distiller.interval, model.distiller.delay

@@ -6,9 +6,9 @@ import pytest
 from click.testing import CliRunner
 
 from streamcab.bench.calls import Serving, measure
-from streamcab.bench.cli import bench
 from streamcab.bench.report import Spread, judge, text
 from streamcab.bench.traffic import Traffic
+from streamcab.cli.bench import bench
 
 # The machine may be busy: how quick it was is reported, and not asserted.
 PATIENT = Serving(every_s=0.2, budget_ms=60_000, options=["--backend", "torch"])

@@ -9,13 +9,13 @@ from click.testing import CliRunner
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
-from streamcab.bench.cli import bench
 from streamcab.bench.loss import choose, compare, conditions, markdown, packets, play
 from streamcab.bench.plot import svg
 from streamcab.bench.speech import encode
 from streamcab.bench.traffic import Losses
 from streamcab.checkpoint import Checkpoint, save
 from streamcab.classifier import Classifier
+from streamcab.cli.bench import bench
 from streamcab.errors import ConfigError, SourceError
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.decoder import available

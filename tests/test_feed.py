@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import zmq
+from feeding import PATIENCE_S, hear, status, until
 
 from streamcab import feed
 from streamcab.errors import FeedError
@@ -24,22 +24,6 @@ from streamcab.feed.endpoint import bindable
 from streamcab.message import DAEMON, AnyMessage, DaemonStatus, ModelInfo, Prediction, Status, encode
 
 FREE = "tcp://127.0.0.1:*"
-PATIENCE_S = 30.0  # a deadline for what comes in milliseconds
-
-
-def status(stream: str = "mic", **fields: Any) -> Status:
-    given = {
-        "time": 1.0,
-        "state": "live",
-        "source": "test",
-        "rate": 8_000,
-        "captured_s": 1.0,
-        "classified_s": 1.0,
-        "lag_ms": 70.0,
-        "lost_ms": 0.0,
-        "overflows": 0,
-    }
-    return Status(stream=stream, **{**given, **fields})
 
 
 def prediction(stream: str = "mic", **fields: Any) -> Prediction:
@@ -85,28 +69,6 @@ def daemon() -> DaemonStatus:
     return DaemonStatus(
         stream=DAEMON, time=1.0, streams=1, pass_ms=1.0, intervals_per_s=40.0, lost_ms=0.0, uptime_s=1.0
     )
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Calls `happened`, which waits a little each time, until it says yes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-
-
-def hear(publisher: Publisher, subscriber: Subscriber, count: int) -> list[AnyMessage]:
-    """The next `count` messages that `subscriber` gets while the publisher's loop runs."""
-    heard: list[AnyMessage] = []
-
-    def more() -> bool:
-        publisher.poll()
-        message = subscriber.recv(0.01)
-        if message is not None:
-            heard.append(message)
-        return len(heard) >= count
-
-    until(more)
-    return heard
 
 
 def came(publisher: Publisher, socket: zmq.Socket[bytes]) -> bool:

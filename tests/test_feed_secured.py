@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import zmq
+from feeding import PATIENCE_S, hear, status, until
 from serving import run, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -24,13 +24,12 @@ from streamcab.daemon import Daemon
 from streamcab.errors import FeedError
 from streamcab.feed import Publisher, Subscriber
 from streamcab.keys import ClientKeys, ServerKeys, create, read_public
-from streamcab.message import AnyMessage, DaemonStatus, Status
+from streamcab.message import DaemonStatus
 from streamcab.ring import Bank
 from streamcab.settings import Settings
 from streamcab.source import Line
 
 FREE = "tcp://127.0.0.1:*"
-PATIENCE_S = 60.0  # a deadline for what comes in milliseconds
 
 
 class Keys:
@@ -61,43 +60,6 @@ def publisher(keys: Keys) -> Iterator[Publisher]:
     with Publisher(FREE, run="a1", keys=keys.server) as publisher:
         publisher.publish(status())
         yield publisher
-
-
-def status(stream: str = "mic") -> Status:
-    return Status(
-        stream=stream,
-        time=1.0,
-        state="live",
-        source="test",
-        rate=8_000,
-        captured_s=1.0,
-        classified_s=1.0,
-        lag_ms=70.0,
-        lost_ms=0.0,
-        overflows=0,
-    )
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Calls `happened`, which waits a little each time, until it says yes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-
-
-def hear(publisher: Publisher, subscriber: Subscriber) -> AnyMessage:
-    """The next message that `subscriber` gets while the publisher's loop runs."""
-    heard: list[AnyMessage] = []
-
-    def more() -> bool:
-        publisher.poll()
-        message = subscriber.recv(0.01)
-        if message is not None:
-            heard.append(message)
-        return bool(heard)
-
-    until(more)
-    return heard[0]
 
 
 def refusal(publisher: Publisher, subscriber: Subscriber) -> str:
@@ -152,12 +114,12 @@ def resident() -> int:
 class TestWhoComesIn:
     def test_a_key_that_is_allowed(self, keys: Keys, publisher: Publisher) -> None:
         with Subscriber(publisher.endpoint, keys=keys.client("laptop")) as subscriber:
-            assert hear(publisher, subscriber).stream == "mic"
+            assert hear(publisher, subscriber)[0].stream == "mic"
         assert publisher.refused == 0
 
     def test_the_daemons_own(self, keys: Keys, publisher: Publisher) -> None:
         with Subscriber(publisher.endpoint, keys=keys.server.local) as subscriber:
-            assert hear(publisher, subscriber).stream == "mic"
+            assert hear(publisher, subscriber)[0].stream == "mic"
 
     def test_a_key_that_nobody_knows(
         self, keys: Keys, publisher: Publisher, caplog: pytest.LogCaptureFixture
@@ -207,7 +169,7 @@ class TestWhoComesIn:
                 assert "does not know the key" in refusal(publisher, subscriber)
             # Who is in stays in, until the connection ends.
             publisher.publish(status())
-            assert hear(publisher, early).seq == 2
+            assert hear(publisher, early)[0].seq == 2
 
     def test_a_key_that_is_removed_and_added_again(self, keys: Keys, publisher: Publisher) -> None:
         client, other = keys.client("laptop"), keys.client("other")
@@ -231,7 +193,7 @@ class TestWhoComesIn:
     def test_nobody_comes_in_while_nobody_decides(self, keys: Keys, publisher: Publisher) -> None:
         with Subscriber(publisher.endpoint, keys=keys.client("laptop")) as subscriber:
             assert subscriber.recv(0.3) is None
-            assert hear(publisher, subscriber).stream == "mic"
+            assert hear(publisher, subscriber)[0].stream == "mic"
 
 
 class TestRestarts:
@@ -256,7 +218,7 @@ class TestRestarts:
                 publisher.close(linger_s=PATIENCE_S)
             with Publisher(endpoint, keys=keys.server) as publisher:
                 counted(publisher, 1)
-                assert hear(publisher, subscriber).stream == "last"
+                assert hear(publisher, subscriber)[0].stream == "last"
                 assert "serves only those who have a key" in refusal(publisher, subscriber)
 
     def test_a_tunnel_to_nobody_is_no_refusal(self) -> None:

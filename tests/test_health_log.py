@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from health_feed import Speaker, command, daemon, prediction, run, running, status, until
+from feeding import status
+from health_feed import Speaker, command, daemon, prediction, run, running, until
 from small_disk import biggest_file
 
 from streamcab.errors import StreamcabError

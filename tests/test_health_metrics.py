@@ -10,19 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from health_feed import (
-    PATIENCE_S,
-    Speaker,
-    command,
-    daemon,
-    model,
-    prediction,
-    printed,
-    run,
-    running,
-    status,
-    until,
-)
+from feeding import PATIENCE_S, status
+from health_feed import Speaker, command, daemon, model, prediction, printed, run, running, until
 
 from streamcab.health.metrics import FATES, MOST_LABELS, Ledger
 from streamcab.message import AnyMessage
@@ -115,11 +104,14 @@ def test_labels_are_bounded() -> None:
 
 
 def test_streams_that_end_or_fall_silent_are_no_longer_counted() -> None:
-    ledger = taken(status("a"), status("b", state="lost", lag_ms=9e6), status("c", lag_ms=300.0), daemon())
+    quiet = status("d", source_state="stalled", lag_ms=9e6)
+    ledger = taken(
+        status("a"), status("b", state="lost", lag_ms=9e6), status("c", lag_ms=300.0), quiet, daemon()
+    )
     samples = shown(ledger)
     states = {s: value(samples, "streams_by_state", state=s) for s in ("live", "lost", "silent", "warming")}
-    assert states == {"live": 2, "lost": 1, "silent": 0, "warming": 0}
-    assert value(samples, "lag_worst_seconds") == 0.3, "what is lost is not late"
+    assert states == {"live": 3, "lost": 1, "silent": 0, "warming": 0}
+    assert value(samples, "lag_worst_seconds") == 0.3, "what is lost or brings nothing is not late"
     ledger.take([status("c", state="ended")], 1.0)
     ledger.take([status("a"), daemon()], 30.0)
     assert value(shown(ledger, 30.0), "streams_by_state", state="lost") == 0, "it has not been heard of since"

@@ -12,19 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from health_feed import (
-    PATIENCE_S,
-    Speaker,
-    command,
-    daemon,
-    model,
-    prediction,
-    printed,
-    run,
-    running,
-    status,
-    until,
-)
+from feeding import PATIENCE_S, status
+from health_feed import Speaker, command, daemon, model, prediction, printed, run, running, until
 
 from streamcab.health.homeassistant import Names, device, payload
 from streamcab.health.mqtt import WORDS, Bridge

@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from health_feed import PATIENCE_S, Speaker, prediction, printed, running
+from feeding import PATIENCE_S
+from health_feed import Speaker, prediction, printed, running
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "subscribe.mjs"
 

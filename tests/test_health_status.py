@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from health_feed import Speaker, daemon, model, prediction, run, status
+from feeding import status
+from health_feed import Speaker, daemon, model, prediction, run
 
 from streamcab.health.status import SICK, SILENT, WELL, Snapshot, duration, observe, screen, troubles, verdict
 from streamcab.keys import ServerKeys, create
@@ -44,6 +45,16 @@ def test_what_is_not_well(snapshot: Snapshot, word: str) -> None:
     assert verdict(snapshot) == SICK
     assert any(word in text for text in troubles(snapshot))
     assert word in screen(snapshot, "x")
+
+
+@pytest.mark.parametrize("gone", [{"state": "lost"}, {"source_state": "stalled"}], ids=str)
+def test_a_source_that_brings_nothing_makes_no_stream_late(gone: dict[str, str]) -> None:
+    found = troubles(twice(status("call", lag_ms=9_000.0, **gone)))
+    assert not any("behind" in text for text in found)
+
+
+def test_a_call_that_is_silent_for_a_while_is_well() -> None:
+    assert verdict(twice(status("call", lag_ms=9_000.0, source_state="stalled"))) == WELL
 
 
 def test_what_was_lost_long_ago_is_no_trouble_now() -> None:

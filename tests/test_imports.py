@@ -16,7 +16,7 @@ LIGHT = ("errors", "message", "keys", "feed", "view", "config", "health")
 """What a machine that only watches imports."""
 
 ONLY_IN = {
-    "click": {"cli", "bench"},
+    "click": {"cli"},
     "prometheus_client": {"health"},
     "paho": {"health"},
     "sounddevice": {"source"},

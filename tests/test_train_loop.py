@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,6 @@ from streamcab.model import Architecture, CabCnn
 
 ARCH = Architecture(("low", "high"), classifiers=4, attention=(8,))
 KEYS = TrainingKeys(epochs=4, batch=4, seconds=0.5, crop="random", learning_rate=3e-3, seed=5)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two threads on a busy machine wait for each other longer than these small nets compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def selection(clips: int, seed: int, tell: bool = True) -> Selection:

@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +30,6 @@ SMOKE = ROOT / "configs" / "smoke.toml"
 COLUMNS = "file,label,voice"
 """As the manifest of the clips that ship, which the smoke recipe is for, has them."""
 FULL = {"training.epochs": 5, "training.patience": 5, "corpus.licence": "CC0-1.0"}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads are the process', and other numbers of them round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.backend.pieces import FLOATS
+from streamcab.backend.pieces import Floats
 from streamcab.backend.torch import TorchBackend
 from streamcab.errors import ConfigError
 from streamcab.model import CabCnn
 
-__all__ = ["BACKENDS", "FLOATS", "PRECISIONS", "Backend", "TorchBackend", "make_backend"]
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Floats", "TorchBackend", "make_backend"]
 
 BACKENDS = ("auto", "torch", "openvino")
 PRECISIONS = ("f32", "tf32", "bf16")
@@ -30,8 +30,8 @@ class Backend(Protocol):
         """Make slots ready for new streams: as if they had never been used."""
 
     def step(
-        self, slots: NDArray[np.intp], x: FLOATS, first: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> tuple[FLOATS, FLOATS, FLOATS]:
+        self, slots: NDArray[np.intp], x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> tuple[Floats, Floats, Floats]:
         """H more intervals of B streams, no slot twice: x (B, H * I), normalised, 0 beyond a stream's end.
 
         first  (B,) intervals of each stream so far        end  (B,) intervals of it in all, or FOREVER

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from streamcab.backend.layout import Arena, Pass
-from streamcab.backend.pieces import FLOATS, Ints, Turn, in_pieces
+from streamcab.backend.pieces import Floats, Ints, Turn, in_pieces
 from streamcab.backend.torch import TorchBackend
 from streamcab.model import CabCnn
 
@@ -67,7 +67,7 @@ class CudaBackend(TorchBackend):
                 for b in self._sizes:
                     self._replays(b, h)
 
-    def _midway(self, slots: Ints, x: FLOATS, out: FLOATS) -> None:
+    def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
         h = out.shape[1]
         in_pieces(self._sizes, lambda size: self._replays(size, h).next(), slots, x, out)
 
@@ -107,7 +107,7 @@ class _Replay:
 
         self._replay = backend._record(work)
 
-    def start(self, slots: Ints, x: FLOATS) -> None:
+    def start(self, slots: Ints, x: Floats) -> None:
         """See Piece."""
         self._n = n = len(slots)
         self._slots[:n] = slots
@@ -119,9 +119,9 @@ class _Replay:
         if self._done is not None:
             self._done.record()
 
-    def result(self) -> FLOATS:
+    def result(self) -> Floats:
         """See Piece."""
         if self._done is not None:
             self._done.synchronize()
-        answer: FLOATS = self._answer_host.numpy().T.reshape(self._b, self._h, self._width)
+        answer: Floats = self._answer_host.numpy().T.reshape(self._b, self._h, self._width)
         return answer[: self._n]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamcab.acb import FoldedAcb
 from streamcab.backend.layout import contexts
-from streamcab.backend.pieces import FLOATS, Ints, Turn, in_pieces
+from streamcab.backend.pieces import Floats, Ints, Turn, in_pieces
 from streamcab.backend.torch import TorchBackend
 from streamcab.backend.unreported import op, ov
 from streamcab.distiller import Stage
@@ -36,7 +36,7 @@ class OpenVinoBackend(TorchBackend):
 
     def __init__(self, model: CabCnn, slots: int, precision: str = "f32", threads: int = 1) -> None:
         super().__init__(model, slots)
-        self._rows: FLOATS = self._state.numpy()
+        self._rows: Floats = self._state.numpy()
         self._core = ov.Core()
         self._threads = threads
         self._settings = {
@@ -54,7 +54,7 @@ class OpenVinoBackend(TorchBackend):
             for b in self._sizes:
                 self._shape(b, h)
 
-    def _midway(self, slots: Ints, x: FLOATS, out: FLOATS) -> None:
+    def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
         h = out.shape[1]
         in_pieces(self._sizes, lambda size: self._shape(size, h).next(), slots, x, out)
 
@@ -75,7 +75,7 @@ class OpenVinoBackend(TorchBackend):
 class _Request:
     """A Piece of a compiled shape, on rows of state (slots, floats); computed `elsewhere` or by the caller."""
 
-    def __init__(self, compiled: Any, rows: FLOATS, *, elsewhere: bool) -> None:
+    def __init__(self, compiled: Any, rows: Floats, *, elsewhere: bool) -> None:
         self._request, self._rows, self._elsewhere = compiled.create_infer_request(), rows, elsewhere
         self._slots = np.zeros(0, np.intp)
         self._x, self._before = (np.zeros(port.shape, np.float32) for port in compiled.inputs)
@@ -85,7 +85,7 @@ class _Request:
         for i, buffer in enumerate((self._answer, self._after)):
             self._request.set_output_tensor(i, ov.Tensor(buffer, shared_memory=True))
 
-    def start(self, slots: Ints, x: FLOATS) -> None:
+    def start(self, slots: Ints, x: Floats) -> None:
         """See Piece."""
         self._slots, n = slots, len(slots)
         np.take(self._rows, slots, axis=0, out=self._before[:n], mode="clip")
@@ -95,7 +95,7 @@ class _Request:
         else:
             self._request.infer()
 
-    def result(self) -> FLOATS:
+    def result(self) -> Floats:
         """See Piece. The state is then the new one."""
         if self._elsewhere:
             self._request.wait()

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-FLOATS = NDArray[np.float32]
+Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 Thing = TypeVar("Thing")
 
@@ -22,15 +22,15 @@ WASTE = 0.75
 class Piece(Protocol):
     """Buffers for so many streams, used again and again; one step under way at most."""
 
-    def start(self, slots: Ints, x: FLOATS) -> None:
+    def start(self, slots: Ints, x: Floats) -> None:
         """Step these slots, at most as many as it is made for, by x (B, samples); does not wait."""
 
-    def result(self) -> FLOATS:
+    def result(self) -> Floats:
         """Wait for what was started: (B, H, all of an answer), valid until the next start."""
 
 
 def in_pieces(
-    sizes: Sequence[int], ready: Callable[[int], Piece], slots: Ints, x: FLOATS, out: FLOATS
+    sizes: Sequence[int], ready: Callable[[int], Piece], slots: Ints, x: Floats, out: Floats
 ) -> None:
     """A step of B streams: fills out (B, H, all of an answer).
 

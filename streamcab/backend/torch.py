@@ -16,7 +16,7 @@ from torch import Tensor
 
 from streamcab.acb import fold
 from streamcab.backend.layout import Arena, Kernel, Pass, contexts, unflatten
-from streamcab.backend.pieces import FLOATS, Ints
+from streamcab.backend.pieces import Floats, Ints
 from streamcab.distiller import FOREVER, Stage, StageState
 from streamcab.model import CabCnn
 
@@ -86,8 +86,8 @@ class TorchBackend:
 
     @torch.inference_mode()
     def step(
-        self, slots: Ints, x: FLOATS, first: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> tuple[FLOATS, FLOATS, FLOATS]:
+        self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> tuple[Floats, Floats, Floats]:
         """See Backend."""
         h = x.shape[1] // self._interval
         out = np.empty((len(slots), h, self._width), np.float32)
@@ -106,7 +106,7 @@ class TorchBackend:
         labels, both = self._widths[0], self._width - self._widths[2]
         return out[..., :labels], out[..., labels:both], out[..., both:]
 
-    def _midway(self, slots: Ints, x: FLOATS, out: FLOATS) -> None:
+    def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
         """A step of streams that are not near their start or end; fills out (B, H, all of an answer)."""
         b, h = out.shape[:2]
         most = max(CPU_INTERVALS // h, 1) if self._on_cpu else GPU_STREAMS
@@ -123,7 +123,7 @@ class TorchBackend:
         self._state.index_copy_(0, index, layout.rows)
         return answer
 
-    def _edge(self, slots: Ints, x: FLOATS, first: NDArray[np.int64], end: NDArray[np.int64]) -> FLOATS:
+    def _edge(self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
         """The same for streams near their start or end, by the reference layers in float32."""
         distiller = self._model.distiller
         edges = (
@@ -134,10 +134,10 @@ class TorchBackend:
         before = self._split(self._state[index].float())
         a, after = distiller.step(part, before, self._reference_kernels, edges)
         self._state[index] = self._join(after).to(self._dtype)
-        answer: FLOATS = self._model.read(a).cpu().numpy()
+        answer: Floats = self._model.read(a).cpu().numpy()
         return answer
 
-    def _send(self, slots: Ints, x: FLOATS) -> tuple[Tensor, Tensor]:
+    def _send(self, slots: Ints, x: Floats) -> tuple[Tensor, Tensor]:
         """Slots and samples, where the state is; to a GPU in one copy, each slot ahead of its samples."""
         if self._on_cpu:
             return torch.from_numpy(slots), torch.from_numpy(np.ascontiguousarray(x))

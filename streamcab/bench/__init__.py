@@ -1,3 +1,3 @@
-"""Measuring: how many calls this machine carries (`bench calls`), and what damage to the calls does to
-answers (`bench loss`). Nothing in streamcab imports this but the command line.
+"""Measuring, from outside: how many calls this machine carries (`bench calls`), and what damage to them does to answers
+(`bench loss`). What serves users imports nothing of it.
 """

@@ -31,7 +31,7 @@ from streamcab.rtp.codec import Encoding
 from streamcab.rtp.decoder import Decoders, available
 from streamcab.rtp.intake import Born, Died, Intake
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.source.file import read_audio
+from streamcab.source.file import SOUNDS, read_audio
 from streamcab.window import Window
 
 FRAME_S = 0.02
@@ -42,7 +42,6 @@ CODECS = {
     "opus": (97, Encoding("OPUS", 48000)),
 }
 OPUS_BITS = 24_000
-SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 BLOCK = 25
 """Frames between two passes of the engine: half a second, where the rings hold four."""
 SENDER = ("192.0.2.1", 4000)
@@ -74,6 +73,7 @@ class Row:
     """Clips without any answer."""
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return asdict(self)
 
 

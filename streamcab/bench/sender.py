@@ -1,9 +1,8 @@
-"""The load generator: a process of its own that sends RTP as `Traffic` says, by the clock, in batches of
-sendmmsg.
+"""The load generator: a process of its own that sends RTP as `Traffic` says, by the clock, in batches of sendmmsg.
 
-Every packet is a function of call and number, so a tick builds all that are due at once with numpy. It
-never waits for anybody and never skips: when the machine holds it up it sends what is due, late, and says
-how late in its report.
+Every packet is a function of call and number, so a tick builds all that are due at once with numpy. It never waits for
+anybody and never skips: when the machine holds it up it sends what is due, late, and says how late in its report. Knows
+nothing of the daemon but its port.
 
 Spoken to in lines of JSON: the orders in, `ready` out, the start (monotonic seconds) in, the report out.
 """
@@ -19,20 +18,13 @@ from numpy.typing import NDArray
 
 from streamcab.bench.speech import babble, bundled_clips, encode
 from streamcab.bench.traffic import Losses, Plan, Traffic
+from streamcab.rtp.receive import MMSGHDR
 
 TICK_S = 0.002
 ROWS = 1024
 """Packets per sendmmsg, which is also the kernel's limit."""
 HEADER = 12
 SEND_BUFFER = 4 << 20
-_MMSGHDR = np.dtype(
-    {  # struct mmsghdr of 64-bit Linux
-        "names": ["name", "name_size", "vector", "vectors", "control", "control_size", "flags", "length"],
-        "formats": ["u8", "u4", "u8", "u8", "u8", "u8", "i4", "u4"],
-        "offsets": [0, 8, 16, 24, 32, 40, 48, 56],
-        "itemsize": 64,
-    }
-)
 
 Column = NDArray[np.int64]
 
@@ -61,7 +53,7 @@ class Packets:
         vector[:, 0] = self._data.ctypes.data + np.arange(ROWS, dtype=np.uint64) * size
         vector[:, 1] = size
         self._vector = vector
-        headers = np.zeros(ROWS, _MMSGHDR)
+        headers = np.zeros(ROWS, MMSGHDR)
         headers["vector"] = vector.ctypes.data + np.arange(ROWS, dtype=np.uint64) * 16
         headers["vectors"] = 1
         self._headers = headers
@@ -84,7 +76,7 @@ class Packets:
         rows[:, HEADER:] = self._said[(self._offset[serial] + packet * self._bytes) % self._round]
         done = 0
         while done < n:
-            at = self._headers.ctypes.data + done * _MMSGHDR.itemsize
+            at = self._headers.ctypes.data + done * MMSGHDR.itemsize
             got = self._call(self._plug.fileno(), at, n - done, 0)
             if got <= 0:
                 # A refused datagram (nobody listens any more) costs itself only.
@@ -118,6 +110,7 @@ class Delays:
         self._packet = np.zeros(0, np.int64)
 
     def put(self, due: NDArray[np.float64], serial: Column, packet: Column) -> None:
+        """Packets (m,) of calls (m,) that are to be sent `due` (m,) seconds after the start."""
         self._due = np.concatenate((self._due, due))
         self._serial = np.concatenate((self._serial, serial))
         self._packet = np.concatenate((self._packet, packet))
@@ -150,6 +143,7 @@ class Schedule:
 
     @property
     def over(self) -> bool:
+        """Whether every frame of the plan has been."""
         return self._next >= self._plan.frames * self._plan.streams
 
     def due(self, elapsed: float) -> tuple[Column, Column, Column]:

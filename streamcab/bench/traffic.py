@@ -71,6 +71,7 @@ class Traffic:
 
     @property
     def format(self) -> Format:
+        """How the codec is sent."""
         return FORMATS[self.codec]
 
     @property
@@ -128,6 +129,7 @@ class Plan:
 
     @property
     def calls(self) -> int:
+        """In all, one after the other in the same places."""
         return len(self.place)
 
     def serial(self, stream: str) -> int | None:

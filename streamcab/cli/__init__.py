@@ -1,10 +1,10 @@
 """The command line: options in, exit codes out. The only package that knows of click.
 
-Every command imports what it needs when it runs, so that `--help` and `watch` start without torch. Failures
-of the tree in `errors.py` become one line here; nothing else turns errors into text.
+Every command imports what it needs when it runs, so that `--help` and `watch` start without torch. Failures of the tree
+in `errors.py` become one line here; nothing else turns errors into text. Knows nothing of how anything is done.
 
-Exit codes: 0 done, or stopped by a signal; 1 it failed; 2 a wrong word on the command line, in the
-environment or in the configuration; 75 a source was lost for good.
+Exit codes: 0 done, or stopped by a signal; 1 it failed; 2 a wrong word on the command line, in the environment or in
+the configuration; 75 a source was lost for good (of `status`: nobody answers).
 """
 
 import os
@@ -12,7 +12,7 @@ import os
 import click
 
 from streamcab import __version__
-from streamcab.bench.cli import bench
+from streamcab.cli.bench import bench
 from streamcab.cli.classify import classify, devices, verify
 from streamcab.cli.demo import demo
 from streamcab.cli.health import bridge, doctor, log, metrics, status

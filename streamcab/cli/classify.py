@@ -1,4 +1,4 @@
-"""`classify`, `verify` and `devices`: one answer, one proof, one list."""
+"""`classify`, `verify` and `devices`: one answer, one proof, one list. Knows click, and nothing of nets or devices."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command `demo`: bundled clips, or a folder of them, as live calls."""
+"""The command `demo`: bundled clips, or a folder of them, as live calls. Knows click; `run.py` plays and draws."""
 
 from pathlib import Path
 

@@ -1,8 +1,6 @@
-"""The commands for operators, `status`, `doctor`, `metrics`, `bridge`, `log`: options in, lines and codes
-out.
+"""The commands for operators, `status`, `doctor`, `metrics`, `bridge`, `log`: options in, lines and codes out.
 
-Each listens to the feed of a daemon and is a process of its own. Knows click, and nothing of what is
-measured. Imports what a command needs when it runs.
+Each listens to the feed of a daemon and is a process of its own. Knows click, and nothing of what is measured.
 """
 
 import json
@@ -10,14 +8,14 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcab.cli.options import Command
+from streamcab.cli.options import Command, client_keys, endpoint_argument, key_options, option
 from streamcab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 
     from streamcab.feed import Subscriber
     from streamcab.keys import ClientKeys
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Address(click.ParamType["tuple[str, int]"]):
@@ -46,25 +42,6 @@ class _Address(click.ParamType["tuple[str, int]"]):
         return host, int(port)
 
 
-def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
-    """A click option that the environment can set too."""
-    long = next(n for n in names if n.startswith("--")).split("/")[0]
-    variable = "STREAMCAB_" + long.lstrip("-").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_default=True, **kwargs)
-
-
-endpoint_argument = click.argument("endpoint", default="tcp://127.0.0.1:5557")
-
-
-def key_options(command: F) -> F:
-    """For a feed with keys."""
-    path = click.Path(path_type=Path)
-    command = option("--server-key", type=path, help="Public key of that feed, server.key.")(command)
-    return option("--key", type=path, help="Your secret CURVE key, NAME.key_secret, for a feed with keys.")(
-        command
-    )
-
-
 @click.command(cls=Command)
 @endpoint_argument
 @option("--wait", type=click.FloatRange(0.1, 60), default=5.0, help="Seconds to wait for an answer.")
@@ -79,7 +56,7 @@ def status(endpoint: str, wait: float, as_json: bool, key: Path | None, server_k
     from streamcab.feed import Subscriber
     from streamcab.health import status as s
 
-    with Subscriber(endpoint, keys=_keys(key, server_key)) as feed:
+    with Subscriber(endpoint, keys=client_keys(key, server_key)) as feed:
         snapshot = s.observe(feed, wait)
     if as_json:
         click.echo(s.report(snapshot, endpoint))
@@ -137,7 +114,7 @@ def metrics(
         raise ConfigError(
             f"--listen {listen[0]} is not this machine's own; scrape by a proxy, or say --expose"
         )
-    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=_keys(key, server_key)) as feed:
+    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=client_keys(key, server_key)) as feed:
         export(feed, *listen, stop, click.echo)
 
 
@@ -188,7 +165,7 @@ def bridge(
             raise ConfigError(f"{word} {part!r} cannot begin a topic of MQTT")
     _start_logging()
     where = mqtt.Broker(*broker, username, _password(password_file), tls, str(ca) if ca else None)
-    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=_keys(key, server_key)) as feed:
+    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=client_keys(key, server_key)) as feed:
         names = Names(base, discovery)
         mqtt.bridge(feed, where, names, stop, click.echo, every_s=every, discover=bool(discovery))
 
@@ -228,7 +205,7 @@ def log(
 
     lines = Lines(out, round(max_mb * 1e6), keep)
     try:
-        keys = _keys(key, server_key)
+        keys = client_keys(key, server_key)
         with _stop_on_signals() as (stop, reopen), _subscriber(endpoint, streams, kinds, keys) as feed:
             record(feed, lines, stop, reopen, lambda text: click.echo(text, err=True))
     finally:
@@ -244,14 +221,6 @@ def _subscriber(
         return Subscriber(endpoint, streams or None, kinds or None, keys=keys)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-
-
-def _keys(key: Path | None, server_key: Path | None) -> "ClientKeys | None":
-    from streamcab.keys import ClientKeys
-
-    if (key is None) != (server_key is None):
-        raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
-    return ClientKeys.load(key, server_key) if key and server_key else None
 
 
 def _password(file: Path | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The command `listen`: options into sources and settings of a daemon, which `run.py` serves."""
+"""The command `listen`: options into sources and settings of a daemon. Knows click; `run.py` serves."""
 
 import logging
 import os
@@ -32,6 +32,8 @@ from streamcab.errors import StreamcabError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from streamcab.keys import ServerKeys
+    from streamcab.settings import Settings
     from streamcab.source import Source
     from streamcab.veil import Veil
 
@@ -155,7 +157,7 @@ log = logging.getLogger("streamcab")
 @config_option
 @click.pass_context
 def listen(ctx: click.Context, /, **o: Any) -> None:
-    """Listen to microphones, files or standard input, and publish who is heard.
+    """Listen to microphones, files, standard input or telephone calls, and publish which accent is heard.
 
     \b
     streamcab listen --device 0
@@ -225,7 +227,7 @@ def _hidden_by(veil: "Veil") -> "Iterator[None]":
         raise SystemExit(1) from None
 
 
-def _settings(o: dict[str, Any], veil: Any) -> Any:
+def _settings(o: dict[str, Any], veil: "Veil | None") -> "Settings":
     from streamcab.settings import Settings
 
     return Settings(
@@ -242,7 +244,7 @@ def _settings(o: dict[str, Any], veil: Any) -> Any:
     )
 
 
-def _server_keys(folder: Path | None) -> Any:
+def _server_keys(folder: Path | None) -> "ServerKeys | None":
     if folder is None:
         return None
     from streamcab.keys import ServerKeys

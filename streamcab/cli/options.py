@@ -1,4 +1,5 @@
-"""What the commands share: how a failure becomes one line, where options come from, and the options themselves.
+"""What the commands share: how a failure becomes one line, where options come from, the options themselves, and what
+several commands make of them.
 
 Knows click; nothing of what a command does.
 """
@@ -20,6 +21,9 @@ from streamcab.errors import ConfigError, StreamcabError
 
 if TYPE_CHECKING:
     from streamcab.backend import Backend
+    from streamcab.checkpoint import Checkpoint
+    from streamcab.classifier import Classifier
+    from streamcab.keys import ClientKeys
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +46,7 @@ class Command(click.Command):
     """A command whose failures are one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run it; failures of our tree become click's, and a reader that went away the end."""
         from streamcab.config import check_environment
 
         try:
@@ -55,6 +60,7 @@ class Command(click.Command):
             ctx.exit(0)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click, remembering the words for `read_again`, and refusing NaN."""
         ctx.meta[WORDS] = tuple(args)
         rest = super().parse_args(ctx, args)
         for param in self.get_params(ctx):
@@ -64,6 +70,7 @@ class Command(click.Command):
         return rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click; a file of settings that cannot be read is a failure like any other."""
         try:
             return super().make_context(*args, **kwargs)
         except StreamcabError as error:
@@ -147,11 +154,31 @@ json_option = option("--json", "as_json", is_flag=True, help="JSON, one object a
 endpoint_argument = click.argument("endpoint", default="tcp://127.0.0.1:5557")
 
 
+def key_options(command: F) -> F:
+    """`--key` and `--server-key`, for a feed with keys; `client_keys` makes keys of them."""
+    path = click.Path(path_type=Path)
+    command = option("--server-key", type=path, help="Public key of that feed, server.key.")(command)
+    return option("--key", type=path, help="Your secret CURVE key, NAME.key_secret, for a feed with keys.")(
+        command
+    )
+
+
+def client_keys(key: Path | None, server_key: Path | None) -> "ClientKeys | None":
+    """What a subscriber shows a feed with keys; None for one without. ConfigError when a file holds no key."""
+    from streamcab.keys import ClientKeys
+
+    if (key is None) != (server_key is None):
+        raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
+    return ClientKeys.load(key, server_key) if key and server_key else None
+
+
 def gate_of(word: str | None) -> bool | None:
+    """What `--gate` says; None: as the checkpoint has it."""
     return None if word is None else word == "on"
 
 
-def load_checkpoint(model: Path | None, compute: str, threads: int | None) -> tuple[Any, str]:
+def load_checkpoint(model: Path | None, compute: str, threads: int | None) -> "tuple[Checkpoint, str]":
+    """The checkpoint, the bundled one without `model`, and the torch device. CheckpointError, ConfigError."""
     import torch
 
     from streamcab import checkpoint
@@ -162,7 +189,7 @@ def load_checkpoint(model: Path | None, compute: str, threads: int | None) -> tu
 
 
 def backend_maker(
-    checkpoint: Any, device: str, name: str, precision: str = "f32", threads: int | None = None
+    checkpoint: "Checkpoint", device: str, name: str, precision: str = "f32", threads: int | None = None
 ) -> "Callable[[int], Backend]":
     """What makes the backend, once the number of slots is known."""
     from streamcab.backend import make_backend
@@ -172,7 +199,8 @@ def backend_maker(
     return lambda slots: make_backend(name, checkpoint.model, slots, device, precision, many)
 
 
-def load_classifier(model: Path | None, compute: str, threads: int | None) -> Any:
+def load_classifier(model: Path | None, compute: str, threads: int | None) -> "Classifier":
+    """As `load_checkpoint`, ready to answer."""
     from streamcab.classifier import Classifier
 
     return Classifier(*load_checkpoint(model, compute, threads))

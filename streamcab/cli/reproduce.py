@@ -1,6 +1,5 @@
-"""`reproduce`: the paper's tables on a corpus of one's own."""
+"""`reproduce`: the paper's tables on a corpus of one's own. Knows click, and nothing of how they come about."""
 
-import os
 from pathlib import Path
 
 import click
@@ -63,18 +62,18 @@ def reproduce(
     with installed():
         from streamcab_train.reproduce import Shrunk
         from streamcab_train.reproduce import reproduce as run
+        from streamcab_train.run import cache_folder
         from streamcab_train.split import DISJOINT, SHARED
 
     if image is not None and image % 64:
         raise ConfigError(f"--image is {image}; it must be a multiple of 64")
     whole = Shrunk()
     shrunk = Shrunk(repeats or whole.repeats, epochs or whole.epochs, batch, image, speakers, pieces)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab"
     run(
         data,
         config,
         out,
-        cache,
+        cache_folder(),
         shrunk,
         models=models,
         only={"disjoint": DISJOINT, "shared": SHARED}.get(protocol or "", ""),

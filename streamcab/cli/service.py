@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streamcab.cli.options import Group
+from streamcab.errors import ServiceError
 
 if TYPE_CHECKING:
     from streamcab.service import Systemctl
@@ -45,7 +46,6 @@ any_option = click.option("--instance", metavar="NAME", help="Only this instance
 def install(user: bool, instance: str, now: bool, force: bool, dry: bool, root: Path | None) -> None:
     """Put unit and settings in place. Files that somebody has edited are kept."""
     from streamcab import service as s
-    from streamcab.unit import ServiceError
 
     place, manager = _where(user, root, changes=not dry)
     if now and (manager is None or not manager.there):
@@ -81,7 +81,7 @@ def status(user: bool, instance: str | None, root: Path | None) -> None:
 
 def _where(user: bool, root: Path | None, *, changes: bool) -> "tuple[Place, Systemctl | None]":
     from streamcab.service import Systemctl
-    from streamcab.unit import ServiceError, system_place, user_place
+    from streamcab.unit import system_place, user_place
 
     if user and root is not None:
         raise click.UsageError("--root is for the machine's service; --user has no image.")

@@ -1,4 +1,4 @@
-"""`soak`: a day of the daemon in minutes."""
+"""`soak`: a day of the daemon in minutes. Knows click, and nothing of how it is rehearsed or judged."""
 
 import json
 import logging

@@ -1,16 +1,15 @@
-"""`prepare`, `train` and `evaluate`: a manifest from a corpus, a checkpoint from it, and what that is worth."""
+"""`prepare`, `teach`, `train` and `evaluate`: a manifest from a corpus, a checkpoint from it, and what that is worth.
 
-import os
+Knows click, and nothing of training: that is a package of its own, which need not be there.
+"""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from streamcab.cli.options import (
-    Command,
-    option,
-)
+from streamcab.cli.options import Command, option
 from streamcab.errors import ConfigError
 
 LAYOUTS = (
@@ -165,13 +164,14 @@ def evaluate(
     """Judge a model on speakers that it never heard: scores, intervals, calibration, groups."""
     with installed():
         from streamcab_train.evaluate import evaluate as run
+        from streamcab_train.run import cache_folder
 
     from streamcab.compute import device_for
 
     run(
         data,
         model,
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab",
+        cache_folder(),
         split=split,
         split_column=split_column,
         label_column=label_column,

@@ -6,9 +6,11 @@ import click
 
 from streamcab.cli.options import (
     Command,
+    client_keys,
     config_option,
     endpoint_argument,
     json_option,
+    key_options,
     option,
     stop_on_signals,
 )
@@ -23,8 +25,7 @@ from streamcab.cli.options import (
     default=1.0,
     help="Seconds between lines, where no terminal is.",
 )
-@option("--key", type=click.Path(path_type=Path), help="Your secret CURVE key, NAME.key_secret.")
-@option("--server-key", type=click.Path(path_type=Path), help="Public key of that feed, server.key.")
+@key_options
 @json_option
 @config_option
 def watch(
@@ -36,11 +37,8 @@ def watch(
     as_json: bool,
 ) -> None:
     """Draw the feed of a daemon at ENDPOINT, on any machine. Without a terminal: lines."""
-    from streamcab.keys import ClientKeys
     from streamcab.run import watch as run
 
-    if (key is None) != (server_key is None):
-        raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
-    keys = ClientKeys.load(key, server_key) if key and server_key else None
+    keys = client_keys(key, server_key)
     with stop_on_signals() as stop:
         run(endpoint, list(streams), stop, as_json=as_json, every_s=every, keys=keys)

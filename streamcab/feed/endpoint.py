@@ -113,6 +113,7 @@ def _free_path(endpoint: str, path: str) -> None:
 
 
 def taken(endpoint: str) -> FeedError:
+    """The error of an endpoint that somebody else has."""
     return FeedError(
         f"{endpoint} is taken, perhaps by another streamcab: stop that, or choose another endpoint"
     )

@@ -127,7 +127,9 @@ class Ledger:
             self._streams.pop(m.stream, None)
             return
         stream = self._streams.setdefault(m.stream, _Stream(now))
-        stream.at, stream.state, stream.lag_s = now, m.state, m.lag_ms / 1000
+        # Where nothing comes nobody is behind: the newest sample grows old by itself.
+        stream.at, stream.state = now, m.state
+        stream.lag_s = 0.0 if m.source_state == "stalled" else m.lag_ms / 1000
 
     def _forget(self, now: float) -> None:
         for name in [n for n, s in self._streams.items() if now - s.at > STALE_S]:
@@ -159,7 +161,8 @@ class Ledger:
     def _of_daemon(self, d: DaemonStatus, up: bool) -> "Iterator[Metric]":
         if up:
             yield _gauge("streams", "Streams that live now.", d.streams)
-            yield _gauge("pass_seconds", "Longest pass of the engine in the last second.", d.pass_ms / 1000)
+            turn = "Longest turn in the last second: newcomers, a pass of the net, what was told of it."
+            yield _gauge("pass_seconds", turn, d.pass_ms / 1000)
             yield _gauge("intervals_per_second", "Intervals of 25 ms classified a second.", d.intervals_per_s)
             yield _gauge("uptime_seconds", "Since the daemon's start.", d.uptime_s)
         yield _counter("lost_seconds", "Audio captured or announced and never classified.", d.lost_ms / 1000)

@@ -1,7 +1,8 @@
 """RTP intake: thousands of calls on a few UDP ports, whole batches of datagrams at a time.
 
-    plug.py      addresses, sockets, their buffers      receive.py   sockets -> Batch
-    batch.py     datagrams in rows                      packet.py    Batch -> Headers
+    plug.py      an address, its socket and buffer      ports.py     the sockets of all addresses, in pairs
+    receive.py   sockets -> Batch                       batch.py     datagrams in rows
+    packet.py    Batch -> Headers
     table.py     who is calling: keys, slots            payload.py   what a payload type means here
     timeline.py  timestamps -> positions                loss.py      sequence numbers: duplicates, loss
     codec.py     payload bytes -> samples               placing.py   payloads of a batch -> rings

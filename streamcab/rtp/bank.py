@@ -42,7 +42,7 @@ class ScatterBank(Bank):
     @property
     def bytes_per_row(self) -> int:
         """Memory of one stream's ring and its bookkeeping."""
-        return self.capacity * self.data.itemsize + 7 * 8 + 1
+        return self.capacity * self.data.itemsize + 6 * 8 + 1
 
     def take(self, rows: NDArray[np.intp]) -> None:
         """Rows (m,) begin anew. Old samples are out of reach: `prepare` empties what comes into view."""

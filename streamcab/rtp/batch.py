@@ -19,7 +19,7 @@ STRIDE = SLOT + 64
 NAME = 32
 """Bytes for a source address: struct sockaddr_in (16) or sockaddr_in6 (28), zero after it."""
 
-_AF6 = 10
+_AF6 = 10  # AF_INET6 as Linux numbers it, whatever this system does: the sockaddrs here are Linux's
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What a call is called: a map of the user's, else the CNAME it gives itself, else its address.
+"""What a call is called: by a map of the user's, else the CNAME that it gives itself, else its address.
 
 Knows the rules of a stream's name, and nothing of calls but address, port and SSRC.
 """
@@ -32,6 +32,7 @@ class Rule:
     name: str
 
     def fits(self, host: str, port: int, ssrc: int) -> bool:
+        """Whether this rule is of this call."""
         if self.port not in (None, port) or self.ssrc not in (None, ssrc):
             return False
         return self.network is None or ipaddress.ip_address(host) in self.network

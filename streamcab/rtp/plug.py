@@ -31,6 +31,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
+        """From any of these forms; ConfigError for another."""
         host, colon, port = text.strip().rpartition(":")
         host, _, interface = host.removeprefix("[").removesuffix("]").partition("%")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -24,14 +24,15 @@ MOST = 1024
 """Datagrams per system call: UIO_MAXIOV of Linux."""
 
 _MSG_TRUNC = 0x20
-_HEADER = np.dtype(
-    {  # struct mmsghdr of 64-bit Linux
+MMSGHDR = np.dtype(
+    {
         "names": ["name", "name_size", "vector", "vectors", "control", "control_size", "flags", "length"],
         "formats": ["u8", "u4", "u8", "u8", "u8", "u8", "i4", "u4"],
         "offsets": [0, 8, 16, 24, 32, 40, 48, 56],
         "itemsize": 64,
     }
 )
+"""struct mmsghdr of 64-bit Linux: what recvmmsg and sendmmsg take an array of."""
 
 
 class Receiver(Protocol):
@@ -64,7 +65,7 @@ class BatchReceiver:
         self._vector = np.zeros((ROWS, 2), np.uint64)  # struct iovec
         self._vector[:, 0] = self._data.ctypes.data + np.arange(ROWS, dtype=np.uint64) * STRIDE
         self._vector[:, 1] = SLOT
-        self._header = np.zeros(ROWS, _HEADER)
+        self._header = np.zeros(ROWS, MMSGHDR)
         self._header["name"] = self._name.ctypes.data + np.arange(ROWS, dtype=np.uint64) * NAME
         self._header["vector"] = self._vector.ctypes.data + np.arange(ROWS, dtype=np.uint64) * 16
         self._header["vectors"] = 1
@@ -77,6 +78,7 @@ class BatchReceiver:
             call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
 
     def receive(self) -> Batch | None:
+        """See Receiver."""
         self._name[: self._filled] = 0
         self._header["name_size"][: self._filled] = NAME
         self._turn += 1
@@ -86,7 +88,7 @@ class BatchReceiver:
             plug = self._plugs[index]
             while filled < ROWS:
                 room = min(ROWS - filled, MOST)
-                at = self._first + filled * _HEADER.itemsize
+                at = self._first + filled * MMSGHDR.itemsize
                 got = call(plug.fileno(), at, room, socket.MSG_DONTWAIT, None)
                 call = self._keeping
                 if got < 0 and ctypes.get_errno() == errno.EINTR:
@@ -132,6 +134,7 @@ class PlainReceiver:
         self._rows = [row[: SLOT + 1].data for row in self._data]
 
     def receive(self) -> Batch | None:
+        """See Receiver."""
         self._turn += 1
         filled, wide = 0, False
         for k in range(len(self._plugs)):

@@ -1,7 +1,8 @@
 """A day's rehearsal: clock, daemon and subscriber on one thread; what is measured meanwhile, and the verdict.
 
 The clock jumps from one moment at which something is due to the next, so hours pass as fast as they can be computed.
-In each jump the programme is played, the feed is read, and once in a while the process is weighed.
+In each jump the programme is played, the feed is read, and once in a while the process is weighed. Knows nothing of
+what the programme plays but that each period is the one before.
 """
 
 import os
@@ -83,12 +84,15 @@ class RehearsalClock:
         self.ticks = 0
 
     def monotonic(self) -> float:
+        """See Clock."""
         return self._zero + self._passed
 
     def time(self) -> float:
+        """See Clock."""
         return self._wall + self._passed
 
     def sleep(self, seconds: float) -> None:
+        """See Clock."""
         until = self._passed + max(seconds, 1e-3)
         while (self.ticks + 1) * TICK_S <= until:
             self._passed = (self.ticks + 1) * TICK_S
@@ -97,6 +101,7 @@ class RehearsalClock:
         self._passed = max(self._passed, until)
 
     def wait(self, event: threading.Event, seconds: float) -> None:
+        """See Clock."""
         if not event.is_set():
             self.sleep(seconds)
 

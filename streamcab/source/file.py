@@ -23,6 +23,8 @@ from streamcab.source.pcm import UNKNOWN_SIZE
 from streamcab.source.single import SingleStream, stream_name, valid
 
 READABLE = "WAV, FLAC, OGG, Opus or MP3"
+SOUNDS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+"""How the names of such files end, in small letters."""
 UNKNOWN_FRAMES = 1 << 50
 """A FLAC written to a pipe does not know its length; libsndfile then claims some exa-frames."""
 SEEK_FAILED = 39

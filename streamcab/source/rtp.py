@@ -1,11 +1,10 @@
 """RTP as a source: sockets and one receive thread.
 
 Every 10 ms the sockets are emptied in batches and the batches fed to an `Intake`; `Calls` makes lines of what it tells.
-Owns the thread. What a packet means is in `streamcab.rtp`.
+Owns the thread. Knows nothing of what a packet means: that is in `streamcab.rtp`.
 """
 
 import logging
-import socket
 import sys
 import threading
 import time
@@ -21,7 +20,8 @@ from streamcab.rtp.intake import Intake
 from streamcab.rtp.loss import SEEN
 from streamcab.rtp.names import Names, Rule, parse_name_map
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.plug import BUFFER, Address, buffer_bytes, join_anew, kernel_drops, listen
+from streamcab.rtp.plug import Address
+from streamcab.rtp.ports import Ports
 from streamcab.rtp.receive import Receiver, receiver
 from streamcab.rtp.sdp import TypeMap, parse_sdp, parse_types
 from streamcab.rtp.watch import STALL_S
@@ -34,8 +34,6 @@ log = logging.getLogger("streamcab.source")
 CLOSE_S = 0.8
 BATCHES = 64
 """Receives per tick at most, lest silence be noticed by nobody while packets pour in."""
-PAIRS = 20
-"""Ports tried, when the system may choose, for one whose neighbour is free for RTCP."""
 SWITCH_S = 0.0005
 """How long Python lets a thread go on while another waits. A batch of packets and a step of the net give the
 interpreter up dozens of times and want it back at once: at the usual 5 ms, four in five of 50,000 packets a second
@@ -124,15 +122,13 @@ class RtpSource:
         """Where it listens, after `start`: with the ports that the system chose."""
         self.warnings: list[str] = []
         """What the operator should know, after `start`."""
-        self._plugs: list[socket.socket] = []
-        self._groups: dict[socket.socket, tuple[Address, int]] = {}
+        self._ports: Ports | None = None
         self._intake: Intake | None = None
         self._decoders: Decoders | None = None
         self._calls: Calls | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._errors = 0
-        self._drops: list[int] = []
 
     def retune(self, allow: Iterable[str], name_map: str | Path | None, idle_s: float) -> None:
         """Other senders and patience from now on, other names for calls that begin; from any thread.
@@ -152,9 +148,8 @@ class RtpSource:
         assert self._thread is None, "started twice"
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
         types = self._types()
-        rtp, rtcp = self._bind()
-        self._plugs = rtp + rtcp
-        self._drops = [0] * len(self._plugs)
+        ports = self._ports = Ports(self._addresses)
+        self.addresses, self.warnings = ports.bound, ports.warnings
         if any(form.decoder for form in types.forms):
             self._decoders = Decoders(self._max_streams, self._threads)
         self._intake = Intake(
@@ -166,20 +161,14 @@ class RtpSource:
             channel=self._channel,
             allow=self._allow,
             decoders=self._decoders,
-            rtcp_from=len(rtp),
+            rtcp_from=len(ports.rtp),
         )
         self._calls = Calls(self._intake, self._names, self.addresses)
-        short = min(buffer_bytes(plug) for plug in rtp)
-        if short < BUFFER:
-            self._warn(
-                f"the receive buffer is {short >> 10} kB where {BUFFER >> 10} kB were asked for: bursts may "
-                f"be lost; allow more with `sysctl -w net.core.rmem_max={BUFFER}`"
-            )
         for warning in self.warnings:
             log.warning("RTP: %s", warning)
         self._thread = threading.Thread(
             target=self._run,
-            args=(receiver(self._plugs), self._intake, self._calls),
+            args=(receiver(ports.sockets), ports, self._intake, self._calls),
             name="rtp",
             daemon=True,
         )
@@ -198,14 +187,14 @@ class RtpSource:
         """Datagrams by fate (`accepted`, `duplicate`, `late`, ...), `lost_packets` by sequence number, and
         `kernel_dropped`: what the socket's buffer had no room for.
         """
-        if self._intake is None:
+        if self._intake is None or self._ports is None:
             return {}
         return {
             **self._intake.counters(),
-            "kernel_dropped": sum(self._drops),
+            "kernel_dropped": self._ports.dropped,
             "undecodable": self._decoders.failed if self._decoders else 0,
             "receive_errors": self._errors,
-            "receive_buffer_short": sum("rmem_max" in warning for warning in self.warnings),
+            "receive_buffer_short": int(self._ports.short),
         }
 
     def close(self) -> None:
@@ -215,8 +204,8 @@ class RtpSource:
             self._thread.join(CLOSE_S / 2)
         if self._decoders is not None:
             self._decoders.close(CLOSE_S / 2)
-        for plug in self._plugs:
-            plug.close()
+        if self._ports is not None:
+            self._ports.close()
 
     @property
     def live(self) -> bool:
@@ -248,51 +237,9 @@ class RtpSource:
         missing = frozenset() if have else frozenset(e.name for e in encodings.values() if e.stateful)
         return PayloadTypes(encodings, self._wanted.special, missing)
 
-    def _bind(self) -> tuple[list[socket.socket], list[socket.socket]]:
-        """Sockets for RTP, and for RTCP one port above where that is free and not itself asked for."""
-        rtp: list[socket.socket] = []
-        rtcp: list[socket.socket] = []
-        asked = {(a.host, a.port) for a in self._addresses}
-        try:
-            for address in self._addresses:
-                plug, second = self._pair(address, asked)
-                rtp.append(plug)
-                rtcp += [second] if second else []
-                if address.group and address.interface:
-                    index = socket.if_nametoindex(address.interface)
-                    self._groups |= {p: (address, index) for p in (plug, second) if p}
-                bound = Address(address.host, plug.getsockname()[1], address.interface)
-                self.addresses.append(str(bound))
-        except SourceError:
-            for plug in rtp + rtcp:
-                plug.close()
-            raise
-        return rtp, rtcp
-
-    def _pair(
-        self, address: Address, asked: set[tuple[str, int]]
-    ) -> tuple[socket.socket, socket.socket | None]:
-        for k in range(PAIRS):
-            plug = listen(address)
-            port = int(plug.getsockname()[1])
-            if (address.host, port + 1) in asked or port == 65535:
-                return plug, None
-            try:
-                return plug, listen(Address(address.host, port + 1, address.interface))
-            except SourceError as error:
-                if address.port or k == PAIRS - 1:
-                    self._warn(f"{error}: goodbyes and names sent there are not heard")
-                    return plug, None
-                plug.close()
-        raise AssertionError("unreachable")
-
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
-
     # -- the receive thread ----------------------------------------------------------------------------------
 
-    def _run(self, inlet: Receiver, intake: Intake, calls: Calls) -> None:
+    def _run(self, inlet: Receiver, ports: Ports, intake: Intake, calls: Calls) -> None:
         next_look = next_watch = 0.0
         failed = 0
         while not self._stop.wait(self._tick_s):
@@ -312,7 +259,7 @@ class RtpSource:
                     calls.watch(now)
                 if now >= next_look:
                     next_look = now + 1.0
-                    self._look()
+                    ports.look()
             except Exception:  # a defect of ours must cost a batch, not a thousand calls
                 failed += 1
                 if failed & (failed - 1) == 0:
@@ -320,7 +267,7 @@ class RtpSource:
             if inlet.errors + failed > self._errors and inlet.error:
                 self._complain(inlet)
             self._errors = inlet.errors + failed
-        self._look()
+        ports.look()
         intake.end_all("the source was closed")
         calls.tell()
 
@@ -328,11 +275,3 @@ class RtpSource:
         """Once for each power of two: what fails once a tick would fill the log."""
         if inlet.errors & (inlet.errors - 1) == 0:
             log.warning("RTP: receiving failed %d times: %s", inlet.errors, inlet.error)
-
-    def _look(self) -> None:
-        self._drops = [kernel_drops(plug) for plug in self._plugs]
-        for plug, (address, index) in self._groups.items():
-            now = join_anew(plug, address, index)
-            if now != index:
-                self._groups[plug] = address, now
-                log.warning("RTP: %s: its interface is %s", address, "back: joined again" if now else "gone")

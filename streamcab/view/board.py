@@ -131,15 +131,18 @@ class Stream:
 
     @property
     def lag_ms(self) -> float:
+        """Of the newest word about it."""
         newest = self.prediction or self.status
         return 0.0 if newest is None else newest.lag_ms
 
     @property
     def lost_ms(self) -> float:
+        """Since it began, as far as heard."""
         return max((m.lost_ms for m in (self.prediction, self.status) if m is not None), default=0.0)
 
     @property
     def overflows(self) -> int:
+        """The same of how often its source overflowed."""
         return max((m.overflows for m in (self.prediction, self.status) if m is not None), default=0)
 
 

@@ -35,7 +35,7 @@ def fit(text: str, width: int) -> str:
 
 
 def fit_name(name: str, width: int) -> str:
-    """A name in at most `width` cells, cut in its middle: names of calls differ at their ends."""
+    """A stream's name, which is ASCII, in at most `width` cells, cut in its middle: calls differ at their ends."""
     name = clean(name)
     if cell_len(name) <= width or width < 7:
         return fit(name, width)
@@ -79,11 +79,13 @@ class Row:
         return self.put(" " * (column - self.used)) if column > self.used else self
 
     def extend(self, pieces: Iterable[tuple[str, Style]]) -> "Row":
+        """Write harmless pieces, each in its style."""
         for text, style in pieces:
             self.put(text, style)
         return self
 
     def done(self) -> list[Segment]:
+        """The row, blank up to its width."""
         return self.to(self.width).segments
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.normalise import MISSING, VOICED
+from streamcab.emitted import voting
 from streamcab_train.features import Features
 from streamcab_train.recipe import TrainingKeys
 
@@ -39,9 +39,8 @@ class Selection:
     gate: bool
 
     def votes(self, kind: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which intervals count: the voiced ones; without a gate all that were heard."""
-        chosen: NDArray[np.bool_] = kind == VOICED if self.gate else kind != MISSING
-        return chosen
+        """Which intervals count, in the shape of `kind`."""
+        return voting(kind, self.gate)
 
     def __add__(self, other: "Selection") -> "Selection":
         """The clips of both, of the same features."""

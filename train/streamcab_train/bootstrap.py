@@ -8,9 +8,9 @@ Knows nothing of models.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from streamcab_train.scores import Scores, confusion_matrix, interval_95, scores
+from streamcab_train.scores import Scores, by_voice, interval_95, redrawn, scores
 
 Interval = tuple[float, float] | None
 
@@ -50,27 +50,10 @@ def difference_95(
     seed: int = 0,
 ) -> Interval:
     """95 % interval of score(others) - score(answers); None when a class has a single voice."""
-    y = np.asarray(truth, np.int64)
-    rows: dict[str, list[int]] = {}
-    for i, speaker in enumerate(speakers):
-        rows.setdefault(speaker, []).append(i)
-    group = np.array([y[own[0]] for own in rows.values()])
-    if np.bincount(group, minlength=labels)[np.unique(group)].min() < 2:
+    (one, group), (other, _) = (by_voice(truth, a, speakers, labels) for a in (answers, others))
+    drawn = redrawn(np.stack((one, other)), group, draws, seed)
+    if drawn is None:
         return None
-    both = [_by_voice(y, np.asarray(a, np.int64), list(rows.values()), labels) for a in (answers, others)]
-    rng = np.random.default_rng(seed)
-    drawn = [np.zeros((draws, labels, labels), np.int64) for _ in both]
-    for label in np.unique(group):
-        own = np.flatnonzero(group == label)
-        chosen = own[rng.integers(len(own), size=(draws, len(own)))]
-        for total, voices in zip(drawn, both, strict=True):
-            total += voices[chosen].sum(1)
     gaps = [score(scores(b)) - score(scores(a)) for a, b in zip(*drawn, strict=True)]
     low, high = np.percentile(gaps, (2.5, 97.5))
     return float(low), float(high)
-
-
-def _by_voice(
-    truth: NDArray[np.int64], answers: NDArray[np.int64], rows: list[list[int]], labels: int
-) -> NDArray[np.int64]:
-    return np.array([confusion_matrix(truth[own], answers[own], labels) for own in rows])

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
+from streamcab.emitted import voting
 from streamcab.evidence import Evidence, evidence_of
-from streamcab.normalise import MISSING, VOICED
 from streamcab.offline import answers, features, intervals
 from streamcab.resample import resampler
 from streamcab.rtp.codec import TABLES
+from streamcab.verify import random_chunks
 
 Samples = NDArray[np.float32]
 
@@ -38,7 +39,7 @@ class Votes:
     def answer(self, gate: bool, intervals: int | None = None) -> NDArray[np.float64]:
         """The mean of those that vote among the first so many; uniform where none does."""
         kind, c = self.kind[:intervals], self.c[:intervals]
-        votes = kind == VOICED if gate else kind != MISSING
+        votes = voting(kind, gate)
         if not votes.any():
             return np.full(c.shape[1], 1 / c.shape[1])
         mean: NDArray[np.float64] = c[votes].mean(0, dtype=np.float64)
@@ -82,23 +83,17 @@ def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
 
 def stream(classifier: Classifier, samples: Samples, rate: int, seed: int = 0) -> Votes:
     """As the daemon hears it: pushed in chunks of 1 sample to 2 s, and every c_t as the engine emits it."""
-    rng = np.random.default_rng(seed)
     line = classifier.stream(rate)
     evidence = evidence_of(classifier.checkpoint.model)
     c, u, kind = [], [], []
-    at = 0
-    while True:
-        size = int(np.exp(rng.uniform(0, np.log(2 * rate))))
-        chunk = samples[at : at + size] if at < len(samples) else None
+    for chunk in (*random_chunks(samples, rate, seed), None):
         for e in line.push_intervals(chunk):
             # What the engine emits before the first interval fills its delay and is no interval.
             real = int(e.first[0]) + np.arange(e.c.shape[1]) >= 0
             c.append(e.c[0][real])
             u.append(e.u[0][real])
             kind.append(e.kind[0][real])
-        if chunk is None:
-            return Votes(np.concatenate(c), np.concatenate(kind), np.concatenate(u), evidence)
-        at += size
+    return Votes(np.concatenate(c), np.concatenate(kind), np.concatenate(u), evidence)
 
 
 def through_mu_law(samples: Samples, rate: int) -> Samples:

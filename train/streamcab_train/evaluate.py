@@ -1,7 +1,7 @@
 """A trained model judged: what `streamcab evaluate` calls.
 
-Wires the other files together: which clips, how they are heard, what is counted, what is written. Owns the
-way of temperature and threshold into a checkpoint.
+Wires the other files together: which clips, how they are heard, what is counted, what is written. Owns the way of
+temperature and threshold into a checkpoint. Knows nothing of how a figure is counted or shown.
 """
 
 from collections import Counter

@@ -29,6 +29,7 @@ DIGITS = 4
 
 
 def about(model: Checkpoint, path: Path) -> dict[str, Any]:
+    """Which model was judged, and by what."""
     return {
         "file": path.name,
         "hash": model.hash,
@@ -43,6 +44,7 @@ def about(model: Checkpoint, path: Path) -> dict[str, Any]:
 def who(
     chosen: Chosen, answers: Answers, split: str, dropped: Counter[str], labels: Sequence[str]
 ) -> dict[str, Any]:
+    """Whose voices judged it: clips, speakers and hours of each class, and what was left out."""
     classes = {}
     for i, label in enumerate(labels):
         own = np.flatnonzero(answers.truth == i)
@@ -63,6 +65,7 @@ def who(
 
 
 def overall(answers: Answers, p: Floats, labels: Sequence[str], draws: int) -> dict[str, Any]:
+    """All scores of the answers p (n, labels), with intervals, and what guessing would score."""
     top, m = p.argmax(1), len(labels)
     s = scores(confusion_matrix(answers.truth, top, m))
     sure = intervals_95(answers.truth, top, answers.speakers, m, draws)
@@ -80,6 +83,7 @@ def overall(answers: Answers, p: Floats, labels: Sequence[str], draws: int) -> d
 
 
 def by_condition(answers: Answers, gate: bool, draws: int) -> list[dict[str, Any]]:
+    """A row for each way of hearing, and how far its answers are from the offline ones."""
     base = answers.by_condition[OFFLINE]
     found = []
     for name, p in answers.by_condition.items():
@@ -111,6 +115,7 @@ def _brief(answers: Answers, p: Floats, draws: int, rows: NDArray[np.int64] | No
 
 
 def by_seconds(answers: Answers, draws: int) -> list[dict[str, Any]]:
+    """A row for each length of which only the beginning was heard."""
     whole = answers.by_condition[OFFLINE].argmax(1)
     found = []
     for s, p in answers.by_seconds.items():
@@ -132,6 +137,7 @@ def calibration(answers: Answers, served: Confidence, temperature: dict[str, Any
 
 
 def by_coverage(answers: Answers, served: Confidence) -> list[dict[str, Any]]:
+    """What answering the surest only would score, as it is served."""
     return [dataclasses.asdict(c) for c in coverage(served(answers.by_condition[OFFLINE]), answers.truth)]
 
 

@@ -1,6 +1,6 @@
 """Speaker-disjoint folds, repeated: what `streamcab train --folds K --repeats R` calls.
 
-Each fold is a run of its own, so it is resumed as any run is. The folder:
+Each fold is a run of its own, so it is resumed as any run is. Knows nothing of how one trains. The folder:
 
     folds.json               what these runs are of; `--resume` must find the same, but for more repeats
     R/K.csv                  the manifest of a fold, with its split: `streamcab evaluate --data` takes it
@@ -43,6 +43,7 @@ class Fold:
     parts: tuple[str, ...]
 
     def folder(self, out: Path) -> Path:
+        """Of its run."""
         return out / str(self.repeat) / str(self.fold)
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import track
 
 from streamcab.checkpoint import Checkpoint
+from streamcab.emitted import voting
 from streamcab.errors import CorpusError
-from streamcab.normalise import MISSING, VOICED
 from streamcab.source.file import read_audio
 from streamcab_train.conditions import OFFLINE, Condition
 from streamcab_train.manifest import Clip
@@ -60,11 +60,10 @@ def hear(
         samples, rate = read_audio(chosen.file(clip))
         votes = {name: way(samples, rate) for name, way in ways.items()}
         first = votes[OFFLINE]
-        heard = first.kind == VOICED if arch.gate else first.kind != MISSING
         if len(first.kind) * arch.interval_s < shortest:
             dropped[f"shorter than {shortest:g} s"] += 1
             continue
-        if not heard.any():
+        if not voting(first.kind, arch.gate).any():
             dropped["nothing voiced"] += 1
             continue
         kept.append(clip)

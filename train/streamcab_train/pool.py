@@ -43,6 +43,7 @@ class Run:
 
     @property
     def over(self) -> bool:
+        """Whether its last file is there."""
         return (self.folder / self.last).exists()
 
 

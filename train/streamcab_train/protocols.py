@@ -35,6 +35,7 @@ class Protocol:
 
     @property
     def shared(self) -> bool:
+        """Whether voices stand in training and test."""
         return self.name == SHARED
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:

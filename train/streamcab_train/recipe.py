@@ -1,16 +1,15 @@
-"""A training run's settings: frozen dataclasses, read from TOML. A key that nobody knows is an error, not a
-no-op.
+"""A training run's settings: frozen dataclasses, read from TOML. A key that nobody knows is an error, not a no-op.
 
 Owns what can be set and what it may be. Knows nothing of data or of how a setting is carried out.
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from streamcab.config import read_toml
 from streamcab.distiller import PAPER_STAGES, StageShape
 from streamcab.errors import ConfigError
 from streamcab.model import Architecture
@@ -188,12 +187,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
 
     ConfigError in one line for a file that cannot be read, an unknown key, or a value that cannot be right.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from None
+    table = read_toml(path, "recipe")
     for key, value in (overrides or {}).items():
         section, _, name = key.partition(".")
         if not name or not isinstance(table.setdefault(section, {}), dict):
@@ -245,57 +239,51 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _check(recipe: Recipe, where: str) -> None:
-    """What types alone do not catch."""
+    """What types alone do not catch: ConfigError for the first thing that does not hold."""
+
+    def want(holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise ConfigError(f"{where}: {otherwise}")
+
+    def one_of(key: str, value: str, *words: str) -> None:
+        want(value in words, f"{key} is {value!r}; it can be {', '.join(words[:-1])} or {words[-1]}")
+
     split, model, t, teach = recipe.split, recipe.model, recipe.training, recipe.teach
-    shares = (split.train, split.validation, split.test)
-    finite = all(0 < x < float("inf") for x in (t.learning_rate, t.seconds))
-    wrong = {
-        "split: train, validation and test must be above 0 and sum to 1": min(shares) <= 0
-        or abs(sum(shares) - 1) > 1e-6,
-        "split.seed and training.seed must not be negative": split.seed < 0 or t.seed < 0,
-        f"model.normaliser is {model.normaliser!r}; it can be running or clip": model.normaliser
-        not in ("running", "clip"),
-        f"model.rate is {model.rate}; it must be 4000 or more": model.rate < 4000,
-        f"model.stages is {model.stages!r}; it can be {' or '.join(STAGES)}": model.stages not in STAGES,
-        f"model.pooled_rate is {model.pooled_rate}; it must be 1 to model.rate": not 0
-        < model.pooled_rate
-        <= model.rate,
-        "model.summary with model.lags or model.phones, or none of them": (model.summary > 0)
-        != bool(model.lags or model.phones)
-        or bool(model.lags and model.phones),
-        "model.phones, 2 or more, and phone_hidden: both, or 0": (model.phones > 1)
-        != (model.phone_hidden > 0),
-        "model.phones without teach.alignment: nobody would teach them": bool(model.phones)
-        != bool(teach.alignment),
-        "training.frozen without training.start: it would stay as it was drawn": t.frozen and not t.start,
-        "teach: steps, batch, seconds and learning_rate must be above 0": min(
-            teach.steps, teach.batch, teach.seconds, teach.learning_rate
-        )
-        <= 0,
-        f"evidence.shrinkage is {recipe.evidence.shrinkage}; it must lie in [0, 1]": not 0
-        <= recipe.evidence.shrinkage
-        <= 1,
-        f"evidence.shrinkages are {list(recipe.evidence.shrinkages)}; each must lie in [0, 1]": not all(
-            0 <= x <= 1 for x in recipe.evidence.shrinkages
-        ),
-        "model.classifiers, hidden and attention must be positive": min(
-            (model.classifiers, *model.hidden, *model.attention)
-        )
-        < 1,
-        f"training.crop is {t.crop!r}; it can be first or random": t.crop not in ("first", "random"),
-        f"training.monitor is {t.monitor!r}; it can be loss, balanced or uar": t.monitor
-        not in ("loss", "balanced", "uar"),
-        f"training.precision is {t.precision!r}; it can be float32 or bf16": t.precision
-        not in ("float32", "bf16"),
-        "training.epochs, patience and batch must be positive": min(t.epochs, t.patience, t.batch) < 1,
-        "training.learning_rate and seconds must be above 0": not finite,
-        "training.weight_decay must not be negative": not 0 <= t.weight_decay < float("inf"),
-        "training.label_smoothing must lie in [0, 1)": not 0 <= t.label_smoothing < 1,
-        "corpus.shortest_s must not be negative": not 0 <= recipe.corpus.shortest_s < float("inf"),
-        "a clip model with random crops: it is normalised over the first seconds, so take crop = 'first'": (
-            model.normaliser == "clip" and t.crop == "random"
-        ),
-    }
-    for what, is_wrong in wrong.items():
-        if is_wrong:
-            raise ConfigError(f"{where}: {what}")
+    shares, endless = (split.train, split.validation, split.test), float("inf")
+    whole = min(shares) > 0 and abs(sum(shares) - 1) <= 1e-6
+    want(whole, "split: train, validation and test must be above 0 and sum to 1")
+    want(split.seed >= 0 and t.seed >= 0, "split.seed and training.seed must not be negative")
+    one_of("model.normaliser", model.normaliser, "running", "clip")
+    want(model.rate >= 4000, f"model.rate is {model.rate}; it must be 4000 or more")
+    one_of("model.stages", model.stages, *STAGES)
+    fits = 0 < model.pooled_rate <= model.rate
+    want(fits, f"model.pooled_rate is {model.pooled_rate}; it must be 1 to model.rate")
+    read = (model.summary > 0) == bool(model.lags or model.phones) and not (model.lags and model.phones)
+    want(read, "model.summary with model.lags or model.phones, or none of them")
+    both = (model.phones > 1) == (model.phone_hidden > 0)
+    want(both, "model.phones, 2 or more, and phone_hidden: both, or 0")
+    taught = bool(model.phones) == bool(teach.alignment)
+    want(taught, "model.phones without teach.alignment: nobody would teach them")
+    begun = bool(t.start) or not t.frozen
+    want(begun, "training.frozen without training.start: it would stay as it was drawn")
+    least = min(teach.steps, teach.batch, teach.seconds, teach.learning_rate)
+    want(least > 0, "teach: steps, batch, seconds and learning_rate must be above 0")
+    one, several = recipe.evidence.shrinkage, recipe.evidence.shrinkages
+    want(0 <= one <= 1, f"evidence.shrinkage is {one}; it must lie in [0, 1]")
+    inside = all(0 <= x <= 1 for x in several)
+    want(inside, f"evidence.shrinkages are {list(several)}; each must lie in [0, 1]")
+    smallest = min(model.classifiers, *model.hidden, *model.attention)
+    want(smallest > 0, "model.classifiers, hidden and attention must be positive")
+    one_of("training.crop", t.crop, "first", "random")
+    one_of("training.monitor", t.monitor, "loss", "balanced", "uar")
+    one_of("training.precision", t.precision, "float32", "bf16")
+    want(min(t.epochs, t.patience, t.batch) > 0, "training.epochs, patience and batch must be positive")
+    finite = all(0 < x < endless for x in (t.learning_rate, t.seconds))
+    want(finite, "training.learning_rate and seconds must be above 0")
+    want(0 <= t.weight_decay < endless, "training.weight_decay must not be negative")
+    want(0 <= t.label_smoothing < 1, "training.label_smoothing must lie in [0, 1)")
+    want(0 <= recipe.corpus.shortest_s < endless, "corpus.shortest_s must not be negative")
+    want(
+        model.normaliser != "clip" or t.crop != "random",
+        "a clip model with random crops: it is normalised over the first seconds, so take crop = 'first'",
+    )

@@ -1,7 +1,8 @@
 """The paper's tables on another corpus: what `streamcab reproduce` calls.
 
 CAB-CNN at four lengths and its five rivals, each as the paper trains it, several times, with the speakers
-disjoint and with the speakers shared. What was made smaller stands above every table. The folder:
+disjoint and with the speakers shared. What was made smaller stands above every table. Knows nothing of how a net
+trains, or of how the tables look. The folder:
 
     disjoint.csv, shared.csv, pieces/   the clips and their splits
     PROTOCOL/MODEL/SEED/                a run each; killed, it goes on

@@ -27,6 +27,7 @@ from torch.nn.functional import cross_entropy
 from streamcab.errors import CheckpointError, ConfigError
 from streamcab.source.file import read_audio
 from streamcab_train.answered import write_answers
+from streamcab_train.calibration import nll
 from streamcab_train.loop import HISTORY, STATE, seeded
 from streamcab_train.manifest import Manifest, read_manifest
 from streamcab_train.recipe import CorpusKeys
@@ -115,9 +116,8 @@ def _fit(
         loss = _epoch(net, sgd, parts["train"], keys, number)
         held = _judge(net, parts["validation"], keys.batch)
         y = parts["validation"].y.numpy()
-        own = np.maximum(held[np.arange(len(y)), y], 1e-7)
         s = scores(confusion_matrix(y, held.argmax(1), labels))
-        record = {"epoch": number, "loss": round(loss, 6), "val_loss": round(float(-np.log(own).mean()), 6)}
+        record = {"epoch": number, "loss": round(loss, 6), "val_loss": round(nll(held, y), 6)}
         record |= {"val_accuracy": round(s.accuracy, 6), "val_uar": round(s.uar, 6)}
         standing.epoch = number
         standing.history.append(record)

@@ -1,6 +1,6 @@
 """One training run, from a manifest to a checkpoint: what `streamcab train` calls.
 
-Wires the other files together and owns the run's folder:
+Wires the other files together, knows nothing of how any of them works, and owns the run's folder:
 
     run.json           what this run is of: recipe, corpus, split; `--resume` must find the same
     state.safetensors  where it stands
@@ -28,13 +28,14 @@ from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
 from streamcab.confidence import Confidence
 from streamcab.errors import CheckpointError, ConfigError, StreamcabError
+from streamcab.model import CabCnn
 from streamcab_train.answered import write_answers
-from streamcab_train.batches import whole_clips
+from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.calibration import fitted
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
 from streamcab_train.distilled import distilled
 from streamcab_train.evidence import chosen_shrinkage, fit_evidence, summed_up
-from streamcab_train.loop import fit, judge
+from streamcab_train.loop import Judged, fit, judge
 from streamcab_train.manifest import PARTS, Manifest, read_manifest
 from streamcab_train.material import Material, gather
 from streamcab_train.ranks import Ranks, joined
@@ -128,30 +129,7 @@ def _train(
             )
             if not ranks.first:
                 return Checkpoint(model)
-            interval_s = material.architecture.interval_s
-            extra: dict[str, Any] = {}
-            shrinkage, choice = recipe.evidence.shrinkage, recipe.evidence.shrinkages
-            if model.evidence is not None:
-                if choice:
-                    x, _ = summed_up(model, parts["train"])
-                    heard = speakers_of(material, "train")
-                    seed = recipe.training.seed
-                    shrinkage = chosen_shrinkage(x, parts["train"].y, heard, choice, seed)
-                fit_evidence(model, parts["train"], shrinkage)
-            judged = {
-                "validation": judge(model, whole_clips(parts["validation"], recipe.training, interval_s))
-            }
-            if model.evidence is not None:
-                held = judged["validation"]
-                who = speakers_of(material, "validation")
-                extra = {"calibration": fitted(held.probabilities, held.truth, who)}
-                # Nothing more is chosen by these voices: now they teach, too.
-                fit_evidence(model, parts["train"] + parts["validation"], shrinkage)
-                known = [*speakers_of(material, "train"), *who]
-                extra["training_speakers"] = speaker_hashes(known)
-                if choice:
-                    extra["shrinkage"] = shrinkage
-            judged["test"] = judge(model, whole_clips(parts["test"], recipe.training, interval_s))
+            judged, extra = _judged(model, recipe, material, parts)
         except KeyboardInterrupt:
             screen.say(f"stopped; to go on: the same command with --resume (the state is in {out})")
             raise
@@ -176,12 +154,39 @@ def _train(
     return checkpoint.load(out / MODEL)
 
 
+def _judged(
+    model: CabCnn, recipe: Recipe, material: Material, parts: Mapping[str, Selection]
+) -> tuple[dict[str, Judged], dict[str, Any]]:
+    """The answers to validation and test; a model's evidence is fitted first, and then its card has more to say."""
+
+    def on(part: str) -> Judged:
+        return judge(model, whole_clips(parts[part], recipe.training, material.architecture.interval_s))
+
+    if model.evidence is None:
+        return {part: on(part) for part in ("validation", "test")}, {}
+    extra: dict[str, Any] = {}
+    shrinkage = recipe.evidence.shrinkage
+    heard, held_out = (speakers_of(material, part) for part in ("train", "validation"))
+    if recipe.evidence.shrinkages:
+        x, _ = summed_up(model, parts["train"])
+        y, choice = parts["train"].y, recipe.evidence.shrinkages
+        shrinkage = extra["shrinkage"] = chosen_shrinkage(x, y, heard, choice, recipe.training.seed)
+    fit_evidence(model, parts["train"], shrinkage)
+    validation = on("validation")
+    extra["calibration"] = fitted(validation.probabilities, validation.truth, held_out)
+    # Nothing more is chosen by these voices: now they teach, too.
+    fit_evidence(model, parts["train"] + parts["validation"], shrinkage)
+    extra["training_speakers"] = speaker_hashes([*heard, *held_out])
+    return {"validation": validation, "test": on("test")}, extra
+
+
 def train_quietly(data: Path, config: Path, out: Path, **options: Any) -> None:
     """`train`, going on where `out` is, without a word: for a pool of runs, which shows them all."""
     train(data, config, out, resume=True, console=Console(quiet=True), **options)
 
 
 def cache_folder() -> Path:
+    """Where features and distilled clips are kept unless another folder is given."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab"
 
 

@@ -55,24 +55,38 @@ def interval_95(
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """95 % interval of a score by bootstrap over speakers: voices are drawn anew within each class, clips
-    follow.
+    """95 % interval of a score by bootstrap over speakers: voices are drawn anew within each class, clips follow.
 
-    truth, answers and speakers are (n,), clip by clip; a speaker belongs to the class of his first clip.
-    None when a class has a single voice: nothing is known of how voices differ."""
+    truth, answers and speakers are (n,), clip by clip. None when a class has a single voice: nothing is known of how
+    voices differ.
+    """
+    drawn = redrawn(*by_voice(truth, answers, speakers, labels), draws, seed)
+    if drawn is None:
+        return None
+    low, high = np.percentile([score(scores(matrix)) for matrix in drawn], (2.5, 97.5))
+    return float(low), float(high)
+
+
+def by_voice(truth: ArrayLike, answers: ArrayLike, speakers: Sequence[str], labels: int) -> tuple[Ints, Ints]:
+    """Each of v voices as a confusion matrix, (v, labels, labels), and its class, (v,): that of its first clip."""
     truth, answers = np.asarray(truth, np.int64), np.asarray(answers, np.int64)
     clips: dict[str, list[int]] = {}
     for i, speaker in enumerate(speakers):
         clips.setdefault(speaker, []).append(i)
-    # Each voice is a small confusion matrix; a draw is a sum of them.
     voices = np.array([confusion_matrix(truth[rows], answers[rows], labels) for rows in clips.values()])
-    group = np.array([truth[rows[0]] for rows in clips.values()])
-    if np.bincount(group, minlength=labels)[np.unique(group)].min() < 2:
+    return voices, np.array([truth[rows[0]] for rows in clips.values()])
+
+
+def redrawn(voices: Ints, group: Ints, draws: int, seed: int) -> Ints | None:
+    """Confusion matrices (..., draws, m, m) of as many voices of each class, drawn anew from voices (..., v, m, m).
+
+    group (v,) are their classes. None when a class has a single voice.
+    """
+    if np.bincount(group)[np.unique(group)].min() < 2:
         return None
     rng = np.random.default_rng(seed)
-    drawn = np.zeros((draws, labels, labels), np.int64)
+    drawn = np.zeros((*voices.shape[:-3], draws, *voices.shape[-2:]), np.int64)
     for label in np.unique(group):
-        own = voices[group == label]
-        drawn += own[rng.integers(len(own), size=(draws, len(own)))].sum(1)
-    low, high = np.percentile([score(scores(matrix)) for matrix in drawn], (2.5, 97.5))
-    return float(low), float(high)
+        own = np.flatnonzero(group == label)
+        drawn += voices[..., own[rng.integers(len(own), size=(draws, len(own)))], :, :].sum(-3)
+    return drawn

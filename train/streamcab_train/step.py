@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from streamcab.confidence import TINY
 from streamcab.model import CabCnn, answer
 from streamcab_train.ranks import ALONE, Ranks
 from streamcab_train.stages import run_stages
@@ -17,8 +18,6 @@ PIECE_S = 48.0
 """Seconds of audio that go through the stages together on a CPU."""
 KEEP_S = 640.0
 """Seconds of audio in a batch above which activations, 4 MB a second, are computed twice and not kept."""
-TINY = 1e-7
-"""Keras' epsilon in the logarithm of a probability."""
 
 
 def loss_of(probabilities: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:

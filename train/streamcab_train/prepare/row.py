@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamcab.errors import CorpusError
-
-AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
+from streamcab.source.file import SOUNDS
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def sex(word: str) -> str:
 
 def audio_files(folder: Path) -> list[Path]:
     """All audio below a folder, sorted."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO and p.is_file())
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SOUNDS and p.is_file())
 
 
 def read_table(file: Path, columns: tuple[str, ...], delimiter: str = ",") -> Iterator[dict[str, str]]:

@@ -6,7 +6,6 @@ age, seconds. It appears whole or not at all. Knows nothing of any one corpus.
 
 import csv
 import os
-import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from streamcab.config import read_toml
 from streamcab.errors import AudioError, ConfigError, CorpusError, SourceError
 from streamcab.source.file import UNKNOWN_FRAMES, open_audio
 from streamcab_train.prepare import archive, common_voice, folders, l2_arctic, vctk
@@ -60,12 +60,7 @@ def read_labels(file: Path, corpus: str) -> dict[str, str]:
 
     `[labels]` holds for all corpora; a section with the corpus' name goes before it. ConfigError in one line.
     """
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the label map {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is no TOML: {error}") from None
+    tables = read_toml(file, "label map")
     for name, table in tables.items():
         if name not in (EVERYWHERE, *LAYOUTS):
             raise ConfigError(

@@ -1,6 +1,6 @@
 """The commands `streamcab bench calls` and `streamcab bench loss`: options in, text or JSON out.
 
-Imports what a command needs when it runs, as `streamcab.cli` does.
+Knows click, and nothing of how anything is measured.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcab.errors import StreamcabError
+from streamcab.cli.options import Group
 
 if TYPE_CHECKING:
     from streamcab.bench.calls import Serving
@@ -19,19 +19,7 @@ if TYPE_CHECKING:
 FIND_FROM = 250
 
 
-class _Bench(click.Group):
-    """A group whose failures are one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StreamcabError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = error.exit_code  # type: ignore[misc]
-            raise failure from error
-
-
-@click.group(cls=_Bench)
+@click.group(cls=Group)
 def bench() -> None:
     """Measure: how many calls this machine carries, and what lost packets do to the answers."""
 

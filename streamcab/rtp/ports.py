@@ -1,0 +1,99 @@
+"""The ports of an intake: a socket for RTP at each address, and one for RTCP on the port above where that is free.
+
+Owns these sockets, what they lost, and on which interface each group is joined. Knows nothing of what arrives.
+"""
+
+import logging
+import socket
+from collections.abc import Sequence
+
+from streamcab.errors import SourceError
+from streamcab.rtp.plug import BUFFER, Address, buffer_bytes, join_anew, kernel_drops, listen
+
+log = logging.getLogger("streamcab.source")
+
+PAIRS = 20
+"""Ports tried, when the system may choose, for one whose neighbour is free for RTCP."""
+
+
+class Ports:
+    """Of these addresses, bound. SourceError when one of them cannot be; then none is.
+
+    rtp, rtcp  the sockets
+    bound      the addresses, in words: with the ports that the system chose
+    warnings   what an operator should know
+    short      whether a receive buffer is smaller than was asked for
+    dropped    datagrams that the kernel had no room for, at the last `look`
+    """
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self.rtp: list[socket.socket] = []
+        self.rtcp: list[socket.socket] = []
+        self.bound: list[str] = []
+        self.warnings: list[str] = []
+        self.dropped = 0
+        self._groups: dict[socket.socket, tuple[Address, int]] = {}  # and the number of the interface
+        asked = {(a.host, a.port) for a in addresses}
+        try:
+            for address in addresses:
+                self._bind(address, asked)
+        except SourceError:
+            self.close()
+            raise
+        least = min((buffer_bytes(plug) for plug in self.rtp), default=BUFFER)
+        self.short = least < BUFFER
+        if self.short:
+            self._warn(
+                f"the receive buffer is {least >> 10} kB where {BUFFER >> 10} kB were asked for: bursts may be "
+                f"lost; allow more with `sysctl -w net.core.rmem_max={BUFFER}`"
+            )
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """All of them, those of RTCP at the end."""
+        return self.rtp + self.rtcp
+
+    def look(self) -> None:
+        """Count what the kernel has dropped, and follow groups whose interface went or came back."""
+        self.dropped = sum(kernel_drops(plug) for plug in self.sockets)
+        for plug, (address, index) in self._groups.items():
+            now = join_anew(plug, address, index)
+            if now != index:
+                self._groups[plug] = address, now
+                log.warning("RTP: %s: its interface is %s", address, "back: joined again" if now else "gone")
+
+    def close(self) -> None:
+        """Give the ports back."""
+        for plug in self.sockets:
+            plug.close()
+
+    def _bind(self, address: Address, asked: set[tuple[str, int]]) -> None:
+        plug, second = self._pair(address, asked)
+        self.rtp.append(plug)
+        self.rtcp += [second] if second else []
+        if address.group and address.interface:
+            index = socket.if_nametoindex(address.interface)
+            self._groups |= {p: (address, index) for p in (plug, second) if p}
+        self.bound.append(str(Address(address.host, plug.getsockname()[1], address.interface)))
+
+    def _pair(
+        self, address: Address, asked: set[tuple[str, int]]
+    ) -> tuple[socket.socket, socket.socket | None]:
+        """For RTP, and for RTCP one port above where that is free and not itself asked for."""
+        for k in range(PAIRS):
+            plug = listen(address)
+            port = int(plug.getsockname()[1])
+            if (address.host, port + 1) in asked or port == 65535:
+                return plug, None
+            try:
+                return plug, listen(Address(address.host, port + 1, address.interface))
+            except SourceError as error:
+                if address.port or k == PAIRS - 1:
+                    self._warn(f"{error}: goodbyes and names sent there are not heard")
+                    return plug, None
+                plug.close()
+        raise AssertionError("unreachable")
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
