@@ -14,7 +14,7 @@ from streamcab_train.split import DISJOINT
 from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
 
-RECIPE = Path(__file__).parent.parent / "configs" / "evidence.toml"
+RECIPE = Path(__file__).parent.parent / "configs" / "phones.toml"
 README = checkpoint.bundled().with_name("README.md")
 
 
@@ -26,8 +26,8 @@ def bundled() -> Checkpoint:
 def test_it_can_be_streamed_and_has_evidence(bundled: Checkpoint) -> None:
     arch = bundled.architecture
     assert (arch.normaliser, arch.gate, arch.labels) == ("running", True, ("us", "uk", "australia"))
-    assert (arch.summary, arch.lags, arch.pooled_rate) == (13, (0, 4, 8), 8000)
-    assert sum(p.numel() for p in bundled.model.parameters()) == bundled.card["parameters"] == 154_199
+    assert (arch.summary, arch.lags, arch.phones, arch.reach, arch.pooled_rate) == (13, (), 35, 2, 8000)
+    assert sum(p.numel() for p in bundled.model.parameters()) == bundled.card["parameters"] == 160_737
 
 
 def test_its_card_is_whole_and_its_readme_says_the_same(bundled: Checkpoint) -> None:
