@@ -1,3 +1,5 @@
+"""Playout: what the reader may have and when, when loss is final, and what a call leaves behind."""
+
 import numpy as np
 import pytest
 from rtp_peer import PLAIN

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from test_view_synthetic import prediction, status
 
-from streamcab.message import decode
 from streamcab.view import lines
 from streamcab.view.lines import line
 
@@ -26,9 +25,9 @@ class Script:
         return self.said.pop(0) if self.said else []
 
 
-def written(said, **how):
+def written(said, every=1e-3):
     feed, out = Script(said), io.StringIO()
-    board = lines(feed, out, stop=feed.stop, clock=lambda: feed.now, every=how.pop("every", 1e-3), **how)
+    board = lines(feed, out, stop=feed.stop, clock=lambda: feed.now, every=every)
     return out.getvalue().splitlines(), board
 
 
@@ -78,12 +77,6 @@ def test_a_source_that_stalls_and_samples_with_flaws_are_a_line_each():
     assert len(said) == 3
     assert said[1].endswith("source stalled: no packet")
     assert said[2].endswith("samples: clipping")
-
-
-def test_json_lines_are_the_messages_of_the_feed():
-    messages = [prediction("a"), status("b", state="lost")]
-    said, _ = written([messages], json=True)
-    assert [decode(row) for row in said] == [messages[1], messages[0]]
 
 
 def test_the_last_answer_is_written_however_short_the_run():

@@ -18,7 +18,6 @@ from streamcab.rtp.placing import place
 from streamcab.rtp.reorder import Reorder
 
 Column = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 
 class Playout:

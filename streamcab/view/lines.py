@@ -1,7 +1,6 @@
 """The feed as lines of text, for logs, pipes and terminals that cannot draw: one line per stream and second.
 
-For people, or as JSON: then each line is a message as the feed carried it (docs/feed.md). A reader that goes
-away ends it quietly.
+For people. A reader that goes away ends it quietly. Knows nothing of sockets, or of what else is written where.
 """
 
 import contextlib
@@ -13,7 +12,7 @@ from typing import Protocol
 
 from rich.cells import cell_len
 
-from streamcab.message import AnyMessage, Prediction, Status, encode
+from streamcab.message import AnyMessage, Prediction, Status
 from streamcab.view.board import Board
 from streamcab.view.frame import clean, duration, percent
 
@@ -39,7 +38,6 @@ def lines(
     feed: Feed,
     stream: Writer,
     *,
-    json: bool = False,
     every: float = 1.0,
     stop: threading.Event | None = None,
     board: Board | None = None,
@@ -50,7 +48,7 @@ def lines(
     Returns the board, for a `summary`.
     """
     board, stop = board or Board(), stop or threading.Event()
-    due = _Due(json)
+    due = _Due()
     following = clock()
     try:
         while not stop.wait(min(every, 0.1)):
@@ -107,8 +105,7 @@ def _clock(unix: float) -> str:
 class _Due:
     """What has not been written yet: each stream's newest prediction, and statuses of a new state."""
 
-    def __init__(self, json: bool) -> None:
-        self._json = json
+    def __init__(self) -> None:
         self._newest: dict[str, Prediction] = {}
         self._statuses: list[Status] = []
         self._said: dict[str, str] = {}  # stream -> the state and detail that were written last
@@ -131,16 +128,12 @@ class _Due:
         messages: list[Prediction | Status] = [*self._statuses, *self._newest.values()]
         if not messages:
             return
-        if self._json:
-            text = "".join(encode(message).decode() + "\n" for message in messages)
-        else:
-            for message in messages:
-                self._name_cells = min(max(self._name_cells, cell_len(message.stream)), 40)
-                if isinstance(message, Prediction):
-                    cells = max((cell_len(clean(label)) for label in message.labels), default=0)
-                    self._label_cells = min(max(self._label_cells, cells), 24)
-            text = "".join(line(m, self._name_cells, self._label_cells) + "\n" for m in messages)
-        stream.write(text)
+        for message in messages:
+            self._name_cells = min(max(self._name_cells, cell_len(message.stream)), 40)
+            if isinstance(message, Prediction):
+                cells = max((cell_len(clean(label)) for label in message.labels), default=0)
+                self._label_cells = min(max(self._label_cells, cells), 24)
+        stream.write("".join(line(m, self._name_cells, self._label_cells) + "\n" for m in messages))
         stream.flush()
         self._statuses, self._newest = [], {}
 
