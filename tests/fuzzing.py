@@ -16,7 +16,8 @@ from typing import Any
 import click
 import numpy as np
 import soundfile
-from health_feed import daemon, model, prediction, status
+from feeding import status
+from health_feed import daemon, model, prediction
 from rtp_peer import Talker, intake
 from signals import drain, tone
 from speech import SMALL_STAGES, tiny_model
