@@ -107,7 +107,8 @@ def test_a_long_gap_ends_the_file(tmp_path: Path) -> None:
     mic = line()
     with recording(tmp_path) as recorder:
         recorder.begins("mic", mic)
-        put(mic, np.full(2 * RATE, 0.25, np.float32))
+        # One turn of the recorder: with the file there, all of it has been read.
+        put(mic, np.full(RATE, 0.25, np.float32))
         eventually(lambda: bool(files(tmp_path)))
         later = time.monotonic() + 110
         mic.bank.skip(0, 100 * RATE, later - 10)
