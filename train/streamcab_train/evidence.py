@@ -70,20 +70,24 @@ def summed_up(model: CabCnn, some: Selection) -> tuple[Floats, NDArray[np.int64]
 def chosen_shrinkage(
     x: Floats, y: NDArray[np.int64], speakers: Sequence[str], values: Sequence[float], seed: int
 ) -> float:
-    """Which of the values tells voices best that it was not fitted on: UAR over INNER speaker-disjoint folds, SHUFFLES
-    times dealt; of equals the middle one. CorpusError when a class has a single voice."""
-    names = np.asarray(speakers)
-    found = np.zeros(len(values))
-    for shuffle in range(SHUFFLES):
-        fold = _dealt(y, names, np.random.default_rng([seed, 7, shuffle]))
-        for i, value in enumerate(values):
-            answers = np.zeros(len(y), np.int64)
-            for k in range(fold.max() + 1):
-                weight, bias = discriminant(x[fold != k], y[fold != k], value)
-                answers[fold == k] = (x[fold == k] @ weight.T + bias).argmax(1)
-            found[i] += scores(confusion_matrix(y, answers, int(y.max()) + 1)).uar
+    """Which of the values tells voices best that it was not fitted on; of equals the middle one. CorpusError when a
+    class has a single voice."""
+    found = np.array([inner_uar(x, y, speakers, value, seed) for value in values])
     best = np.flatnonzero(found >= found.max() - 1e-12)
     return float(np.sort(np.asarray(values)[best])[len(best) // 2])
+
+
+def inner_uar(x: Floats, y: NDArray[np.int64], speakers: Sequence[str], shrinkage: float, seed: int) -> float:
+    """Mean UAR over INNER speaker-disjoint folds, SHUFFLES times dealt."""
+    names, found = np.asarray(speakers), []
+    for shuffle in range(SHUFFLES):
+        fold = _dealt(y, names, np.random.default_rng([seed, 7, shuffle]))
+        answers = np.zeros(len(y), np.int64)
+        for k in range(fold.max() + 1):
+            weight, bias = discriminant(x[fold != k], y[fold != k], shrinkage)
+            answers[fold == k] = (x[fold == k] @ weight.T + bias).argmax(1)
+        found.append(scores(confusion_matrix(y, answers, int(y.max()) + 1)).uar)
+    return float(np.mean(found))
 
 
 def _dealt(y: NDArray[np.int64], names: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
