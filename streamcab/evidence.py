@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.model import CabCnn
-from streamcab.moments import Moments, counted, moments
+from streamcab.moments import Moments, moments
 from streamcab.phones import Phones, Recogniser, phone_sounds
+from streamcab.sums import counted
 
 HALF = 200
 """Intervals from which on evidence has more than half its weight: a few say little."""

@@ -1,10 +1,8 @@
 """Second moments of the intervals in a window: what evidence is drawn from, for models that have it.
 
 Each interval is summed up in K numbers u_t. Accent shows in how they vary together, and with what was said a
-moment before: for each lag l, E[u_t u_{t-l}^T] - m m^T over the intervals that count: those that vote, and what follows
-one closely, since the closure of a stop and the end of a word are speech too. evidence.py makes of these moments
-what they say for each label. Sums are kept in blocks of a second and begun afresh with each block, so nothing drifts;
-a window is heard to the whole second.
+moment before: for each lag l, E[u_t u_{t-l}^T] - m m^T over the intervals that count (sums.py). evidence.py makes of
+these moments what they say for each label.
 
 Knows nothing of audio, of the net, or of time but as a count of intervals.
 """
@@ -14,42 +12,21 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 40
-"""Intervals per block."""
-HANG = 16
-"""Intervals that count after one that votes."""
+from streamcab.sums import Sums
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
-class Moments:
-    """Sums for `slots` streams over their last `length` intervals."""
+class Moments(Sums):
+    """Products for `slots` streams over their last `length` intervals."""
 
     def __init__(self, slots: int, summary: int, lags: Sequence[int], length: int) -> None:
         self._k, self._lags = summary, tuple(lags)
-        self._blocks = -(-length // BLOCK)
         # How many count, sum of u; then for each lag pairs that count, and the sum of their products.
         self._width = 1 + summary + len(self._lags) * (1 + summary * summary)
-        self._sums = np.zeros((slots, self._blocks, self._width), np.float32)
-        # Intervals since the newest that voted.
-        self._since = np.full(slots, HANG + 1, np.int64)
-        # The newest u, zeros where one does not count, at (absolute interval) % room.
-        self._room = max(1, *self._lags)
-        self._past = np.zeros((slots, self._room, summary), np.float32)
-        self._counted = np.zeros((slots, self._room), np.bool_)
+        super().__init__(slots, summary, self._width, max(1, *self._lags), length)
         self._upper = np.triu_indices(summary)
-
-    @property
-    def bytes_per_slot(self) -> int:
-        """Memory of one stream."""
-        return (self._sums.nbytes + self._past.nbytes + self._counted.nbytes) // len(self._sums) + 8
-
-    def reset(self, slots: Ints) -> None:
-        """Make slots ready for new streams."""
-        for a in (self._sums, self._past, self._counted):
-            a[slots] = 0
-        self._since[slots] = HANG + 1
 
     def add(
         self, slots: Ints, first: NDArray[np.int64], u: NDArray[np.float32], votes: NDArray[np.bool_]
@@ -59,15 +36,8 @@ class Moments:
         k, width = self._k, self._width
         for j in range(u.shape[1]):
             index = first + j
-            real = index >= 0
-            since = np.where(real & votes[:, j], 0, self._since[slots] + real)
-            self._since[slots] = since
-            count = real & (since <= HANG) & np.isfinite(u[:, j, 0])
-            block = index // BLOCK % self._blocks
-            fresh = (index >= 0) & (index % BLOCK == 0)
-            if fresh.any():
-                self._sums[slots[fresh], block[fresh]] = 0
-            x = np.where(count[:, None], u[:, j], np.float32(0))
+            x, count = self._count(slots, index, u[:, j], votes[:, j])
+            block = self._block(slots, index)
             gained = np.empty((len(slots), width), np.float32)
             gained[:, 0], gained[:, 1 : 1 + k] = count, x
             at = 1 + k
@@ -78,16 +48,14 @@ class Moments:
                 gained[:, at + 1 : at + 1 + k * k] = (x[:, :, None] * before[:, None, :]).reshape(-1, k * k)
                 at += 1 + k * k
             self._sums[slots, block] += gained
-            here = index % self._room
-            self._past[slots, here], self._counted[slots, here] = x, count
+            self._keep(slots, index, x, count)
 
     def jump(self, slot: int, seen: int, to: int) -> None:
         """Stream time went on from interval `seen` to `to` with nothing heard: it is forgotten, and has no partner."""
         gone = np.arange(max(seen, to - self._room), to) % self._room
         self._past[slot, gone], self._counted[slot, gone] = 0, False
         self._since[slot] += to - seen
-        begun = np.arange(max(-(-seen // BLOCK), to // BLOCK - self._blocks + 1), to // BLOCK + 1)
-        self._sums[slot, begun % self._blocks] = 0
+        self._pass_over(slot, seen, to)
 
     def read(self, slots: Ints) -> tuple[Floats, Floats]:
         """The moments (B, F) of the window, and how many intervals count, (B,)."""
@@ -105,14 +73,6 @@ class Moments:
             parts.append(moment[:, *self._upper] if lag == 0 else moment.reshape(-1, k * k))
             at += 1 + k * k
         return np.concatenate(parts, 1), counts
-
-
-def counted(u: NDArray[np.float32], votes: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which intervals of a whole clip count, given those that vote: u (N, K), votes (N,)."""
-    at = np.arange(len(votes))
-    newest = np.maximum.accumulate(np.where(votes, at, -HANG - 1))
-    found: NDArray[np.bool_] = (at - newest <= HANG) & np.isfinite(u[:, 0])
-    return found
 
 
 def moments(u: NDArray[np.float32], counts: NDArray[np.bool_], lags: Sequence[int]) -> Floats:

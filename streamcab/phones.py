@@ -2,8 +2,8 @@
 
 A small net tells from the summaries u_t around an interval, softly, which phone was meant. For each phone the window
 keeps how much of it was said and the sum of u_t, so that an accent shows in what became of a vowel and not in
-which words were read. The net hears `reach` intervals on, so an interval counts when these have been heard. Sums are
-kept in blocks of a second, as in moments.py. Phone 0 is no speech and is left out.
+which words were read. The net hears `reach` intervals on, so an interval is summed up (sums.py) when these have been
+heard. Phone 0 is no speech and is left out.
 
 Knows nothing of audio, of words, or of time but as a count of intervals.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.model import CabCnn
-from streamcab.moments import BLOCK, HANG
+from streamcab.sums import Sums
 
 PRIOR = 4.0
 """Intervals' worth of the usual sound that each phone is believed to have, before any is heard."""
@@ -59,31 +59,13 @@ class Recogniser:
         return found
 
 
-class Phones:
-    """Sums for `slots` streams over their last `length` intervals."""
+class Phones(Sums):
+    """Phones of `slots` streams over their last `length` intervals."""
 
     def __init__(self, slots: int, recogniser: Recogniser, length: int) -> None:
         self._recogniser, k, p = recogniser, recogniser.summary, recogniser.phones
-        self._blocks = -(-length // BLOCK)
         # How many count; how many of each phone; the sums of their u.
-        self._sums = np.zeros((slots, self._blocks, 1 + p + p * k), np.float32)
-        # Intervals since the newest that voted.
-        self._since = np.full(slots, HANG + 1, np.int64)
-        # The newest u, zeros where one does not count, at (absolute interval) % room.
-        self._room = 2 * recogniser.reach + 1
-        self._past = np.zeros((slots, self._room, k), np.float32)
-        self._counted = np.zeros((slots, self._room), np.bool_)
-
-    @property
-    def bytes_per_slot(self) -> int:
-        """Memory of one stream."""
-        return (self._sums.nbytes + self._past.nbytes + self._counted.nbytes) // len(self._sums) + 8
-
-    def reset(self, slots: Ints) -> None:
-        """Make slots ready for new streams."""
-        for a in (self._sums, self._past, self._counted):
-            a[slots] = 0
-        self._since[slots] = HANG + 1
+        super().__init__(slots, k, 1 + p + p * k, 2 * recogniser.reach + 1, length)
 
     def add(
         self, slots: Ints, first: NDArray[np.int64], u: NDArray[np.float32], votes: NDArray[np.bool_]
@@ -93,18 +75,10 @@ class Phones:
         room, back = self._room, np.arange(-self._room + 1, 1)
         for j in range(u.shape[1]):
             index = first + j
-            real = index >= 0
-            since = np.where(real & votes[:, j], 0, self._since[slots] + real)
-            self._since[slots] = since
-            count = real & (since <= HANG) & np.isfinite(u[:, j, 0])
-            here = index % room
-            self._past[slots, here] = np.where(count[:, None], u[:, j], np.float32(0))
-            self._counted[slots, here] = count
+            x, count = self._count(slots, index, u[:, j], votes[:, j])
+            self._keep(slots, index, x, count)
             middle = index - self._recogniser.reach
-            block = middle // BLOCK % self._blocks
-            fresh = (middle >= 0) & (middle % BLOCK == 0)
-            if fresh.any():
-                self._sums[slots[fresh], block[fresh]] = 0
+            block = self._block(slots, middle)
             known = (middle >= 0) & self._counted[slots, middle % room]
             if known.any():
                 s = slots[known]
@@ -124,8 +98,7 @@ class Phones:
         self._since[slot] += to - seen - gap
         old, new = max(seen + gap - reach, 0), to - reach
         if new > old:
-            begun = np.arange(max(-(-old // BLOCK), new // BLOCK - self._blocks + 1), new // BLOCK + 1)
-            self._sums[slot, begun % self._blocks] = 0
+            self._pass_over(slot, old, new)
 
     def read(self, slots: Ints) -> tuple[Floats, Floats]:
         """How unusual each phone sounds in the window, (B, F), and how many intervals count, (B,)."""

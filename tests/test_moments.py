@@ -6,13 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import SMALL_STAGES, silence, talk, tiny_model
+from speech import SMALL_STAGES, tiny_model
+from streamed import check_streamed_evidence
 
 from streamcab.checkpoint import Checkpoint, load, save
-from streamcab.classifier import Classifier
 from streamcab.evidence import HALF, Evidence, evidence_of
 from streamcab.model import Architecture, CabCnn
-from streamcab.moments import HANG, Moments, counted, moments
+from streamcab.moments import Moments, moments
+from streamcab.sums import HANG, counted
 from streamcab.window import Window
 
 K, LAGS = 3, (0, 2, 5)
@@ -141,19 +142,7 @@ def test_the_papers_model_has_none() -> None:
 
 @pytest.mark.parametrize("rate", [8000, 44100])
 def test_a_streamed_answer_is_the_offline_one(rate: int) -> None:
-    classifier = Classifier(Checkpoint(telling()))
-    x = np.concatenate([silence(0.7, rate), talk(9, rate, 3), silence(1.3, rate), talk(6, rate, 4)])
-    offline = classifier.classify(x, rate)
-    bare = Classifier(Checkpoint(tiny_model(4, stages=SMALL_STAGES, classifiers=8))).classify(x, rate)
-    assert max(abs(offline.probs[k] - bare.probs[k]) for k in offline.probs) > 0.01
-    rng, stream, at, said = np.random.default_rng(5), classifier.stream(rate), 0, []
-    while at < len(x):
-        size = int(np.exp(rng.uniform(0, np.log(2 * rate))))
-        said += stream.push(x[at : at + size])
-        at += size
-    said += stream.finish()
-    for label, p in offline.probs.items():
-        assert said[-1].probs[label] == pytest.approx(p, abs=1e-5)
+    check_streamed_evidence(telling(), rate)
 
 
 def test_a_checkpoint_brings_its_evidence_back(tmp_path) -> None:

@@ -22,8 +22,8 @@ from streamcab import checkpoint
 from streamcab.checkpoint import Checkpoint
 from streamcab.errors import CheckpointError, ConfigError, CorpusError
 from streamcab.model import Architecture, CabCnn
-from streamcab.moments import counted
 from streamcab.normalise import VOICED
+from streamcab.sums import counted
 from streamcab_train.features import Features, load_features
 from streamcab_train.manifest import Clip, read_manifest, read_rows
 from streamcab_train.phones import Aligned, Phones, labelled, learn_phones, phone_names, read_alignment
