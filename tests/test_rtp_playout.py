@@ -36,7 +36,7 @@ class Desk:
 
     def advance(self, slot: int, to: int) -> None:
         one = np.array([slot])
-        self.playout.advance(one, np.array([self.form]), np.array([1]), np.array([to]))
+        self.playout.advance(one, np.array([self.form]), np.array([to]))
 
     def read(self, slot: int, a: int, b: int) -> np.ndarray:
         return self.bank.read(np.array([slot]), np.array([a]), b - a)[0]
@@ -99,7 +99,7 @@ def test_what_never_came_stays_marked(desk: Desk) -> None:
 def test_a_finished_call_is_read_to_its_end_and_its_loss_is_kept(desk: Desk) -> None:
     desk.packet(0, 0, 1.0)
     desk.packet(0, 2, 1.04)
-    desk.playout.finish(0, desk.form, 1)
+    desk.playout.finish(0, desk.form)
     assert desk.bank.written[0] == LOOK + 3 * SAMPLES
     assert desk.bank.ended.tolist() == [True, False]
     assert desk.bank.skipped[0] == SAMPLES

@@ -112,7 +112,6 @@ class Intake:
             channel=channel,
             decoders=decoders,
         )
-        self.generation = np.zeros(slots, np.int64)
         self._lookback_s, self._idle_s = lookback_s, idle_s
         self._allow, self._rtcp_from = allow, rtcp_from
         self._first = np.zeros(slots, np.int64)  # earliest position while on probation
@@ -196,7 +195,6 @@ class Intake:
         self.timeline.begin(slot, headers.time[rows], look, rate, self._step[form])
         self.sequences.begin(slot, headers.sequence[rows], look)
         self.playout.begin(slot, form, now)
-        self.generation[taken] += 1
         self._first[slot] = np.iinfo(np.int64).max
         self._begun[slot] = now
         self._bye[slot] = np.inf
@@ -249,8 +247,7 @@ class Intake:
         np.add.at(self.table.packets, slot, 1)
         self.timeline.move(slot, time, position)
         kind = self._kind[slot] = headers.kind[rows]
-        start, size = headers.start[rows], headers.size[rows]
-        full = playout.scatter(kind, batch.data, rows, start, size, slot, position, samples)
+        full = playout.scatter(kind, batch.data, rows, headers.start, headers.size, slot, position, samples)
         if full:
             fate[full] = Fate.OVERRUN
         born = (self.table.state[slot] == State.PROBATION) & (self.table.packets[slot] >= PROBATION)
@@ -276,7 +273,7 @@ class Intake:
         host, port = unpack_address(self.table.name(slot))
         born = Born(
             slot=slot,
-            generation=int(self.generation[slot]),
+            generation=int(self.playout.generation[slot]),
             bank=bank,
             host=host,
             port=port,
@@ -292,7 +289,7 @@ class Intake:
         if not live.all():
             slot, target = slot[live], target[live]
         if len(slot):
-            self.playout.advance(slot, self.table.form[slot], self.generation[slot], target)
+            self.playout.advance(slot, self.table.form[slot], target)
 
     def sweep(self, now: float) -> None:
         """What happens because nothing arrived: call it every tick, after the sockets have been emptied."""
@@ -329,9 +326,9 @@ class Intake:
 
     def end(self, slot: int, reason: str) -> None:
         """A live call is over: the reader may have all of it, and nothing more can come."""
-        self.playout.finish(slot, int(self.table.form[slot]), int(self.generation[slot]))
+        self.playout.finish(slot, int(self.table.form[slot]))
         self.table.leave(np.array([slot]), State.ENDED)
-        self.events.append(Died(slot, int(self.generation[slot]), reason))
+        self.events.append(Died(slot, int(self.playout.generation[slot]), reason))
 
     def end_all(self, reason: str) -> None:
         """Every live call is over: the source closes."""
@@ -340,7 +337,7 @@ class Intake:
 
     def release(self, slot: int, generation: int) -> None:
         """The reader is done with an ended call."""
-        if self.table.state[slot] == State.ENDED and self.generation[slot] == generation:
+        if self.table.state[slot] == State.ENDED and self.playout.generation[slot] == generation:
             self.table.release(slot)
 
     def _reports(self, batch: Batch, rows: NDArray[np.intp], now: float) -> None:

@@ -25,6 +25,7 @@ class Playout:
 
     newest  (slots,) int64  position after the newest sample
     floor   (slots,) int64  position up to which the reader may have it; what is older came late
+    generation (slots,) int64  how many calls a slot has had
     look    (formats,) int64  samples of the look-back
     rate    (formats,) float64  Hz
     overrun  packets that no decoder had time for
@@ -43,6 +44,7 @@ class Playout:
     ) -> None:
         self.newest = np.zeros(slots, np.int64)
         self.floor = np.zeros(slots, np.int64)
+        self.generation = np.zeros(slots, np.int64)
         self.look = np.array([math.ceil(form.rate * lookback_s) for form in types.forms], np.int64)
         self.rate = np.array([form.rate for form in types.forms], np.float64)
         self.overrun = 0
@@ -76,6 +78,7 @@ class Playout:
         """Calls begin a look-back into their rings: their first packet may have been overtaken."""
         self.newest[slot] = self.look[form]
         self.floor[slot] = 0
+        self.generation[slot] += 1  # once, of a slot named twice
         self._newest_at[slot] = now
         self._final[slot] = 0
         for index in np.unique(form).tolist():
@@ -102,7 +105,7 @@ class Playout:
     ) -> list[int]:
         """Payloads of rows (m,) of data (n, stride) to their rings, or to where they wait for a decoder.
 
-        kind, start and size (m,): payload type, first byte in the row, bytes. Returns the rows that had no room.
+        kind (m,): payload type; start and size (n,): first byte in the row, bytes. Returns the rows that had no room.
         """
         full: list[int] = []
         alone = bool((kind == kind[0]).all())
@@ -116,11 +119,12 @@ class Playout:
                     encoding,
                     self._channel,
                     data,
-                    rows[which] * data.shape[1] + start[which],
+                    rows[which] * data.shape[1] + start[rows[which]],
                     *columns,
                 )
                 continue
-            waiting = (column.tolist() for column in (rows[which], *columns, start[which], size[which]))
+            some = rows[which]
+            waiting = (column.tolist() for column in (some, *columns, start[some], size[some]))
             for row, s, p, n, first, length in zip(*waiting, strict=True):
                 if not self._reorder.keep(s, p, n, data[row, first : first + length].tobytes()):
                     full.append(row)
@@ -136,11 +140,11 @@ class Playout:
         self.newest[slot] -= first
         return bank, first
 
-    def advance(self, slot: Column, form: Column, generation: Column, target: Column) -> None:
+    def advance(self, slot: Column, form: Column, target: Column) -> None:
         """Let the reader have what lies before target (m,)."""
         on = target > self.floor[slot]
         if not on.all():
-            slot, form, generation, target = slot[on], form[on], generation[on], target[on]
+            slot, form, target = slot[on], form[on], target[on]
             if not len(slot):
                 return
         self.floor[slot] = target
@@ -151,8 +155,8 @@ class Playout:
             bank, here = self.bank(index), slice(None) if alone else np.flatnonzero(form == index)
             some = slot[here]
             if self._types.forms[index].decoder:
-                for one, born in dict(zip(some.tolist(), generation[here].tolist(), strict=True)).items():
-                    self._hand_over(one, index, born, int(self.floor[one]), ended=False)
+                for one in dict.fromkeys(some.tolist()):
+                    self._hand_over(one, index, int(self.floor[one]), ended=False)
                 continue
             settled = some[final[here]]
             bank.skipped[settled] = self._sequences.lost[settled]
@@ -161,13 +165,13 @@ class Playout:
             bank.written[some] = target[here]
             bank.arrived.set()
 
-    def finish(self, slot: int, form: int, generation: int) -> None:
+    def finish(self, slot: int, form: int) -> None:
         """The reader may have all of a call, and nothing more comes."""
         self._sequences.hole_end[slot] = 0
         one = np.array([slot])
-        self.advance(one, np.array([form]), np.array([generation]), self.newest[one])
+        self.advance(one, np.array([form]), self.newest[one])
         if self._types.forms[form].decoder:
-            self._hand_over(slot, form, generation, int(self.newest[slot]), ended=True)
+            self._hand_over(slot, form, int(self.newest[slot]), ended=True)
         else:
             bank = self.bank(form)
             bank.skipped[slot] = self._sequences.lost[slot]
@@ -176,12 +180,12 @@ class Playout:
         self._past += int(self._sequences.lost_packets[slot])
         self._reorder.forget(slot)
 
-    def _hand_over(self, slot: int, form: int, generation: int, upto: int, ended: bool) -> None:
+    def _hand_over(self, slot: int, form: int, upto: int, ended: bool) -> None:
         """What lies before position `upto` to the decoders; they advance `written` when it is done."""
         assert self._decoders is not None, "a stateful codec without decoders"
         ahead = (int(self.newest[slot]) - upto) / float(self.rate[form])
         job = Job(
-            key=(slot, generation),
+            key=(slot, int(self.generation[slot])),
             codec=self._types.forms[form].decoder,
             bank=self.bank(form),
             row=slot,
