@@ -99,7 +99,8 @@ def load(path: Path) -> Checkpoint:
         with torch.device("meta"):
             model = CabCnn(Architecture.from_dict(meta["architecture"]))
         _check_sizes(model, tensors)
-        model.to_empty(device="cpu").load_state_dict(tensors, strict=True)
+        # Assigned: to make room first, torch would load 35 MB of itself.
+        model.load_state_dict({name: t.clone() for name, t in tensors.items()}, strict=True, assign=True)
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path} does not fit this version of streamcab: {_line(error)}") from None
     bad = [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]

@@ -29,12 +29,16 @@ from streamcab.evidence import evidence_of
 from streamcab.message import Prediction
 from streamcab.offline import intervals
 from streamcab.ring import Bank
-from streamcab.window import Window
+from streamcab.window import Window, WholeWindow
 
 RATES = range(2_000, 768_001)
 CHANNELS = 256
 """More are samples the wrong way round: (channels, n)."""
 LONGEST_S = 86_400.0
+WHOLE_S = 5.0
+"""Seconds of a whole clip that are heard at a time."""
+WHOLE_RUNS = (128, 32, 8, 4, 2, 1)
+"""Intervals of a whole clip that go through the net at a time."""
 LOUDEST = 2.0**32
 """No sample of any scale is beyond this."""
 
@@ -94,8 +98,7 @@ class Classifier:
         x = as_samples(samples, rate)
         answered, heard = intervals(self.checkpoint.model, x, rate)
         if not len(answered.c):
-            need = round(self.architecture.interval_s * 1000)
-            raise AudioError(f"{name}: {len(x) / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
+            raise self._too_short(name, len(x), rate)
         window = self._window(len(answered.c), 1)
         votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
@@ -104,6 +107,53 @@ class Classifier:
         power = float(heard.power[0].mean())
         standing = Standing(name, time.time(), len(x), int(rate), power, 0.0, 0.0, 0, ended=True)
         return next(self._answers(window).of(slot, [standing]))
+
+    def classify_pieces(
+        self, pieces: Iterable[ArrayLike], rate: int, *, gate: bool | None = None, name: str = "clip"
+    ) -> Prediction:
+        """As `classify`, for a clip that comes in pieces: hours need no more memory than minutes.
+
+        A model that normalises over whole clips needs all of it at once.
+        """
+        if self.architecture.normaliser != "running":
+            parts = [as_samples(piece, rate) for piece in pieces]
+            whole = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+            return self.classify(whole, rate, gate=gate, name=name)
+        model = self.checkpoint.model
+        as_samples(np.zeros(0, np.float32), rate)
+        rate, most = int(rate), int(WHOLE_S * rate)
+        bank = Bank(rate, 1, 3 * most)
+        engine = Engine(model, 1, TorchBackend(model, 1, self.device), WHOLE_RUNS)
+        engine.attach(bank, 0)
+        window = WholeWindow(len(self.labels), self.architecture.classifiers, evidence_of(model))
+        answering, power = self._gate(gate), 0.0
+
+        def hear() -> None:
+            nonlocal power
+            for e in engine.advance():
+                skip = max(-int(e.first[0]), 0)
+                if skip < e.c.shape[1]:
+                    part = slice(skip, None)
+                    votes = e.votes(answering)[:, part]
+                    window.add(e.slots, e.first + skip, e.c[:, part], e.alpha[:, part], votes, e.u[:, part])
+                    power += float(e.power[:, part].sum())
+
+        for piece in pieces:
+            x = as_samples(piece, rate)
+            for i in range(0, len(x), most):
+                bank.write(0, x[i : i + most], 0.0)
+                hear()
+        bank.finish(0)
+        hear()
+        seen, samples = int(window.seen[0]), int(bank.written[0])
+        if not seen:
+            raise self._too_short(name, samples, rate)
+        standing = Standing(name, time.time(), samples, rate, power / seen, 0.0, 0.0, 0, ended=True)
+        return next(self._answers(window).of(np.zeros(1, np.intp), [standing]))
+
+    def _too_short(self, name: str, samples: int, rate: int) -> AudioError:
+        need = round(self.architecture.interval_s * 1000)
+        return AudioError(f"{name}: {samples / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
 
     def stream(
         self,

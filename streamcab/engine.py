@@ -46,14 +46,18 @@ class Engine:
     finished  (slots,) bool, the stream has ended and its last interval has been emitted
     """
 
-    def __init__(self, model: CabCnn, slots: int, backend: Backend | None = None) -> None:
+    def __init__(
+        self, model: CabCnn, slots: int, backend: Backend | None = None, runs: tuple[int, ...] = RUNS
+    ) -> None:
+        """`runs`: lengths, falling to 1, into which what has arrived is cut; longer ones cost less for whole files."""
         arch = model.architecture
         if arch.normaliser != "running":
             raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
         self.architecture, self.slots = arch, slots
         self.delay = model.distiller.delay
         self.backend = backend or TorchBackend(model, slots)
-        self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=max(RUNS[0], GAP))
+        self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=max(runs[0], GAP))
+        self._runs = runs
         self.heard = np.zeros(slots, np.int64)
         self.dropped = np.zeros(slots, np.int64)
         self.finished = np.zeros(slots, np.bool_)
@@ -211,7 +215,7 @@ class Engine:
         waiting = whole - self.heard[slots]
         waiting -= np.where(ended, 0, waiting % bunch)
         most = int(waiting.max(initial=0))
-        for h in RUNS:
+        for h in self._runs:
             while most >= h:
                 some = np.flatnonzero(waiting >= h)
                 self._push(group, some, h)
@@ -258,7 +262,7 @@ class Engine:
         """Through the net with all that the normaliser has decided on."""
         ready = self.normaliser.ready[slots]
         most = int(ready.max(initial=0))
-        for h in RUNS:
+        for h in self._runs:
             while most >= h:
                 some = ready >= h
                 heard = self.normaliser.take(slots[some], h)
@@ -290,7 +294,7 @@ class Engine:
         self.normaliser.finish(slots)
         self._drain(slots)
         left = self.delay
-        for h in RUNS:
+        for h in self._runs:
             while left >= h:
                 x = np.zeros((len(slots), h * self.architecture.interval), np.float32)
                 self._step(

@@ -27,6 +27,8 @@ class Sums:
     def __init__(self, slots: int, summary: int, width: int, room: int, length: int) -> None:
         self._blocks, self._room = -(-length // BLOCK), room
         self._sums = np.zeros((slots, self._blocks, width), np.float32)
+        # What was folded; nothing else is ever kept beyond the window.
+        self._folded = np.zeros((slots, width))
         # Intervals since the newest that voted.
         self._since = np.full(slots, HANG + 1, np.int64)
         self._past = np.zeros((slots, room, summary), np.float32)
@@ -35,13 +37,22 @@ class Sums:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
-        return (self._sums.nbytes + self._past.nbytes + self._counted.nbytes) // len(self._sums) + 8
+        return (self._sums.nbytes + self._folded.nbytes + self._past.nbytes + self._counted.nbytes) // len(self._sums) + 8
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
-        for a in (self._sums, self._past, self._counted):
+        for a in (self._sums, self._folded, self._past, self._counted):
             a[slots] = 0
         self._since[slots] = HANG + 1
+
+    def fold(self) -> None:
+        """Keep for good what the blocks hold, and empty them: for a clip that is heard as a whole."""
+        self._folded += self._sums.sum(1, dtype=np.float64)
+        self._sums[:] = 0
+
+    def _total(self, slots: Ints) -> Floats:
+        """The sums of the window, (B, width)."""
+        return self._folded[slots] + self._sums[slots].sum(1, dtype=np.float64)
 
     def _count(
         self, slots: Ints, index: NDArray[np.int64], u: NDArray[np.float32], votes: Flags

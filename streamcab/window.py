@@ -21,7 +21,13 @@ class Window:
     """Sliding means for `slots` streams over the last `length` intervals of each."""
 
     def __init__(
-        self, slots: int, labels: int, classifiers: int, length: int, evidence: Evidence | None = None
+        self,
+        slots: int,
+        labels: int,
+        classifiers: int,
+        length: int,
+        evidence: Evidence | None = None,
+        evidence_length: int | None = None,
     ) -> None:
         if length < 1:
             raise ValueError(f"a window needs at least one interval, not {length}")
@@ -34,7 +40,7 @@ class Window:
         self._ring = np.zeros((slots, labels + 1, length), np.float32)
         self._attention = np.zeros((slots, -(-length // BLOCK), classifiers + 1), np.float64)
         self._evidence = evidence
-        self._sums = evidence.sums(slots, length) if evidence is not None else None
+        self._sums = evidence.sums(slots, evidence_length or length) if evidence is not None else None
 
     @property
     def bytes_per_slot(self) -> int:
@@ -134,3 +140,62 @@ class Window:
     def _mean(total: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         votes = total[:, -1]
         return total[:, :-1] / np.maximum(votes, 1)[:, None], votes.astype(np.int64)
+
+
+class WholeWindow(Window):
+    """The mean over all intervals of one clip, however long, in the memory of a short window.
+
+    A ring that is full is added to the totals, and begins again empty.
+    """
+
+    ROOM = 60 * BLOCK
+    """Intervals of the ring."""
+
+    def __init__(self, labels: int, classifiers: int, evidence: Evidence | None = None) -> None:
+        # Evidence may lag behind by less than a block: it must not meet its own beginning.
+        super().__init__(1, labels, classifiers, self.ROOM, evidence, self.ROOM + BLOCK)
+        self._before = np.zeros((1, labels + 1))
+        self._attended = np.zeros((1, classifiers + 1))
+
+    def add(
+        self,
+        slots: NDArray[np.intp],
+        first: NDArray[np.int64],
+        c: NDArray[np.float32],
+        alpha: NDArray[np.float32],
+        votes: NDArray[np.bool_],
+        u: NDArray[np.float32] | None = None,
+    ) -> None:
+        """As `Window.add`, of intervals that follow one another."""
+        at, h = 0, c.shape[1]
+        while at < h:
+            index = int(first[0]) + at
+            if index and index % self.ROOM == 0:
+                self._fold()
+            n = min(h - at, self.ROOM - index % self.ROOM)
+            part = slice(at, at + n)
+            some = None if u is None else u[:, part]
+            super().add(slots, first + at, c[:, part], alpha[:, part], votes[:, part], some)
+            at += n
+
+    def _fold(self) -> None:
+        self._before += self._ring.sum(-1, dtype=np.float64)
+        self._attended += self._attention.sum(1)
+        self._ring[:] = 0
+        self._attention[:] = 0
+        if self._sums is not None:
+            self._sums.fold()
+
+    def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """See Window."""
+        return self._mean(self._before[slots] + self._ring[slots].sum(-1, dtype=np.float64))
+
+    def attention(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
+        """See Window."""
+        total = self._attended[slots] + self._attention[slots].sum(1)
+        mean: NDArray[np.float64] = total[:, :-1] / np.maximum(total[:, -1:], 1)
+        return mean
+
+    def filled(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
+        """See Window."""
+        return self.seen[slots]

@@ -42,13 +42,17 @@ def classify(
     """The answer for whole FILES: the mean over all their voiced intervals."""
     classifier = load_classifier(model, compute, threads)
     from streamcab.message import encode
-    from streamcab.source.file import read_audio
+    from streamcab.source.file import BLOCK, blocks
+    from streamcab.source.decoder import open_audio
 
     failed = 0
     for file in files:
         try:
-            samples, rate = read_audio(file, channel)
-            answer = classifier.classify(samples, rate, gate=gate_of(gate), name=str(file))
+            with open_audio(file) as audio:
+                pieces = blocks(audio, channel, BLOCK)
+                answer = classifier.classify_pieces(pieces, audio.rate, gate=gate_of(gate), name=str(file))
+                if audio.notes:
+                    click.echo(f"Warning: {file}: {'; '.join(audio.notes)}", err=True)
         except StreamcabError as error:
             # The other files can still be answered.
             click.echo(f"Error: {error}", err=True)

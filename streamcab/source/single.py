@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -53,6 +53,7 @@ class SingleStream(ABC):
         self.failure: StreamcabError | None = None
         """What ended the stream, if that was not its end: SourceLost where something had been heard."""
         self._told = False
+        self._notes: list[str] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._stall_s = STALL_S
@@ -78,7 +79,10 @@ class SingleStream(ABC):
         line = self.line
         try:
             self._capture()
-            line.move("ended", line.detail)
+            if self._notes:
+                line.move("ended", "; ".join(self._notes), level=logging.WARNING)
+            else:
+                line.move("ended", line.detail)
         except StreamcabError as error:
             self._fail(error)
             line.move("ended", str(error), level=logging.ERROR)
@@ -89,6 +93,10 @@ class SingleStream(ABC):
             line.move("ended", why, level=logging.ERROR)
         finally:
             line.bank.finish(line.row)
+
+    def _note(self, notes: Iterable[str]) -> None:
+        """What was wrong and heard all the same: said once, when the stream ends."""
+        self._notes += [note for note in notes if note not in self._notes]
 
     def _fail(self, error: StreamcabError) -> None:
         heard = bool(self.line.bank.written[self.line.row])

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from streamcab.config import read_toml
 from streamcab.errors import AudioError, ConfigError, CorpusError, SourceError
-from streamcab.source.file import UNKNOWN_FRAMES, open_audio
+from streamcab.source.decoder import open_audio
+from streamcab.source.file import blocks
 from streamcab_train.prepare import archive, common_voice, folders, l2_arctic, vctk
 from streamcab_train.prepare.row import Layout, Voice
 
@@ -150,14 +151,16 @@ def _label(accents: tuple[str, ...], labels: Mapping[str, str] | None, dropped: 
 
 
 def _seconds(file: Path, dropped: Counter[str]) -> float | None:
-    """The length of a file, as far as its header tells."""
+    """The length of a file, as far as its header tells; where that tells nothing, of what decodes."""
     if not file.is_file():
         dropped["no such file"] += 1
         return None
     try:
         with open_audio(file) as audio:
-            if audio.frames < UNKNOWN_FRAMES:
-                return float(audio.frames / audio.samplerate)
+            frames = audio.frames
+            if frames is None:
+                frames = sum(len(samples) for samples in blocks(audio, "1", 1 << 16))
+            return frames / audio.rate
     except (AudioError, SourceError):
         pass
     dropped["not audio that can be read"] += 1
