@@ -30,11 +30,10 @@ from streamcab import checkpoint
 from streamcab.backend import BACKENDS, PRECISIONS, Backend, make_backend
 from streamcab.distiller import FOREVER
 from streamcab.engine import Engine
-from streamcab.evidence import evidence_of
 from streamcab.model import Architecture, CabCnn
 from streamcab.resample import resampler
 from streamcab.ring import Bank
-from streamcab.window import Window
+from streamcab.window import window_of
 
 REFERENCE_GFLOP = 2 * 64 * 100 * 32 * 32 * 10 / 1e9
 CLI = [sys.executable, "-c", "from streamcab.cli import main; main()"]
@@ -123,8 +122,7 @@ class Calls:
     def __init__(self, net: CabCnn, backend: Backend, streams: int, rate: int) -> None:
         arch = net.architecture
         self._engine = Engine(net, streams, backend)
-        length = round(30 / arch.interval_s)
-        self._window = Window(streams, len(arch.labels), arch.classifiers, length, evidence_of(net))
+        self._window = window_of(net, streams, arch.intervals(30))
         self._bank = Bank(rate, streams, 3 * rate)
         for row in range(streams):
             self._engine.attach(self._bank, row)

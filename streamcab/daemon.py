@@ -25,13 +25,12 @@ from streamcab.clock import MACHINE, Clock
 from streamcab.ear import Ear
 from streamcab.engine import Engine
 from streamcab.errors import ConfigError
-from streamcab.evidence import evidence_of
 from streamcab.notify import Supervisor
 from streamcab.roster import Live, Roster, Slots
 from streamcab.settings import Settings
 from streamcab.source import GONE, Source
 from streamcab.turns import GATHER, Load, Turns
-from streamcab.window import Window
+from streamcab.window import window_of
 
 if TYPE_CHECKING:
     from streamcab.recorder import Recorder
@@ -87,9 +86,8 @@ class Daemon:
         self._clock, self._sources, self._recorder = clock, list(sources), recorder
         self._beside = beside
         self.engine = Engine(checkpoint.model, settings.max_streams, backend)
-        length = max(round(settings.window_s / arch.interval_s), 1)
-        evidence = evidence_of(checkpoint.model)
-        self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length, evidence)
+        length = arch.intervals(settings.window_s)
+        self.window = window_of(checkpoint.model, settings.max_streams, length)
         self._roster = Roster(self.engine, clock)
         gate = arch.gate if settings.gate is None else settings.gate
         self._ear = Ear(self.engine, self.window, self._roster, gate, settings.every_s)

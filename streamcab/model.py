@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from streamcab.acb import Acb
-from streamcab.distiller import PAPER_STAGES, Distiller, StageShape
+from streamcab.distiller import PAPER_STAGES, Distiller, StageShape, geometry
 
 LARGEST = 1_000_000
 """No size and no rate is beyond this: what is, is damage."""
@@ -94,10 +94,25 @@ class Architecture:
     @property
     def interval(self) -> int:
         """Pooled samples per interval."""
-        n = 1
-        for stage in self.stages:
-            n *= stage.stride
-        return n
+        return geometry(self.stages).interval
+
+    @property
+    def delay(self) -> int:
+        """Intervals by which a streamed answer lags behind the newest interval heard: the delays of all layers."""
+        return geometry(self.stages).delay
+
+    @property
+    def context(self) -> int:
+        """Intervals on each side beyond which no sample touches the answer to an interval: the reaches of all layers.
+
+        (`reach` is that of the phones.)
+        """
+        return geometry(self.stages).reach
+
+    @property
+    def memory(self) -> int:
+        """Intervals of nothing after which a stream's state in the net knows of nothing that was before them."""
+        return self.delay + self.context
 
     @property
     def moments(self) -> int:
@@ -114,6 +129,10 @@ class Architecture:
     def interval_s(self) -> float:
         """Seconds per interval."""
         return self.interval / self.pooled_rate
+
+    def intervals(self, seconds: float) -> int:
+        """How many intervals come nearest to so many seconds; at least one."""
+        return max(round(seconds / self.interval_s), 1)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it. Without phones nothing is said of them: files and caches of before stay what they are."""

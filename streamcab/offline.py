@@ -37,7 +37,7 @@ def features(samples: NDArray[np.float32], rate: int, architecture: Architecture
     if total == 0:
         none = np.zeros((1, 0))
         return Heard(none.astype(np.float32), none.astype(np.uint8), none)
-    block = max(1, round(POOL_S / arch.interval_s))
+    block = arch.intervals(POOL_S)
     blocks = [_pool(samples, front, k, min(block, total - k)) for k in range(0, total, block)]
     pooled = Pooled(
         np.concatenate([b.maxima for b in blocks], 1),
@@ -73,7 +73,7 @@ def intervals(model: CabCnn, samples: NDArray[np.float32], rate: int) -> tuple[A
 def answers(model: CabCnn, x: NDArray[np.float32]) -> Answered:
     """The answers to normalised pooled samples of one clip (K * I,)."""
     arch = model.architecture
-    size, halo = max(1, round(NET_S / arch.interval_s)), _reach(arch)
+    size, halo = arch.intervals(NET_S), arch.context
     device = next(model.parameters()).device
     total = len(x) // arch.interval
     labels, classifiers, summary = arch.widths
@@ -86,15 +86,6 @@ def answers(model: CabCnn, x: NDArray[np.float32]) -> Answered:
         out[k:end] = some[0, k - first : end - first].cpu().numpy()
     both = labels + classifiers
     return Answered(out[:, :labels], out[:, labels:both], out[:, both:])
-
-
-def _reach(arch: Architecture) -> int:
-    """Intervals on each side beyond which no sample touches an a_t."""
-    samples, unit = 0, 1
-    for stage in arch.stages:
-        samples += (stage.kernel + stage.pool - 2) * unit
-        unit *= stage.stride
-    return -(-samples // arch.interval)
 
 
 def _pool(samples: NDArray[np.float32], front: FrontEnd, k: int, h: int) -> Pooled:

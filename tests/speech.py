@@ -27,6 +27,8 @@ SMALL_STAGES = (
     StageShape(12, 10, 10, 5, 0.0),
 )
 """Table 2 with fewer filters: the same kernels, strides and delays, and quick."""
+LONG_STAGES = (*SMALL_STAGES[:2], StageShape(6, 60, 10, 5, 0.10), StageShape(12, 80, 10, 5, 0.0))
+"""The same with long kernels at the end: a delay of 11 intervals in place of 3."""
 
 
 def talk(seconds: float, rate: int = 8000, seed: int = 0, rms: float = 0.1, pauses: bool = True) -> Samples:

@@ -24,7 +24,7 @@ from streamcab.roster import Live, Roster
 from streamcab.settings import Settings
 from streamcab.source import Line
 from streamcab.veil import Veil
-from streamcab.window import Window
+from streamcab.window import window_of
 
 RATE = 8000
 NOW, UNIX = 100.0, 1_700_000_000.0
@@ -51,7 +51,7 @@ def stage(supervisor=None, veil=None, streams=2):
     arch, model = CHECKPOINT.architecture, CHECKPOINT.model
     settings = Settings(ANYWHERE, window_s=20.0, max_streams=streams, veil=veil)
     engine, clock = Engine(model, streams), Still()
-    window = Window(streams, len(arch.labels), arch.classifiers, 800)
+    window = window_of(model, streams, 800)
     roster = Roster(engine, clock)
     ear = Ear(engine, window, roster, gate=True, every_s=0.1)
     answers = Answers(arch, window, CHECKPOINT.hash, True, CHECKPOINT.confidence)

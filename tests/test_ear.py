@@ -16,7 +16,7 @@ from streamcab.ring import Bank
 from streamcab.roster import Live, Roster
 from streamcab.settings import KEEP_S
 from streamcab.source import Line
-from streamcab.window import Window
+from streamcab.window import window_of
 
 RATE = 8000
 MODEL = tiny_model(3, stages=SMALL_STAGES)
@@ -31,9 +31,8 @@ class Stage:
     """An ear, and streams of one bank that a test begins."""
 
     def __init__(self, rows=3, length=1200):
-        arch = MODEL.architecture
         self.engine = Engine(MODEL, rows)
-        self.window = Window(rows, len(arch.labels), arch.classifiers, length)
+        self.window = window_of(MODEL, rows, length)
         self.roster = Roster(self.engine)
         self.ear = Ear(self.engine, self.window, self.roster, gate=True, every_s=EVERY_S)
         self.bank = Bank(RATE, rows, 60 * RATE)

@@ -12,12 +12,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.backend.pieces import Floats
+from streamcab.backend.pieces import RUNS, Floats
 from streamcab.backend.torch import TorchBackend
 from streamcab.errors import ConfigError
 from streamcab.model import CabCnn
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Floats", "TorchBackend", "make_backend"]
+__all__ = ["BACKENDS", "PRECISIONS", "RUNS", "Backend", "Floats", "TorchBackend", "make_backend"]
 
 BACKENDS = ("auto", "torch", "openvino")
 PRECISIONS = ("f32", "tf32", "bf16")

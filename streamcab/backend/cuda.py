@@ -12,14 +12,12 @@ import numpy as np
 import torch
 
 from streamcab.backend.layout import Arena, Pass
-from streamcab.backend.pieces import Floats, Ints, Turn, in_pieces
+from streamcab.backend.pieces import RUNS, Floats, Ints, Turn, in_pieces
 from streamcab.backend.torch import TorchBackend
 from streamcab.model import CabCnn
 
 SIZES = (4_096, 512, 64, 8)
 """Streams of the graphs. The largest takes about 1.2 GB with 8 intervals, and is work enough for any card."""
-INTERVALS = (1, 2, 4, 8)
-"""Of the graphs: what the engine asks for."""
 HEAD = 2
 """Words of a row in which the slot travels, ahead of the samples: an int64 in two float32."""
 
@@ -63,7 +61,7 @@ class CudaBackend(TorchBackend):
     def prepare(self) -> None:
         """Record what the engine asks for and so many slots can fill."""
         with torch.inference_mode():
-            for h in INTERVALS:
+            for h in RUNS:
                 for b in self._sizes:
                     self._replays(b, h)
 

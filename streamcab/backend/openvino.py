@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamcab.acb import FoldedAcb
 from streamcab.backend.layout import contexts
-from streamcab.backend.pieces import Floats, Ints, Turn, in_pieces
+from streamcab.backend.pieces import RUNS, Floats, Ints, Turn, in_pieces
 from streamcab.backend.torch import TorchBackend
 from streamcab.backend.unreported import op, ov
 from streamcab.distiller import Stage
@@ -22,8 +22,6 @@ from streamcab.model import CabCnn
 
 STREAMS = (32, 8, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
-INTERVALS = (1, 2, 4, 8)
-"""What the engine asks for, and `prepare` compiles. Others compile as they come."""
 
 Node = Any
 
@@ -49,8 +47,8 @@ class OpenVinoBackend(TorchBackend):
         self._compiled: dict[tuple[int, int], Turn[_Request]] = {}
 
     def prepare(self) -> None:
-        """Compile the shapes that so many slots can fill: a tenth of a second each."""
-        for h in INTERVALS:
+        """Compile the shapes that so many slots can fill, a tenth of a second each; others compile as they come."""
+        for h in RUNS:
             for b in self._sizes:
                 self._shape(b, h)
 

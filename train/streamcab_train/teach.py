@@ -23,7 +23,7 @@ from streamcab.checkpoint import Checkpoint
 from streamcab.errors import CheckpointError, ConfigError, CorpusError
 from streamcab.model import Architecture, CabCnn
 from streamcab.normalise import VOICED
-from streamcab.sums import counted
+from streamcab.sums import HANG_S, counted
 from streamcab_train.features import Features, load_features
 from streamcab_train.manifest import Clip, read_manifest, read_rows
 from streamcab_train.phones import Aligned, Phones, labelled, learn_phones, phone_names, read_alignment
@@ -133,7 +133,7 @@ class _Pupils:
     def batch(self, keys: TeachKeys, step: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Crops at any gain: x (B, K * I), what the teacher says of them (B, K, CEPSTRA), which count (B, K)."""
         rng = np.random.default_rng([keys.seed, 1, step])
-        k = round(keys.seconds / self._arch.interval_s)
+        k = self._arch.intervals(keys.seconds)
         long = self._taught[self._features.length[self._taught] >= k]
         xs, said, counts = [], [], []
         for i in rng.choice(long, keys.batch).tolist():
@@ -252,7 +252,7 @@ def aligned_clips(
         with torch.inference_mode():
             u = model.summary(model.distiller(torch.from_numpy(x[None].copy())))[0].numpy()
         phones = labelled(aligned[path], names, len(u), model.architecture.interval_s)
-        clips.append((u, counted(u, kind == VOICED), phones))
+        clips.append((u, counted(u, kind == VOICED, model.architecture.intervals(HANG_S)), phones))
     return clips
 
 
