@@ -92,9 +92,13 @@ class Architecture:
             sizes = (block.kernel, block.dilation)
             whole = all(type(n) is int for n in (*sizes, block.ahead))
             if not whole or not all(0 < n <= 400 for n in sizes) or not 0 <= block.ahead < block.kernel:
-                raise ValueError(f"a block needs taps and a dilation of 1 to 400 and fewer taps ahead, not {block}")
+                raise ValueError(
+                    f"a block needs taps and a dilation of 1 to 400 and fewer taps ahead, not {block}"
+                )
         if type(self.trunk_hidden) is not int or (self.trunk_hidden > 0) != bool(self.trunk):
-            raise ValueError(f"trunk_hidden is {self.trunk_hidden!r}: a whole number with a trunk, or 0 without")
+            raise ValueError(
+                f"trunk_hidden is {self.trunk_hidden!r}: a whole number with a trunk, or 0 without"
+            )
         if self.trunk_hidden > LARGEST:
             raise ValueError(f"trunk_hidden is {self.trunk_hidden}; at most {LARGEST}")
         if not isinstance(self.gate, bool) or not isinstance(self.extra, dict):
@@ -150,7 +154,7 @@ class Architecture:
         return max(round(seconds / self.interval_s), 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it. Of phones or a trunk that are not there nothing is said: files of before stay what they are."""
+        """As JSON takes it. What is absent (phones, a trunk) is not named: files of before stay what they are."""
         d = asdict(self)
         absent = () if self.phones else ("phones", "reach", "phone_hidden")
         absent += () if self.trunk else ("trunk", "trunk_hidden")
@@ -225,7 +229,7 @@ class CabCnn(nn.Module):
         return c, alpha
 
     def heard(self, x: Tensor) -> Tensor:
-        """What the ACB reads of whole clips: x (B, T) -> (B, T / interval, features), a_t or what the trunk makes of it."""
+        """What the ACB reads of whole clips, a_t or the trunk of it: x (B, T) -> (B, T / interval, features)."""
         a: Tensor = self.distiller(x)
         if self.trunk is not None:
             a = self.trunk(a)

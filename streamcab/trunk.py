@@ -86,9 +86,7 @@ class Block(nn.Module):
         """The state of streams that have not begun: (streams, context, width)."""
         return self.taps.new_zeros(streams, self.shape.context, self.taps.shape[1])
 
-    def step(
-        self, x: Tensor, state: Tensor, edges: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, state: Tensor, edges: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """H more intervals: x (B, H, width) -> (B, H, width), `shape.delay` later, and the new state.
 
         Args:

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import LONG_STAGES, SMALL_STAGES, SMALL_TRUNK, Samples, naive_intervals, noise, silence, talk, tiny_model
+from speech import (
+    LONG_STAGES,
+    SMALL_STAGES,
+    SMALL_TRUNK,
+    Samples,
+    naive_intervals,
+    noise,
+    silence,
+    talk,
+    tiny_model,
+)
 
 from streamcab.emitted import Emitted
 from streamcab.engine import Engine
