@@ -17,19 +17,19 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamcab import checkpoint as checkpoints
-from streamcab.answer import Answers, Standing
-from streamcab.backend import TorchBackend
-from streamcab.checkpoint import Checkpoint
-from streamcab.compute import device_for
-from streamcab.emitted import Emitted, voting
-from streamcab.engine import Engine
+from streamcab.audio.ring import Bank
 from streamcab.errors import AudioError, ConfigError
-from streamcab.evidence import evidence_of
+from streamcab.evidence.layer import evidence_of
+from streamcab.inference.answer import Answers, Standing
+from streamcab.inference.engine import Engine
+from streamcab.inference.engine_output import Emitted, voting
+from streamcab.inference.offline import intervals
+from streamcab.inference.window import Window
 from streamcab.message import Prediction
-from streamcab.offline import intervals
-from streamcab.ring import Bank
-from streamcab.window import Window
+from streamcab.nn import checkpoint as checkpoints
+from streamcab.nn.backend import TorchBackend
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.device import device_for
 
 RATES = range(2_000, 768_001)
 CHANNELS = 256

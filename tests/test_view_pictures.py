@@ -13,10 +13,10 @@ from rich.console import Console
 from test_view_synthetic import LABELS, Talk, board_of, daemon, model, prediction, status
 
 from streamcab.view import Choice, render_fleet, render_one, summary
+from streamcab.view.big_text import large
 from streamcab.view.board import Board
 from streamcab.view.frame import clean, duration, fit, fit_name, percent
-from streamcab.view.keys import render_keys
-from streamcab.view.letters import large
+from streamcab.view.keyboard import render_keys
 from streamcab.view.palette import GREY, HUES, WARN
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import threading
 
     from streamcab.feed import Subscriber
-    from streamcab.keys import ClientKeys
+    from streamcab.feed.curve import ClientKeys
 
 
 class _Address(click.ParamType["tuple[str, int]"]):
@@ -200,8 +200,8 @@ def log(
     Each line is a message as docs/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
     never holds more than (keep + 1) * max-mb.
     """
+    from streamcab.health.feed_log import record
     from streamcab.health.jsonl import Lines
-    from streamcab.health.record import record
 
     lines = Lines(out, round(max_mb * 1e6), keep)
     try:

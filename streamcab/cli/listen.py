@@ -1,4 +1,4 @@
-"""The command `listen`: options into sources and settings of a daemon. Knows click; `run.py` serves."""
+"""The command `listen`: options into sources and settings of a daemon. Knows click; `daemon/session.py` serves."""
 
 import logging
 import os
@@ -32,10 +32,10 @@ from streamcab.errors import StreamcabError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streamcab.keys import ServerKeys
-    from streamcab.settings import Settings
+    from streamcab.daemon.settings import Settings
+    from streamcab.feed.curve import ServerKeys
+    from streamcab.ops.pseudonyms import Veil
     from streamcab.source import Source
-    from streamcab.veil import Veil
 
 log = logging.getLogger("streamcab")
 
@@ -165,13 +165,13 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
     streamcab listen --rtp 127.0.0.1:5004
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
-    from streamcab import logs
-    from streamcab.beside import Extras
+    from streamcab.daemon.reload import Reload, limits
+    from streamcab.daemon.session import listen as run
+    from streamcab.daemon.sidecars import Extras
     from streamcab.health.jsonl import Lines
-    from streamcab.reload import Reload, limits
-    from streamcab.run import listen as run
-    from streamcab.shelf import Shelf
-    from streamcab.veil import Veil
+    from streamcab.ops import logs
+    from streamcab.ops.pseudonyms import Veil
+    from streamcab.record.retention import Shelf
 
     again = threading.Event()
     with ExitStack() as around:
@@ -228,7 +228,7 @@ def _hidden_by(veil: "Veil") -> "Iterator[None]":
 
 
 def _settings(o: dict[str, Any], veil: "Veil | None") -> "Settings":
-    from streamcab.settings import Settings
+    from streamcab.daemon.settings import Settings
 
     return Settings(
         endpoint=o["endpoint"],
@@ -247,7 +247,7 @@ def _settings(o: dict[str, Any], veil: "Veil | None") -> "Settings":
 def _server_keys(folder: Path | None) -> "ServerKeys | None":
     if folder is None:
         return None
-    from streamcab.keys import ServerKeys
+    from streamcab.feed.curve import ServerKeys
 
     return ServerKeys(folder, os.environ.get("CREDENTIALS_DIRECTORY"))
 

@@ -19,9 +19,9 @@ import msgspec
 import zmq
 
 from streamcab.errors import FeedError
+from streamcab.feed.connection_monitor import Handshake
+from streamcab.feed.curve import ClientKeys
 from streamcab.feed.endpoint import ENDPOINT, prepare
-from streamcab.feed.handshake import Handshake
-from streamcab.keys import ClientKeys
 from streamcab.message import (
     DAEMON,
     KINDS,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.ring import MISSING, Bank, windows
+from streamcab.audio.ring import MISSING, Bank, windows
 
 BLOCKS = 8
 """The ring is emptied ahead of the writer by eighths: one memset of 8 kB per call each half second."""

@@ -16,8 +16,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.audio.ring import MISSING, Bank
 from streamcab.errors import AudioError, SourceLost, StreamcabError
-from streamcab.ring import MISSING, Bank
 from streamcab.source import Line
 
 log = logging.getLogger("streamcab.source")

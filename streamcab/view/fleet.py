@@ -11,10 +11,10 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from streamcab.view.board import Board, Shown, Stream
-from streamcab.view.choice import Choice, sort
 from streamcab.view.frame import Frame, Row, clean, duration, fit, fit_name, percent, thin_bar
 from streamcab.view.palette import ALERT, BOLD, PLAIN, QUIET, SIGN, STATE_STYLE, hue
 from streamcab.view.strip import strip_row
+from streamcab.view.view_state import Choice, sort
 from streamcab.view.waiting import render_waiting
 
 _STATES: tuple[Shown, ...] = ("live", "warming", "silent", "stalled", "lost", "ended")

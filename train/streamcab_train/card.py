@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from streamcab import __version__
+from streamcab_train.dataset import Material
 from streamcab_train.loop import Judged
-from streamcab_train.material import Material
 from streamcab_train.recipe import Recipe
 from streamcab_train.scores import interval_95
 from streamcab_train.split import DISJOINT, SHARED

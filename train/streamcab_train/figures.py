@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab import __version__
-from streamcab.checkpoint import Checkpoint
-from streamcab.confidence import Confidence
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.confidence import Confidence
 from streamcab_train.bootstrap import difference_95, intervals_95
 from streamcab_train.calibration import coverage, reliability
 from streamcab_train.conditions import OFFLINE
-from streamcab_train.hearing import Answers, Floats
+from streamcab_train.predict import Answers, Floats
 from streamcab_train.scores import confusion_matrix, interval_95, scores
 from streamcab_train.selection import Chosen
 

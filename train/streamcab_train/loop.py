@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamcab.errors import ConfigError
-from streamcab.evidence import Evidence, evidence_of
-from streamcab.model import Architecture, CabCnn, answer
+from streamcab.evidence.layer import Evidence, evidence_of
+from streamcab.nn.cabcnn import Architecture, CabCnn, answer
 from streamcab_train.batches import Batch, Selection, training_batches, whole_clips
-from streamcab_train.ranks import ALONE, Ranks
+from streamcab_train.distributed import ALONE, Ranks
+from streamcab_train.pretrain import begin_from
 from streamcab_train.recipe import TrainingKeys
 from streamcab_train.scores import Scores, confusion_matrix, scores
 from streamcab_train.state import Progress, load_state, save_state
 from streamcab_train.step import backward, forward, loss_of, summary
-from streamcab_train.teach import begin_from
 
 STATE = "state.safetensors"
 HISTORY = "history.jsonl"

@@ -24,21 +24,21 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from streamcab import checkpoint
-from streamcab.checkpoint import Checkpoint
-from streamcab.confidence import Confidence
 from streamcab.errors import CheckpointError, ConfigError, StreamcabError
-from streamcab.model import CabCnn
+from streamcab.nn import checkpoint
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.confidence import Confidence
 from streamcab_train.answered import write_answers
 from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.calibration import fitted
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
+from streamcab_train.dataset import Material, gather
 from streamcab_train.distilled import distilled
+from streamcab_train.distributed import Ranks, joined
 from streamcab_train.evidence import chosen_shrinkage, fit_evidence, summed_up
 from streamcab_train.loop import Judged, fit, judge
 from streamcab_train.manifest import PARTS, Manifest, read_manifest
-from streamcab_train.material import Material, gather
-from streamcab_train.ranks import Ranks, joined
 from streamcab_train.recipe import Recipe, read_recipe
 from streamcab_train.show import Screen, confusion_table, corpus_table, score_line
 

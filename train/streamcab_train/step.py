@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from streamcab.confidence import TINY
-from streamcab.model import CabCnn, answer
-from streamcab_train.ranks import ALONE, Ranks
-from streamcab_train.stages import run_stages
+from streamcab.nn.cabcnn import CabCnn, answer
+from streamcab.nn.confidence import TINY
+from streamcab_train.distributed import ALONE, Ranks
+from streamcab_train.fast_backward import run_stages
 
 PIECE_S = 48.0
 """Seconds of audio that go through the stages together on a CPU."""
