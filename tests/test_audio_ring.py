@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcab.audio.ring import MISSING, Bank
+from streamcab.audio.ring import NO_SAMPLE, Bank
 
 CAPACITY = 13
 
@@ -63,7 +63,7 @@ def test_reads_what_a_list_would_hold(
 
 @given(st.integers(1, 3 * CAPACITY), st.data())
 def test_a_read_during_a_write_shows_no_newer_sample_as_an_older_one(n: int, data: st.DataObject) -> None:
-    """The reader comes in at every store of the writer, and gets old samples or MISSING, never new ones."""
+    """The reader comes in at every store of the writer, and gets old samples or NO_SAMPLE, never new ones."""
     bank = Bank(8000, 1, CAPACITY)
     before = data.draw(st.integers(0, 2 * CAPACITY))
     bank.write(0, np.arange(before, dtype=np.float32), 0.0)
@@ -120,7 +120,7 @@ def test_the_end_is_told_and_wakes_the_reader() -> None:
 
 def test_a_new_ring_holds_nothing() -> None:
     assert np.isnan(Bank(8000, 2, CAPACITY).data).all()
-    assert math.isnan(MISSING)
+    assert math.isnan(NO_SAMPLE)
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 1), (8000, 0, 1), (8000, 1, 0), (-1, 1, 1)])

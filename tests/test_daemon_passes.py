@@ -10,9 +10,9 @@ from speech import SMALL_STAGES, silence, talk, tiny_model
 from streamcab.audio.quality import SILENT_S
 from streamcab.audio.ring import Bank
 from streamcab.classifier import Classifier
-from streamcab.daemon.passes import WARN_S, Ear
+from streamcab.daemon.passes import WARN_S, PassRunner
 from streamcab.daemon.settings import KEEP_S
-from streamcab.daemon.streams import Live, Roster
+from streamcab.daemon.streams import Live, StreamTable
 from streamcab.inference.engine import Engine
 from streamcab.inference.window import Window
 from streamcab.nn.checkpoint import Checkpoint
@@ -34,8 +34,8 @@ class Stage:
         arch = MODEL.architecture
         self.engine = Engine(MODEL, rows)
         self.window = Window(rows, len(arch.labels), arch.classifiers, length)
-        self.roster = Roster(self.engine)
-        self.ear = Ear(self.engine, self.window, self.roster, gate=True, every_s=EVERY_S)
+        self.roster = StreamTable(self.engine)
+        self.ear = PassRunner(self.engine, self.window, self.roster, gate=True, every_s=EVERY_S)
         self.bank = Bank(RATE, rows, 60 * RATE)
 
     def begin(self, row, live=True):

@@ -11,19 +11,19 @@ from serving import ANYWHERE, Hand, until
 from speech import SMALL_STAGES, silence, talk, tiny_model
 
 from streamcab.audio.ring import Bank
-from streamcab.daemon.passes import Ear
-from streamcab.daemon.reporter import Announcer
+from streamcab.daemon.passes import PassRunner
+from streamcab.daemon.reporter import Reporter
 from streamcab.daemon.settings import Settings
-from streamcab.daemon.streams import Live, Roster
+from streamcab.daemon.streams import Live, StreamTable
 from streamcab.errors import FeedError
 from streamcab.feed import Subscriber
-from streamcab.inference.answer import Answers
+from streamcab.inference.answer import PredictionBuilder
 from streamcab.inference.engine import Engine
 from streamcab.inference.window import Window
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Prediction, Status
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
-from streamcab.ops.pseudonyms import Veil
+from streamcab.ops.pseudonyms import Pseudonyms
 from streamcab.source import Line
 
 RATE = 8000
@@ -52,10 +52,10 @@ def stage(supervisor=None, veil=None, streams=2):
     settings = Settings(ANYWHERE, window_s=20.0, max_streams=streams, veil=veil)
     engine, clock = Engine(model, streams), Still()
     window = Window(streams, len(arch.labels), arch.classifiers, 800)
-    roster = Roster(engine, clock)
-    ear = Ear(engine, window, roster, gate=True, every_s=0.1)
-    answers = Answers(arch, window, CHECKPOINT.hash, True, CHECKPOINT.confidence)
-    announcer = Announcer(CHECKPOINT, settings, roster, ear, answers, clock, supervisor)
+    roster = StreamTable(engine, clock)
+    ear = PassRunner(engine, window, roster, gate=True, every_s=0.1)
+    answers = PredictionBuilder(arch, window, CHECKPOINT.hash, True, CHECKPOINT.confidence)
+    announcer = Reporter(CHECKPOINT, settings, roster, ear, answers, clock, supervisor)
     bank = Bank(RATE, streams, 30 * RATE)
 
     def begin(name, row=0):
@@ -157,7 +157,7 @@ def test_the_daemon_speaks_of_itself_under_its_own_name():
 
 
 def test_what_would_tell_whose_a_stream_is_is_not_said():
-    veil = Veil(b"0123456789abcdef")
+    veil = Pseudonyms(b"0123456789abcdef")
     with stage(veil=veil) as s:
         live = s.begin("anna")
         live.line.move("stalled", "nothing from anna")
@@ -248,4 +248,4 @@ def test_without_a_supervisor_nobody_is_told_and_nothing_breaks():
 
 def test_an_address_that_is_taken_is_an_error_before_anything_is_said():
     with stage() as s, pytest.raises(FeedError, match="taken"):
-        Announcer(CHECKPOINT, Settings(s.announcer.feed.endpoint), s.roster, None, None, Still(), None)
+        Reporter(CHECKPOINT, Settings(s.announcer.feed.endpoint), s.roster, None, None, Still(), None)

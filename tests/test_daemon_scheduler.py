@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from streamcab.daemon.scheduler import GATHER, SLICE, Load, Turns
+from streamcab.daemon.scheduler import GATHER, SLICE, Load, Scheduler
 
 
 def joined(n, period=0.2, most=128, paced=True, slots=None):
-    turns = Turns(slots or n, period, most)
+    turns = Scheduler(slots or n, period, most)
     for slot in range(n):
         turns.join(slot, 0.0, paced)
     return turns
 
 
 def test_few_streams_share_one_turn_each_period():
-    turns = Turns(8, 0.2)
+    turns = Scheduler(8, 0.2)
     for slot in range(3):
         turns.join(slot, 0.03 * slot, True)
     assert turns.take(0.06).tolist() == [0, 1, 2]
@@ -42,7 +42,7 @@ def test_every_stream_is_visited_once_in_each_period():
 
 
 def test_in_time_a_turn_takes_few_and_late_it_takes_more():
-    turns = Turns(1000, 0.2)
+    turns = Scheduler(1000, 0.2)
     for slot in range(1000):
         turns.join(slot, 0.0002 * slot, True)
     assert abs(len(turns.take(0.0)) - GATHER) <= 1

@@ -6,7 +6,7 @@ from serving import Hand
 from speech import SMALL_STAGES, tiny_model
 
 from streamcab.audio.ring import Bank
-from streamcab.daemon.streams import Live, Roster
+from streamcab.daemon.streams import Live, StreamTable
 from streamcab.inference.engine import Engine
 from streamcab.source import Line
 
@@ -29,7 +29,7 @@ class Stage:
 
     def __init__(self):
         self.engine, self.clock = Engine(MODEL, 4), Fixed()
-        self.roster = Roster(self.engine, self.clock)
+        self.roster = StreamTable(self.engine, self.clock)
 
     def join(self, name, bank, row=0, live=True, now=0.0):
         slot = self.engine.attach(bank, row)

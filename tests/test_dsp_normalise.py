@@ -25,7 +25,7 @@ from streamcab.dsp.normalise import (
     MISSING,
     SILENT,
     VOICED,
-    Heard,
+    NormalisedBatch,
     RunningNormaliser,
     normalise_clip,
     normalise_whole,
@@ -50,7 +50,7 @@ def cut(p: Pooled, first: int, stop: int) -> Pooled:
     return Pooled(p.maxima[:, part], p.count[part], p.sum[:, part], p.square[:, part], p.missing[:, part])
 
 
-def heard(x: Samples, rate: int = 8000) -> Heard:
+def heard(x: Samples, rate: int = 8000) -> NormalisedBatch:
     return normalise_whole(pooled(x, rate), INTERVAL_S, "running")
 
 
@@ -65,7 +65,7 @@ def answers(x: NDArray[np.float32]) -> NDArray[np.float32]:
         return net()(torch.from_numpy(x))[0][0].numpy()
 
 
-def mean(h: Heard, first: int, stop: int) -> NDArray[np.floating]:
+def mean(h: NormalisedBatch, first: int, stop: int) -> NDArray[np.floating]:
     """The mean of the voiced c_t of some intervals."""
     reach = max(first - 8, 0)
     c = answers(h.x[:, reach * 100 : (stop + 8) * 100])[first - reach : stop - reach]

@@ -1,17 +1,17 @@
-"""Sums: which intervals count in a stream are those that count in the clip, however it is cut and paused."""
+"""The accumulator: which intervals count in a stream are those that count in the clip, however it is cut and paused."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamcab.evidence.accumulator import BLOCK, HANG, Sums, counted
+from streamcab.evidence.accumulator import BLOCK, HANG, Accumulator, counted
 
 ONE = np.array([1])
 
 
-class Counting(Sums):
-    """Sums of nothing but how many count."""
+class Counting(Accumulator):
+    """An accumulator of nothing but how many count."""
 
     def __init__(self, length: int) -> None:
         super().__init__(2, 3, 1, 4, length)

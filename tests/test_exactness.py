@@ -14,7 +14,7 @@ from speech import SMALL_STAGES, Samples, naive_intervals, noise, silence, talk,
 
 from streamcab.audio.ring import Bank
 from streamcab.inference.engine import Engine
-from streamcab.inference.engine_output import Emitted
+from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import intervals
 from streamcab.nn.cabcnn import CabCnn
 
@@ -51,7 +51,7 @@ class Collected:
     alpha: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     kind: dict[int, int] = field(default_factory=dict)
 
-    def add(self, e: Emitted, row: int) -> None:
+    def add(self, e: EngineOutput, row: int) -> None:
         for j in range(e.c.shape[1]):
             k = int(e.first[row]) + j
             if k >= 0:

@@ -10,7 +10,7 @@ from health_feed import Speaker, command, daemon, prediction, run, running, unti
 from small_disk import biggest_file
 
 from streamcab.errors import StreamcabError
-from streamcab.health.jsonl import Lines
+from streamcab.health.jsonl import JsonLinesFile
 from streamcab.message import DaemonStatus, Prediction, Status, decode
 
 
@@ -24,7 +24,7 @@ def contents(folder: Path) -> dict[str, list[int]]:
 
 
 def test_full_files_make_room_and_the_oldest_goes(tmp_path: Path) -> None:
-    lines = Lines(tmp_path / "f", 40, keep=2)
+    lines = JsonLinesFile(tmp_path / "f", 40, keep=2)
     assert lines.write(numbered(0, 13)) == ""
     lines.close()
     assert contents(tmp_path) == {"f": [12], "f.1": [8, 9, 10, 11], "f.2": [4, 5, 6, 7]}
@@ -33,7 +33,7 @@ def test_full_files_make_room_and_the_oldest_goes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", [0, 1, 5])
 def test_any_number_is_kept_and_no_file_is_longer_than_told(tmp_path: Path, keep: int) -> None:
-    lines = Lines(tmp_path / "f", 95, keep)
+    lines = JsonLinesFile(tmp_path / "f", 95, keep)
     for n in range(0, 100, 7):
         lines.write(numbered(n, n + 7))
     lines.close()
@@ -45,7 +45,7 @@ def test_any_number_is_kept_and_no_file_is_longer_than_told(tmp_path: Path, keep
 
 
 def test_a_line_longer_than_a_file_gets_one_of_its_own(tmp_path: Path) -> None:
-    lines = Lines(tmp_path / "f", 15, keep=3)
+    lines = JsonLinesFile(tmp_path / "f", 15, keep=3)
     lines.write([b"1", b"2" * 100, b"3"])
     lines.close()
     assert [len((tmp_path / name).read_bytes()) for name in ("f", "f.1", "f.2")] == [2, 101, 2]
@@ -53,14 +53,14 @@ def test_a_line_longer_than_a_file_gets_one_of_its_own(tmp_path: Path) -> None:
 
 def test_the_file_goes_on_after_a_restart_and_a_torn_line_is_closed(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"000000001\n00000")
-    lines = Lines(tmp_path / "f", 1_000, keep=1)
+    lines = JsonLinesFile(tmp_path / "f", 1_000, keep=1)
     lines.write(numbered(2, 3))
     lines.close()
     assert (tmp_path / "f").read_bytes() == b"000000001\n00000\n000000002\n"
 
 
 def test_a_full_disk_costs_lines_but_no_line_is_torn_and_it_goes_on_by_itself(tmp_path: Path) -> None:
-    lines = Lines(tmp_path / "f", 1_000, keep=1)
+    lines = JsonLinesFile(tmp_path / "f", 1_000, keep=1)
     with biggest_file(45):
         assert lines.write(numbered(0, 2)) == ""
         assert lines.write(numbered(2, 6)) == f"{tmp_path / 'f'}: File too large; lines dropped so far: 4"
@@ -71,19 +71,19 @@ def test_a_full_disk_costs_lines_but_no_line_is_torn_and_it_goes_on_by_itself(tm
 
 
 def test_two_writers_of_one_file_are_refused(tmp_path: Path) -> None:
-    lines = Lines(tmp_path / "f", 1_000, keep=1)
+    lines = JsonLinesFile(tmp_path / "f", 1_000, keep=1)
     with pytest.raises(StreamcabError, match="another streamcab writes it"):
-        Lines(tmp_path / "f", 1_000, keep=1)
+        JsonLinesFile(tmp_path / "f", 1_000, keep=1)
     lines.close()
-    Lines(tmp_path / "f", 1_000, keep=1).close()
+    JsonLinesFile(tmp_path / "f", 1_000, keep=1).close()
     with pytest.raises(StreamcabError, match="No such file or directory"):
-        Lines(tmp_path / "none" / "f", 1_000, keep=1)
+        JsonLinesFile(tmp_path / "none" / "f", 1_000, keep=1)
 
 
 def test_a_folder_that_vanishes_is_told_and_not_raised(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
-    lines = Lines(folder / "f", 40, keep=1)
+    lines = JsonLinesFile(folder / "f", 40, keep=1)
     lines.write(numbered(0, 4))
     (folder / "f").rename(tmp_path / "elsewhere")
     folder.rmdir()
@@ -97,7 +97,7 @@ def test_a_folder_that_vanishes_is_told_and_not_raised(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_removed_or_moved_away_is_begun_anew_with_the_next_line(tmp_path: Path) -> None:
-    lines = Lines(tmp_path / "f", 1_000, keep=1)
+    lines = JsonLinesFile(tmp_path / "f", 1_000, keep=1)
     lines.write(numbered(0, 1))
     (tmp_path / "f").unlink()
     assert lines.write(numbered(1, 2)) == f"{tmp_path / 'f'} was removed; it is begun anew"
@@ -109,7 +109,7 @@ def test_a_file_that_is_removed_or_moved_away_is_begun_anew_with_the_next_line(t
 
 
 def test_strangers_may_not_read(tmp_path: Path) -> None:
-    Lines(tmp_path / "f", 40, keep=1).close()
+    JsonLinesFile(tmp_path / "f", 40, keep=1).close()
     assert (tmp_path / "f").stat().st_mode & 0o007 == 0
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcab.inference.answer import WARM_S, Answers, Standing, Standings
+from streamcab.inference.answer import WARM_S, PredictionBuilder, Standing, Standings
 from streamcab.inference.window import Window
 from streamcab.nn.cabcnn import Architecture
 from streamcab.nn.confidence import Confidence
@@ -34,7 +34,7 @@ def window(*streams, length=100):
 
 
 def answers(of, standings, attention=True, confidence=None, slots=None):
-    made = Answers(ARCH, of, "5f0c", attention, *([confidence] if confidence else []))
+    made = PredictionBuilder(ARCH, of, "5f0c", attention, *([confidence] if confidence else []))
     slots = np.arange(len(standings)) if slots is None else np.array(slots)
     return list(made.of(slots, standings))
 
@@ -110,4 +110,6 @@ def test_each_slot_is_answered_from_its_own_window_whatever_the_order(slots):
 def test_standings_one_by_one_and_as_columns_are_the_same():
     some = [standing("a"), standing("b", power=0.0, lost=True), standing("c", ended=True)]
     of = window((WARM, True), (3, True), (5, False))
-    assert answers(of, some) == list(Answers(ARCH, of, "5f0c", True).of(np.arange(3), Standings.of(some)))
+    assert answers(of, some) == list(
+        PredictionBuilder(ARCH, of, "5f0c", True).of(np.arange(3), Standings.of(some))
+    )

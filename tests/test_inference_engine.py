@@ -14,13 +14,13 @@ from streamcab.audio.ring import Bank
 from streamcab.dsp.frontend import Pooled, front_end
 from streamcab.dsp.normalise import MISSING, VOICED, normalise_whole
 from streamcab.inference.engine import Engine
-from streamcab.inference.engine_output import Emitted
-from streamcab.inference.offline import answers
+from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.offline import interval_results
 
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
 
 
-def gather(out: list[Emitted], slot: int = 0) -> tuple[NDArray, NDArray, NDArray]:
+def gather(out: list[EngineOutput], slot: int = 0) -> tuple[NDArray, NDArray, NDArray]:
     """What was emitted of one stream, in order: index, c and kind of each interval."""
     index, c, kind = [], [], []
     for e in out:
@@ -37,7 +37,7 @@ def gather(out: list[Emitted], slot: int = 0) -> tuple[NDArray, NDArray, NDArray
 
 def stream(
     engine: Engine, bank: Bank, x: Samples, chunk: int, row: int = 0, finish: bool = True
-) -> list[Emitted]:
+) -> list[EngineOutput]:
     """Write a clip in chunks, one pass after each."""
     out = []
     for at in range(0, len(x), chunk):
@@ -205,7 +205,7 @@ def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
         "running",
     )
     assert (heard.kind[0, first : first + gap] == MISSING).all()
-    expected = answers(SMALL, heard.x[0]).c
+    expected = interval_results(SMALL, heard.x[0]).c
     k, c, kind = gather(out)
     assert k.tolist() == sorted(set(k.tolist()))
     assert set(range(first)) | set(range(first + gap, total)) <= set(k.tolist())

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamcab.dsp.normalise import MISSING, SILENT, VOICED
-from streamcab.inference.engine_output import Emitted
+from streamcab.inference.engine_output import EngineOutput
 
 
 def emitted(b, h, seed=0):
     rng = np.random.default_rng(seed)
-    return Emitted(
+    return EngineOutput(
         slots=rng.permutation(100)[:b],
         first=rng.integers(-8, 1000, b),
         c=rng.random((b, h, 3), np.float32),
@@ -24,7 +24,7 @@ def emitted(b, h, seed=0):
 
 
 def same(a, b):
-    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Emitted))
+    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(EngineOutput))
 
 
 @given(st.integers(1, 5), st.integers(1, 8), st.integers(0, 99))

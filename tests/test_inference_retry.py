@@ -17,7 +17,7 @@ from streamcab.dsp.normalise import MISSING
 from streamcab.errors import ComputeError
 from streamcab.feed import Subscriber
 from streamcab.inference.engine import GAP, Engine
-from streamcab.inference.retry import BROKEN_S, CALM_S, STRIKES, Rescue
+from streamcab.inference.retry import BROKEN_S, CALM_S, STRIKES, Retry
 from streamcab.message import DaemonStatus, Prediction, Status
 from streamcab.nn.backend import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
@@ -49,12 +49,12 @@ class Brittle:
 
 
 class Stage:
-    """An engine of `n` streams that hear the same voice, through a Rescue."""
+    """An engine of `n` streams that hear the same voice, through a Retry."""
 
     def __init__(self, checkpoint, n, seconds=20):
         self.backend = Brittle(checkpoint, n)
         self.engine = Engine(checkpoint.model, n, self.backend)
-        self.rescue = Rescue(self.engine)
+        self.rescue = Retry(self.engine)
         self.bank = Bank(8000, n, seconds * 8000)
         self.voice = talk(seconds, pauses=False)
         self.slots = np.array([self.engine.attach(self.bank, row) for row in range(n)])

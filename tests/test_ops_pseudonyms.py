@@ -13,7 +13,7 @@ from streamcab.audio.ring import Bank
 from streamcab.errors import ConfigError
 from streamcab.message import Prediction, Status, valid_name
 from streamcab.nn.checkpoint import Checkpoint
-from streamcab.ops.pseudonyms import Veil
+from streamcab.ops.pseudonyms import Pseudonyms
 from streamcab.source import Line
 from streamcab.source.file import AudioFile
 
@@ -25,15 +25,15 @@ def line(name: str, **labels: str) -> Line:
 
 
 def test_a_name_is_the_same_for_one_salt_and_another_for_another() -> None:
-    veil = Veil(SALT)
-    assert veil.name("alice") == Veil(SALT).name("alice") != veil.name("bob")
-    assert veil.name("alice") != Veil(SALT + b"x").name("alice")
+    veil = Pseudonyms(SALT)
+    assert veil.name("alice") == Pseudonyms(SALT).name("alice") != veil.name("bob")
+    assert veil.name("alice") != Pseudonyms(SALT + b"x").name("alice")
     assert valid_name(veil.name("alice"))
     assert "alice" not in veil.name("alice")
 
 
 def test_addresses_files_and_devices_are_hidden_with_the_name() -> None:
-    veil = Veil(SALT)
+    veil = Pseudonyms(SALT)
     call = line("alice", codec="PCMU", source="10.0.0.5:4000", ssrc="deadbeef", cname="alice@example.org")
     name = veil.cover(call)
     said = veil.of(call, "RTP PCMU from 10.0.0.5:4000 at 192.0.2.1:5004, alice@example.org, deadbeef")
@@ -44,7 +44,7 @@ def test_addresses_files_and_devices_are_hidden_with_the_name() -> None:
 
 
 def test_the_log_hides_every_stream_and_no_part_of_a_word() -> None:
-    veil = Veil(SALT)
+    veil = Pseudonyms(SALT)
     mic, alice = veil.cover(line("mic")), veil.cover(line("alice", source="[2001:db8::5]:4000"))
     assert veil.scrub("mic and alice from 2001:db8::5: microphone lost") == (
         f"{mic} and {alice} from {alice}: microphone lost"
@@ -53,7 +53,7 @@ def test_the_log_hides_every_stream_and_no_part_of_a_word() -> None:
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamcab.ops.pseudonyms.REMEMBERED", 3)
-    veil = Veil(SALT)
+    veil = Pseudonyms(SALT)
     for n in range(10):
         veil.cover(line(f"call-{n}"))
     assert veil.scrub("call-0 call-9").startswith("call-0 s-")
@@ -62,14 +62,14 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_installation_makes_its_salt_once_and_for_itself(tmp_path: Path) -> None:
     state = {"STATE_DIRECTORY": str(tmp_path / "state")}
-    first = Veil.load(None, state)
-    assert Veil.load(None, state).name("a") == first.name("a")
+    first = Pseudonyms.load(None, state)
+    assert Pseudonyms.load(None, state).name("a") == first.name("a")
     assert (tmp_path / "state/name-salt").stat().st_mode & 0o077 == 0
-    assert Veil.load(None, {"XDG_STATE_HOME": str(tmp_path)}).name("a") != first.name("a")
+    assert Pseudonyms.load(None, {"XDG_STATE_HOME": str(tmp_path)}).name("a") != first.name("a")
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials/name-salt").write_bytes(SALT)
-    credential = Veil.load(None, {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials"), **state})
-    assert credential.name("a") == Veil(SALT).name("a")
+    credential = Pseudonyms.load(None, {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials"), **state})
+    assert credential.name("a") == Pseudonyms(SALT).name("a")
 
 
 @pytest.mark.parametrize(("content", "told"), [(None, "No such file"), (b"short\n", "at least 16")])
@@ -77,13 +77,13 @@ def test_a_salt_that_is_none_is_told(content: bytes | None, told: str, tmp_path:
     if content is not None:
         (tmp_path / "salt").write_bytes(content)
     with pytest.raises(ConfigError, match=told):
-        Veil.load(tmp_path / "salt")
+        Pseudonyms.load(tmp_path / "salt")
 
 
 def test_a_daemon_says_nothing_but_the_hash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     checkpoint = Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}, "0123456789ab")
-    veil = Veil(SALT)
+    veil = Pseudonyms(SALT)
     name = veil.name("ilse-lee")
     file = write_wav(tmp_path / "ilse-lee.wav", talk(3), 8000)
     with serving(checkpoint, [AudioFile(file, "fast")], veil=veil) as feed:
@@ -113,7 +113,7 @@ def test_the_command_hides_names_in_feed_and_log(tmp_path: Path) -> None:
     with running("listen", *words, *more, "--json") as process:
         output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    name = Veil(SALT).name("ilse")
+    name = Pseudonyms(SALT).name("ilse")
     assert set(re.findall(rb'"stream":"([^"]+)"', output)) == {name.encode()}
     assert f"{name} begins".encode() in errors
     assert b"ilse" not in output + errors

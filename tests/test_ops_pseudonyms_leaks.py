@@ -22,7 +22,7 @@ from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, encode
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops import logs
-from streamcab.ops.pseudonyms import Veil
+from streamcab.ops.pseudonyms import Pseudonyms
 from streamcab.source import Line
 
 SECRET = "zaphod"
@@ -133,7 +133,7 @@ def test_an_error_inside_streamcab(model: Path, tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("form", ["text", "journal", "json"])
 def test_what_a_source_says_before_anybody_knows_of_its_stream(form: logs.Form, tmp_path: Path) -> None:
-    veil, journal = Veil(b"0123456789abcdef"), logs.Log(form, tmp_path / "log")
+    veil, journal = Pseudonyms(b"0123456789abcdef"), logs.Log(form, tmp_path / "log")
     journal.learn, journal.scrub = veil.learn, veil.scrub
     root = logging.getLogger()
     root.addHandler(journal)

@@ -22,7 +22,7 @@ from streamcab.message import DaemonStatus
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.record.flac import BLOCK, FlacFile
 from streamcab.record.recorder import Recorder
-from streamcab.record.retention import Limits, Shelf
+from streamcab.record.retention import Limits, Retention
 from streamcab.source import Line
 
 RATE = 8_000
@@ -30,7 +30,7 @@ RATE = 8_000
 
 @contextmanager
 def recording(folder: Path, max_bytes: int = 10**9) -> Iterator[Recorder]:
-    recorder = Recorder(Shelf(folder, Limits(max_bytes, 86_400, 0)))
+    recorder = Recorder(Retention(folder, Limits(max_bytes, 86_400, 0)))
     try:
         yield recorder
     finally:

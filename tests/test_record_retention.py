@@ -10,7 +10,7 @@ import pytest
 
 from streamcab.clock import BELIEVED_S
 from streamcab.errors import StreamcabError
-from streamcab.record.retention import Limits, Shelf
+from streamcab.record.retention import Limits, Retention
 
 NOW = 1_800_000_000.0
 Usage = namedtuple("Usage", "total used free")
@@ -47,13 +47,13 @@ def there(folder: Path) -> set[str]:
 
 
 def test_a_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "a" / "b", Limits(1000, 60, 0))
+    shelf = Retention(tmp_path / "a" / "b", Limits(1000, 60, 0))
     assert (tmp_path / "a/b").stat().st_mode & 0o077 == 0
     assert shelf.room == 1000
 
 
 def test_the_oldest_goes_first_and_what_is_too_old_in_any_case(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, Limits(1_000, 100, 0), Set())
+    shelf = Retention(tmp_path, Limits(1_000, 100, 0), Set())
     put(tmp_path, "ancient", 1, 101)
     for name, age in (("old", 90), ("middle", 50), ("new", 10)):
         put(tmp_path, name, 300, age)
@@ -67,7 +67,7 @@ def test_the_oldest_goes_first_and_what_is_too_old_in_any_case(tmp_path: Path) -
 
 
 def test_what_is_in_use_and_what_is_not_ours_stays(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, Limits(1_000, 100, 0), Set())
+    shelf = Retention(tmp_path, Limits(1_000, 100, 0), Set())
     (tmp_path / "song.flac").write_bytes(bytes(5_000))
     used = put(tmp_path, "used", 2_000, 900)
     put(tmp_path, "free", 100, 1)
@@ -82,7 +82,7 @@ def test_a_clock_that_jumps_deletes_nothing_until_it_has_stood_for_a_while(
     tmp_path: Path, years: float
 ) -> None:
     clock, year = Set(), 365 * 86_400.0
-    shelf = Shelf(tmp_path, Limits(1_000, 86_400, 0), clock)
+    shelf = Retention(tmp_path, Limits(1_000, 86_400, 0), clock)
     put(tmp_path, "call", 1, 10)
     for jump in (years * year, -years * year, 0.0, years * year):
         clock.jumped = jump
@@ -100,7 +100,7 @@ def test_a_clock_that_jumps_deletes_nothing_until_it_has_stood_for_a_while(
 
 def test_a_clock_that_is_corrected_is_believed_at_once(tmp_path: Path) -> None:
     clock = Set()
-    shelf = Shelf(tmp_path, Limits(1_000, 7_200, 0), clock)
+    shelf = Retention(tmp_path, Limits(1_000, 7_200, 0), clock)
     put(tmp_path, "call", 1, 3_000)
     for jump in (3_000.0, 6_000.0):  # twice less than a jump
         clock.jumped = jump
@@ -112,22 +112,22 @@ def test_a_clock_that_is_corrected_is_believed_at_once(tmp_path: Path) -> None:
 def test_a_disk_that_is_nearly_full_refuses_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 2_000_000_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, free))
-    shelf = Shelf(tmp_path, Limits(10**9, 100, 10**9))
+    shelf = Retention(tmp_path, Limits(10**9, 100, 10**9))
     free = 999_999_999
     shelf.tidy(())
     assert "1 GB shall stay free" in shelf.why
     with pytest.raises(StreamcabError, match=r"not recorded: .* has 1\.00 GB free"):
-        Shelf(tmp_path, Limits(10**9, 100, 10**9))
+        Retention(tmp_path, Limits(10**9, 100, 10**9))
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StreamcabError, match=r"cannot record into .*file"):
-        Shelf(tmp_path / "file", Limits(1000, 60, 0))
+        Retention(tmp_path / "file", Limits(1000, 60, 0))
 
 
 def test_two_recordings_of_one_moment_have_two_names(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, Limits(1000, 60, 0))
+    shelf = Retention(tmp_path, Limits(1000, 60, 0))
     first = shelf.path("mic", 1_762_421_042.7)
     assert first.name == "mic.20251106T092402.700Z.flac"
     first.touch()

@@ -14,7 +14,7 @@ import pytest
 from corpus import make_corpus
 from rich.console import Console
 from streamcab_train import baseline_run, paper
-from streamcab_train.baseline_run import RivalKeys, train_rival
+from streamcab_train.baseline_run import BaselineKeys, train_rival
 from streamcab_train.manifest import read_manifest
 from streamcab_train.protocols import disjoint, limited, shared
 from streamcab_train.recipe import CorpusKeys, SplitKeys, read_recipe
@@ -55,7 +55,7 @@ def test_the_papers_recipe_is_the_one_in_configs() -> None:
 
 
 def test_the_rivals_are_trained_as_the_paper_says() -> None:
-    keys = RivalKeys()
+    keys = BaselineKeys()
     assert (keys.learning_rate, keys.weight_decay, keys.momentum) == (0.001, 1e-8, 0.9)
     assert (keys.batch, keys.patience) == (48, 15)
 
@@ -128,7 +128,7 @@ def split(home: Path) -> tuple[Path, CorpusKeys]:
 
 
 def rival(split: tuple[Path, CorpusKeys], out: Path, **keys: Any) -> bytes:
-    train_rival("AttentionCNN", *split, out, RivalKeys(batch=4, size=64, **keys), "cpu", 1)
+    train_rival("AttentionCNN", *split, out, BaselineKeys(batch=4, size=64, **keys), "cpu", 1)
     return (out / "test.csv").read_bytes()
 
 
@@ -153,7 +153,7 @@ from pathlib import Path
 from streamcab_train import baseline_run
 from streamcab_train.recipe import CorpusKeys
 baseline_run.SAVE_S = 0.0
-keys = baseline_run.RivalKeys(batch=4, size=64, epochs=8)
+keys = baseline_run.BaselineKeys(batch=4, size=64, epochs=8)
 corpus = CorpusKeys(split="split", labels={"high": "high", "low": "low"})
 baseline_run.train_rival("AttentionCNN", Path(sys.argv[1]), corpus, Path(sys.argv[2]), keys, "cpu", 1)
 """

@@ -5,7 +5,7 @@ from test_view_synthetic import prediction
 
 from streamcab.view.board import Board
 from streamcab.view.keyboard import decode
-from streamcab.view.view_state import SORTS, Choice, sort
+from streamcab.view.view_state import SORTS, ViewState, sort
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def board():
     ],
 )
 def test_sorting(board, sorting, names):
-    assert sort(board, Choice(sorting=sorting)) == names
+    assert sort(board, ViewState(sorting=sorting)) == names
 
 
 def test_filter_is_a_part_of_a_name_in_any_case(board):
-    assert sort(board, Choice(filter="CALL", sorting="name")) == ["call-9", "call-10"]
-    assert sort(board, Choice(filter="nobody")) == []
+    assert sort(board, ViewState(filter="CALL", sorting="name")) == ["call-9", "call-10"]
+    assert sort(board, ViewState(filter="nobody")) == []
 
 
 def press(choice, keys, names, page="fleet"):
@@ -47,7 +47,7 @@ def press(choice, keys, names, page="fleet"):
 
 
 def test_q_quits_except_while_typing():
-    choice = Choice()
+    choice = ViewState()
     assert press(choice, ["q"], []) == [False]
     press(choice, ["/", "q"], [])
     assert choice.filter == "q"
@@ -58,7 +58,7 @@ def test_q_quits_except_while_typing():
 
 
 def test_arrows_choose_enter_opens_escape_returns():
-    choice, names = Choice(), ["a", "b", "c"]
+    choice, names = ViewState(), ["a", "b", "c"]
     press(choice, ["down", "j", "j", "j"], names)
     assert choice.selected == "c"
     press(choice, ["k", "enter"], names)
@@ -74,7 +74,7 @@ def test_arrows_choose_enter_opens_escape_returns():
 
 
 def test_s_goes_through_the_sortings_and_back():
-    choice = Choice()
+    choice = ViewState()
     seen = []
     for _ in SORTS:
         seen.append(choice.sorting)
@@ -86,7 +86,7 @@ def test_s_goes_through_the_sortings_and_back():
 
 
 def test_help_is_left_by_any_key():
-    choice = Choice()
+    choice = ViewState()
     press(choice, ["?"], [])
     assert choice.help
     assert press(choice, ["q"], []) == [True]
@@ -96,14 +96,14 @@ def test_help_is_left_by_any_key():
 def test_one_stream_is_shown_large_and_several_as_a_fleet(board):
     one = Board()
     one.add([prediction()], 0.0)
-    assert Choice().shown(one) == "one"
-    assert Choice().shown(board) == "fleet"
+    assert ViewState().shown(one) == "one"
+    assert ViewState().shown(board) == "fleet"
 
 
 def test_a_stream_that_is_gone_gives_way_to_the_first():
-    assert Choice(selected="gone").stream(["a", "b"]) == "a"
-    assert Choice().stream([]) is None
-    choice = Choice(selected="gone")
+    assert ViewState(selected="gone").stream(["a", "b"]) == "a"
+    assert ViewState().stream([]) is None
+    choice = ViewState(selected="gone")
     press(choice, ["down"], ["a", "b"])
     assert choice.selected == "b"
 

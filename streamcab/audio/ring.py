@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Sample = TypeVar("Sample", bound=np.generic)
 
-MISSING = np.nan
+NO_SAMPLE = np.nan
 """Marks a sample of a float32 ring that never arrived: it is not invented, and its interval does not vote."""
 
 
@@ -50,7 +50,7 @@ class Bank:
         self.rows = rows
         self.capacity = capacity
         # Filled, not zeroed lazily: a first-touch page fault costs more than a packet.
-        self.data: NDArray[Any] = np.full((rows, capacity), MISSING, np.float32) if data is None else data
+        self.data: NDArray[Any] = np.full((rows, capacity), NO_SAMPLE, np.float32) if data is None else data
         self.written: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.claimed: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.consumed: NDArray[np.int64] = np.zeros(rows, np.int64)
@@ -80,7 +80,7 @@ class Bank:
     def skip(self, row: int, n: int, stamp: float) -> None:
         """Append n missing samples: time passed, and what was said in it is lost."""
         self.skipped[row] += n
-        self._append(row, np.full(min(n, self.capacity), MISSING, np.float32), n, stamp)
+        self._append(row, np.full(min(n, self.capacity), NO_SAMPLE, np.float32), n, stamp)
 
     def finish(self, row: int) -> None:
         """The writer's last word on a row."""
@@ -96,12 +96,12 @@ class Bank:
 
         Zeros before a stream's start, and beyond its newest sample (asked for only at its end).
 
-        What the writer has overtaken, before or while it was read, comes back as MISSING.
+        What the writer has overtaken, before or while it was read, comes back as NO_SAMPLE.
         """
         out = self._gather(rows, start, n)
         written, oldest = self.written[rows], self.oldest(rows)
         if (start < oldest).any():
-            out[start[:, None] + np.arange(n) < oldest[:, None]] = MISSING
+            out[start[:, None] + np.arange(n) < oldest[:, None]] = NO_SAMPLE
         if (start < 0).any() or (start + n > written).any():
             index = start[:, None] + np.arange(n)
             out[(index < 0) | (index >= written[:, None])] = 0.0
@@ -126,7 +126,7 @@ class Bank:
 
     def reset(self, row: int) -> None:
         """Make a row ready for a new stream."""
-        self.data[row] = MISSING
+        self.data[row] = NO_SAMPLE
         for field in (self.written, self.claimed, self.consumed, self.stamp, self.overflows, self.skipped):
             field[row] = 0
         self.ended[row] = False

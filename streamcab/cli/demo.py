@@ -1,4 +1,4 @@
-"""The command `demo`: bundled clips, or a folder of them, as live calls. Knows click; `daemon/session.py` plays and draws."""
+"""The command `demo`: bundled clips, or a folder of them, as live calls. Knows click; `session.py` plays and draws."""
 
 from pathlib import Path
 

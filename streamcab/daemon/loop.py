@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamcab.clock import MACHINE, Clock
-from streamcab.daemon.passes import Ear
-from streamcab.daemon.reporter import Announcer
-from streamcab.daemon.scheduler import GATHER, Load, Turns
+from streamcab.daemon.passes import PassRunner
+from streamcab.daemon.reporter import Reporter
+from streamcab.daemon.scheduler import GATHER, Load, Scheduler
 from streamcab.daemon.settings import Settings
-from streamcab.daemon.streams import Live, Roster, Slots
+from streamcab.daemon.streams import Live, Slots, StreamTable
 from streamcab.errors import ConfigError
 from streamcab.evidence.layer import evidence_of
-from streamcab.inference.answer import Answers
+from streamcab.inference.answer import PredictionBuilder
 from streamcab.inference.engine import Engine
 from streamcab.inference.window import Window
 from streamcab.nn.backend import Backend
@@ -90,14 +90,16 @@ class Daemon:
         length = max(round(settings.window_s / arch.interval_s), 1)
         evidence = evidence_of(checkpoint.model)
         self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length, evidence)
-        self._roster = Roster(self.engine, clock)
+        self._roster = StreamTable(self.engine, clock)
         gate = arch.gate if settings.gate is None else settings.gate
-        self._ear = Ear(self.engine, self.window, self._roster, gate, settings.every_s)
+        self._ear = PassRunner(self.engine, self.window, self._roster, gate, settings.every_s)
         self._ear.warm_up()
-        answers = Answers(arch, self.window, checkpoint.hash, settings.attention, checkpoint.confidence)
-        self._announcer = Announcer(checkpoint, settings, self._roster, self._ear, answers, clock, supervisor)
+        answers = PredictionBuilder(
+            arch, self.window, checkpoint.hash, settings.attention, checkpoint.confidence
+        )
+        self._announcer = Reporter(checkpoint, settings, self._roster, self._ear, answers, clock, supervisor)
         self.endpoint = self._announcer.feed.endpoint
-        self._turns = Turns(settings.max_streams, settings.visit_s)
+        self._turns = Scheduler(settings.max_streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
         self._names: set[str] = set()
         self._moved: deque[Live] = deque()  # streams whose source is in another state now

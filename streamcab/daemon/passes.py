@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from streamcab.audio.quality import Flaws
 from streamcab.audio.ring import Bank
 from streamcab.daemon.settings import KEEP_S
-from streamcab.daemon.streams import Roster, Slots
+from streamcab.daemon.streams import Slots, StreamTable
 from streamcab.errors import ComputeError
 from streamcab.inference.engine import Engine
-from streamcab.inference.engine_output import Emitted
-from streamcab.inference.retry import Rescue
+from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.retry import Retry
 from streamcab.inference.window import Window
 
 log = logging.getLogger("streamcab.daemon")
@@ -31,7 +31,7 @@ Tell = Callable[[Slots, int], object]
 """Tells the answers of some streams as they stood after so many intervals of each."""
 
 
-class Ear:
+class PassRunner:
     """Of all streams of an engine.
 
     gate     whether only voiced intervals vote
@@ -39,9 +39,11 @@ class Ear:
     skips    how often a stream has been skipped to live
     """
 
-    def __init__(self, engine: Engine, window: Window, roster: Roster, gate: bool, every_s: float) -> None:
+    def __init__(
+        self, engine: Engine, window: Window, roster: StreamTable, gate: bool, every_s: float
+    ) -> None:
         self.skips = 0
-        self.rescue = Rescue(engine)
+        self.rescue = Retry(engine)
         self._engine, self._window, self._roster = engine, window, roster
         self._flaws = Flaws(engine.slots)
         self.gate = gate
@@ -128,7 +130,7 @@ class Ear:
                 ", ".join(found) or "nothing any more",
             )
 
-    def _take(self, emitted: Sequence[Emitted], tell: Tell) -> int:
+    def _take(self, emitted: Sequence[EngineOutput], tell: Tell) -> int:
         """Into the windows with what the engine has answered; how many intervals it was."""
         for e in emitted:
             votes = e.votes(self.gate)
@@ -144,7 +146,7 @@ class Ear:
                 self._take_fast(e, i, votes, tell)
         return sum(e.kind.size for e in emitted)
 
-    def _take_fast(self, e: Emitted, i: int, votes: NDArray[np.bool_], tell: Tell) -> None:
+    def _take_fast(self, e: EngineOutput, i: int, votes: NDArray[np.bool_], tell: Tell) -> None:
         """A stream that no clock paces is told its answer for each `every_s` of its own time."""
         slot = int(e.slots[i])
         for j in range(e.c.shape[1]):

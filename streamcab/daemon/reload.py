@@ -17,7 +17,7 @@ from streamcab.record.retention import Limits
 
 if TYPE_CHECKING:
     from streamcab.daemon.loop import Daemon
-    from streamcab.health.jsonl import Lines
+    from streamcab.health.jsonl import JsonLinesFile
     from streamcab.record.recorder import Recorder
     from streamcab.source import Source
 
@@ -43,7 +43,7 @@ class Parts:
     daemon: "Daemon"
     sources: "Sequence[Source]"
     recorder: "Recorder | None" = None
-    lines: "Lines | None" = None
+    lines: "JsonLinesFile | None" = None
     reopen: threading.Event = field(default_factory=threading.Event)
     """Set: whoever writes `lines` goes on in a new file."""
 

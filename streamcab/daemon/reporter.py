@@ -9,11 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from streamcab.clock import Clock
-from streamcab.daemon.passes import Ear
+from streamcab.daemon.passes import PassRunner
 from streamcab.daemon.settings import Settings
-from streamcab.daemon.streams import Live, Roster, Slots
+from streamcab.daemon.streams import Live, Slots, StreamTable
 from streamcab.feed import Publisher
-from streamcab.inference.answer import Answers
+from streamcab.inference.answer import PredictionBuilder
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Status
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
@@ -22,16 +22,16 @@ from streamcab.source import Line
 log = logging.getLogger("streamcab.daemon")
 
 
-class Announcer:
+class Reporter:
     """Of the streams of a roster, on `feed`, the publisher that it binds."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
         settings: Settings,
-        roster: Roster,
-        ear: Ear,
-        answers: Answers,
+        roster: StreamTable,
+        ear: PassRunner,
+        answers: PredictionBuilder,
         clock: Clock,
         supervisor: Supervisor | None,
     ) -> None:
@@ -61,7 +61,7 @@ class Announcer:
         self.feed.forget(live.name)
 
     def answers(self, slots: Slots, intervals: int | None = None) -> list[Live]:
-        """The answers of some streams as they stand; `intervals` as in `Roster.standings`.
+        """The answers of some streams as they stand; `intervals` as in `StreamTable.standings`.
 
         Returns the streams whose last words these were.
         """

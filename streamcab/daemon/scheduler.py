@@ -17,7 +17,7 @@ GATHER = 128
 NEVER = np.inf
 
 
-class Turns:
+class Scheduler:
     """For `slots` streams, each visited every `period_s` seconds."""
 
     def __init__(self, slots: int, period_s: float, most: int = SLICE) -> None:

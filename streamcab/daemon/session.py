@@ -129,7 +129,7 @@ class _Screen:
             while not stop.is_set():
                 self._write(feed.recv(0.1), *feed.drain())
         elif self._drawn:
-            with self._views.hushed():
+            with self._views.captured_stderr():
                 self._views.watch(feed, self._console, stop=stop, caption=self._caption, board=self._board)
         else:
             self._views.lines(feed, self._out, every=self._every_s, stop=stop, board=self._board)

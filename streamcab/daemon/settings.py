@@ -8,7 +8,7 @@ from math import ceil
 
 from streamcab.errors import ConfigError
 from streamcab.feed.curve import ServerKeys
-from streamcab.ops.pseudonyms import Veil
+from streamcab.ops.pseudonyms import Pseudonyms
 
 KEEP_S = 0.2
 """What is left to be heard after a skip to live."""
@@ -38,7 +38,7 @@ class Settings:
     budget_ms: float = 250.0
     keys: ServerKeys | None = None
     ipc_group: str | None = None
-    veil: Veil | None = None
+    veil: Pseudonyms | None = None
 
     def __post_init__(self) -> None:
         for name in ("window_s", "every_s", "max_lag_s", "max_streams", "budget_ms"):

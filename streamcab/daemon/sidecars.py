@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.reload import Reload
     from streamcab.feed.curve import ClientKeys
-    from streamcab.health.jsonl import Lines
+    from streamcab.health.jsonl import JsonLinesFile
     from streamcab.ops.notify import Supervisor
     from streamcab.record.recorder import Recorder
-    from streamcab.record.retention import Shelf
+    from streamcab.record.retention import Retention
     from streamcab.source import Source
 
 log = logging.getLogger("streamcab.beside")
@@ -31,8 +31,8 @@ class Extras:
 
     again: threading.Event
     reload: "Reload"
-    shelf: "Shelf | None" = None
-    lines: "Lines | None" = None
+    shelf: "Retention | None" = None
+    lines: "JsonLinesFile | None" = None
 
     def counters(self) -> "list[Callable[[], Mapping[str, int]]]":
         """What the files count."""
@@ -69,7 +69,7 @@ def beside(
                 if supervisor is not None:
                     supervisor.reloaded()
 
-    def write(lines: "Lines") -> None:
+    def write(lines: "JsonLinesFile") -> None:
         with Subscriber(daemon.endpoint, keys=keys) as feed:
             record(feed, lines, over, parts.reopen, log.warning)
         lines.close()

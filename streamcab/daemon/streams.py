@@ -34,7 +34,7 @@ class Live:
     flaws: list[str] = field(default_factory=list)
 
 
-class Roster:
+class StreamTable:
     """Up to as many streams as the engine has slots.
 
     paced   (slots,) bool     the world sets the pace: a microphone or a socket, not a file that can wait

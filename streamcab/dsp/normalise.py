@@ -32,7 +32,7 @@ ABOVE_FLOOR = 8.0
 """Power ratio, 9 dB."""
 BELOW_SPEECH = 1e-3
 """Power ratio, -30 dB: what speech leaves in its pauses when a noise gate makes the floor zero."""
-DEAF = 1e-10
+POWER_FLOOR = 1e-10
 """Power, -100 dB of full scale: below the last bit of 16."""
 ONSET = 4
 """Voiced intervals that a hold must contain to be a talk and not a click."""
@@ -44,7 +44,7 @@ Ints = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Heard:
+class NormalisedBatch:
     """H normalised intervals of B streams.
 
     x (B, H * I) float32        kind (B, H) uint8: SILENT, VOICED or MISSING        power (B, H) float64
@@ -67,7 +67,7 @@ class RunningNormaliser:
         self.interval, self.margin = interval, margin
         self._room = self.hold + margin
 
-        self.mood = np.zeros(slots, np.uint8)
+        self.vad_state = np.zeros(slots, np.uint8)
         self.pushed = np.zeros(slots, np.int64)
         self.decided = np.zeros(slots, np.int64)
         self.taken = np.zeros(slots, np.int64)
@@ -92,7 +92,7 @@ class RunningNormaliser:
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
-        self.mood[slots] = IDLE
+        self.vad_state[slots] = IDLE
         for a in (self.pushed, self.decided, self.taken, self._blocks, self._closed):
             a[slots] = 0
         self._levels[slots] = np.inf
@@ -131,15 +131,15 @@ class RunningNormaliser:
         unheard = (np.arange(floor) - k[:, None]) % floor < n[:, None]
         self._levels[slots] = np.where(unheard, np.inf, self._levels[slots])
         self._closed[slots] = self._blocks[slots].sum(1) - self._blocks[slots, last % blocks]
-        self._idle(slots[(self.mood[slots] == ACTIVE) & (self._blocks[slots, :, 0].sum(1) == 0)])
+        self._idle(slots[(self.vad_state[slots] == ACTIVE) & (self._blocks[slots, :, 0].sum(1) == 0)])
 
     def finish(self, slots: Ints) -> None:
         """No more intervals will come: decide on what is held."""
-        held = slots[self.mood[slots] == HOLDING]
+        held = slots[self.vad_state[slots] == HOLDING]
         for slot in held:
             self._decide(np.array([slot]), int(self.pushed[slot] - self.decided[slot]))
 
-    def take(self, slots: Ints, h: int) -> Heard:
+    def take(self, slots: Ints, h: int) -> NormalisedBatch:
         """The next h decided intervals of each of `slots`; each must have so many `ready`."""
         at = (self.taken[slots, None] + np.arange(h)) % self._room
         row = slots[:, None]
@@ -148,7 +148,7 @@ class RunningNormaliser:
         if (kind == MISSING).any():
             x[kind == MISSING] = 0.0
         self.taken[slots] += h
-        return Heard(x.reshape(len(slots), -1), kind, self._power[row, at])
+        return NormalisedBatch(x.reshape(len(slots), -1), kind, self._power[row, at])
 
     def _advance(self, slots: Ints, at: Ints, power: NDArray[np.float64], missing: NDArray[np.bool_]) -> None:
         """One interval of each stream; `at` is where it waits, (B,)."""
@@ -160,23 +160,23 @@ class RunningNormaliser:
             self._blocks[turn, k[new_block] // self.block % blocks] = 0
             # A fresh sum, without the block that is being filled.
             self._closed[turn] = self._blocks[turn].sum(1)
-            self._idle(turn[(self.mood[turn] == ACTIVE) & (self._closed[turn, 0] == 0)])
-        mood = self.mood[slots]
-        started = mood == IDLE
+            self._idle(turn[(self.vad_state[turn] == ACTIVE) & (self._closed[turn, 0] == 0)])
+        vad_state = self.vad_state[slots]
+        started = vad_state == IDLE
         if started.any():
             before = self._levels[slots].min(1)
-            started &= ~missing & (power > DEAF)
+            started &= ~missing & (power > POWER_FLOOR)
             started &= ~np.isfinite(before) | (power > ABOVE_FLOOR * before)
             self._levels[slots[started]] = np.inf
-            mood = np.where(started, HOLDING, mood)
-            self.mood[slots[started]] = HOLDING
+            vad_state = np.where(started, HOLDING, vad_state)
+            self.vad_state[slots[started]] = HOLDING
         # What begins within an interval fills only a part of it: the first interval of a hold tells nothing of a floor.
         level = np.where(missing | started, np.inf, power)
         self._levels[slots, k % floor_len] = level
         self.pushed[slots] = k + 1
         self._kind[slots, at] = np.where(missing, MISSING, SILENT)
 
-        active = mood == ACTIVE
+        active = vad_state == ACTIVE
         if active.any():
             whole = bool(active.all())
             s, a = (slots, at) if whole else (slots[active], at[active])
@@ -188,7 +188,7 @@ class RunningNormaliser:
             total = closed + filling
             n = np.maximum(total[:, 0], 1)
             speech = total[:, 2] / n - (total[:, 1] / n) ** 2
-            threshold = np.maximum(np.maximum(ABOVE_FLOOR * floor, BELOW_SPEECH * speech), DEAF)
+            threshold = np.maximum(np.maximum(ABOVE_FLOOR * floor, BELOW_SPEECH * speech), POWER_FLOOR)
             voiced = np.isfinite(lv) & (lv > threshold)
             filling += self._stats[s, a] * voiced[:, None]
             self._blocks[s, block] = filling
@@ -196,10 +196,10 @@ class RunningNormaliser:
             self._set(s, a, closed + filling)
             self.decided[s] += 1
         if not active.all():
-            idle = mood == IDLE
+            idle = vad_state == IDLE
             self._silence(slots[idle], at[idle])
             self.decided[slots[idle]] += 1
-            held = slots[mood == HOLDING]
+            held = slots[vad_state == HOLDING]
             full = held[self.pushed[held] - self.decided[held] == self.hold]
             if len(full):
                 self._decide(full, self.hold)
@@ -212,14 +212,14 @@ class RunningNormaliser:
         here = self._kind[row, at] != MISSING
         power = self._power[row, at]
         floor = np.where(here, power, np.inf)[:, 1:].min(1, keepdims=True, initial=np.inf)
-        voiced = here & (power > np.maximum(ABOVE_FLOOR * floor, DEAF))
+        voiced = here & (power > np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR))
         level = (power * voiced).sum(1, keepdims=True) / np.maximum(voiced.sum(1, keepdims=True), 1)
         voiced &= power > BELOW_SPEECH * level
         talk = voiced.sum(1) >= ONSET
         self._silence(row[~talk], at[~talk])
-        self.mood[slots[~talk]] = IDLE
+        self.vad_state[slots[~talk]] = IDLE
         for slot, where, when, marks in zip(slots[talk], at[talk], waiting[talk], voiced[talk], strict=True):
-            self.mood[slot] = ACTIVE
+            self.vad_state[slot] = ACTIVE
             self._kind[slot, where[marks]] = VOICED
             blocks = self._blocks.shape[1]
             np.add.at(self._blocks[slot], when[marks] // self.block % blocks, self._stats[slot, where[marks]])
@@ -230,7 +230,7 @@ class RunningNormaliser:
         self.decided[slots] += n
 
     def _idle(self, slots: Ints) -> None:
-        self.mood[slots] = IDLE
+        self.vad_state[slots] = IDLE
 
     def _silence(self, slots: Ints, at: Ints) -> None:
         """Let intervals pass as zeros."""
@@ -243,10 +243,10 @@ class RunningNormaliser:
         mean = total[:, 1] / n
         variance = total[:, 2] / n - mean * mean
         self._mean[slots, at] = mean
-        self._scale[slots, at] = 1 / np.sqrt(np.maximum(variance, DEAF))
+        self._scale[slots, at] = 1 / np.sqrt(np.maximum(variance, POWER_FLOOR))
 
 
-def normalise_clip(pooled: Pooled, gated: NDArray[np.uint8]) -> Heard:
+def normalise_clip(pooled: Pooled, gated: NDArray[np.uint8]) -> NormalisedBatch:
     """The paper's normaliser, over whole clips (B, H intervals): subtract the mean, divide by the deviation.
 
     `gated` (B, H) says which intervals are voiced; digital silence comes out as zeros.
@@ -254,12 +254,12 @@ def normalise_clip(pooled: Pooled, gated: NDArray[np.uint8]) -> Heard:
     n = np.broadcast_to(pooled.count, pooled.sum.shape).sum(1)
     mean = pooled.sum.sum(1) / n
     variance = pooled.square.sum(1) / n - mean * mean
-    scale = np.where(variance > DEAF, 1 / np.sqrt(np.maximum(variance, DEAF)), 0.0)
+    scale = np.where(variance > POWER_FLOOR, 1 / np.sqrt(np.maximum(variance, POWER_FLOOR)), 0.0)
     x = (pooled.maxima - mean[:, None, None]) * scale[:, None, None]
-    return Heard(x.reshape(len(x), -1).astype(np.float32), gated, pooled.power)
+    return NormalisedBatch(x.reshape(len(x), -1).astype(np.float32), gated, pooled.power)
 
 
-def normalise_whole(pooled: Pooled, interval_s: float, normaliser: str) -> Heard:
+def normalise_whole(pooled: Pooled, interval_s: float, normaliser: str) -> NormalisedBatch:
     """One whole stream (B = 1, H intervals), by `running` or `clip`; the gate is the same in both."""
     h, interval = pooled.maxima.shape[1:]
     state = RunningNormaliser(1, interval, interval_s, margin=max(h, 1))

@@ -18,7 +18,7 @@ Ints = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
 
-class Sums:
+class Accumulator:
     """Of `slots` streams over their last `length` intervals: `width` numbers, the first how many count.
 
     The newest `room` of u (K,) are kept too, at (absolute interval) % room, zeros where one does not count.

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.evidence.accumulator import Sums
+from streamcab.evidence.accumulator import Accumulator
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
-class Moments(Sums):
+class Moments(Accumulator):
     """Products for `slots` streams over their last `length` intervals."""
 
     def __init__(self, slots: int, summary: int, lags: Sequence[int], length: int) -> None:

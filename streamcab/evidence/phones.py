@@ -11,7 +11,7 @@ Knows nothing of audio, of words, or of time but as a count of intervals.
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.evidence.accumulator import Sums
+from streamcab.evidence.accumulator import Accumulator
 from streamcab.nn.cabcnn import CabCnn
 
 PRIOR = 4.0
@@ -59,7 +59,7 @@ class Recogniser:
         return found
 
 
-class Phones(Sums):
+class Phones(Accumulator):
     """Phones of `slots` streams over their last `length` intervals."""
 
     def __init__(self, slots: int, recogniser: Recogniser, length: int) -> None:

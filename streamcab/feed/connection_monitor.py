@@ -29,7 +29,7 @@ _EVENTS = (
 )
 
 
-class Handshake:
+class ConnectionMonitor:
     """Of `feed`, which is not yet connected to `endpoint`, with `keys` or without."""
 
     def __init__(

@@ -18,7 +18,7 @@ import zmq
 from streamcab.errors import FeedError
 from streamcab.feed.curve import ServerKeys
 from streamcab.feed.endpoint import ENDPOINT, bindable, prepare, share, taken
-from streamcab.feed.zap import Door
+from streamcab.feed.zap import Authenticator
 from streamcab.message import (
     DAEMON,
     KINDS,
@@ -95,7 +95,7 @@ class Publisher:
         self._socket.setsockopt(zmq.BACKLOG, 1_024)  # 1,000 subscribers may come at once, after a restart
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION)
         prepare(self._socket, address)
-        self._door = Door(self._context, self._socket, keys)
+        self._door = Authenticator(self._context, self._socket, keys)
         try:
             self._socket.bind(address)
             if ipc_group:

@@ -27,7 +27,7 @@ _FAILED = (
 )
 
 
-class Door:
+class Authenticator:
     """Guards `feed`, which is not yet bound: with `keys` nobody enters without one, else everybody."""
 
     def __init__(

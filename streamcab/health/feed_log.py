@@ -1,6 +1,6 @@
 """The feed into a file, line by line, until told to stop.
 
-Owns the loop between the feed and `jsonl.Lines`. Knows nothing of rotation.
+Owns the loop between the feed and `jsonl.JsonLinesFile`. Knows nothing of rotation.
 """
 
 import threading
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from streamcab.errors import StreamcabError
 from streamcab.feed import Subscriber
-from streamcab.health.jsonl import Lines
+from streamcab.health.jsonl import JsonLinesFile
 from streamcab.message import encode
 
 TURN_S = 0.5
@@ -21,7 +21,7 @@ SAY_S = 10.0
 
 def record(
     feed: Subscriber,
-    lines: Lines,
+    lines: JsonLinesFile,
     stop: threading.Event,
     reopen: threading.Event,
     say: Callable[[str], None],

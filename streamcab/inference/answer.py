@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp.normalise import DEAF
+from streamcab.dsp.normalise import POWER_FLOOR
 from streamcab.inference.window import Window
 from streamcab.message import Prediction, State
 from streamcab.nn.cabcnn import Architecture
@@ -82,7 +82,7 @@ class Standings:
         )
 
 
-class Answers:
+class PredictionBuilder:
     """Predictions for the streams of a window.
 
     model      hash of the checkpoint        attention   whether predictions carry it
@@ -113,9 +113,9 @@ class Answers:
         means, recent = self._confidence(means), self._confidence(recent)
         heard_s = window.voiced[slots].astype(np.float64) * self._interval_s
         weights = window.attention(slots).round(4).tolist() if self._attention else [None] * n
-        level = (10 * np.log10(np.maximum(now.power, DEAF))).round(1).tolist()
+        level = (10 * np.log10(np.maximum(now.power, POWER_FLOOR))).round(1).tolist()
         best = zip(means.argmax(1).tolist(), means.max(1).tolist(), strict=True)
-        some, loud = (votes > 0).tolist(), (now.power > DEAF).tolist()
+        some, loud = (votes > 0).tolist(), (now.power > POWER_FLOOR).tolist()
         leading = [
             (self.labels[i], p) if voted else (None, None) for (i, p), voted in zip(best, some, strict=True)
         ]

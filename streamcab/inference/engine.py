@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.audio.ring import MISSING as NO_SAMPLE
-from streamcab.audio.ring import Bank
+from streamcab.audio.ring import NO_SAMPLE, Bank
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
-from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, Heard, RunningNormaliser
-from streamcab.inference.engine_output import Emitted
+from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
+from streamcab.inference.engine_output import EngineOutput
 from streamcab.nn.backend import Backend, TorchBackend
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.distiller import FOREVER
@@ -67,7 +66,7 @@ class Engine:
         # Intervals to come that do not count: what the net remembers is not what was before them.
         self._deaf = np.zeros(slots, np.int64)
         self._free = list(range(slots - 1, -1, -1))
-        self._out: list[Emitted] = []
+        self._out: list[EngineOutput] = []
         self._groups: dict[int, _Group] = {}
         self._group_of: dict[int, int] = {}
 
@@ -138,7 +137,7 @@ class Engine:
         before = group.front.heard(self.heard[slots])
         left = n.copy()
         # Until the net has forgotten what was before, and no hold waits.
-        while (go := (left > 0) & ((n - left < GAP) | (self.normaliser.mood[slots] == HOLDING))).any():
+        while (go := (left > 0) & ((n - left < GAP) | (self.normaliser.vad_state[slots] == HOLDING))).any():
             some = np.where(go, np.minimum(left, GAP), 0)
             for h in np.unique(some[go]).tolist():
                 self._push_missing(slots[some == h], h)
@@ -153,7 +152,7 @@ class Engine:
         self.dropped[slots] += after - before
         return after - before
 
-    def advance(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[Emitted]:
+    def advance(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[EngineOutput]:
         """One pass: take what has arrived for every stream, or for some, and answer what can be answered.
 
         bunch  take a multiple of so many intervals of each, leave the rest for later: whole runs cost less
@@ -266,7 +265,7 @@ class Engine:
                 ready[some] -= h
                 most = int(ready.max())
 
-    def _step(self, slots: NDArray[np.intp], heard: Heard) -> None:
+    def _step(self, slots: NDArray[np.intp], heard: NormalisedBatch) -> None:
         h = heard.kind.shape[1]
         first = self.stepped[slots]
         c, alpha, u = self.backend.step(slots, heard.x, first, self._end[slots])
@@ -282,7 +281,7 @@ class Engine:
         missing = kind[:, :h] == MISSING
         if missing.any():
             u = np.where(missing[..., None], np.float32(np.nan), u)
-        self._out.append(Emitted(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h]))
+        self._out.append(EngineOutput(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h]))
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
         """Streams without another interval: decide what is held, and flush the look-ahead as offline padding does."""
@@ -294,7 +293,8 @@ class Engine:
             while left >= h:
                 x = np.zeros((len(slots), h * self.architecture.interval), np.float32)
                 self._step(
-                    slots, Heard(x, np.full((len(slots), h), SILENT, np.uint8), np.zeros((len(slots), h)))
+                    slots,
+                    NormalisedBatch(x, np.full((len(slots), h), SILENT, np.uint8), np.zeros((len(slots), h))),
                 )
                 left -= h
         self.finished[slots] = True

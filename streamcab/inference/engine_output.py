@@ -18,7 +18,7 @@ def voting(kind: NDArray[np.uint8], gate: bool) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class Emitted:
+class EngineOutput:
     """H intervals of B streams, answered.
 
     slots (B,)    first (B,) index of the first; a negative index is no interval
@@ -38,14 +38,14 @@ class Emitted:
         """Which intervals count, (B, H)."""
         return voting(self.kind, gate)
 
-    def of(self, keep: NDArray[np.bool_]) -> "Emitted":
+    def of(self, keep: NDArray[np.bool_]) -> "EngineOutput":
         """The same of some of the streams: keep (B,)."""
-        return Emitted(*(getattr(self, field.name)[keep] for field in fields(self)))
+        return EngineOutput(*(getattr(self, field.name)[keep] for field in fields(self)))
 
-    def at(self, i: int, j: int) -> "Emitted":
+    def at(self, i: int, j: int) -> "EngineOutput":
         """Interval j of stream i by itself: B = H = 1."""
         row, here = slice(i, i + 1), (slice(i, i + 1), slice(j, j + 1))
-        return Emitted(
+        return EngineOutput(
             self.slots[row],
             self.first[row] + j,
             self.c[here],

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
-from streamcab.dsp.normalise import MISSING, Heard, normalise_whole
+from streamcab.dsp.normalise import MISSING, NormalisedBatch, normalise_whole
 from streamcab.nn.cabcnn import Architecture, CabCnn
 
 POOL_S = 10.0
@@ -21,8 +21,8 @@ NET_S = 30.0
 """Seconds that go through the net at a time: its widest layer then takes 8 MB."""
 
 
-def features(samples: NDArray[np.float32], rate: int, architecture: Architecture) -> Heard:
-    """What the net hears of samples (n,) at `rate` Hz: K whole intervals, as a `Heard` of B = 1; K may be 0.
+def features(samples: NDArray[np.float32], rate: int, architecture: Architecture) -> NormalisedBatch:
+    """What the net hears of samples (n,) at `rate` Hz: K whole intervals, as a `NormalisedBatch` of B = 1; K may be 0.
 
     As the engine hears a stream that ended: zeros before the start and after the end, the last fraction of an
     interval left out, NaN is a missing sample. A `clip` model hears the first `extra["seconds"]` of it
@@ -36,7 +36,7 @@ def features(samples: NDArray[np.float32], rate: int, architecture: Architecture
     total = int(front.total(np.array([len(samples)]))[0])
     if total == 0:
         none = np.zeros((1, 0))
-        return Heard(none.astype(np.float32), none.astype(np.uint8), none)
+        return NormalisedBatch(none.astype(np.float32), none.astype(np.uint8), none)
     block = max(1, round(POOL_S / arch.interval_s))
     blocks = [_pool(samples, front, k, min(block, total - k)) for k in range(0, total, block)]
     pooled = Pooled(
@@ -50,7 +50,7 @@ def features(samples: NDArray[np.float32], rate: int, architecture: Architecture
 
 
 @dataclass(frozen=True)
-class Answered:
+class IntervalResults:
     """K intervals: c (K, labels), attention alpha (K, classifiers), u (K, summary)."""
 
     c: NDArray[np.float32]
@@ -58,19 +58,21 @@ class Answered:
     u: NDArray[np.float32]
 
 
-def intervals(model: CabCnn, samples: NDArray[np.float32], rate: int) -> tuple[Answered, Heard]:
+def intervals(
+    model: CabCnn, samples: NDArray[np.float32], rate: int
+) -> tuple[IntervalResults, NormalisedBatch]:
     """Every interval of samples (n,), answered, and what was heard.
 
     The model is used as it stands (`eval()` is the caller's) and where it stands.
     """
     heard = features(samples, rate, model.architecture)
-    answered = answers(model, heard.x[0])
+    answered = interval_results(model, heard.x[0])
     answered.u[heard.kind[0] == MISSING] = np.nan
     return answered, heard
 
 
 @torch.inference_mode()
-def answers(model: CabCnn, x: NDArray[np.float32]) -> Answered:
+def interval_results(model: CabCnn, x: NDArray[np.float32]) -> IntervalResults:
     """The answers to normalised pooled samples of one clip (K * I,)."""
     arch = model.architecture
     size, halo = max(1, round(NET_S / arch.interval_s)), _reach(arch)
@@ -85,7 +87,7 @@ def answers(model: CabCnn, x: NDArray[np.float32]) -> Answered:
         some = model.read(model.distiller(piece.unsqueeze(0)))
         out[k:end] = some[0, k - first : end - first].cpu().numpy()
     both = labels + classifiers
-    return Answered(out[:, :labels], out[:, labels:both], out[:, both:])
+    return IntervalResults(out[:, :labels], out[:, labels:both], out[:, both:])
 
 
 def _reach(arch: Architecture) -> int:

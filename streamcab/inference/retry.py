@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamcab.errors import ComputeError
 from streamcab.inference.engine import Engine
-from streamcab.inference.engine_output import Emitted
+from streamcab.inference.engine_output import EngineOutput
 
 log = logging.getLogger("streamcab.daemon")
 
@@ -30,7 +30,7 @@ TELL_S = 10.0
 """For so long a failure is what an operator should know; and between two lines of the log about them."""
 
 
-class Rescue:
+class Retry:
     """The passes of an engine. Times are monotonic seconds, handed in."""
 
     def __init__(self, engine: Engine) -> None:
@@ -45,7 +45,7 @@ class Rescue:
         self._told = -np.inf
         self._words = ""
 
-    def advance(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[Emitted]:
+    def advance(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[EngineOutput]:
         """As `Engine.advance`; raises ComputeError alone."""
         if self._most >= self._engine.slots and not self._strikes:
             return self._try(slots, bunch, now)
@@ -53,7 +53,7 @@ class Rescue:
             self._calm_since, self._most = now, self._most * 2
             self._strikes.clear()
         wanted = np.arange(self._engine.slots) if slots is None else slots
-        emitted: list[Emitted] = []
+        emitted: list[EngineOutput] = []
         for i in range(0, len(wanted), self._most):
             emitted += self._try(wanted[i : i + self._most], bunch, now)
         return emitted
@@ -70,7 +70,7 @@ class Rescue:
         """What an operator should know; empty when all is well."""
         return self._words if now - self._told < TELL_S else ""
 
-    def _try(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[Emitted]:
+    def _try(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[EngineOutput]:
         try:
             emitted = self._engine.advance(slots, bunch)
         except Exception as error:  # whatever it is, it must cost a pass and not a thousand streams

@@ -28,7 +28,7 @@ REMEMBERED = 10_000
 """Secrets of streams that are kept from the log, the newest: of those who begin, speak or are spoken of."""
 
 
-class Veil:
+class Pseudonyms:
     """Hashes with `salt`; two veils of one salt give one stream the same name."""
 
     def __init__(self, salt: bytes) -> None:

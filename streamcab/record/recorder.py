@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from streamcab.audio.ring import Bank
 from streamcab.errors import AudioError
 from streamcab.record.flac import FlacFile
-from streamcab.record.retention import Shelf
+from streamcab.record.retention import Retention
 from streamcab.source import Line
 
 log = logging.getLogger("streamcab.recorder")
@@ -72,7 +72,7 @@ class Recorder:
     `begins`, `ends` and `counters` are called by the inference thread, and take microseconds there.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Retention) -> None:
         self.shelf = shelf
         self._tracks: dict[int, Track] = {}  # by the identity of the line
         self._tails: list[Tail] = []

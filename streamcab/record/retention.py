@@ -28,7 +28,7 @@ class Limits:
     min_free_bytes: int
 
 
-class Shelf:
+class Retention:
     """Recordings in `folder`, which is made. StreamcabError: it cannot be written, or the disk is nearly full."""
 
     def __init__(self, folder: Path, limits: Limits, clock: Clock = MACHINE) -> None:

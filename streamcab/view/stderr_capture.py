@@ -16,7 +16,7 @@ KEPT = 50
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def captured_stderr() -> Iterator[None]:
     """File descriptor 2, the library's below Python too, is collected inside and written out at the end."""
     sys.stderr.flush()
     before = os.dup(2)

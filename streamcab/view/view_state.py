@@ -1,6 +1,6 @@
 """What the viewer's user has picked: page, stream, sorting, filter. Changed by the names of keys only.
 
-Owns `Choice` and `sort`. Knows no terminal: keys come as words (`up`, `enter`, `q`), see keys.py.
+Owns `ViewState` and `sort`. Knows no terminal: keys come as words (`up`, `enter`, `q`), see keyboard.py.
 """
 
 import re
@@ -22,7 +22,7 @@ SORTS: dict[str, Callable[[Stream], Any]] = {
 
 
 @dataclass
-class Choice:
+class ViewState:
     """The user's picks; `page` None: one stream is shown large, several as a fleet."""
 
     page: Page | None = None
@@ -91,7 +91,7 @@ class Choice:
 _STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -1, "page down": 1, "home": 0, "end": 0}
 
 
-def sort(board: Board, choice: Choice) -> list[str]:
+def sort(board: Board, choice: ViewState) -> list[str]:
     """The names of the streams that pass the filter, in the chosen order."""
     needle = choice.filter.lower()
     streams = [s for s in board.streams.values() if needle in s.name.lower()]

@@ -42,7 +42,7 @@ SAVE_S = 60.0
 
 
 @dataclass(frozen=True)
-class RivalKeys:
+class BaselineKeys:
     """How a rival is trained; the defaults are the paper's, but for the seed. size 0: as the paper has it."""
 
     seed: int = 0
@@ -75,7 +75,7 @@ class _Part:
 
 
 def train_rival(
-    name: str, data: Path, corpus: CorpusKeys, out: Path, keys: RivalKeys, device: str, threads: int
+    name: str, data: Path, corpus: CorpusKeys, out: Path, keys: BaselineKeys, device: str, threads: int
 ) -> None:
     """Train the rival `name` on a manifest whose rows say train, validation or test, going on where `out` is."""
     torch.set_num_threads(threads)
@@ -100,7 +100,7 @@ def _pictures(clips: Manifest, part: str, name: str, size: int) -> _Part:
 
 
 def _fit(
-    name: str, labels: int, parts: dict[str, _Part], keys: RivalKeys, out: Path, device: str
+    name: str, labels: int, parts: dict[str, _Part], keys: BaselineKeys, out: Path, device: str
 ) -> tuple[nn.Module, _Standing]:
     with seeded(keys.seed, 0):
         net = RIVALS[name].build(labels).to(device)
@@ -133,7 +133,7 @@ def _fit(
     return net, standing
 
 
-def _epoch(net: nn.Module, sgd: torch.optim.SGD, part: _Part, keys: RivalKeys, number: int) -> float:
+def _epoch(net: nn.Module, sgd: torch.optim.SGD, part: _Part, keys: BaselineKeys, number: int) -> float:
     device = next(net.parameters()).device
     order = np.random.default_rng([keys.seed, 2, number]).permutation(len(part.y))
     net.train()

@@ -33,7 +33,7 @@ class Count:
 
 
 @dataclass(frozen=True)
-class Material:
+class Dataset:
     """Clips (n) with their parts (n), and the features, whose clip i is clips[i].
 
     dropped  how many rows of the manifest are not here, by reason
@@ -72,8 +72,8 @@ class Material:
 
 def gather(
     manifest: Manifest, recipe: Recipe, cache: Path, *, shared: bool = False, progress: Progress = quietly
-) -> Material:
-    """The material of a manifest: features from the cache or made now, short and silent clips dropped, the
+) -> Dataset:
+    """The dataset of a manifest: features from the cache or made now, short and silent clips dropped, the
     rest split.
 
     CorpusError for a file that cannot be heard, a class of which nothing is left, or speakers on two sides.
@@ -107,4 +107,4 @@ def gather(
     content = sorted((c.path, c.label, c.speaker, h) for c, h in zip(clips, features.sha256, strict=True))
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
     parts = tuple(split_clips(clips, recipe.split, shared=shared))
-    return Material(clips, parts, features, architecture, dict(dropped), digest)
+    return Dataset(clips, parts, features, architecture, dict(dropped), digest)

@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 2 -m streamcab train ...
 
-Each takes its share of every batch; sums over the whole batch go through `Ranks.sum`, which gradients cross as well.
+Each takes its share of every batch; sums over the whole batch go through `ProcessGroup.sum`, which gradients cross too.
 gloo on CPUs, nccl on CUDA. One that ends takes the others with it. Knows nothing of nets, data or folders.
 """
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """This process is number `rank`, from 0 on, of `size`. One alone talks to nobody."""
 
     rank: int = 0
@@ -65,7 +65,7 @@ class Ranks:
         return found
 
 
-ALONE = Ranks()
+ALONE = ProcessGroup()
 
 
 def started_by_torchrun() -> bool:
@@ -74,7 +74,7 @@ def started_by_torchrun() -> bool:
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[tuple[Ranks, str]]:
+def joined(device: str) -> Iterator[tuple[ProcessGroup, str]]:
     """Meet the others, if there are any; who this is, and its own device. StreamcabError when one is lost."""
     if not started_by_torchrun():
         yield ALONE, device
@@ -92,7 +92,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, str]]:
     try:
         with _heard():
             dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
-        yield Ranks(rank, size), device
+        yield ProcessGroup(rank, size), device
     finally:
         signal.signal(signal.SIGTERM, before)
         if dist.is_initialized():

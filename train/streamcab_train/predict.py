@@ -26,7 +26,7 @@ SECONDS = (5, 10, 20, 30, 60)
 
 
 @dataclass(frozen=True)
-class Answers:
+class ClipPredictions:
     """Of n clips: truth (n,), length in seconds (n,), and probabilities (n, m) by condition and by seconds
     heard."""
 
@@ -49,7 +49,7 @@ def hear(
     ways: dict[str, Condition],
     dropped: Counter[str],
     console: Console,
-) -> Answers:
+) -> ClipPredictions:
     """The answers to clips in each way; as in training, what is too short or unvoiced is dropped."""
     arch, shortest = model.architecture, model_recipe(model).corpus.shortest_s
     other = f"gate {'off' if arch.gate else 'on'}"
@@ -80,7 +80,7 @@ def hear(
             by_seconds[s].append(cut.answer(arch.gate, round(s / arch.interval_s)))
     if not kept:
         raise CorpusError(f"{chosen.manifest}: every clip is too short or without speech")
-    return Answers(
+    return ClipPredictions(
         tuple(kept),
         np.array(truth),
         np.array(length),

@@ -27,7 +27,7 @@ from streamcab.nn.checkpoint import Checkpoint
 from streamcab_train.features import Features, load_features
 from streamcab_train.manifest import Clip, read_manifest, read_rows
 from streamcab_train.phones import Aligned, Phones, labelled, learn_phones, phone_names, read_alignment
-from streamcab_train.recipe import CorpusKeys, TeachKeys, read_recipe
+from streamcab_train.recipe import CorpusKeys, PretrainKeys, read_recipe
 from streamcab_train.state import Progress, load_state, save_state
 from streamcab_train.teacher import CEPSTRA, cepstra, louder
 
@@ -130,7 +130,7 @@ class _Pupils:
         self._said = [(one - self._mean) / self._sd for one in said]
         self.hours = float(features.length.sum()) * arch.interval_s / 3600
 
-    def batch(self, keys: TeachKeys, step: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    def batch(self, keys: PretrainKeys, step: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Crops at any gain: x (B, K * I), what the teacher says of them (B, K, CEPSTRA), which count (B, K)."""
         rng = np.random.default_rng([keys.seed, 1, step])
         k = round(keys.seconds / self._arch.interval_s)
@@ -169,7 +169,7 @@ def _told(model: CabCnn, x: torch.Tensor) -> torch.Tensor:
 
 
 def _learn(
-    arch: Architecture, pupils: _Pupils, keys: TeachKeys, state: Path, console: Console
+    arch: Architecture, pupils: _Pupils, keys: PretrainKeys, state: Path, console: Console
 ) -> tuple[CabCnn, Progress]:
     with torch.random.fork_rng():
         torch.manual_seed(keys.seed)
@@ -211,7 +211,7 @@ def _learn(
 
 
 def _with_phones(
-    cepstral: CabCnn, arch: Architecture, features: Features, paths: list[str], keys: TeachKeys
+    cepstral: CabCnn, arch: Architecture, features: Features, paths: list[str], keys: PretrainKeys
 ) -> tuple[CabCnn, dict[str, Any]]:
     """The taught model with phones, learnt from the aligned clips; how many, and what part is told right."""
     aligned = read_alignment(Path(keys.alignment))

@@ -114,7 +114,7 @@ class TrainingKeys:
 
 
 @dataclass(frozen=True)
-class TeachKeys:
+class PretrainKeys:
     """`streamcab teach`: what the distiller learns before it sees a label."""
 
     seed: int = 0
@@ -159,7 +159,7 @@ class Recipe:
     split: SplitKeys = SplitKeys()
     model: ModelKeys = ModelKeys()
     training: TrainingKeys = TrainingKeys()
-    teach: TeachKeys = TeachKeys()
+    teach: PretrainKeys = PretrainKeys()
     evidence: EvidenceKeys = EvidenceKeys()
 
     def architecture(self, labels: tuple[str, ...]) -> Architecture:

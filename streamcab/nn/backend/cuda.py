@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from streamcab.nn.backend.layout import Arena, Pass
-from streamcab.nn.backend.pieces import Floats, Ints, Turn, in_pieces
+from streamcab.nn.backend.pieces import Floats, Ints, RoundRobin, in_pieces
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.cabcnn import CabCnn
 
@@ -58,7 +58,7 @@ class CudaBackend(TorchBackend):
         self._spare = slots
         self._record = record
         self._sizes = sorted({min(size, slots) for size in SIZES}, reverse=True)
-        self._recorded: dict[tuple[int, int], Turn[_Replay]] = {}
+        self._recorded: dict[tuple[int, int], RoundRobin[_Replay]] = {}
 
     def prepare(self) -> None:
         """Record what the engine asks for and so many slots can fill."""
@@ -71,11 +71,11 @@ class CudaBackend(TorchBackend):
         h = out.shape[1]
         in_pieces(self._sizes, lambda size: self._replays(size, h).next(), slots, x, out)
 
-    def _replays(self, b: int, h: int) -> "Turn[_Replay]":
+    def _replays(self, b: int, h: int) -> "RoundRobin[_Replay]":
         replays = self._recorded.get((b, h))
         if replays is None:
             # Two, so that one is filled while the other computes.
-            replays = Turn([_Replay(self, b, h) for _ in range(2)])
+            replays = RoundRobin([_Replay(self, b, h) for _ in range(2)])
             self._recorded[b, h] = replays
         return replays
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamcab.nn.acb import FoldedAcb
 from streamcab.nn.backend.layout import contexts
-from streamcab.nn.backend.pieces import Floats, Ints, Turn, in_pieces
+from streamcab.nn.backend.pieces import Floats, Ints, RoundRobin, in_pieces
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.backend.unreported import op, ov
 from streamcab.nn.cabcnn import CabCnn
@@ -46,7 +46,7 @@ class OpenVinoBackend(TorchBackend):
             "ENABLE_CPU_PINNING": False,
         }
         self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
-        self._compiled: dict[tuple[int, int], Turn[_Request]] = {}
+        self._compiled: dict[tuple[int, int], RoundRobin[_Request]] = {}
 
     def prepare(self) -> None:
         """Compile the shapes that so many slots can fill: a tenth of a second each."""
@@ -58,7 +58,7 @@ class OpenVinoBackend(TorchBackend):
         h = out.shape[1]
         in_pieces(self._sizes, lambda size: self._shape(size, h).next(), slots, x, out)
 
-    def _shape(self, b: int, h: int) -> "Turn[_Request]":
+    def _shape(self, b: int, h: int) -> "RoundRobin[_Request]":
         requests = self._compiled.get((b, h))
         if requests is None:
             graph = _graph(self._stages, self._acb, b, h)
@@ -67,7 +67,9 @@ class OpenVinoBackend(TorchBackend):
             settings = self._settings | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
             compiled = self._core.compile_model(graph, "CPU", settings)
             count = 2 * threads if threads > 1 else 1
-            requests = Turn([_Request(compiled, self._rows, elsewhere=threads > 1) for _ in range(count)])
+            requests = RoundRobin(
+                [_Request(compiled, self._rows, elsewhere=threads > 1) for _ in range(count)]
+            )
             self._compiled[b, h] = requests
         return requests
 

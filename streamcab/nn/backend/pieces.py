@@ -56,7 +56,7 @@ def in_pieces(
         collect()
 
 
-class Turn(Generic[Thing]):
+class RoundRobin(Generic[Thing]):
     """Things that are used in turn."""
 
     def __init__(self, things: Sequence[Thing]) -> None:

@@ -17,7 +17,7 @@ from streamcab_train.baselines.vgg import Vgg11
 
 
 @dataclass(frozen=True)
-class Rival:
+class Baseline:
     """build(labels) makes the net; size and channels of its pictures, as the paper gives them."""
 
     build: Callable[[int], nn.Module]
@@ -26,10 +26,10 @@ class Rival:
 
 
 RIVALS = {
-    "GatedResNet": Rival(GatedResNet, 256, 3),
-    "AlexNet": Rival(AlexNet, 256, 3),
-    "VGG11-A": Rival(Vgg11, 224, 3),
-    "ResNet18": Rival(ResNet18, 224, 3),
-    "AttentionCNN": Rival(AttentionCnn, 256, 1),
+    "GatedResNet": Baseline(GatedResNet, 256, 3),
+    "AlexNet": Baseline(AlexNet, 256, 3),
+    "VGG11-A": Baseline(Vgg11, 224, 3),
+    "ResNet18": Baseline(ResNet18, 224, 3),
+    "AttentionCNN": Baseline(AttentionCnn, 256, 1),
 }
 """In the order of the paper's Table 3."""
