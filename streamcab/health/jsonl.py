@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streamcab.errors import StreamcabError
-from streamcab.linefile import LineFile
+from streamcab.ops.linefile import LineFile
 
 
-class Lines:
+class JsonLinesFile:
     """Appends lines to `path`, and rotates it at `max_bytes`. StreamcabError when it cannot be opened."""
 
     def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
