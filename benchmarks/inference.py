@@ -26,14 +26,14 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from streamcab import checkpoint
-from streamcab.backend import BACKENDS, PRECISIONS, Backend, make_backend
-from streamcab.distiller import FOREVER
-from streamcab.engine import Engine
-from streamcab.model import Architecture, CabCnn
-from streamcab.resample import resampler
-from streamcab.ring import Bank
-from streamcab.window import window_of
+from streamcab.audio.ring import Bank
+from streamcab.dsp.resample import resampler
+from streamcab.inference.engine import Engine
+from streamcab.inference.window import window_of
+from streamcab.nn import checkpoint
+from streamcab.nn.backend import BACKENDS, PRECISIONS, Backend, make_backend
+from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.distiller import FOREVER
 
 REFERENCE_GFLOP = 2 * 64 * 100 * 32 * 32 * 10 / 1e9
 CLI = [sys.executable, "-c", "from streamcab.cli import main; main()"]
@@ -153,7 +153,7 @@ def training(net: CabCnn, seconds: float, reference: Reference) -> None:
     """Whole steps of streamcab_train on random samples: forward, backward, Adam."""
     from streamcab_train.step import forward, loss_of
 
-    from streamcab.model import answer
+    from streamcab.nn.cabcnn import answer
 
     arch = net.architecture
     learner = CabCnn(arch).train()
@@ -235,7 +235,7 @@ def start_ups(net: CabCnn, backend: str, precision: str) -> None:
         ("python itself", lambda: timed([*python, "pass"])),
         ("streamcab --help", lambda: timed([*CLI, "--help"])),
         ("streamcab watch, until a message is shown", connected),
-        ("import streamcab and its engine", lambda: timed([*python, "import streamcab.engine"])),
+        ("import streamcab and its engine", lambda: timed([*python, "import streamcab.inference.engine"])),
     ):
         try:
             print(f"{name:44} {f():7.2f}")

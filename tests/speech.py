@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import firwin, resample_poly
 
-from streamcab.distiller import StageShape
-from streamcab.model import Architecture, CabCnn
-from streamcab.trunk import BlockShape
+from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.distiller import StageShape
+from streamcab.nn.trunk import BlockShape
 
 Samples = NDArray[np.float32]
 Doubles = NDArray[np.float64]
