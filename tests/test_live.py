@@ -14,7 +14,7 @@ from serving import ANYWHERE, STREAMCAB, run, running, save_model
 from signals import eventually, write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
-from streamcab.checkpoint import Checkpoint
+from streamcab.nn.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="module")
