@@ -29,6 +29,7 @@ ONLY_IN = {
     "torch": {
         "acb",
         "distiller",
+        "trunk",
         "cabcnn",
         "checkpoint",
         "backend",
