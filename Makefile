@@ -6,6 +6,7 @@
 #   make check      ruff and mypy
 #   make fmt        formats the code and fixes what ruff can fix
 #   make bench      the benchmarks, as ratios to a reference layer
+#   make docs              the documentation with the Python reference, into site/
 #   make audit      known vulnerabilities of the pinned dependencies
 
 VENV ?= .venv
@@ -16,7 +17,7 @@ ARGS ?=
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
 SHELL := /bin/bash
 
-.PHONY: run test test-all coverage check fmt bench clean system system-test node-test audit
+.PHONY: run test test-all coverage check fmt bench clean system system-test node-test audit docs
 
 run: $(VENV)/run.ready system
 ifdef DEVICE
@@ -75,10 +76,17 @@ $(VENV)/dev.ready: $(VENV)/run.ready
 	$(PIP) -e '.[fast,codecs,health,dev]'
 	@touch $@
 
+docs: $(VENV)/docs.ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+
+$(VENV)/docs.ready: $(VENV)/run.ready
+	$(PIP) -e '.[fast,docs]'
+	@touch $@
+
 # Known vulnerabilities of the exact versions, from PyPI's advisories; in an environment of its own.
 audit: $(VENV)/bin/python
 	[ -x $(VENV)/audit/bin/pip-audit ] || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install -q pip-audit; }
 	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 clean:
-	rm -rf $(VENV) examples/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage*
+	rm -rf $(VENV) examples/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage*

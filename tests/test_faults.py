@@ -1,7 +1,7 @@
 """The fault matrix: what is done to a running daemon, what a user sees of it, and that it recovers by itself.
 
-docs/reliability.md holds the table, with what `pytest --measured` printed. Faults that belong to one part are tested
-beside it: a pass that fails in test_inference_retry.py, sources that vanish in test_source_states.py and
+docs/reference/reliability.md holds the table, with what `pytest --measured` printed. Faults that belong to one part are
+tested beside it: a pass that fails in test_inference_retry.py, sources that vanish in test_source_states.py and
 test_source_microphone.py, files on a full disk in test_health_feed_log.py and test_nn_checkpoint.py.
 """
 

@@ -19,7 +19,7 @@ from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus, Prediction
 
 HANG_S = 30.0
-"""Tells a daemon that hangs from one that works; what was measured: docs/operations.md."""
+"""Tells a daemon that hangs from one that works; what was measured: docs/how-to/operations.md."""
 
 
 @pytest.mark.timeout(150)

@@ -1,4 +1,4 @@
-"""The feed: `Publisher` in the daemon, `Subscriber` in whoever listens. See docs/feed.md."""
+"""The feed: `Publisher` in the daemon, `Subscriber` in whoever listens. See docs/reference/feed.md."""
 
 from streamcab.feed.endpoint import ENDPOINT
 from streamcab.feed.publisher import REPEATS, SUBSCRIPTIONS, Publisher
