@@ -3,5 +3,6 @@
 from streamcab.feed.endpoint import ENDPOINT
 from streamcab.feed.publisher import REPEATS, SUBSCRIPTIONS, Publisher
 from streamcab.feed.subscriber import DEAD_S, Subscriber
+from streamcab.message import Prediction
 
-__all__ = ["DEAD_S", "ENDPOINT", "REPEATS", "SUBSCRIPTIONS", "Publisher", "Subscriber"]
+__all__ = ["DEAD_S", "ENDPOINT", "REPEATS", "SUBSCRIPTIONS", "Prediction", "Publisher", "Subscriber"]
