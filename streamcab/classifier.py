@@ -17,19 +17,18 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamcab import checkpoint as checkpoints
-from streamcab.answer import Answers, Standing
-from streamcab.backend import TorchBackend
-from streamcab.checkpoint import Checkpoint
-from streamcab.compute import device_for
-from streamcab.emitted import Emitted, voting
-from streamcab.engine import Engine
+from streamcab.audio.ring import Bank
 from streamcab.errors import AudioError, ConfigError
-from streamcab.evidence import evidence_of
+from streamcab.inference.answer import PredictionBuilder, Standing
+from streamcab.inference.engine import Engine
+from streamcab.inference.engine_output import EngineOutput, voting
+from streamcab.inference.offline import intervals
+from streamcab.inference.window import Window, whole_window_of, window_of
 from streamcab.message import Prediction
-from streamcab.offline import intervals
-from streamcab.ring import Bank
-from streamcab.window import Window, WholeWindow
+from streamcab.nn import checkpoint as checkpoints
+from streamcab.nn.backend import TorchBackend
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.device import device_for
 
 RATES = range(2_000, 768_001)
 CHANNELS = 256
@@ -99,7 +98,7 @@ class Classifier:
         answered, heard = intervals(self.checkpoint.model, x, rate)
         if not len(answered.c):
             raise self._too_short(name, len(x), rate)
-        window = self._window(len(answered.c), 1)
+        window = window_of(self.checkpoint.model, 1, len(answered.c))
         votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
@@ -125,7 +124,7 @@ class Classifier:
         bank = Bank(rate, 1, 3 * most)
         engine = Engine(model, 1, TorchBackend(model, 1, self.device), WHOLE_RUNS)
         engine.attach(bank, 0)
-        window = WholeWindow(len(self.labels), self.architecture.classifiers, evidence_of(model))
+        window = whole_window_of(model)
         answering, power = self._gate(gate), 0.0
 
         def hear() -> None:
@@ -170,12 +169,8 @@ class Classifier:
     def _gate(self, override: bool | None) -> bool:
         return self.architecture.gate if override is None else override
 
-    def _window(self, length: int, slots: int) -> Window:
-        evidence = evidence_of(self.checkpoint.model)
-        return Window(slots, len(self.labels), self.architecture.classifiers, length, evidence)
-
-    def _answers(self, window: Window) -> Answers:
-        return Answers(
+    def _answers(self, window: Window) -> PredictionBuilder:
+        return PredictionBuilder(
             self.architecture,
             window,
             self.checkpoint.hash,
@@ -198,7 +193,7 @@ class Stream:
                 f"window_s={window_s} and every_s={every_s} must be at least {arch.interval_s}, "
                 f"and at most {LONGEST_S:g}"
             )
-        length, every = round(window_s / arch.interval_s), round(every_s / arch.interval_s)
+        length, every = arch.intervals(window_s), arch.intervals(every_s)
         if arch.normaliser != "running":
             raise ConfigError(
                 f"this model normalises over whole clips ({arch.normaliser!r}) and cannot hear a stream; "
@@ -210,7 +205,7 @@ class Stream:
         backend = TorchBackend(classifier.checkpoint.model, 1, classifier.device)
         self._engine = Engine(classifier.checkpoint.model, 1, backend)
         self._slot = np.array([self._engine.attach(self._bank, 0)])
-        self._window = classifier._window(length, 1)
+        self._window = window_of(classifier.checkpoint.model, 1, length)
         self._answers = classifier._answers(self._window)
         self._seq = 0
         self._power = 0.0  # of the newest interval
@@ -233,11 +228,11 @@ class Stream:
             return []
         return [*self._told(self._hear(None)), self._prediction(ended=True)]
 
-    def push_intervals(self, chunk: ArrayLike | None) -> list[Emitted]:
+    def push_intervals(self, chunk: ArrayLike | None) -> list[EngineOutput]:
         """As `push`, or `finish` for None, but every c_t as the engine emits it. For `verify` and for research."""
         return list(self._hear(chunk))
 
-    def _hear(self, chunk: ArrayLike | None) -> Iterator[Emitted]:
+    def _hear(self, chunk: ArrayLike | None) -> Iterator[EngineOutput]:
         """Samples a second at a time, or the end for None, through the engine."""
         if chunk is None:
             self._bank.finish(0)
@@ -248,7 +243,7 @@ class Stream:
             self._bank.write(0, x[i : i + self.rate], time.monotonic())
             yield from self._engine.advance()
 
-    def _told(self, emitted: Iterable[Emitted]) -> list[Prediction]:
+    def _told(self, emitted: Iterable[EngineOutput]) -> list[Prediction]:
         """Into the window, one by one, with a prediction each `every_s`."""
         out = []
         for e in emitted:

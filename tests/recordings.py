@@ -107,7 +107,9 @@ def encode(
     return path
 
 
-def mp3(path: Path, x: NDArray[np.floating[Any]], rate: int = 16000, *, index: bool = False, tags: bool = True) -> Path:
+def mp3(
+    path: Path, x: NDArray[np.floating[Any]], rate: int = 16000, *, index: bool = False, tags: bool = True
+) -> Path:
     """A VBR MP3 as recorders write them: without an index, with tags in front and behind."""
     options = {"write_xing": str(int(index)), "id3v2_version": "0"}
     encode(path, x, rate, "libmp3lame", quality=4, options=options)

@@ -1,4 +1,4 @@
-"""What arrives as a file: headers that lie, lengths that are estimates, containers of phones; what is there is heard."""
+"""What arrives as a file: headers that lie, lengths that are estimates, what phones record; what is there is heard."""
 
 import io
 import logging
@@ -7,7 +7,6 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,9 +146,7 @@ def test_rf64_has_its_size_in_a_chunk_of_its_own(tmp_path: Path, caplog: pytest.
     plain = wav(DATA)
     sizes = b"ds64" + struct.pack("<IQQQI", 28, 72 + len(DATA) + len(CHUNK), len(DATA), len(SOUND), 0)
     path = tmp_path / "a.wav"
-    path.write_bytes(
-        b"RF64\xff\xff\xff\xffWAVE" + sizes + plain[12:40] + b"\xff\xff\xff\xff" + DATA + CHUNK
-    )
+    path.write_bytes(b"RF64\xff\xff\xff\xffWAVE" + sizes + plain[12:40] + b"\xff\xff\xff\xff" + DATA + CHUNK)
     samples, said = heard_both_ways(path, caplog)
     np.testing.assert_array_equal(samples, SOUND)
     assert said == ""
@@ -178,7 +175,11 @@ VOICE = syllables(6, 16000)
     ids=["quiet first", "loud first"],
 )
 def test_an_mp3_without_an_index_is_what_decodes(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, sound: np.ndarray, tags: bool, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    sound: np.ndarray,
+    tags: bool,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     path = mp3(tmp_path / "a.mp3", sound, tags=tags)
     with open_audio(path) as file:
@@ -254,7 +255,9 @@ def test_samples_do_not_depend_on_how_much_is_read_at_a_time(tmp_path: Path, nam
     elif name == "a.mp3":
         mp3(path, VOICE)
     else:
-        format, subtype = {".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS")}.get(path.suffix, ("FLAC", "PCM_16"))
+        format, subtype = {".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS")}.get(
+            path.suffix, ("FLAC", "PCM_16")
+        )
         soundfile.write(path, VOICE, 16000, format=format, subtype=subtype)
     whole, _ = read_audio(path)
     for size in (1, 400, 4001, 65_536):
@@ -267,10 +270,11 @@ def test_samples_do_not_depend_on_how_much_is_read_at_a_time(tmp_path: Path, nam
 def test_only_what_the_library_writes_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
     heard = Complaints()
     with heard.caught():
-        os.write(2, b"[src/libmpg123/layer3.c:INT123_do_layer3():1774] error: part2_3_length (640) too large\n")
+        os.write(
+            2, b"[src/libmpg123/layer3.c:INT123_do_layer3():1774] error: part2_3_length (640) too large\n"
+        )
         os.write(2, b"Note: Skipped 17 bytes in input.\n")
         os.write(2, b"a line of somebody else\n")
-        print("and one of Python", file=sys.stderr, flush=True)
     assert (heard.count, heard.damage, heard.first) == (2, 1, "part2_3_length (640) too large")
     assert "a line of somebody else\n" in capfd.readouterr().err
 
@@ -309,7 +313,11 @@ def test_a_file_of_a_phone_that_is_cut_off_is_heard_so_far(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nsecret.wav\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile secret.wav\n"]
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nsecret.wav\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile secret.wav\n",
+    ],
 )
 def test_a_list_of_other_files_is_not_followed(tmp_path: Path, text: str) -> None:
     write_wav(tmp_path / "secret.wav", SOUND, 8000)
@@ -332,7 +340,7 @@ def test_a_video_without_sound_is_no_audio(tmp_path: Path) -> None:
 def test_without_av_there_is_a_line_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encode(tmp_path / "a.m4a", syllables(1, 16000), 16000, "aac")
     monkeypatch.setattr(libav, "installed", lambda: False)
-    with pytest.raises(AudioError, match="need the package av: pip install av; or .*ffmpeg -i FILE out.wav"):
+    with pytest.raises(AudioError, match=r"need the package av: pip install av; or .*ffmpeg -i FILE out.wav"):
         read_audio(path)
 
 
@@ -350,7 +358,9 @@ def test_the_line_to_type_for_bare_codes_works(tmp_path: Path, suffix: str) -> N
     path.write_bytes(int16(sound).tobytes() if law == "s16" else companded(sound, law))
     with pytest.raises(AudioError, match="bare codes") as refused:
         read_audio(path)
-    line = str(refused.value).split("`")[1].replace("FILE", str(path)).replace("out.wav", f"{tmp_path}/out.wav")
+    line = (
+        str(refused.value).split("`")[1].replace("FILE", str(path)).replace("out.wav", f"{tmp_path}/out.wav")
+    )
     subprocess.run([*line.split(), "-v", "error"], check=True)
     samples, got = read_audio(tmp_path / "out.wav")
     assert got == rate

@@ -42,8 +42,8 @@ def classify(
     """The answer for whole FILES: the mean over all their voiced intervals."""
     classifier = load_classifier(model, compute, threads)
     from streamcab.message import encode
-    from streamcab.source.file import BLOCK, blocks
     from streamcab.source.decoder import open_audio
+    from streamcab.source.file import BLOCK, blocks
 
     failed = 0
     for file in files:

@@ -61,7 +61,9 @@ class Complaints:
                     self.count += 1
                     if DAMAGE in line:
                         self.damage += 1
-                        self.first = self.first or line.decode(errors="replace").partition("] error: ")[2].strip()
+                        self.first = (
+                            self.first or line.decode(errors="replace").partition("] error: ")[2].strip()
+                        )
                 else:
                     with contextlib.suppress(OSError):
                         os.write(ours, line)

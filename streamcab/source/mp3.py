@@ -1,7 +1,7 @@
 """MP3 files, by libsndfile: what decodes is the file, whatever its header makes one believe.
 
-Without an index (Xing, Info or VBRI) the length of an MP3 is an estimate from its first frame, at which libsndfile would
-stop. So it is shown a file of which the end is far away, and finds the true one by decoding. Where files were put one
+Without an index (Xing, Info or VBRI) the length of an MP3 is an estimate from its first frame, and libsndfile stops
+there. So it is shown a file of which the end is far away, and finds the true one by decoding. Where files were put one
 behind the other, the index is that of the first: the next begins where it ends. Tags in front and behind are left out.
 Knows nothing of streams.
 """

@@ -57,9 +57,7 @@ class SndfileDecoder(Decoder):
     def _look(self, file: soundfile.SoundFile) -> None:
         """Note what the header promises and the file does not hold."""
         # libsndfile mends a size in silence, but for its log: "data : 288000 (should be 143978)".
-        sizes = re.search(
-            r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE
-        )
+        sizes = re.search(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
         if sizes is not None:
             promised, there = int(sizes[1]), int(sizes[2])
             if there < promised < UNKNOWN_SIZE:

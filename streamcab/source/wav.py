@@ -1,7 +1,7 @@
 """The samples behind a WAV header, read forwards: the same from a file as from a pipe.
 
-A header is believed as far as the bytes bear it out. A recorder that was killed leaves a size that is 0 or too large, and
-one that wrote more than it could count leaves one that is too small: what is there is heard, and `note` says so. Knows
+A header is believed as far as the bytes bear it out. A recorder that was killed leaves a size that is 0 or too large,
+and one that wrote more than it could count leaves one that is too small: what is there is heard, and `note` says so. Knows
 nothing of pipes or threads.
 """
 
@@ -22,8 +22,36 @@ PIECE = 1 << 16
 CHUNKS = frozenset(
     kind.ljust(4).encode()
     for kind in (
-        *("LIST", "INFO", "RIFF", "fact", "cue", "plst", "labl", "note", "ltxt", "smpl", "inst", "bext", "iXML"),
-        *("axml", "chna", "id3", "ID3", "JUNK", "junk", "PAD", "FLLR", "PEAK", "DISP", "acid", "cart", "_PMX"),
+        *(
+            "LIST",
+            "INFO",
+            "RIFF",
+            "fact",
+            "cue",
+            "plst",
+            "labl",
+            "note",
+            "ltxt",
+            "smpl",
+            "inst",
+            "bext",
+            "iXML",
+        ),
+        *(
+            "axml",
+            "chna",
+            "id3",
+            "ID3",
+            "JUNK",
+            "junk",
+            "PAD",
+            "FLLR",
+            "PEAK",
+            "DISP",
+            "acid",
+            "cart",
+            "_PMX",
+        ),
         *("umid", "minf", "elm1", "regn", "afsp", "adtl", "strc", "levl"),
     )
 )
@@ -79,7 +107,9 @@ class WavData:
     def _behind(self, size: int) -> bytes:
         """What follows the claimed end, if it is samples: its first bytes, else nothing."""
         lacks = -size % self._format.frame
-        padding = size % 2 if not lacks else 0  # a chunk of odd size is followed by a byte that does not count
+        padding = (
+            size % 2 if not lacks else 0
+        )  # a chunk of odd size is followed by a byte that does not count
         head = b""
         while len(head) < padding + 8:
             more = self._peek(padding + 8 - len(head))
