@@ -1,8 +1,8 @@
 """The samples behind a WAV header, read forwards: the same from a file as from a pipe.
 
 A header is believed as far as the bytes bear it out. A recorder that was killed leaves a size that is 0 or too large,
-and one that wrote more than it could count leaves one that is too small: what is there is heard, and `note` says so. Knows
-nothing of pipes or threads.
+and one that wrote more than it could count leaves one that is too small: what is there is heard, and `note` says so.
+Knows nothing of pipes or threads.
 """
 
 import re
