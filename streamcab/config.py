@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from streamcab.errors import ConfigError
+from streamcab.text import read_text
 
 PREFIX = "STREAMCAB_"
 
@@ -19,7 +20,7 @@ PREFIX = "STREAMCAB_"
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """The tables of a TOML file, called `what` where it cannot be read. ConfigError: not readable, or not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

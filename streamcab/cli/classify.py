@@ -16,9 +16,11 @@ from streamcab.cli.options import (
     load_classifier,
     model_option,
     option,
+    say,
     threads_option,
 )
 from streamcab.errors import StreamcabError
+from streamcab.text import as_unicode, printable
 
 
 @click.command(cls=Command)
@@ -50,22 +52,24 @@ def classify(
         try:
             with open_audio(file) as audio:
                 pieces = blocks(audio, channel, BLOCK)
-                answer = classifier.classify_pieces(pieces, audio.rate, gate=gate_of(gate), name=str(file))
+                answer = classifier.classify_pieces(
+                    pieces, audio.rate, gate=gate_of(gate), name=as_unicode(str(file))
+                )
                 if audio.notes:
-                    click.echo(f"Warning: {file}: {'; '.join(audio.notes)}", err=True)
+                    click.echo(printable(f"Warning: {file}: {'; '.join(audio.notes)}"), err=True)
         except StreamcabError as error:
             # The other files can still be answered.
-            click.echo(f"Error: {error}", err=True)
+            click.echo(printable(f"Error: {error}"), err=True)
             failed += 1
             continue
         if as_json:
             click.echo(encode(answer).decode())
         elif answer.top is None:
-            click.echo(f"{file}: no speech")
+            say(f"{file}: no speech")
         else:
             probs = "  ".join(f"{label} {p:.2f}" for label, p in answer.probs.items())
             doubt = "  not sure" if answer.sure is False else ""
-            click.echo(f"{file}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced){doubt}")
+            say(f"{file}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced){doubt}")
     if failed:
         sys.exit(1)
 
@@ -87,7 +91,7 @@ def verify(file: Path, model: Path | None, compute: str, channel: str, threads: 
 
     samples, rate = read_audio(file, channel)
     verdict = compare(classifier, samples, rate, seed)
-    click.echo(
+    say(
         f"{file}: {verdict.intervals} intervals ({verdict.voiced} voiced), streamed in {verdict.chunks} random chunks; "
         f"largest difference of a probability from the offline answer: {verdict.difference:.1e} "
         f"({'equal' if verdict.equal else 'NOT EQUAL'} within {TOLERANCE:.0e})"
@@ -107,4 +111,4 @@ def devices() -> None:
         sys.exit(1)
     for d in found:
         mark = "*" if d.default else " "
-        click.echo(f"{mark} {d.index:3d}  {d.name}  ({d.channels} channels, {d.rate:g} Hz, {d.host_api})")
+        say(f"{mark} {d.index:3d}  {d.name}  ({d.channels} channels, {d.rate:g} Hz, {d.host_api})")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, option
+from streamcab.cli.options import Command, option, say
 from streamcab.errors import ConfigError
 
 LAYOUTS = (
@@ -119,7 +119,7 @@ def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
 
     made = run(name, folder, out, None if labels is None else read_labels(labels, name))
     tell(made)
-    click.echo(f"{out}: {len(made.rows)} clips")
+    say(f"{out}: {len(made.rows)} clips")
 
 
 @click.command(cls=Command)

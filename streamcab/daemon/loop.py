@@ -31,6 +31,7 @@ from streamcab.nn.backend import Backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
 from streamcab.source import GONE, Source
+from streamcab.text import LONGEST
 
 if TYPE_CHECKING:
     from streamcab.record.recorder import Recorder
@@ -197,7 +198,7 @@ class Daemon:
         name, n = wanted, 1
         while name in self._names:
             n += 1
-            name = f"{wanted}-{n}"
+            name = f"{wanted[: LONGEST - 8]}-{n}"
         self._names.add(name)
         return name
 

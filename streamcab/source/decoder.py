@@ -72,7 +72,10 @@ class Decoder(ABC):
 def open_audio(path: Path) -> Decoder:
     """Open a file. SourceError when it cannot be opened; AudioError when it is empty or no audio."""
     from streamcab.source import libav, mp3, sndfile, wav
+    from streamcab.source.piped import is_pipe, open_pipe
 
+    if is_pipe(path):
+        return open_pipe(path)
     if not path.exists():
         raise SourceError(f"{path}: no such file")
     if not path.is_file():

@@ -5,7 +5,6 @@ the rate that they want.
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -15,10 +14,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.errors import AudioError, ConfigError
+from streamcab.errors import AudioError, ConfigError, SourceError
 from streamcab.source import Line
 from streamcab.source.channel import channel_number, pick_channel
 from streamcab.source.decoder import Decoder, open_audio
+from streamcab.source.piped import is_pipe
 from streamcab.source.single import SingleStream, stream_name, valid
 
 log = logging.getLogger("streamcab.source")
@@ -108,6 +108,8 @@ class AudioFile(SingleStream):
 
     def start(self) -> None:
         """Check the file and begin to play it. SourceError, AudioError and ConfigError as `read_audio`."""
+        if is_pipe(self._path):
+            raise SourceError(f"{self._path}: a pipe: use `listen --stdin wav < {self._path}`")
         with open_audio(self._path) as file:
             channel_number(self._channel, file.channels)
             # Only floats can hold NaN, and reading them is cheap; else one block shows that it decodes.
@@ -115,11 +117,10 @@ class AudioFile(SingleStream):
             for _ in first if file.floats else islice(first, 1):
                 pass
             rate, channels = file.rate, file.channels
-        shown = os.fsencode(self._path.name).decode(errors="backslashreplace")
         self._begin(
             self._name,
             rate,
-            f"file {shown}, {rate} Hz, channels: {channels}, channel: {self._channel}",
+            f"file {self._path.name}, {rate} Hz, channels: {channels}, channel: {self._channel}",
             {"file": str(self._path)},
         )
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from streamcab.audio.ring import Bank
 from streamcab.message import SourceState
+from streamcab.text import printable
 
 log = logging.getLogger("streamcab.source")
 
@@ -69,6 +70,10 @@ class Line:
     changed: Callable[[], object] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    def __post_init__(self) -> None:
+        """What is said of a stream goes into the feed and onto terminals: a file may be called anything."""
+        self.description, self.detail = printable(self.description), printable(self.detail)
+
     def move(
         self,
         to: SourceState,
@@ -82,6 +87,7 @@ class Line:
         `why` goes into the log and becomes the detail, but for `live`, which needs no reason. In the state that it
         is in already, only the detail changes.
         """
+        why = printable(why)
         with self._lock:
             was = self.state
             if only_from not in (None, was):

@@ -26,6 +26,7 @@ from streamcab.source.device import (
     shut_device,
 )
 from streamcab.source.single import SingleStream, stream_name
+from streamcab.text import printable
 
 log = logging.getLogger("streamcab.source")
 
@@ -198,7 +199,7 @@ class Microphone(SingleStream):
                     self.line.labels["device"] = self._device.name  # the number of its card may be another
                     return self._open()
             except StreamcabError as error:
-                self.line.detail = str(error)
+                self.line.detail = printable(str(error))
 
     def _find_again(self) -> Device:
         return find_again(self._device, list_devices())

@@ -28,6 +28,7 @@ from streamcab.rtp.watch import STALL_S
 from streamcab.source import Line
 from streamcab.source.calls import Calls
 from streamcab.source.channel import channel_number
+from streamcab.text import read_text
 
 log = logging.getLogger("streamcab.source")
 
@@ -42,10 +43,10 @@ _STATE_BYTES = 2 * SEEN + 200
 """Of a call, beside its ring: what the table and the intake remember."""
 
 
-def read_text(path: str | Path, what: str) -> str:
+def _text_of(path: str | Path, what: str) -> str:
     """A small text file of the user's; ConfigError when it cannot be read."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the {what} {path}: {error}") from error
 
@@ -56,7 +57,7 @@ def _allowed(networks: Iterable[str]) -> AllowList | None:
 
 
 def _rules(name_map: str | Path | None) -> list[Rule]:
-    return parse_name_map(read_text(name_map, "name map").splitlines(), str(name_map)) if name_map else []
+    return parse_name_map(_text_of(name_map, "name map").splitlines(), str(name_map)) if name_map else []
 
 
 class RtpSource:
@@ -106,7 +107,7 @@ class RtpSource:
         )
         wanted = TypeMap()
         if sdp is not None:
-            wanted.update(parse_sdp(read_text(sdp, "SDP file"), str(sdp)))
+            wanted.update(parse_sdp(_text_of(sdp, "SDP file"), str(sdp)))
         wanted.update(parse_types(entries))
         self._addresses = [Address.parse(text) for text in binds or wanted.endpoints]
         if not self._addresses:

@@ -6,7 +6,6 @@ nothing of where the samples come from.
 """
 
 import logging
-import re
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -19,6 +18,9 @@ from numpy.typing import NDArray
 from streamcab.audio.ring import NO_SAMPLE, Bank
 from streamcab.errors import AudioError, SourceLost, StreamcabError
 from streamcab.source import Line
+from streamcab.text import stream_name
+
+__all__ = ["SingleStream", "stream_name", "valid"]
 
 log = logging.getLogger("streamcab.source")
 
@@ -38,11 +40,6 @@ ROOM_WAIT = 0.002
 def valid(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which samples are numbers that a converter can have put out: neither NaN, nor infinite, nor absurd."""
     return np.abs(samples) <= LOUDEST
-
-
-def stream_name(text: str) -> str:
-    """Any text as the name of a stream, fit for a topic of the feed: letters, digits and . _ - only."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[:128] or "stream"
 
 
 class SingleStream(ABC):

@@ -175,8 +175,10 @@ class WavDecoder(Decoder):
         self._pieces = iter(self._data)
         self.rate, self.channels = format.rate, format.channels
         self.floats = format.encoding.startswith("f")
-        there = path.stat().st_size - file.tell()
-        self.frames = min(there, format.size or there) // format.frame
+        self.frames = None
+        if file.seekable():
+            there = path.stat().st_size - file.tell()
+            self.frames = min(there, format.size or there) // format.frame
         self._rest = np.zeros((0, format.channels), np.float32)
 
     def read(self, size: int) -> NDArray[np.float32]:

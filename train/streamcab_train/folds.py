@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streamcab.errors import ConfigError
+from streamcab.text import opened
 from streamcab_train.answered import Answered, read_answers
 from streamcab_train.distributed import started_by_torchrun
 from streamcab_train.manifest import PARTS, Clip, Manifest, read_manifest
@@ -147,7 +148,7 @@ def _write_manifest(file: Path, manifest: Manifest, recipe: Recipe, fold: Fold) 
     """The corpus' rows of our clips, paths made absolute, with the split."""
     keys = recipe.corpus
     part_of = {clip.path: part for clip, part in zip(manifest.clips, fold.parts, strict=True)}
-    with manifest.file.open(newline="", encoding="utf-8-sig") as text:
+    with opened(manifest.file) as text:
         reader = csv.DictReader(text)
         columns = [name for name in reader.fieldnames or [] if name != SPLIT]
         rows = [row for row in reader if row[keys.path].strip() in part_of]

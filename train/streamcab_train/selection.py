@@ -15,6 +15,7 @@ from typing import Any
 
 from streamcab.errors import CorpusError
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.text import opened
 from streamcab_train.card import speaker_hashes
 from streamcab_train.dataset import gather
 from streamcab_train.manifest import PARTS, Clip, read_manifest
@@ -142,7 +143,7 @@ def _protocol(clips: Sequence[Clip], trained: Sequence[str] | None, allow_shared
 def _raw(data: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows as they stand; what is wrong with them is `read_manifest`'s to say."""
     try:
-        with data.open(newline="", encoding="utf-8-sig") as text:
+        with opened(data) as text:
             reader = csv.DictReader(text, restval="")
             rows = list(reader)
             return list(reader.fieldnames or []), rows

@@ -18,6 +18,7 @@ from streamcab.config import read_toml
 from streamcab.errors import AudioError, ConfigError, CorpusError, SourceError
 from streamcab.source.decoder import open_audio
 from streamcab.source.file import blocks
+from streamcab.text import as_unicode
 from streamcab_train.prepare import archive, common_voice, folders, l2_arctic, vctk
 from streamcab_train.prepare.row import Layout, Voice
 
@@ -134,6 +135,9 @@ def _rows(
         seconds = None if label is None else _seconds(voice.file, dropped)
         if label is not None and seconds is not None:
             path = os.path.relpath(voice.file.resolve(), home.resolve())
+            if path != as_unicode(path):
+                dropped["name that is no UTF-8"] += 1
+                continue
             yield Row(path, label, voice.speaker, voice.accents[0], voice.sex, voice.age, round(seconds, 2))
 
 
