@@ -1,6 +1,6 @@
 """The daemon as a service of systemd: carries out what `systemd_unit.py` has planned, and asks systemctl for the rest.
 
-Knows nothing of the command line, nor of the daemon.
+Knows nothing of the command line or of the daemon.
 """
 
 import os
@@ -43,7 +43,7 @@ def read(path: Path) -> str | None:
 
 
 def carry_out(steps: Iterable[Step]) -> None:
-    """Do it. A file is there whole or not at all."""
+    """Carry out a step. A file is written completely or not at all."""
     for step in steps:
         try:
             if step.verb == "put":
@@ -105,7 +105,7 @@ class Systemctl:
         """Whether there is one to talk to."""
 
     def spelled(self, *words: str) -> str:
-        """A command, as users type it."""
+        """A command as a user would type it."""
         return " ".join([*self._words, *words])
 
     def __call__(self, *words: str) -> str:
@@ -123,7 +123,7 @@ class Systemctl:
 def install(
     place: Place, instance: str, manager: Systemctl | None, *, force: bool, dry: bool, now: bool
 ) -> Iterator[str]:
-    """Put everything in place, and tell it line by line; without a `manager` the files only."""
+    """Install everything and yield a line for each step; without a `manager`, install the files only."""
     words = program()
     if not place.user and manager is not None:
         why = unreachable([Path(words[0]), Path(sys.base_prefix), Path(str(resources.files("streamcab")))])
@@ -150,7 +150,7 @@ def install(
 def uninstall(
     place: Place, instance: str | None, manager: Systemctl | None, *, force: bool, dry: bool
 ) -> Iterator[str]:
-    """Stop an instance, or all, and remove what `install` put, and tell it line by line."""
+    """Stop one instance, or all, remove the installed files, and yield a line for each step."""
     mine = {place.settings_of(check_instance(instance))} if instance else set(_settings(place))
     others = set(_settings(place)) - mine
     unit = not others
@@ -181,7 +181,7 @@ def _carried_out(steps: Sequence[Step], manager: Systemctl | None, dry: bool) ->
 
 
 def status(place: Place, instance: str | None, manager: Systemctl | None) -> Iterator[str]:
-    """What is installed and how it is, line by line. ServiceError when nothing is."""
+    """Describe what is installed and its state, line by line. ServiceError when nothing is installed."""
     text = read(place.unit)
     if text is None:
         raise ServiceError(
@@ -207,7 +207,7 @@ def status(place: Place, instance: str | None, manager: Systemctl | None) -> Ite
 
 
 def in_words(shown: Mapping[str, str]) -> str:
-    """What `systemctl show` says of an instance, for people."""
+    """The state of an instance in words, from `systemctl show`."""
     words = [f"{shown['ActiveState']} ({shown['SubState']})", shown.get("UnitFileState") or "disabled"]
     if shown.get("Result", "success") != "success":
         words.append(f"last result: {shown['Result']}")

@@ -1,7 +1,7 @@
-"""What was heard, as files: a second reader of the rings, in a thread of its own.
+"""Writes streams to files: a second reader of the rings, in a thread of its own.
 
-It takes what it is in time for and the inference never waits for it: what a slow disk made it miss is dropped and
-counted. Where samples never arrived a recording is silent, and the log says for how long. Owns that thread and the open
+Inference never waits for it: audio that a slow disk made it miss is dropped and counted. Where samples never arrived,
+a recording is silent, and the log gives the duration. Owns that thread and the open
 files. Knows nothing of models or of the feed.
 """
 
@@ -40,7 +40,7 @@ OTHER_FILES = 256
 
 @dataclass(eq=False)
 class Track:
-    """A stream that is recorded: how far, and into what. `missing` and `samples` are those of all its files."""
+    """A stream being recorded: its position and its file. `missing` and `samples` cover all its files."""
 
     name: str
     line: Line
@@ -59,7 +59,7 @@ class Track:
 
 @dataclass
 class Tail:
-    """What an ended stream has left: its row will belong to another."""
+    """The rest of an ended stream, copied because its row will be reused."""
 
     track: Track
     unix: float
@@ -93,7 +93,7 @@ class Recorder:
             self._tracks[id(line)] = Track(name, line)
 
     def ends(self, line: Line) -> None:
-        """Its last sample is in the ring, and the row may be used again when this returns."""
+        """The stream has ended: its last sample is in the ring, and its row may be reused when this returns."""
         with self._lock:
             track = self._tracks.pop(id(line), None)
             if track is None:
@@ -139,7 +139,7 @@ class Recorder:
                 return
 
     def _turn(self) -> None:
-        """Write what has arrived."""
+        """Write the audio that has arrived."""
         now = time.monotonic()
         if now >= self._next_tidy:
             self._next_tidy = now + TIDY_S
@@ -231,7 +231,7 @@ class Recorder:
             self._finish(track)
 
     def _opened(self, track: Track, unix: float) -> bool:
-        """Whether there is a file to write to."""
+        """Open the track's file if necessary; False if that is not possible."""
         if track.file is not None:
             return True
         if track.refused:
@@ -288,7 +288,7 @@ class Recorder:
             log.warning("recording goes on")
 
     def _pause(self, why: str) -> None:
-        """Nothing is written until there is room again."""
+        """Stop writing until there is room again."""
         if not self._paused:
             log.warning("recording pauses: %s", why)
         self._paused = why
