@@ -22,6 +22,8 @@ from streamcab.feed.curve import ClientKeys, create
 from streamcab.message import AnyMessage, DaemonStatus, decode
 from streamcab.nn.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 
 class Call:
     """Packets of G.711 from a port of its own, 50 a second, until it ends."""

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from streamcab.errors import ServiceError
@@ -24,6 +23,7 @@ from streamcab.ops.systemd_unit import (
     standing,
     unit_text,
 )
+from streamcab.shipped import PACKAGE, shipped
 
 SOURCES = {False: UNIT, True: "streamcab-user.service"}
 SETTINGS = "streamcab.env.example"
@@ -65,12 +65,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def template(name: str) -> str:
-    """A file of systemd/: beside the package in a checkout, inside it where it was installed as a wheel."""
-    package = resources.files("streamcab")
-    for folder in (package / "systemd", Path(str(package)).parent / "systemd"):
-        if (folder / name).is_file():
-            return (folder / name).read_text(encoding="utf-8")
-    raise ServiceError(f"{name} did not come with this installation of streamcab: install it again")
+    """Return the text of a file of systemd/."""
+    path = shipped(Path("systemd", name))
+    if path is None:
+        raise ServiceError(f"{name} did not come with this installation of streamcab: install it again")
+    return path.read_text(encoding="utf-8")
 
 
 def program() -> list[str]:
@@ -126,7 +125,7 @@ def install(
     """Install everything and yield a line for each step; without a `manager`, install the files only."""
     words = program()
     if not place.user and manager is not None:
-        why = unreachable([Path(words[0]), Path(sys.base_prefix), Path(str(resources.files("streamcab")))])
+        why = unreachable([Path(words[0]), Path(sys.base_prefix), PACKAGE])
         if why:
             raise ServiceError(
                 f"{why}: install streamcab in, say, /opt, or the service of this user with --user"
