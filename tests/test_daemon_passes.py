@@ -185,7 +185,7 @@ def test_what_is_wrong_with_samples_is_told_when_it_comes_and_when_it_has_gone(s
 
 def test_warming_up_leaves_nothing_behind(stage):
     stage.ear.warm_up()
-    assert stage.engine.free == 3
+    assert stage.engine.table.free == 3
     assert stage.window.seen.tolist() == [0, 0, 0]
     a = stage.begin(0)
     voice = talk(3, seed=9)
@@ -209,7 +209,7 @@ def test_a_new_stream_has_not_the_flaws_of_the_one_before(stage, caplog):
     stage.bank.write(0, np.clip(20 * talk(1), -1, 1), 1.0)
     stage.ear.examine(stage.roster.slots(), 1.0)
     stage.roster.leave(stage.roster[stage.roster.slots()[0]])
-    stage.engine.detach(int(stage.engine.attached[0]))
+    stage.engine.detach(int(stage.engine.table.slots[0]))
     stage.bank.reset(0)
     caplog.clear()
     b = stage.begin(0)

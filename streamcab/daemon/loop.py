@@ -120,7 +120,7 @@ class Daemon:
     @property
     def bytes_per_stream(self) -> int:
         """Memory of one stream in engine and window."""
-        return self.engine.bytes_per_slot + self.window.bytes_per_slot
+        return self.engine.table.bytes_per_slot + self.window.bytes_per_slot
 
     def run(self, stop: threading.Event, await_subscriber_s: float = 0.0, subscribers: int = 1) -> None:
         """The loop. Returns when `stop` is set or every source is done, after each stream's final message.
@@ -187,7 +187,7 @@ class Daemon:
 
     def _refusal(self, source: Source) -> str:
         """Why a stream of this source cannot be taken now, as the name of a counter; empty if it can."""
-        if not self.engine.free:
+        if not self.engine.table.free:
             return "refused-full"
         # What can wait makes nobody late.
         return "refused-overload" if self._load.high and source.live else ""
