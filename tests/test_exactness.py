@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import LONG_STAGES, SMALL_STAGES, Samples, naive_intervals, noise, silence, talk, tiny_model
+from speech import (
+    LONG_STAGES,
+    SMALL_STAGES,
+    SMALL_TRUNK,
+    Samples,
+    naive_intervals,
+    noise,
+    silence,
+    talk,
+    tiny_model,
+)
 
 from streamcab.audio.ring import Bank
 from streamcab.inference.engine import Engine
@@ -28,6 +38,7 @@ OTHERS = {
     "delay 11": tiny_model(1, stages=LONG_STAGES, classifiers=8),
     "12.5 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=8000),
     "50 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=2000),
+    "trunk": tiny_model(1, stages=SMALL_STAGES, classifiers=8, **SMALL_TRUNK),
 }
 """Nets of another geometry."""
 

@@ -23,7 +23,6 @@ from patient import (
     Patient,
     busy,
     calling,
-    free_port,
     fresh,
     patient,
     recovery_ms,
@@ -31,6 +30,7 @@ from patient import (
     small_model,
     wait_for,
 )
+from ports import free_port
 from serving import STREAMCAB, Hand, run
 from signals import write_wav
 from small_disk import fill, mounted
@@ -49,7 +49,7 @@ from streamcab.view.board import Board
 @pytest.fixture
 def port():
     """For a daemon of this test alone."""
-    return free_port()
+    return free_port(3)  # RTP, RTCP and the feed
 
 
 def of_call(message):

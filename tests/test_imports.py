@@ -29,6 +29,7 @@ ONLY_IN = {
     "torch": {
         "acb",
         "distiller",
+        "trunk",
         "cabcnn",
         "checkpoint",
         "backend",
@@ -126,7 +127,7 @@ TABLE = table()
 def test_the_table_is_read() -> None:
     assert len(TABLE) > 20
     assert TABLE["errors"] == set()
-    assert TABLE["cabcnn"] == {"distiller", "acb"}
+    assert TABLE["cabcnn"] == {"distiller", "trunk", "acb"}
     assert TABLE["cli"] is None
     assert {"cabcnn", "normalise", "ring"} <= (TABLE["engine"] or set())
 

@@ -84,7 +84,7 @@ def interval_results(model: CabCnn, x: NDArray[np.float32]) -> IntervalResults:
         end = min(k + size, total)
         first, last = max(0, k - halo), min(total, end + halo)
         piece = torch.from_numpy(x[first * arch.interval : last * arch.interval]).to(device)
-        some = model.read(model.distiller(piece.unsqueeze(0)))
+        some = model.read(model.heard(piece.unsqueeze(0)))
         out[k:end] = some[0, k - first : end - first].cpu().numpy()
     both = labels + classifiers
     return IntervalResults(out[:, :labels], out[:, labels:both], out[:, both:])

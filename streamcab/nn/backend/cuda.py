@@ -96,7 +96,7 @@ class _Replay:
         self._answer_host = torch.zeros(self._width, b * h, pin_memory=on_gpu)
         self._done = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
         self._n, self._samples = 0, samples
-        layout = Pass(backend._kernels, b, h, Arena(backend._work.new_empty(0)))
+        layout = Pass(backend._kernels, b, h, Arena(backend._work.new_empty(0)), backend._further)
 
         def work() -> None:
             index = self._device[:, :HEAD].contiguous().view(torch.int64)[:, 0]
