@@ -93,7 +93,7 @@ class SlotTable:
 
     def bank(self, slot: int) -> Bank:
         """The bank that the stream in this slot reads."""
-        found = self._banks[self._bank[slot]]
+        found: Bank | None = self._banks[int(self._bank[slot])]
         assert found is not None, f"nobody has slot {slot}"
         return found
 
