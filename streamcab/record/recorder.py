@@ -74,7 +74,7 @@ class Recorder:
 
     def __init__(self, shelf: Retention) -> None:
         self.shelf = shelf
-        self._tracks: dict[int, Track] = {}  # by the identity of the line
+        self._tracks: dict[Line, Track] = {}
         self._tails: list[Tail] = []
         self._waiting = 0  # bytes of them
         self._lock = threading.Lock()
@@ -90,12 +90,12 @@ class Recorder:
     def begins(self, name: str, line: Line) -> None:
         """A stream that is recorded from its first sample on, under this name."""
         with self._lock:
-            self._tracks[id(line)] = Track(name, line)
+            self._tracks[line] = Track(name, line)
 
     def ends(self, line: Line) -> None:
         """The stream has ended: its last sample is in the ring, and its row may be reused when this returns."""
         with self._lock:
-            track = self._tracks.pop(id(line), None)
+            track = self._tracks.pop(line, None)
             if track is None:
                 return
             bank, row = line.bank, line.row
@@ -173,7 +173,7 @@ class Recorder:
         """Write the next TURN_S of each of `tracks` that has so much; those that may have more."""
         n = round(TURN_S * bank.rate)
         with self._lock:
-            tracks = [t for t in tracks if id(t.line) in self._tracks]
+            tracks = [t for t in tracks if t.line in self._tracks]
             rows = np.array([t.line.row for t in tracks], np.intp)
             gaps = [
                 self._catch_up(t, int(oldest)) for t, oldest in zip(tracks, bank.oldest(rows), strict=True)
