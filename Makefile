@@ -6,7 +6,7 @@
 #   make check      ruff and mypy
 #   make fmt        formats the code and fixes what ruff can fix
 #   make bench      the benchmarks, as ratios to a reference layer
-#   make docs              the documentation with the Python reference, into site/
+#   make docs       the documentation with the Python reference, into site/
 #   make audit      known vulnerabilities of the pinned dependencies
 
 VENV ?= .venv
