@@ -1,4 +1,4 @@
-"""Publishes the feed to an MQTT broker: each stream's newest answer and status, retained; Home Assistant discovers them.
+"""Publishes the feed to an MQTT broker: each stream's newest answer and status, retained, for Home Assistant too.
 
 Owns the connection to the broker, which comes and goes by itself; what is said while it is gone is not kept,
 since the newest is sent again. Knows nothing of what payloads mean: see `homeassistant.py`.
