@@ -12,17 +12,31 @@ from pathlib import Path
 from typing import Any
 
 from streamcab.errors import ConfigError
+from streamcab.shipped import recipes, shipped
 from streamcab.text import read_text
 
 PREFIX = "STREAMCAB_"
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The tables of a TOML file, called `what` where it cannot be read. ConfigError: not readable, or not TOML."""
+    """Read a TOML file.
+
+    Args:
+        path: The file. One that is not here and is named `configs/...` is the one that came with streamcab.
+        what: What to call it in an error.
+
+    Returns:
+        Its tables.
+
+    Raises:
+        ConfigError: It cannot be read, or is not TOML.
+    """
+    ours = path.parts[:1] == ("configs",) and not path.exists()
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(read_text((shipped(path) if ours else None) or path))
     except OSError as error:
-        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from None
+        nearest = _nearest(str(path), set(recipes())) if ours else ""
+        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}{nearest}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from None
 

@@ -6,6 +6,8 @@ for hours or for months. Attention is kept in blocks of a second, since it is sh
 audio, of the net, or of time but as a count of intervals.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,26 @@ from streamcab.nn.cabcnn import CabCnn
 
 NOW_S = 1.0
 """Seconds that `now` looks back on, and of a block of attention."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a window says of B streams at one moment.
+
+    seen (B,) intervals so far     voiced (B,) of them     filled (B,) of them in the window
+    mean (B, labels) the answer, of so many votes (B,)     now (B, labels) the same of the newest second, now_votes (B,)
+    attention (B, classifiers), if it was asked for
+    """
+
+    slots: NDArray[np.intp]
+    seen: NDArray[np.int64]
+    voiced: NDArray[np.int64]
+    filled: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    votes: NDArray[np.int64]
+    now: NDArray[np.float64]
+    now_votes: NDArray[np.int64]
+    attention: NDArray[np.float64] | None
 
 
 class Window:
@@ -97,6 +119,18 @@ class Window:
         self.seen[slots] = np.maximum(first + h, 0)
         self.voiced[slots] += weight.sum(1).astype(np.int64)
 
+    def read(self, slots: NDArray[np.intp], *, attention: bool) -> Reading:
+        """All that it says of some streams."""
+        return Reading(
+            slots,
+            self.seen[slots],
+            self.voiced[slots],
+            self.filled(slots),
+            *self.answer(slots),
+            *self.now(slots),
+            self.attention(slots) if attention else None,
+        )
+
     def answer(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `mean`, weighed by evidence where the model has it; zeros where none votes."""
         mean, votes = self.mean(slots)
@@ -159,7 +193,7 @@ def whole_window_of(model: CabCnn) -> "WholeWindow":
 class WholeWindow(Window):
     """The mean over all intervals of one clip, however long, in the memory of a short window.
 
-    A ring that is full is added to the totals, and begins again empty.
+    A ring that is full is added to the totals, and overwritten.
     """
 
     SECONDS = 60
@@ -170,6 +204,7 @@ class WholeWindow(Window):
         # Evidence may lag behind: it must not meet its own beginning.
         super().__init__(1, labels, classifiers, room, second, evidence, 2 * room)
         self._before = np.zeros((1, labels + 1))
+        self._folded = 0
         self._attended = np.zeros((1, classifiers + 1))
 
     def add(
@@ -195,15 +230,16 @@ class WholeWindow(Window):
 
     def _fold(self) -> None:
         self._before += self._ring.sum(-1, dtype=np.float64)
+        self._folded += self.length
         self._attended += self._attention.sum(1)
-        self._ring[:] = 0
         self._attention[:] = 0
         if self._sums is not None:
             self._sums.fold()
 
     def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """See Window."""
-        return self._mean(self._before[slots] + self._ring[slots].sum(-1, dtype=np.float64))
+        fresh = self._ring[slots, :, : int(self.seen[0]) - self._folded]
+        return self._mean(self._before[slots] + fresh.sum(-1, dtype=np.float64))
 
     def attention(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """See Window."""
