@@ -1,7 +1,6 @@
 """Files: every format, every way to be wrong, both paces."""
 
 import logging
-import math
 import shutil
 import subprocess
 import time
@@ -13,8 +12,9 @@ import soundfile
 from signals import drain, eventually, newest, noise, peak_hz, ramp, syllables, tone, write_wav
 
 from streamcab.errors import AudioError, ConfigError, SourceError, StreamcabError
-from streamcab.source.channel import channel_number, pick_channel
+from streamcab.source.channel import channel_number
 from streamcab.source.file import AudioFile, read_audio
+from streamcab.source.mixer import Mixer
 
 # The name, libsndfile's format and subtype, and how far a decoded sample may be from what was written.
 FORMATS = [
@@ -100,15 +100,6 @@ def test_channels_are_mixed_or_picked(tmp_path: Path) -> None:
     source.close()
 
 
-def test_a_picked_channel_is_a_copy_and_the_mix_of_one_is_itself() -> None:
-    frames = np.arange(6, dtype=np.float32).reshape(3, 2)
-    picked = pick_channel(frames, "right")
-    assert picked.tolist() == [1, 3, 5]
-    assert picked.flags.c_contiguous
-    assert pick_channel(frames[:, :1], "mix").tolist() == [0, 2, 4]
-    assert math.isnan(pick_channel(np.array([[np.nan, 1.0]], np.float32), "mix")[0])
-
-
 @pytest.mark.parametrize(
     ("channel", "count", "says"),
     [
@@ -125,7 +116,7 @@ def test_a_channel_that_is_not_there_is_refused(channel: str, count: int, says: 
     with pytest.raises(ConfigError, match=says):
         channel_number(channel, count)
     with pytest.raises(ConfigError, match=says):
-        pick_channel(np.zeros((4, count), np.float32), channel)
+        Mixer(channel, count, 8000)
 
 
 def wrong_files(folder: Path) -> dict[str, tuple[Path, type[StreamcabError], str]]:

@@ -1,7 +1,9 @@
 """`classify`, `verify` and `devices`: one answer, one proof, one list. Knows click, and nothing of nets or devices."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,8 +21,11 @@ from streamcab.cli.options import (
     say,
     threads_option,
 )
-from streamcab.errors import StreamcabError
+from streamcab.errors import ConfigError, StreamcabError
 from streamcab.text import as_unicode, printable
+
+if TYPE_CHECKING:
+    from streamcab.message import Prediction
 
 
 @click.command(cls=Command)
@@ -45,31 +50,47 @@ def classify(
     classifier = load_classifier(model, compute, threads)
     from streamcab.message import encode
     from streamcab.source.decoder import open_audio
-    from streamcab.source.file import BLOCK, blocks
+    from streamcab.source.file import samples_of
+    from streamcab.source.mixer import Mixer
+    from streamcab.source.piped import is_pipe
+
+    def answers(file: Path) -> "Iterator[tuple[str, Prediction]]":
+        """The name of each channel that is asked for, and its answer."""
+        count = 1
+        if channel == "each":
+            if is_pipe(file):
+                raise ConfigError(
+                    f"{file}: --channel each reads a file twice, and this is a pipe: save it first"
+                )
+            with open_audio(file) as audio:
+                count = audio.channels
+        wanted = [channel] if count == 1 else [str(number) for number in range(1, count + 1)]
+        for one in wanted:
+            name = as_unicode(str(file) if count == 1 else f"{file}:{one}")
+            with open_audio(file) as audio:
+                mixer = Mixer(one, audio.channels, audio.rate)
+                pieces = (samples[:, 0] for samples in samples_of(audio, mixer))
+                answer = classifier.classify_pieces(pieces, audio.rate, gate=gate_of(gate), name=name)
+                if notes := [*audio.notes, *mixer.told.values()]:
+                    click.echo(printable(f"Warning: {name}: {'; '.join(notes)}"), err=True)
+            yield name, answer
 
     failed = 0
     for file in files:
         try:
-            with open_audio(file) as audio:
-                pieces = blocks(audio, channel, BLOCK)
-                answer = classifier.classify_pieces(
-                    pieces, audio.rate, gate=gate_of(gate), name=as_unicode(str(file))
-                )
-                if audio.notes:
-                    click.echo(printable(f"Warning: {file}: {'; '.join(audio.notes)}"), err=True)
+            for name, answer in answers(file):
+                if as_json:
+                    click.echo(encode(answer).decode())
+                elif answer.top is None:
+                    say(f"{name}: no speech")
+                else:
+                    probs = "  ".join(f"{label} {p:.2f}" for label, p in answer.probs.items())
+                    doubt = "  not sure" if answer.sure is False else ""
+                    say(f"{name}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced){doubt}")
         except StreamcabError as error:
             # The other files can still be answered.
             click.echo(printable(f"Error: {error}"), err=True)
             failed += 1
-            continue
-        if as_json:
-            click.echo(encode(answer).decode())
-        elif answer.top is None:
-            say(f"{file}: no speech")
-        else:
-            probs = "  ".join(f"{label} {p:.2f}" for label, p in answer.probs.items())
-            doubt = "  not sure" if answer.sure is False else ""
-            say(f"{file}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced){doubt}")
     if failed:
         sys.exit(1)
 

@@ -190,7 +190,11 @@ gate_option = option(
     type=click.Choice(["on", "off"]),
     help="Whether intervals without speech are left out; without it as the model was trained. off: as in the paper.",
 )
-channel_option = option("--channel", default="mix", help="mix, left, right, or a number from 1 on.")
+channel_option = option(
+    "--channel",
+    default="mix",
+    help="mix, each (every channel by itself), left, right, or a number from 1 on.",
+)
 threads_option = option(
     "--threads",
     type=click.IntRange(1),

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from streamcab.errors import AudioError, ConfigError, SourceError
 from streamcab.source import Line
-from streamcab.source.channel import channel_number, pick_channel
+from streamcab.source.channel import channel_number
 from streamcab.source.decoder import Decoder, open_audio
+from streamcab.source.mixer import Mixer
 from streamcab.source.piped import is_pipe
 from streamcab.source.single import SingleStream, stream_name, valid
 
@@ -30,26 +31,44 @@ BLOCK = 1 << 16
 PIECES_PER_SECOND = 40
 
 
-def blocks(file: Decoder, channel: str, size: int) -> Iterator[NDArray[np.float32]]:
-    """The rest of an open file as samples of one channel, `size` at a time.
+def blocks(file: Decoder, size: int) -> Iterator[NDArray[np.float32]]:
+    """The rest of an open file as frames (n, channels), `size` at a time.
 
     AudioError when it turns out to hold no samples, or what is no number; what came before was yielded.
     """
     at, n = 0, size
     while n == size:
-        samples = pick_channel(file.read(size), channel)
-        n = len(samples)
-        fine = valid(samples)
+        frames = file.read(size)
+        n = len(frames)
+        fine = valid(frames).all(1)
         if not fine.all():
             wrong = int(np.argmin(fine))
             raise AudioError(
-                f"{file.path}: sample {at + wrong} is {samples[wrong]}; export it again, or as 16-bit integers"
+                f"{file.path}: sample {at + wrong} is {_worst(frames[wrong])}; "
+                "export it again, or as 16-bit integers"
             )
         if n:
-            yield samples
+            yield frames
         at += n
     if not at:
         raise AudioError(f"{file.path}: holds no samples; record or export it again")
+
+
+def _worst(frame: NDArray[np.float32]) -> np.float32:
+    bad: np.float32 = frame[~valid(frame)][0]
+    return bad
+
+
+def samples_of(file: Decoder, mixer: Mixer, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
+    """The same mixed: samples (m, rows), at most `size` at a time."""
+    for frames in blocks(file, size):
+        yield from _cut(mixer.push(frames), size)
+    yield from _cut(mixer.finish(), size)
+
+
+def _cut(samples: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32]]:
+    for at in range(0, len(samples), size):
+        yield samples[at : at + size]
 
 
 def read_audio(path: Path | str, channel: str = "mix") -> tuple[NDArray[np.float32], int]:
@@ -60,10 +79,12 @@ def read_audio(path: Path | str, channel: str = "mix") -> tuple[NDArray[np.float
     """
     path = Path(path)
     with open_audio(path) as file:
-        channel_number(channel, file.channels)
-        samples = np.concatenate(list(blocks(file, channel, BLOCK)))
-        if file.notes:
-            log.warning("%s: %s", path, "; ".join(file.notes))
+        mixer = Mixer(channel, file.channels, file.rate)
+        if mixer.rows > 1:
+            raise ConfigError(f"{path}: channel {channel} is {mixer.rows} channels here; one is wanted")
+        samples = np.concatenate([part[:, 0] for part in samples_of(file, mixer)])
+        if notes := [*file.notes, *mixer.told.values()]:
+            log.warning("%s: %s", path, "; ".join(notes))
         return samples, file.rate
 
 
@@ -71,7 +92,7 @@ class AudioFile(SingleStream):
     """One file as a stream.
 
     pace     "live": by the clock, in pieces of 25 ms; "fast": as the reader makes room, losing nothing
-    channel  mix, left, right or a number from 1
+    channel  mix, each, left, right or a number from 1
     name     of the stream; the file's own by default
     loop     begin again at the end; the stream goes on
     delay_s  begin so many seconds after `start`
@@ -113,7 +134,7 @@ class AudioFile(SingleStream):
         with open_audio(self._path) as file:
             channel_number(self._channel, file.channels)
             # Only floats can hold NaN, and reading them is cheap; else one block shows that it decodes.
-            first = blocks(file, self._channel, BLOCK)
+            first = blocks(file, BLOCK)
             for _ in first if file.floats else islice(first, 1):
                 pass
             rate, channels = file.rate, file.channels
@@ -122,6 +143,8 @@ class AudioFile(SingleStream):
             rate,
             f"file {self._path.name}, {rate} Hz, channels: {channels}, channel: {self._channel}",
             {"file": str(self._path)},
+            channel=self._channel,
+            channels=channels,
         )
 
     def _capture(self) -> None:
@@ -137,17 +160,27 @@ class AudioFile(SingleStream):
             with open_audio(self._path) as file:
                 if file.rate != rate:
                     raise AudioError(f"{self._path}: changed to {file.rate} Hz while it was played")
-                for samples in blocks(file, self._channel, size):
-                    played += len(samples)
-                    if self._live:
-                        # By the clock from the beginning: what one piece is late the next is not.
-                        due = began + played / rate
-                        self._stop.wait(max(0.0, due - time.monotonic()))
-                    if self._stop.is_set():
-                        return
-                    if self._live:
-                        self._write(samples, due)
-                    else:
-                        self._pour(samples, time.monotonic())
+                for frames in blocks(file, size):
+                    for samples in _cut(self._mixed(frames), size):
+                        played += len(samples)
+                        if not self._play(samples, began + played / rate):
+                            return
                 self._note(file.notes)
             again = self._loop
+        for samples in _cut(self._mixer.finish(), size):
+            played += len(samples)
+            if not self._play(samples, began + played / rate):
+                return
+
+    def _play(self, samples: NDArray[np.float32], due: float) -> bool:
+        """Samples at their time, or at once; whether to go on."""
+        if self._live:
+            # By the clock from the beginning: what one piece is late the next is not.
+            self._stop.wait(max(0.0, due - time.monotonic()))
+        if self._stop.is_set():
+            return False
+        if self._live:
+            self._write(samples, due)
+        else:
+            self._pour(samples, time.monotonic())
+        return True

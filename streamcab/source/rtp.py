@@ -113,6 +113,10 @@ class RtpSource:
         if not self._addresses:
             raise ConfigError("no address to receive RTP on: give one such as 127.0.0.1:5004, or an SDP file")
         self._wanted = wanted
+        if channel == "each":
+            raise ConfigError(
+                "channel each is for microphones, files and standard input; for RTP say mix or a number"
+            )
         self._channel = channel_number(channel, 32)
         self._allow = _allowed(allow)
         self._names = Names(_rules(name_map), remembered=4 * max_streams)

@@ -12,7 +12,7 @@ import time
 from typing import BinaryIO
 
 from streamcab.errors import AudioError, ConfigError, SourceError
-from streamcab.source.channel import channel_number, pick_channel
+from streamcab.source.channel import channel_number
 from streamcab.source.pcm import Format, read_wav_header
 from streamcab.source.single import SingleStream
 from streamcab.source.wav import WavData
@@ -95,6 +95,8 @@ class Stdin(SingleStream):
             self._name,
             f.rate,
             f"standard input, {f.encoding}, {f.rate} Hz, channels: {f.channels}, channel: {self._channel}",
+            channel=self._channel,
+            channels=f.channels,
         )
 
     def _fetch(self, limit: int, deadline: float | None = None) -> bytes | None:
@@ -132,12 +134,13 @@ class Stdin(SingleStream):
         f = self._format
         data = WavData(f, self._fetch, lambda n: self._fetch(n, time.monotonic() + AFTER_S))
         for frames in data:
-            self._pour(pick_channel(frames, self._channel), time.monotonic())
+            self._pour(self._mixed(frames), time.monotonic())
             if self._stop.is_set():
                 return
         self._odd = data.odd
         if data.abandoned:
             return
+        self._pour(self._mixer.finish(), time.monotonic())
         if not data.frames:
             raise AudioError(f"{self._name}: no samples came: is the program that writes them failing?")
         self._note([data.note] if data.note else [])

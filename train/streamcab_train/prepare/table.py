@@ -163,7 +163,7 @@ def _seconds(file: Path, dropped: Counter[str]) -> float | None:
         with open_audio(file) as audio:
             frames = audio.frames
             if frames is None:
-                frames = sum(len(samples) for samples in blocks(audio, "1", 1 << 16))
+                frames = sum(len(samples) for samples in blocks(audio, 1 << 16))
             return frames / audio.rate
     except (AudioError, SourceError):
         pass
