@@ -221,7 +221,7 @@ class _Levels:
             weights[dropped] = 0.0
         if speaks.any():
             self._find_unlike(speaks, alive, noise, loudest, flaws)
-        return weights / len(weights), flaws
+        return weights / (weights.max() * len(weights)), flaws
 
     def _find_cancelling(
         self, alive: NDArray[np.bool_], total: Floats, speaks: NDArray[np.bool_], flaws: dict[str, str]
