@@ -26,7 +26,7 @@ else
 	$(VENV)/bin/streamcab demo $(ARGS)
 endif
 
-PYTEST = $(PY) -m pytest -n $(JOBS) --dist loadgroup --durations 15
+PYTEST = $(PY) -m pytest -n $(JOBS) --dist loadfile --durations 15
 
 test: $(VENV)/dev.ready system-test node-test
 	$(PYTEST) $(ARGS)

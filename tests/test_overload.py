@@ -3,7 +3,6 @@
 import threading
 
 import numpy as np
-import pytest
 from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, until
 from signals import write_wav
@@ -16,8 +15,6 @@ from streamcab.message import DaemonStatus
 from streamcab.nn.backend import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 
 class Slow:
