@@ -26,7 +26,7 @@ from streamcab.inference.offline import intervals
 from streamcab.inference.window import Window, window_of
 from streamcab.message import Prediction
 from streamcab.nn import checkpoint as checkpoints
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend import make_runtime
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.device import device_for
 
@@ -76,8 +76,11 @@ def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:
 class Classifier:
     """A checkpoint, ready to answer. Weights are shared by all its streams."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "cpu", backend: str = "auto", threads: int = 1
+    ) -> None:
         self.checkpoint = checkpoint
+        self.runtime = make_runtime(backend, checkpoint.net, device, threads=threads)
         self.architecture = checkpoint.architecture
         self.labels = list(checkpoint.architecture.labels)
         self.device = device
@@ -91,11 +94,11 @@ class Classifier:
         AudioError when the clip is shorter than one interval or cannot be heard.
         """
         x = as_samples(samples, rate)
-        answered, heard = intervals(self.checkpoint.model, x, rate)
+        answered, heard = intervals(self.runtime, x, rate)
         if not len(answered.c):
             need = round(self.architecture.interval_s * 1000)
             raise AudioError(f"{name}: {len(x) / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
-        window = window_of(self.checkpoint.model, 1, len(answered.c))
+        window = window_of(self.checkpoint.net, 1, len(answered.c))
         votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
@@ -152,10 +155,9 @@ class Stream:
         self.rate, self.name = rate, name
         self._gate, self._every = gate, every
         self._bank = Bank(rate, 1, 4 * rate)
-        backend = TorchBackend(classifier.checkpoint.model, 1, classifier.device)
-        self._engine = Engine(classifier.checkpoint.model, 1, backend)
+        self._engine = Engine(classifier.checkpoint.net, 1, classifier.runtime.backend(1))
         self._slot = np.array([self._engine.attach(self._bank, 0)])
-        self._window = window_of(classifier.checkpoint.model, 1, length)
+        self._window = window_of(classifier.checkpoint.net, 1, length)
         self._answers = classifier._answers(self._window)
         self._seq = 0
         self._power = 0.0  # of the newest interval

@@ -42,7 +42,7 @@ def random_chunks(samples: NDArray[np.float32], rate: int, seed: int) -> Iterato
 
 def verify(classifier: Classifier, samples: NDArray[np.float32], rate: int, seed: int = 0) -> Verdict:
     """Stream `samples` (n,) in random chunks and compare with the whole clip at once. AudioError, ConfigError."""
-    answered, heard = intervals(classifier.checkpoint.model, samples, rate)
+    answered, heard = intervals(classifier.runtime, samples, rate)
     offline = answered.c
     stream = classifier.stream(rate)
     streamed = np.full_like(offline, np.nan)

@@ -43,7 +43,7 @@ def demo(
     """Play short clips of synthetic speech as live calls, and watch them being classified."""
     from streamcab.daemon.session import demo as run
 
-    checkpoint, device = load_checkpoint(model, compute, threads)
+    checkpoint, device = load_checkpoint(model, compute)
     with stop_on_signals() as stop:
         run(
             checkpoint,

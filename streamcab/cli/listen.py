@@ -198,7 +198,7 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
             if o["jsonl"]
             else None,
         )
-        checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
+        checkpoint, device = load_checkpoint(o["model"], o["compute"])
         backend = backend_maker(checkpoint, device, o["backend"], o["precision"], o["threads"])
         if stop.is_set():
             return

@@ -177,14 +177,11 @@ def gate_of(word: str | None) -> bool | None:
     return None if word is None else word == "on"
 
 
-def load_checkpoint(model: Path | None, compute: str, threads: int | None) -> "tuple[Checkpoint, str]":
-    """The checkpoint, the bundled one without `model`, and the torch device. CheckpointError, ConfigError."""
-    import torch
-
+def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]":
+    """The checkpoint, the bundled one without `model`, and the device. CheckpointError, ConfigError."""
     from streamcab.nn import checkpoint
     from streamcab.nn.device import device_for
 
-    torch.set_num_threads(threads or 1)
     return checkpoint.load(model or checkpoint.bundled()), device_for(compute)
 
 
@@ -194,16 +191,30 @@ def backend_maker(
     """What makes the backend, once the number of slots is known."""
     from streamcab.nn.backend import make_backend
     from streamcab.nn.device import threads_for_many
+    from streamcab.ops.cache import openvino_cache
 
-    many = threads or threads_for_many()
-    return lambda slots: make_backend(name, checkpoint.model, slots, device, precision, many)
+    _limit_torch(name, device, threads)
+    many, cache = threads or threads_for_many(), openvino_cache()
+    return lambda slots: make_backend(name, checkpoint.net, slots, device, precision, many, cache, wait=False)
 
 
 def load_classifier(model: Path | None, compute: str, threads: int | None) -> "Classifier":
     """As `load_checkpoint`, ready to answer."""
     from streamcab.classifier import Classifier
 
-    return Classifier(*load_checkpoint(model, compute, threads))
+    checkpoint, device = load_checkpoint(model, compute)
+    _limit_torch("auto", device, threads)
+    return Classifier(checkpoint, device, threads=threads or 1)
+
+
+def _limit_torch(backend: str, device: str, threads: int | None) -> None:
+    """Where torch is what computes: so many threads, 1 unless the user says."""
+    from streamcab.nn.backend import resolved
+
+    if resolved(backend, device) == "torch":
+        import torch
+
+        torch.set_num_threads(threads or 1)
 
 
 def read_again(ctx: click.Context) -> dict[str, Any]:

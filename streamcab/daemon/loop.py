@@ -85,9 +85,9 @@ class Daemon:
         self.settings = settings
         self._clock, self._sources, self._recorder = clock, list(sources), recorder
         self._beside = beside
-        self.engine = Engine(checkpoint.model, settings.max_streams, backend)
+        self.engine = Engine(checkpoint.net, settings.max_streams, backend)
         length = arch.intervals(settings.window_s)
-        self.window = window_of(checkpoint.model, settings.max_streams, length)
+        self.window = window_of(checkpoint.net, settings.max_streams, length)
         self._roster = StreamTable(self.engine, clock)
         gate = arch.gate if settings.gate is None else settings.gate
         self._ear = PassRunner(self.engine, self.window, self._roster, gate, settings.every_s)

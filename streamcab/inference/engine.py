@@ -17,9 +17,9 @@ from streamcab.audio.ring import NO_SAMPLE, Bank
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
 from streamcab.inference.engine_output import EngineOutput
-from streamcab.nn.backend import RUNS, Backend, TorchBackend
-from streamcab.nn.cabcnn import CabCnn
-from streamcab.nn.distiller import FOREVER
+from streamcab.nn.architecture import FOREVER
+from streamcab.nn.backend import RUNS, Backend, make_backend
+from streamcab.nn.weights import Net
 
 
 @dataclass
@@ -41,13 +41,14 @@ class Engine:
     finished  (slots,) bool, the stream has ended and its last interval has been emitted
     """
 
-    def __init__(self, model: CabCnn, slots: int, backend: Backend | None = None) -> None:
-        arch = model.architecture
+    def __init__(self, net: Net, slots: int, backend: Backend | None = None) -> None:
+        """Without a backend: torch's, the reference."""
+        arch = net.architecture
         if arch.normaliser != "running":
             raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
         self.architecture, self.slots = arch, slots
         self.delay, self._memory = arch.delay, arch.memory
-        self.backend = backend or TorchBackend(model, slots)
+        self.backend = backend or make_backend("torch", net, slots)
         self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=RUNS[0])
         self.heard = np.zeros(slots, np.int64)
         self.dropped = np.zeros(slots, np.int64)
