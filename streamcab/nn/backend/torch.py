@@ -27,7 +27,7 @@ from streamcab.nn.weights import Net
 CPU_INTERVALS = 512
 """Stream intervals per product on a CPU: what the layers pass on stays in the cache."""
 GPU_STREAMS = 16_384
-"""Streams per product on a GPU. Never measured: see docs/performance.md."""
+"""Streams per product on a GPU. Never measured: see docs/results/performance.md."""
 LAYOUTS = 64
 """Shapes whose `Pass` is kept."""
 
