@@ -69,18 +69,18 @@ $(VENV)/bin/python:
 
 $(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing streamcab and what it needs into $(VENV) (torch is 200 MB; a minute or two)"
-	$(PIP) -e '.[fast]'
+	$(PIP) -e '.[torch]'
 	@touch $@
 
 $(VENV)/dev.ready: $(VENV)/run.ready
-	$(PIP) -e '.[fast,codecs,health,dev]'
+	$(PIP) -e '.[torch,codecs,health,dev]'
 	@touch $@
 
 docs: $(VENV)/docs.ready
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 $(VENV)/docs.ready: $(VENV)/run.ready
-	$(PIP) -e '.[fast,docs]'
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 # Known vulnerabilities of the exact versions, from PyPI's advisories; in an environment of its own.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from speech import SMALL_STAGES, SMALL_TRUNK, naive_net, tiny_model
 
 import streamcab.nn.backend
-from streamcab.errors import ConfigError
+from streamcab.errors import ConfigError, InstallError
 from streamcab.nn.acb import WIDE, fold
 from streamcab.nn.backend import Backend, make_backend
 from streamcab.nn.backend.cuda import CudaBackend
@@ -273,7 +273,7 @@ def test_openvino_is_imported_only_when_chosen() -> None:
 def test_auto_is_torch_where_openvino_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streamcab.nn.backend, "find_spec", lambda name: None if name == "openvino" else 1)
     assert type(make_backend("auto", SMALL, 1)) is TorchBackend
-    with pytest.raises(ConfigError, match="pip install streamcab"):
+    with pytest.raises(InstallError, match="pip install streamcab"):
         make_backend("openvino", SMALL, 1)
 
 

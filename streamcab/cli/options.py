@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from streamcab.errors import ConfigError, StreamcabError
+from streamcab.extras import line_for, missing
 
 if TYPE_CHECKING:
     from streamcab.classifier import Classifier
@@ -54,6 +55,11 @@ class Command(click.Command):
             return super().invoke(ctx)
         except StreamcabError as error:
             raise Failure(error) from error
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if line_for(package) is None:
+                raise
+            raise Failure(missing(package, ctx.command_path)) from error
         except BrokenPipeError:
             # The reader of our output went away: nothing to say, and nobody to say it to.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush

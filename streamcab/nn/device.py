@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from streamcab.errors import ConfigError
+from streamcab.extras import missing
 
 DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 """Of NVIDIA, without one of which torch finds no CUDA device."""
@@ -29,7 +30,7 @@ def device_for(compute: str) -> str:
     if kind != "cuda" or (number and not number.isdigit()) or compute.endswith(":"):
         raise ConfigError(f"compute is {compute!r}; it can be auto, cpu, cuda or cuda:N")
     if find_spec("torch") is None:
-        raise ConfigError(f"compute is {compute!r}, which needs torch: pip install 'streamcab[torch]'")
+        raise missing("torch", f"compute {compute!r}")
     count = _count()
     if not count:
         raise ConfigError(f"compute is {compute!r}, but torch finds no CUDA device here; use --compute cpu")

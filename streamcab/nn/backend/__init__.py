@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.errors import ConfigError
+from streamcab.extras import missing
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.backend.pieces import RUNS, Floats
 from streamcab.nn.weights import Net
@@ -32,7 +33,6 @@ __all__ = [
 
 BACKENDS = ("auto", "torch", "openvino")
 PRECISIONS = ("f32", "tf32", "bf16")
-TORCH_MISSING = "torch is not installed: pip install 'streamcab[torch]'"
 
 
 class Backend(Protocol):
@@ -80,16 +80,15 @@ def resolved(name: str, device: str) -> str:
     """The backend that `name` of BACKENDS means on a device: torch or openvino. ConfigError for what cannot work."""
     if name not in BACKENDS:
         raise ConfigError(f"backend is {name!r}; it can be {', '.join(BACKENDS)}")
-    cpu, installed = device == "cpu", find_spec("openvino") is not None
-    if name == "torch" or (name == "auto" and not (cpu and installed)):
-        if find_spec("torch") is None:
-            raise ConfigError(f"{TORCH_MISSING}, or --compute cpu --backend openvino")
-        return "torch"
-    if not cpu:
+    cpu = device == "cpu"
+    if name == "auto":
+        there = [package for package in ("openvino", "torch") if find_spec(package) is not None]
+        name = "torch" if not cpu or there == ["torch"] else "openvino"
+    if name == "openvino" and not cpu:
         raise ConfigError(f"the backend openvino computes on the CPU, not on {device}; use --backend torch")
-    if not installed:
-        raise ConfigError("openvino is not installed: pip install streamcab, or --backend torch")
-    return "openvino"
+    if find_spec(name) is None:
+        raise missing(name, f"the backend {name}")
+    return name
 
 
 def make_runtime(
