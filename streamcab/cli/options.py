@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from streamcab.cli.notice import loaded, loading
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.extras import line_for, missing
 
@@ -64,6 +65,8 @@ class Command(click.Command):
             # The reader of our output went away: nothing to say, and nobody to say it to.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
             ctx.exit(0)
+        finally:
+            loaded()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click, remembering the words for `read_again`, and refusing NaN."""
@@ -188,7 +191,9 @@ def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]
     from streamcab.nn import checkpoint
     from streamcab.nn.device import device_for
 
-    return checkpoint.load(model or checkpoint.bundled()), device_for(compute)
+    found = checkpoint.load(model or checkpoint.bundled()), device_for(compute)
+    loaded()
+    return found
 
 
 def backend_maker(
@@ -206,6 +211,7 @@ def backend_maker(
 
 def load_classifier(model: Path | None, compute: str, threads: int | None) -> "Classifier":
     """As `load_checkpoint`, ready to answer."""
+    loading()
     from streamcab.classifier import Classifier
 
     checkpoint, device = load_checkpoint(model, compute)

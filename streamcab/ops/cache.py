@@ -6,8 +6,12 @@ run, so it must be this user's own. Knows nothing of nets.
 
 import os
 import stat
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+KEPT = 64
+"""Files of the folder; a model makes up to 14, of a megabyte at most."""
 
 
 def cache_folder() -> Path | None:
@@ -33,4 +37,10 @@ def openvino_cache() -> Path | None:
     except (OSError, PackageNotFoundError):
         return None
     ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
-    return folder if ours and os.access(folder, os.W_OK | os.X_OK) else None
+    if not ours or not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    with suppress(OSError):  # another process may be at it
+        files = sorted(folder.iterdir(), key=lambda file: file.lstat().st_mtime)
+        for file in files[:-KEPT]:
+            file.unlink()
+    return folder

@@ -3,8 +3,10 @@
 Knows nothing of which streams exist, of audio, or of votes.
 """
 
+import os
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Thread, main_thread
+from threading import Lock, Thread, get_native_id, main_thread
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,9 @@ from streamcab.nn.weights import Net
 
 STREAMS = (32, 8, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
+
+BEHIND = 10
+"""Niceness of what compiles while streams are answered."""
 
 Compiled = Any
 
@@ -113,7 +118,13 @@ class OpenVinoBackend:
             self._compile_all()
         else:
             self._preparing = True
-            Thread(target=self._compile_all, name="openvino").start()
+            Thread(target=self._compile_behind, name="openvino").start()
+
+    def _compile_behind(self) -> None:
+        """In a thread that gives way to the streams."""
+        with suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), BEHIND)  # on Linux of this thread alone
+        self._compile_all()
 
     def _compile_all(self) -> None:
         """The shapes that so many slots can fill."""
