@@ -69,11 +69,11 @@ $(VENV)/bin/python:
 
 $(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing streamcab and what it needs into $(VENV) (torch is 200 MB; a minute or two)"
-	$(PIP) -e '.[fast]'
+	$(PIP) -e '.[torch]'
 	@touch $@
 
 $(VENV)/dev.ready: $(VENV)/run.ready
-	$(PIP) -e '.[fast,codecs,health,dev]'
+	$(PIP) -e '.[torch,codecs,health,dev]'
 	@touch $@
 
 docs: $(VENV)/dev.ready

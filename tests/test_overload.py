@@ -12,7 +12,7 @@ from streamcab.daemon.loop import Daemon
 from streamcab.daemon.settings import Settings
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile
 
