@@ -51,9 +51,9 @@ def test_keys_lead_to_slots_as_in_a_dictionary(some, data):
             table.leave(np.array([known.pop(one)]), State.FREE)
         assert match(table, *gone) == [-1] * len(gone) if gone else True
     assert len(set(known.values())) == len(known)
-    for (host, port, ssrc, plug, _), slot in known.items():
+    for (host, port, ssrc, sock, _), slot in known.items():
         assert unpack_address(table.name(slot)) == (host, port)
-        assert (int(table.ssrc[slot]), table.port(slot)) == (ssrc, plug)
+        assert (int(table.ssrc[slot]), table.port(slot)) == (ssrc, sock)
 
 
 @pytest.mark.parametrize(

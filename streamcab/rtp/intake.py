@@ -1,7 +1,7 @@
 """What a batch of datagrams does to the calls: birth, samples, loss, death. No sockets, no clock, no thread.
 
 Positions count from the first sample that came while the call was on probation. What the reader may have
-(playout.py) ends `lookback` before the newest sample, or at the newest once the call has been silent for
+(jitter_buffer.py) ends `lookback` before the newest sample, or at the newest once the call has been silent for
 that long.
 
 A call whose timestamps jump out of proportion, twice in a row to the same place, has been given a new
@@ -21,10 +21,10 @@ from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.batch import Batch, unpack_address
 from streamcab.rtp.decoder import Decoders
+from streamcab.rtp.jitter_buffer import JitterBuffer
 from streamcab.rtp.loss import Sequences
 from streamcab.rtp.packet import Fate, Headers, parse
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.playout import Playout
 from streamcab.rtp.rtcp import Bye, Name, reports
 from streamcab.rtp.table import State, Table, key_words
 from streamcab.rtp.timeline import STRAYS, Timeline
@@ -43,7 +43,7 @@ Column = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Born:
+class CallStarted:
     """A call has left probation."""
 
     slot: int
@@ -59,7 +59,7 @@ class Born:
 
 
 @dataclass(frozen=True)
-class Died:
+class CallEnded:
     """A call is over; its samples stay until the slot is released."""
 
     slot: int
@@ -67,7 +67,7 @@ class Died:
     reason: str
 
 
-Event = Born | Died | Name
+Event = CallStarted | CallEnded | Name
 
 
 class Intake:
@@ -103,7 +103,7 @@ class Intake:
         self.received = 0
         self.evicted = 0
         self.refused: set[tuple[int, int]] = set()
-        self.playout = Playout(
+        self.jitter_buffer = JitterBuffer(
             types,
             slots,
             self.sequences,
@@ -191,10 +191,10 @@ class Intake:
         self.evicted += int(np.count_nonzero(before[taken] == State.PROBATION))
         slot = self.table.match(words, batch.wide)
         slot, rows, form = slot[slot >= 0], rows[slot >= 0], form[slot >= 0]
-        look, rate = self.playout.look[form], self.playout.rate[form]
+        look, rate = self.jitter_buffer.look[form], self.jitter_buffer.rate[form]
         self.timeline.begin(slot, headers.time[rows], look, rate, self._step[form])
         self.sequences.begin(slot, headers.sequence[rows], look)
-        self.playout.begin(slot, form, now)
+        self.jitter_buffer.begin(slot, form, now)
         self._first[slot] = np.iinfo(np.int64).max
         self._begun[slot] = now
         self._bye[slot] = np.inf
@@ -211,10 +211,10 @@ class Intake:
         """Datagrams (m,) of calls, samples 0 for what is no audio: place them, count them, move on."""
         fate, time, sequence = headers.fate, headers.time[rows], headers.sequence[rows]
         audio = samples > 0
-        playout = self.playout
-        rate = playout.rate[self.table.form[slot]]
+        buffer = self.jitter_buffer
+        rate = buffer.rate[self.table.form[slot]]
         # After we were suspended, what has waited in the socket comes all at once: older than the clock says.
-        behind = np.maximum(now - self._begun[slot] - playout.newest[slot] / rate, 0.0)
+        behind = np.maximum(now - self._begun[slot] - buffer.newest[slot] / rate, 0.0)
         position, stray = self.timeline.locate(slot, time, now - self.table.last[slot], behind)
         good = ~(stray & audio)
         if not good.all():
@@ -226,7 +226,7 @@ class Intake:
         if self.timeline.strays:
             self.timeline.settle(slot[audio & ~stray])
         repeated = self.sequences.repeated(slot, sequence)
-        late = position < playout.floor[slot]
+        late = position < buffer.floor[slot]
         good &= ~(repeated | (late & audio))
         if not good.all():
             heard = audio & (fate[rows] == Fate.ACCEPTED)
@@ -242,38 +242,40 @@ class Intake:
         if not len(rows):
             return
 
-        playout.take(slot, position, samples, now)
+        buffer.take(slot, position, samples, now)
         np.minimum.at(self._first, slot, position)
         np.add.at(self.table.packets, slot, 1)
         self.timeline.move(slot, time, position)
         kind = self._kind[slot] = headers.kind[rows]
-        full = playout.scatter(kind, batch.data, rows, headers.start, headers.size, slot, position, samples)
+        full = buffer.scatter(kind, batch.data, rows, headers.start, headers.size, slot, position, samples)
         if full:
             fate[full] = Fate.OVERRUN
-        born = (self.table.state[slot] == State.PROBATION) & (self.table.packets[slot] >= PROBATION)
-        if born.any():
-            for one in np.unique(slot[born]).tolist():
+        ready = (self.table.state[slot] == State.PROBATION) & (self.table.packets[slot] >= PROBATION)
+        if ready.any():
+            for one in np.unique(slot[ready]).tolist():
                 self._announce(one)
-        self._advance(slot, playout.newest[slot] - playout.look[self.table.form[slot]])
+        self._advance(slot, buffer.newest[slot] - buffer.look[self.table.form[slot]])
 
     def _stray(self, slot: int, time: int, sequence: int, now: float) -> int | None:
         """The position of a packet out of proportion, or None while nothing confirms it."""
         silent = now - float(self.table.last[slot])
-        found, moved = self.timeline.restart(slot, time, sequence, int(self.playout.newest[slot]), silent)
+        found, moved = self.timeline.restart(
+            slot, time, sequence, int(self.jitter_buffer.newest[slot]), silent
+        )
         if moved and found is not None:
             self.sequences.renumber(slot, sequence, found)
         return found
 
     def _announce(self, slot: int) -> None:
         """Probation is over: the earliest sample so far becomes sample 0."""
-        bank, first = self.playout.rebase(slot, int(self.table.form[slot]), int(self._first[slot]))
+        bank, first = self.jitter_buffer.rebase(slot, int(self.table.form[slot]), int(self._first[slot]))
         self.timeline.position[slot] -= first
         self.sequences.shift(slot, first)
         self.table.state[slot] = State.LIVE
         host, port = unpack_address(self.table.name(slot))
-        born = Born(
+        started = CallStarted(
             slot=slot,
-            generation=int(self.playout.generation[slot]),
+            generation=int(self.jitter_buffer.generation[slot]),
             bank=bank,
             host=host,
             port=port,
@@ -281,7 +283,7 @@ class Intake:
             local=self.table.port(slot),
             kind=int(self._kind[slot]),
         )
-        self.events.append(born)
+        self.events.append(started)
 
     def _advance(self, slot: Column, target: Column) -> None:
         """Let the reader of those that are live have what lies before target (m,)."""
@@ -289,7 +291,7 @@ class Intake:
         if not live.all():
             slot, target = slot[live], target[live]
         if len(slot):
-            self.playout.advance(slot, self.table.form[slot], target)
+            self.jitter_buffer.advance(slot, self.table.form[slot], target)
 
     def sweep(self, now: float) -> None:
         """What happens because nothing arrived: call it every tick, after the sockets have been emptied."""
@@ -297,8 +299,8 @@ class Intake:
         if not table.state.any():
             return
         live, silent = table.state == State.LIVE, now - table.last
-        newest = self.playout.newest
-        quiet = np.flatnonzero(live & (newest > self.playout.floor) & (silent >= self._lookback_s))
+        newest = self.jitter_buffer.newest
+        quiet = np.flatnonzero(live & (newest > self.jitter_buffer.floor) & (silent >= self._lookback_s))
         if len(quiet):
             self._advance(quiet, newest[quiet])
         for slot in np.flatnonzero(live & (now - self._bye >= self._lookback_s)).tolist():
@@ -326,9 +328,9 @@ class Intake:
 
     def end(self, slot: int, reason: str) -> None:
         """A live call is over: the reader may have all of it, and nothing more can come."""
-        self.playout.finish(slot, int(self.table.form[slot]))
+        self.jitter_buffer.finish(slot, int(self.table.form[slot]))
         self.table.leave(np.array([slot]), State.ENDED)
-        self.events.append(Died(slot, int(self.playout.generation[slot]), reason))
+        self.events.append(CallEnded(slot, int(self.jitter_buffer.generation[slot]), reason))
 
     def end_all(self, reason: str) -> None:
         """Every live call is over: the source closes."""
@@ -337,7 +339,7 @@ class Intake:
 
     def release(self, slot: int, generation: int) -> None:
         """The reader is done with an ended call."""
-        if self.table.state[slot] == State.ENDED and self.playout.generation[slot] == generation:
+        if self.table.state[slot] == State.ENDED and self.jitter_buffer.generation[slot] == generation:
             self.table.release(slot)
 
     def _reports(self, batch: Batch, rows: NDArray[np.intp], now: float) -> None:
@@ -364,12 +366,12 @@ class Intake:
         """Datagrams by fate; packets known to be lost; calls with a new clock; newcomers that made room."""
         fates = self.fates.copy()
         # Accepted when they came, and dropped at the decoders' door.
-        fates[Fate.OVERRUN] += self.playout.overrun
-        fates[Fate.ACCEPTED] -= self.playout.overrun
+        fates[Fate.OVERRUN] += self.jitter_buffer.overrun
+        fates[Fate.ACCEPTED] -= self.jitter_buffer.overrun
         return {
             "received": self.received,
             **{fate.name.lower(): int(fates[fate]) for fate in Fate},
-            "lost_packets": self.playout.lost_packets,
+            "lost_packets": self.jitter_buffer.lost_packets,
             "restarts": self.timeline.restarts,
             "evicted": self.evicted,
         }

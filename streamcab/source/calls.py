@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from math import inf
 
-from streamcab.rtp.intake import Born, Died, Intake
+from streamcab.rtp.intake import CallEnded, CallStarted, Intake
 from streamcab.rtp.names import Names
 from streamcab.rtp.packet import Fate
-from streamcab.rtp.watch import MANY, STALL_S, Watch
+from streamcab.rtp.stalls import MANY, STALL_S, Stalls
 from streamcab.source.line import Line
 
 log = logging.getLogger("streamcab.source")
@@ -27,7 +27,7 @@ class Calls:
 
     def __init__(self, intake: Intake, names: Names, addresses: Sequence[str]) -> None:
         self._intake, self._names, self._addresses = intake, names, addresses
-        self._watch = Watch(intake.table)
+        self._stalls = Stalls(intake.table)
         self._lines: dict[int, tuple[int, Line]] = {}
         self._begun: deque[Line] = deque()
         self._released: deque[Line] = deque()
@@ -51,19 +51,19 @@ class Calls:
         for which there is no row.
         """
         self._warn_of_refusals(now)
-        watch, was = self._watch, self._watch.silent
-        change = watch.look(now)
+        stalls, was = self._stalls, self._stalls.silent
+        change = stalls.look(now)
         for slot in change.stalled.tolist():
             if slot in self._lines:
                 self._lines[slot][1].move("stalled", NO_PACKETS)
         for slot in change.heard.tolist():
             if slot in self._lines:
                 self._lines[slot][1].move("live")
-        if watch.calls < MANY or (was is None) == (watch.silent is None):
+        if stalls.calls < MANY or (was is None) == (stalls.silent is None):
             return
         if was is None:
             log.warning(
-                "RTP: no packet of any of %d calls for %g s: is the network gone?", watch.calls, STALL_S
+                "RTP: no packet of any of %d calls for %g s: is the network gone?", stalls.calls, STALL_S
             )
         else:
             log.warning("RTP: packets again after %.1f s", now - was)
@@ -99,9 +99,9 @@ class Calls:
                 self._refused.add(line.row)
         while self._intake.events:
             event = self._intake.events.popleft()
-            if isinstance(event, Born):
+            if isinstance(event, CallStarted):
                 self._begin(event)
-            elif isinstance(event, Died):
+            elif isinstance(event, CallEnded):
                 self._lines[event.slot][1].move("ended", event.reason)
                 if event.slot in self._refused:
                     self._let_go(event.slot)
@@ -115,17 +115,19 @@ class Calls:
         self._names.free(line.name)
         self._intake.release(row, generation)
 
-    def _begin(self, born: Born) -> None:
-        codec = self._intake.types.encodings[born.kind]
-        name = self._names.give(born.host, born.port, born.ssrc)
-        source = f"[{born.host}]:{born.port}" if ":" in born.host else f"{born.host}:{born.port}"
-        labels = {"codec": codec.name, "source": source, "ssrc": f"{born.ssrc:08x}"}
-        cname = self._names.cname(born.host, born.ssrc)
+    def _begin(self, started: CallStarted) -> None:
+        codec = self._intake.types.encodings[started.kind]
+        name = self._names.give(started.host, started.port, started.ssrc)
+        source = (
+            f"[{started.host}]:{started.port}" if ":" in started.host else f"{started.host}:{started.port}"
+        )
+        labels = {"codec": codec.name, "source": source, "ssrc": f"{started.ssrc:08x}"}
+        cname = self._names.cname(started.host, started.ssrc)
         if cname:
             labels["cname"] = cname
-        where = self._addresses[born.local]
+        where = self._addresses[started.local]
         words = f"RTP {codec} from {source} at {where}"
         # A thousand calls come and go: of each, a line that an operator must ask for.
-        line = Line(name, born.bank, born.slot, words, labels=labels, loudest=logging.INFO)
-        self._lines[born.slot] = (born.generation, line)
+        line = Line(name, started.bank, started.slot, words, labels=labels, loudest=logging.INFO)
+        self._lines[started.slot] = (started.generation, line)
         self._begun.append(line)

@@ -20,11 +20,11 @@ from streamcab.rtp.intake import Intake
 from streamcab.rtp.loss import SEEN
 from streamcab.rtp.names import Names, Rule, parse_name_map
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.plug import Address
 from streamcab.rtp.ports import Ports
 from streamcab.rtp.receive import Receiver, receiver
 from streamcab.rtp.sdp import TypeMap, parse_sdp, parse_types
-from streamcab.rtp.watch import STALL_S
+from streamcab.rtp.stalls import STALL_S
+from streamcab.rtp.udp import Address
 from streamcab.source import Line
 from streamcab.source.calls import Calls
 from streamcab.source.channel import channel_number

@@ -1,4 +1,6 @@
-"""From where a packet was placed to where the reader may have it: rings, the look-back, what waits for a decoder.
+"""The jitter buffer: from where a packet was placed to where the reader may have it.
+
+Holds the rings, the look-back and what waits for a decoder.
 
 What the reader may have (`Bank.written`) follows `floor`; what has not come by then is missing for good, and stays
 marked. Loss becomes final there as well. Knows slots, formats and positions; nothing of addresses, SSRCs, of the
@@ -11,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.rtp.bank import ScatterBank
+from streamcab.rtp.decode_queue import DecodeQueue
 from streamcab.rtp.decoder import Decoders, Job
 from streamcab.rtp.loss import Sequences
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.placing import place
-from streamcab.rtp.reorder import Reorder
+from streamcab.rtp.scatter import place
 
 Column = NDArray[np.int64]
 
 
-class Playout:
+class JitterBuffer:
     """The samples of `slots` calls. Slots and formats are columns (m,) of the same calls.
 
     newest  (slots,) int64  position after the newest sample
@@ -50,7 +52,7 @@ class Playout:
         self.overrun = 0
         self._types, self._slots, self._sequences = types, slots, sequences
         self._ring_s, self._channel, self._decoders = ring_s, channel, decoders
-        self._reorder = Reorder()
+        self._queue = DecodeQueue()
         self._waits = any(form.decoder for form in types.forms)
         self._newest_at = np.zeros(slots, np.float64)  # when the sample before `newest` came
         self._final = np.zeros(slots, np.int64)  # packets lost, as far as that is final
@@ -84,7 +86,7 @@ class Playout:
         for index in np.unique(form).tolist():
             self.bank(index).take(slot[form == index])
         for one in slot.tolist() if self._waits else ():
-            self._reorder.forget(one)
+            self._queue.forget(one)
 
     def take(self, slot: Column, position: Column, samples: Column, now: float) -> None:
         """Samples of packets that came by `now` stand at these positions; of a slot named twice, all count."""
@@ -126,7 +128,7 @@ class Playout:
             some = rows[which]
             waiting = (column.tolist() for column in (some, *columns, start[some], size[some]))
             for row, s, p, n, first, length in zip(*waiting, strict=True):
-                if not self._reorder.keep(s, p, n, data[row, first : first + length].tobytes()):
+                if not self._queue.keep(s, p, n, data[row, first : first + length].tobytes()):
                     full.append(row)
         return full
 
@@ -134,7 +136,7 @@ class Playout:
         """Position `first` becomes sample 0, or one near it. The rings, and by how much positions are less now."""
         bank = self.bank(form)
         if self._types.forms[form].decoder:
-            self._reorder.shift(slot, first)
+            self._queue.shift(slot, first)
         else:
             first = int(self.newest[slot]) - bank.rebase(slot, first, int(self.newest[slot]))
         self.newest[slot] -= first
@@ -178,7 +180,7 @@ class Playout:
             bank.finish(slot)
         self._final[slot] = 0
         self._past += int(self._sequences.lost_packets[slot])
-        self._reorder.forget(slot)
+        self._queue.forget(slot)
 
     def _hand_over(self, slot: int, form: int, upto: int, ended: bool) -> None:
         """What lies before position `upto` to the decoders; they advance `written` when it is done."""
@@ -189,7 +191,7 @@ class Playout:
             codec=self._types.forms[form].decoder,
             bank=self.bank(form),
             row=slot,
-            packets=self._reorder.due(slot, upto),
+            packets=self._queue.due(slot, upto),
             upto=upto,
             stamp=float(self._newest_at[slot]) - ahead,
             skipped=int(self._sequences.lost[slot]) if self._sequences.hole_end[slot] <= upto else None,

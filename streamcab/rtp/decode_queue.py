@@ -10,7 +10,7 @@ Packet = tuple[int, int, bytes]
 """Position, samples expected, payload."""
 
 
-class Reorder:
+class DecodeQueue:
     """Waiting payloads by slot and position."""
 
     def __init__(self) -> None:
