@@ -118,10 +118,16 @@ class Engine:
         self._free.append(slot)
 
     def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
-        """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken."""
+        """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken.
+
+        Silence that a sender has announced waits for nobody.
+        """
         for group in self._groups.values():
-            waiting = group.bank.written[group.rows] - group.front.heard(self.heard[group.slots])
-            yield group.bank, group.slots, waiting
+            bank, rows = group.bank, group.rows
+            written, own = bank.written[rows], group.front.heard(self.heard[group.slots])
+            waiting = written - own
+            silent = np.minimum(bank.silence_to[rows], written) - np.maximum(bank.silence_from[rows], own)
+            yield bank, group.slots, waiting - np.maximum(silent, 0)
 
     def sample(self, slot: int, k: int) -> int:
         """How many samples of the stream's source lie in its first k intervals."""
@@ -133,6 +139,12 @@ class Engine:
 
         Returns how many it was of each, (B,).
         """
+        left_out = self._leave_out(slots, samples)
+        self.dropped[slots] += left_out
+        return left_out
+
+    def _leave_out(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same, and nobody is to blame."""
         arch, group = self.architecture, self._groups[self._group_of[int(slots[0])]]
         n = np.maximum(samples * arch.pooled_rate // (group.bank.rate * arch.interval), 0)
         before = group.front.heard(self.heard[slots])
@@ -150,7 +162,6 @@ class Engine:
         self.heard[rest] += left[left > 0]
         after = group.front.heard(self.heard[slots])
         self._resumed[slots[n > 0]] = after[n > 0]
-        self.dropped[slots] += after - before
         return after - before
 
     def advance(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[Emitted]:
@@ -207,6 +218,9 @@ class Engine:
         # In this order: what `ended` was said of is then the final `written`.
         ended = bank.ended[rows]
         written = bank.written[rows]
+        pauses = np.minimum(bank.silence_to[rows], written) > front.heard(self.heard[slots])
+        if pauses.any():
+            self._pass_over(group, np.flatnonzero(pauses), written)
         whole = np.where(ended, front.total(written), front.ready(written))
         waiting = whole - self.heard[slots]
         waiting -= np.where(ended, 0, waiting % bunch)
@@ -221,6 +235,21 @@ class Engine:
         over = ended & ~self.finished[slots]
         if over.any():
             self._finish(slots[over])
+
+    def _pass_over(self, group: _Group, which: NDArray[np.intp], written: NDArray[np.int64]) -> None:
+        """Streams in which a silence was announced: what lies before it is taken in, and the rest of it left out."""
+        bank, front, rate = group.bank, group.front, group.bank.rate
+        for i in which.tolist():
+            slot, row = group.slots[[i]], int(group.rows[i])
+            start, end = int(bank.silence_from[row]), min(int(bank.silence_to[row]), int(written[i]))
+            # An interval that reaches into the silence would not count: it is left out with it.
+            whole = start * front.pooled_rate // (front.interval * rate) - int(self.heard[slot[0]])
+            for h in RUNS:
+                while whole >= h:
+                    self._push(group, np.array([i]), h)
+                    self._drain(slot)
+                    whole -= h
+            self._leave_out(slot, end - front.heard(self.heard[slot]))
 
     def _push(self, group: _Group, which: NDArray[np.intp], h: int) -> None:
         """The next h intervals of some streams of a group, from ring to normaliser."""

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from streamcab.ring import Bank
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import STATIC, Encoding
-from streamcab.rtp.intake import CallStarted, Intake
+from streamcab.rtp.events import CallStarted
+from streamcab.rtp.intake import Intake
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.source import Line
 from streamcab.source.rtp import RtpSource

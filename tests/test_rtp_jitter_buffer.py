@@ -21,14 +21,13 @@ class Desk:
         self.sequences = Sequences(2)
         self.jitter_buffer = JitterBuffer(types, 2, self.sequences, lookback_s=LOOK / 8000, ring_s=1.0)
         slots = np.array([0, 1])
-        self.sequences.begin(slots, np.zeros(2, np.uint16), np.full(2, LOOK))
+        self.sequences.begin(slots)
         self.jitter_buffer.begin(slots, np.full(2, self.form), 0.0)
         self.bank = self.jitter_buffer.bank(self.form)
 
     def packet(self, slot: int, sequence: int, now: float, byte: int = 0x80) -> None:
         one, row, n = np.array([slot]), np.array([0]), np.array([SAMPLES])
         position = np.array([LOOK + sequence * SAMPLES])
-        self.sequences.note(one, np.array([sequence], np.uint16), position, n)
         self.jitter_buffer.take(one, position, n, now)
         data = np.full((1, SAMPLES), byte, np.uint8)
         kind = np.array([PCMU], np.uint8)
@@ -80,6 +79,7 @@ def test_loss_is_final_only_when_the_floor_has_passed_its_hole(desk: Desk) -> No
     desk.packet(0, 0, 1.0)
     desk.packet(0, 2, 1.04)
     hole_end = LOOK + 2 * SAMPLES
+    desk.sequences.gap(0, 1, SAMPLES, hole_end)
     desk.advance(0, hole_end - 1)
     assert desk.jitter_buffer.lost_packets == 0
     assert desk.bank.skipped[0] == 0
@@ -99,13 +99,14 @@ def test_what_never_came_stays_marked(desk: Desk) -> None:
 def test_a_finished_call_is_read_to_its_end_and_its_loss_is_kept(desk: Desk) -> None:
     desk.packet(0, 0, 1.0)
     desk.packet(0, 2, 1.04)
+    desk.sequences.gap(0, 1, SAMPLES, LOOK + 2 * SAMPLES)
     desk.jitter_buffer.finish(0, desk.form)
     assert desk.bank.written[0] == LOOK + 3 * SAMPLES
     assert desk.bank.ended.tolist() == [True, False]
     assert desk.bank.skipped[0] == SAMPLES
     assert desk.jitter_buffer.lost_packets == 1
     slot, form = np.array([0]), np.array([desk.form])
-    desk.sequences.begin(slot, np.zeros(1, np.uint16), np.array([LOOK]))
+    desk.sequences.begin(slot)
     desk.jitter_buffer.begin(slot, form, 9.0)
     assert desk.jitter_buffer.lost_packets == 1
 

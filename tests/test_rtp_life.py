@@ -8,7 +8,9 @@ from rtp_peer import HERE, Talker, bye, feed, heard, intake, packet, sdes, start
 
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.batch import Batch, pack_address
-from streamcab.rtp.intake import REPORTS, CallEnded
+from streamcab.rtp.endings import GOODBYE_S
+from streamcab.rtp.events import CallEnded
+from streamcab.rtp.intake import REPORTS
 from streamcab.rtp.rtcp import Bye, Name, reports
 from streamcab.rtp.table import State
 
@@ -54,8 +56,9 @@ def test_goodbye_ends_a_call_when_the_last_packets_are_in(rtcp_port):
     feed(call, [(bye(talker.ssrc), ("127.0.0.1", rtcp_port)), last], now)
     call.sweep(now)
     (event,) = started(call)
+    call.sweep(now + GOODBYE_S - 0.01)
     assert not event.bank.ended[event.slot]
-    call.sweep(now + 0.06)
+    call.sweep(now + GOODBYE_S)
     assert event.bank.ended[event.slot]
     assert len(heard(event.bank, event.slot)) == 11 * 160
     assert ended(call) == [(event.slot, "the sender said goodbye")]
@@ -87,7 +90,7 @@ def test_goodbye_ends_one_of_many_calls_with_the_same_ssrc():
     feed(
         call, [(bye(talkers[0].ssrc), ("127.0.0.1", 4003)), (bye(talkers[0].ssrc), ("127.0.0.1", 9999))], now
     )
-    call.sweep(now + 0.1)
+    call.sweep(now + GOODBYE_S)
     assert len(ended(call)) == 1
     (gone,) = [event for event in started(call) if event.slot == ended(call)[0][0]]
     assert gone.port == 4002
@@ -122,15 +125,36 @@ def test_an_ended_call_keeps_its_row_until_it_is_released():
     assert call.table.state[0] == State.FREE
 
 
-def test_a_new_ssrc_from_the_same_port_ends_the_old_call():
-    call = intake()
-    now = speak(call, [Talker()], 10, 1.0)
-    new = Talker(ssrc=0xABCD)
-    now = speak(call, [new], 95, now)
+@pytest.mark.parametrize("rtcp_port", [4000, 4001, 31337])
+@pytest.mark.parametrize("gap", [0.0, 0.3, 0.9])
+def test_a_goodbye_while_packets_go_on_changes_nothing(rtcp_port, gap):
+    """A hold, a replaced track, or a goodbye of another leg of the same host."""
+    call, talker = intake(), Talker()
+    now = speak(call, [talker], 10, 1.0)
+    feed(call, [(bye(talker.ssrc), ("127.0.0.1", rtcp_port))], now)
+    talker.time += int(8000 * gap)
+    now = speak(call, [talker], 120, now + gap)
+    call.sweep(now + 3.0)  # a pause, long after the goodbye
     assert not ended(call)
-    speak(call, [new], 40, now)
-    first, _ = started(call)
-    assert ended(call) == [(first.slot, "its port went on with SSRC 0000abcd")]
+    assert len(started(call)) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.6, 9.0])
+def test_an_announcement_under_another_ssrc_ends_nothing(seconds):
+    call, talker, other = intake(), Talker(), Talker(ssrc=0xABCD, sequence=7, time=5)
+    now = speak(call, [talker], 50, 1.0)
+    now = speak(call, [other], int(seconds * 50), now)
+    talker.time += int(seconds * 50) * 160
+    now = speak(call, [talker], 50, now)
+    first, second = started(call)
+    assert not ended(call)
+    assert first.bank.skipped[first.slot] == 0
+    call.sweep(now + 0.1)
+    voiced = ~np.isnan(heard(first.bank, first.slot))
+    assert voiced[-50 * 160 :].all()
+    assert len(voiced) == (100 + int(seconds * 50)) * 160
+    call.sweep(now + 10 - 1.0)
+    assert [slot for slot, _ in ended(call)] == ([second.slot] if seconds > 0 else [])
 
 
 def test_many_calls_from_one_port_do_not_end_each_other():

@@ -29,7 +29,8 @@ from streamcab.evidence import evidence_of
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.decoder import Decoders, available
-from streamcab.rtp.intake import CallEnded, CallStarted, Intake
+from streamcab.rtp.events import CallEnded, CallStarted
+from streamcab.rtp.intake import Intake
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.source.file import SOUNDS, read_audio
 from streamcab.window import Window

@@ -7,9 +7,11 @@ thread. Knows nothing of sockets or packets.
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
-from streamcab.rtp.intake import CallEnded, CallStarted, Intake
+from streamcab.rtp.events import CallEnded, CallStarted, CodecChanged, FlawFound, SourceChanged
+from streamcab.rtp.intake import Intake
 from streamcab.rtp.names import Names
 from streamcab.rtp.packet import Fate
 from streamcab.rtp.stalls import MANY, STALL_S, Stalls
@@ -28,7 +30,7 @@ class Calls:
     def __init__(self, intake: Intake, names: Names, addresses: Sequence[str]) -> None:
         self._intake, self._names, self._addresses = intake, names, addresses
         self._stalls = Stalls(intake.table)
-        self._lines: dict[int, tuple[int, Line]] = {}
+        self._lines: dict[int, tuple[CallStarted, Line]] = {}
         self._begun: deque[Line] = deque()
         self._released: deque[Line] = deque()
         self._refused: set[int] = set()
@@ -47,10 +49,14 @@ class Calls:
         self._released.append(line)
 
     def watch(self, now: float) -> None:
-        """Lines of calls that have stalled or are heard again; warnings when all have stalled at once, and of calls
-        for which there is no row.
+        """Lines of calls that have stalled or are heard again; warnings when all have stalled at once, of calls
+        for which there is no row, and of what cannot be heard.
         """
         self._warn_of_refusals(now)
+        for stranger in self._intake.strangers.untold():
+            log.warning(
+                "RTP: %s:%d sends what cannot be heard: %s", stranger.host, stranger.port, stranger.in_words()
+            )
         stalls, was = self._stalls, self._stalls.silent
         change = stalls.look(now)
         for slot in change.stalled.tolist():
@@ -89,8 +95,7 @@ class Calls:
         """What the intake has told becomes lines; what the reader has released becomes free."""
         while self._released:
             line = self._released.popleft()
-            _, known = self._lines.get(line.row, (0, None))
-            if known is not line:
+            if line.row not in self._lines or self._lines[line.row][1] is not line:
                 continue
             if line.bank.ended[line.row]:
                 self._let_go(line.row)
@@ -105,29 +110,51 @@ class Calls:
                 self._lines[event.slot][1].move("ended", event.reason)
                 if event.slot in self._refused:
                     self._let_go(event.slot)
+            elif isinstance(event, CodecChanged | FlawFound | SourceChanged):
+                self._change(event)
             else:
                 self._names.tell(event.host, event.ssrc, event.cname)
 
+    def _change(self, event: CodecChanged | FlawFound | SourceChanged) -> None:
+        """A call goes on, otherwise than before."""
+        started, line = self._lines[event.slot]
+        if isinstance(event, FlawFound):
+            line.flaw(event.name, event.words)
+            return
+        if isinstance(event, CodecChanged):
+            started = replace(started, kind=event.kind)
+        else:
+            started = replace(started, ssrc=event.ssrc)
+        self._lines[event.slot] = started, line
+        words = self._in_words(started)
+        if f"{started.ssrc:08x}" != line.labels["ssrc"]:
+            words += f", SSRC {started.ssrc:08x} now"
+        line.describe(words)
+
+    def _in_words(self, started: CallStarted) -> str:
+        codec = self._intake.types.encodings[started.kind]
+        return f"RTP {codec} from {_spelled(started)} at {self._addresses[started.local]}"
+
     def _let_go(self, row: int) -> None:
         """Nobody needs an ended call any more: its row and its name are free."""
-        generation, line = self._lines.pop(row)
+        started, line = self._lines.pop(row)
         self._refused.discard(row)
         self._names.free(line.name)
-        self._intake.release(row, generation)
+        self._intake.release(row, started.generation)
 
     def _begin(self, started: CallStarted) -> None:
-        codec = self._intake.types.encodings[started.kind]
         name = self._names.give(started.host, started.port, started.ssrc)
-        source = (
-            f"[{started.host}]:{started.port}" if ":" in started.host else f"{started.host}:{started.port}"
-        )
-        labels = {"codec": codec.name, "source": source, "ssrc": f"{started.ssrc:08x}"}
+        codec = self._intake.types.encodings[started.kind].name
+        labels = {"codec": codec, "source": _spelled(started), "ssrc": f"{started.ssrc:08x}"}
         cname = self._names.cname(started.host, started.ssrc)
         if cname:
             labels["cname"] = cname
-        where = self._addresses[started.local]
-        words = f"RTP {codec} from {source} at {where}"
         # A thousand calls come and go: of each, a line that an operator must ask for.
+        words = self._in_words(started)
         line = Line(name, started.bank, started.slot, words, labels=labels, loudest=logging.INFO)
-        self._lines[started.slot] = (started.generation, line)
+        self._lines[started.slot] = started, line
         self._begun.append(line)
+
+
+def _spelled(started: CallStarted) -> str:
+    return f"[{started.host}]:{started.port}" if ":" in started.host else f"{started.host}:{started.port}"
