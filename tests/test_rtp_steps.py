@@ -22,7 +22,7 @@ ENCODINGS = {
     96: Encoding("L16", 16000),
     97: Encoding("OPUS", 48000),
     98: Encoding("L16", 8000, 2),
-    99: Encoding("L24", 48000),
+    99: Encoding("L24", 16000),
 }
 needs_av = pytest.mark.skipif(not available(), reason="PyAV is not here")
 CODECS = [pytest.param(k, id=str(e), marks=needs_av if e.stateful else ()) for k, e in ENCODINGS.items()]
@@ -30,6 +30,7 @@ CODECS = [pytest.param(k, id=str(e), marks=needs_av if e.stateful else ()) for k
 
 @pytest.fixture(scope="module")
 def decoders():
+    """Threads for all tests: each ends its calls, lest the next one begin with their state."""
     made = Decoders(calls=64)
     yield made
     made.close(1.0)
@@ -57,7 +58,8 @@ def payloads(kind, count, seed=0):
         return opus_packets(count, seed)
     rng = np.random.default_rng(seed)
     size = 160 if encoding.name == "G722" else int(encoding.clock * PACKET_S) * encoding.frame
-    return [rng.bytes(size) for _ in range(count)]
+    # Not all codes, lest it look encrypted.
+    return [rng.integers(0, 128, size, np.uint8).tobytes() for _ in range(count)]
 
 
 def sound(kind, some):
@@ -103,12 +105,13 @@ def call_of(kind, decoders, **options):
     return intake(encodings={kind: ENCODINGS[kind]}, decoders=decoders if waits else None, **options)
 
 
-def everything(call, now, slot=None):
-    """What a reader may have of the only call, when all has come."""
+def everything(call, now):
+    """What a reader may have of the newest call, when all has come and it has ended."""
     call.sweep(now + 0.1)
-    event = started(call)[-1] if slot is None else next(e for e in started(call) if e.slot == slot)
-    newest = int(call.jitter_buffer.newest[event.slot])
-    until(lambda: event.bank.written[event.slot] >= newest, "the decoder")
+    event = started(call)[-1]
+    call.end_all("that was all")
+    for each in started(call):
+        until(lambda each=each: each.bank.ended[each.slot], "the decoder")
     return event, heard(event.bank, event.slot)
 
 
@@ -132,7 +135,7 @@ TIMES_S = st.one_of(
 
 
 @pytest.mark.parametrize("kind", CODECS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     what=st.sampled_from(["number", "time", "both"]),
     number=STEPS,
@@ -161,11 +164,11 @@ def test_one_step_costs_nothing_or_is_counted(decoders, kind, what, number, seco
     assert counts["accepted"] == counts["received"] == 40
     if what == "time":
         assert lost == 0
-    assert not reasons(call)
+    assert reasons(call) == ["that was all"]
 
 
 @pytest.mark.parametrize("kind", CODECS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(pause=st.floats(0.3, 9.0), comfort=st.booleans(), ticks=st.integers(0, 32))
 def test_announced_silence_is_silence_and_nothing_is_lost(decoders, kind, pause, comfort, ticks):
     call = call_of(kind, decoders, ring_s=12.0)
@@ -252,7 +255,8 @@ def test_the_next_caller_under_the_same_ssrc_and_port_is_another_call(decoders, 
     sender.number, sender.time = 50_000, 900_000
     sender.say(some[30:])
     first, second = started(call)
-    assert reasons(call) == ["another call came under its address, port and SSRC"]
+    (reason,) = reasons(call)
+    assert "another call" in reason
     assert first.bank.skipped[first.slot] == second.bank.skipped[second.slot] == 0
     _, got = everything(call, sender.now)
     np.testing.assert_array_equal(got, sound(kind, some[30:]))
@@ -263,7 +267,7 @@ def test_after_a_goodbye_the_next_caller_need_not_wait(decoders):
     sender, some = Sender(call, 0), payloads(0, 60)
     sender.say(some[:30])
     feed(call, [(bye(sender.ssrc), HERE)], sender.now)
-    sender.number, sender.time = 9_000, 77
+    sender.number, sender.time = 9_000, 77_777_777
     sender.say(some[30:])
     assert len(started(call)) == 2
     _, got = everything(call, sender.now)
@@ -276,7 +280,7 @@ def test_a_new_clock_without_seconds_of_silence_is_the_same_call(decoders, pause
     sender, some = Sender(call, 0), payloads(0, 60)
     sender.say(some[:30])
     sender.now += pause
-    sender.number, sender.time = 9_000, 77
+    sender.number, sender.time = 9_000, 77_777_777
     sender.say(some[30:])
     event, got = everything(call, sender.now)
     assert len(started(call)) == 1
@@ -295,20 +299,21 @@ def test_two_talks_under_one_key_are_one_talk_and_a_flaw(decoders, batch):
     for at in range(0, 400, batch):
         made = []
         for sender, some in ((a, one), (b, other)):
-            for k in range(at, at + batch):
-                made.append((packet(sender.number + k, sender.time + 160 * k, some[k]), HERE))
+            numbers = range(at, at + batch)
+            made += [(packet(sender.number + k, sender.time + 160 * k, some[k]), HERE) for k in numbers]
         feed(call, made, a.now)
         call.sweep(a.now)
         a.now += batch * PACKET_S
-    _, got = everything(call, a.now)
-    np.testing.assert_array_equal(got[-8000:], sound(0, one)[-8000:])
+    (event,) = started(call)
     assert call.counters()["jumped"] > 350
     assert [name for name, words in flaws(call) if words] == ["collision"]
-    later, more = a.now, payloads(0, 400, seed=2)
+    more = payloads(0, 400, seed=2)
     a.number, a.time = a.number + 400, a.time + 160 * 400
-    a.now = later
     a.say(more)
     assert flaws(call)[-1] == ("collision", "")
+    _, got = everything(call, a.now)
+    np.testing.assert_array_equal(got[-30_000:], sound(0, more)[-30_000:])
+    assert event.bank.skipped[event.slot] == 0
 
 
 def test_a_sender_that_repeats_what_it_sent_is_not_heard_twice(decoders):

@@ -90,6 +90,7 @@ class Cursor:
     at: float
     """Monotonic time of its arrival."""
     begun: float
+    """Monotonic time at which position 0 would have come."""
     announced: bool
     floor: float
     """Position before which everything is read."""
@@ -149,14 +150,16 @@ class Cursor:
     def _after_gap(self, p: Packet, ahead: int, off: float, tolerance: float) -> tuple[Verdict, float]:
         """Numbers are missing before it: lost, or still on their way."""
         missing = ahead - 1
-        most = missing * LONGEST_S * self.rate + tolerance
+        # Where all are of one length, as many must have been left out as there are numbers.
+        alike = self.largest == self.span == p.samples
+        most = missing * (self.span if alike else LONGEST_S * self.rate) + tolerance
         if off < -tolerance or (off > most and not self._passed(off - most, p)):
             return Verdict.LEAP, 0.0
         if self.drift and abs(off - missing * self.span) <= tolerance and p.samples == self.span:
             off = missing * self.span  # its clock is known to be unsteady, and the numbers are not
         off = max(off, 0.0)
-        if off >= min(tolerance, self.largest / 2):
-            self.lost = missing, min(off, missing * self.largest)
+        if off > 0:
+            self.lost = missing, min(off, missing * self.largest + tolerance)
         self.count += missing
         return self._move(p, self.edge + off, self.drift)
 
@@ -215,9 +218,12 @@ class Cursor:
     def _passed(self, off: float, p: Packet) -> bool:
         """Whether so many samples of silence can have been since the newest packet."""
         # After we were suspended, what has waited in the socket comes all at once: older than the clock says.
-        behind = (p.now - self.begun) * self.rate - self.edge
-        since = (p.now - self.at) * self.rate - self.span
-        return self.announced or off - min(SLACK_S * self.rate, off / 2) <= max(since, behind)
+        passed = (p.now - self.begun) * self.rate - self.edge
+        if (
+            off > SLACK_S * self.rate
+        ):  # a shorter pause cannot be told from packets that come by twos and threes
+            passed = max(passed, (p.now - self.at) * self.rate - self.span)
+        return self.announced or off - min(SLACK_S * self.rate, off / 2) <= passed
 
     def _doubt(self, ticks: int, number: int) -> None:
         """The newest packet was not as long as the next one's timestamp says: after a few, say why and mend it."""

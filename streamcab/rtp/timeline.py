@@ -74,7 +74,7 @@ class Timeline:
         self._step[slot] = rate / clock
         for column in (self._span, self._largest, self._drift, self._count, self._announced):
             column[slot] = 0
-        self._at[slot] = self._begun[slot] = now
+        self._at[slot], self._begun[slot] = now, now - edge / rate
         for one in self._wrong.keys() & set(slot.tolist()):
             del self._wrong[one]
 
@@ -254,6 +254,7 @@ class Timeline:
     def shift(self, slot: int, by: int) -> None:
         """Positions of a call are counted from `by` from now on."""
         self._position[slot] -= by
+        self._begun[slot] += by / self._rate[slot]
 
     def edge(self, slot: int) -> float:
         """The position after the newest packet of a call."""
