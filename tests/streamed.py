@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from speech import SMALL_STAGES, silence, talk, tiny_model
 
-from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
-from streamcab.model import CabCnn
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.checkpoint import Checkpoint
 
 
 def check_streamed_evidence(model: CabCnn, rate: int) -> None:

@@ -10,13 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import SMALL_STAGES, Samples, naive_intervals, noise, silence, talk, tiny_model
+from speech import (
+    LONG_STAGES,
+    SMALL_STAGES,
+    SMALL_TRUNK,
+    Samples,
+    naive_intervals,
+    noise,
+    silence,
+    talk,
+    tiny_model,
+)
 
-from streamcab.emitted import Emitted
-from streamcab.engine import Engine
-from streamcab.model import CabCnn
-from streamcab.offline import intervals
-from streamcab.ring import Bank
+from streamcab.audio.ring import Bank
+from streamcab.inference.engine import Engine
+from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.offline import intervals
+from streamcab.nn.cabcnn import CabCnn
 
 RATES = [8000, 11025, 16000, 22050, 44100, 48000]
 ODD = [8001, 7350, 12345]
@@ -24,6 +34,13 @@ EXACT = 1e-5
 
 PAPER = tiny_model(0)
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
+OTHERS = {
+    "delay 11": tiny_model(1, stages=LONG_STAGES, classifiers=8),
+    "12.5 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=8000),
+    "50 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=2000),
+    "trunk": tiny_model(1, stages=SMALL_STAGES, classifiers=8, **SMALL_TRUNK),
+}
+"""Nets of another geometry."""
 
 
 def scene(rate: int, seed: int, seconds: float) -> Samples:
@@ -51,7 +68,7 @@ class Collected:
     alpha: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     kind: dict[int, int] = field(default_factory=dict)
 
-    def add(self, e: Emitted, row: int) -> None:
+    def add(self, e: EngineOutput, row: int) -> None:
         for j in range(e.c.shape[1]):
             k = int(e.first[row]) + j
             if k >= 0:
@@ -132,6 +149,22 @@ def test_streamed_equals_offline_for_any_rate_and_any_chunks(
     run(SMALL, x, rate, chunks).check(SMALL, x, rate)
 
 
+@pytest.mark.parametrize("name", OTHERS)
+@settings(deadline=None, max_examples=12)
+@given(
+    rate=st.sampled_from(RATES + ODD),
+    sizes=st.lists(st.floats(-3.0, 0.3), min_size=1, max_size=7),
+    seed=st.integers(0, 999),
+)
+def test_streamed_equals_offline_for_nets_of_another_geometry(
+    name: str, rate: int, sizes: list[float], seed: int
+) -> None:
+    x = scene(rate, seed, 3.5)
+    run(OTHERS[name], x, rate, [max(1, round(10**size * rate)) for size in sizes]).check(
+        OTHERS[name], x, rate
+    )
+
+
 @pytest.mark.parametrize("rate", [8000, 11025])
 def test_single_samples_make_no_difference(rate: int) -> None:
     x = scene(rate, 6, 1.3)[: rate * 5 // 4]
@@ -207,7 +240,7 @@ def party(model: CabCnn, seed: int, callers: int, slots: int, seconds: float) ->
     there: dict[int, Caller] = {}
     waiting, used, turn = sorted(people, key=lambda p: p.joins), 0, 0
     while waiting or there:
-        while waiting and waiting[0].joins <= turn and engine.free:
+        while waiting and waiting[0].joins <= turn and engine.table.free:
             person = waiting.pop(0)
             person.slot = engine.attach(person.bank, person.row)
             assert person.slot not in there

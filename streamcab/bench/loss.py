@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from streamcab.bench.speech import at_rate, bundled_clips, encode
 from streamcab.bench.traffic import Losses
-from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
-from streamcab.engine import Engine
 from streamcab.errors import ConfigError, SourceError
-from streamcab.evidence import evidence_of
+from streamcab.inference.engine import Engine
+from streamcab.inference.window import window_of
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.decoder import Decoders, available
@@ -33,7 +33,6 @@ from streamcab.rtp.events import CallEnded, CallStarted
 from streamcab.rtp.intake import Intake
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.source.file import SOUNDS, read_audio
-from streamcab.window import Window
 
 FRAME_S = 0.02
 SHARES = (0.0, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3)
@@ -45,6 +44,8 @@ CODECS = {
 OPUS_BITS = 24_000
 BLOCK = 25
 """Frames between two passes of the engine: half a second, where the rings hold four."""
+SLACK_S = 2.0
+"""By which the window is longer than the longest call: none of it is forgotten."""
 SENDER = ("192.0.2.1", 4000)
 
 Samples = NDArray[np.float32]
@@ -195,13 +196,7 @@ class _Play:
         self._intake, self._calls = intake, calls
         self._engine = Engine(checkpoint.model, len(calls))
         longest = max(map(len, calls)) * FRAME_S
-        self._window = Window(
-            len(calls),
-            len(arch.labels),
-            arch.classifiers,
-            round(longest / arch.interval_s) + 80,
-            evidence_of(checkpoint.model),
-        )
+        self._window = window_of(checkpoint.model, len(calls), arch.intervals(longest + SLACK_S))
         self._gate, self._confidence = arch.gate, checkpoint.confidence
         self._started: dict[int, CallStarted] = {}
         self._call_of: dict[int, int] = {}
@@ -262,7 +257,7 @@ def _goodbye(ssrc: int) -> bytes:
 
 
 def markdown(rows: Sequence[Row], material: Material) -> str:
-    """The table, for docs/robustness.md."""
+    """The table, for docs/results/robustness.md."""
     people = f", {material.speakers} speakers" if material.speakers else ""
     lines = [
         f"{material.name}: {len(material.files)} clips{people}.",

@@ -14,7 +14,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.ring import windows
+from streamcab.audio.ring import windows
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.batch import Batch, unpack_address
 from streamcab.rtp.cursor import Verdict

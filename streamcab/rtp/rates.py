@@ -6,7 +6,7 @@ Knows nothing of codecs or rings.
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.resample import resampler
+from streamcab.dsp.resample import resampler
 
 NEAR = 2.0
 """Samples of the ring by which adjoining packets may seem apart: positions are whole, and rates do not divide."""

@@ -1,4 +1,4 @@
-"""The picture of many streams: a top for calls. Counts per accent, and as many rows as there is room for.
+"""The picture of many streams: a table, like `top`, one row per call, below the counts per accent.
 
 `render_fleet` is pure, and builds the visible rows only: what is not shown costs nothing. Knows no terminal.
 """
@@ -11,10 +11,10 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from streamcab.view.board import Board, Shown, Stream
-from streamcab.view.choice import Choice, sort
 from streamcab.view.frame import Frame, Row, clean, duration, fit, fit_name, percent, thin_bar
 from streamcab.view.palette import ALERT, BOLD, PLAIN, QUIET, SIGN, STATE_STYLE, hue
 from streamcab.view.strip import strip_row
+from streamcab.view.view_state import ViewState, sort
 from streamcab.view.waiting import render_waiting
 
 _STATES: tuple[Shown, ...] = ("live", "warming", "silent", "stalled", "lost", "ended")
@@ -39,14 +39,14 @@ def render_fleet(
     board: Board,
     size: tuple[int, int],
     now: float,
-    choice: Choice | None = None,
+    choice: ViewState | None = None,
     *,
     names: Sequence[str] | None = None,
     caption: str = "",
     hint: str = "",
 ) -> Frame:
     """All streams in `size` (columns, rows); `names` is an order computed before by `sort`."""
-    choice = choice or Choice()
+    choice = choice or ViewState()
     if not board.streams:
         return render_waiting(board, size, now, caption=caption, hint=hint)
     width, height = max(size[0], 1), max(size[1], 1)
@@ -75,12 +75,12 @@ def render_fleet(
 
 
 def table_rows(height: int) -> int:
-    """How many streams fit into a picture of so many rows."""
+    """How many streams fit into a picture of this height."""
     return max(height - 3 - 2 * (height >= 8) - (height >= 16) - (height >= 20), 1)
 
 
 def _widths(room: int, accent: int, longest: int) -> _Widths:
-    """Deals the cells of a row out: what matters most comes first, then bar, strip and name grow."""
+    """Distribute the cells of a row: the most important columns first; then bar, strip and name grow."""
     name, accent = max(min(14, room // 3), 4), min(accent, max(room // 4, 6))
     given = {"name": name, "accent": accent, "percent": 5, "state": 1}
     wanted = (
@@ -125,7 +125,7 @@ def _header(board: Board, width: int, margin: int, now: float, caption: str) -> 
 
 
 def _shares(counts: Sequence[int], cells: int) -> list[int]:
-    """`cells` dealt out in proportion, at least one to whoever has any, and never more than there are."""
+    """Distribute `cells` in proportion: at least one to every non-zero share, and no more than there are."""
     total, out = sum(counts), [0] * len(counts)
     for i in sorted(range(len(counts)), key=lambda i: -counts[i])[:cells]:
         out[i] = max(1, cells * counts[i] // total) if counts[i] else 0
@@ -170,7 +170,7 @@ def _style(board: Board, label: str | None) -> Style:
     return QUIET if label is None else hue(board.number(label))
 
 
-def _titles(w: _Widths, width: int, margin: int, choice: Choice) -> Row:
+def _titles(w: _Widths, width: int, margin: int, choice: ViewState) -> Row:
     row = Row(width).to(margin + 2)
     key = {"least certain": "sure", "loss": "lost"}.get(choice.sorting, choice.sorting)
     titles = (
@@ -220,7 +220,7 @@ def _short(stream: Stream) -> Shown:
 
 def _footer(
     board: Board,
-    choice: Choice,
+    choice: ViewState,
     names: Sequence[str],
     first: int,
     room: int,

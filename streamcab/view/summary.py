@@ -1,13 +1,13 @@
-"""What is left when a demo or a file has been played: one line per stream with its final answer. Pure."""
+"""The table printed after a demo or a file: one line per stream with its final answer. Pure."""
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 
 from streamcab.message import Prediction
 from streamcab.view.board import Board
-from streamcab.view.choice import natural
 from streamcab.view.frame import Frame, Row, clean, duration, percent, thin_bar
 from streamcab.view.palette import ALERT, BOLD, PLAIN, QUIET, hue
+from streamcab.view.view_state import natural
 
 _MOST = 50  # streams that are listed
 

@@ -1,0 +1,298 @@
+"""The daemon: who comes and goes, whose turn it is, and the loop around it, on one inference thread.
+
+Each source captures in a thread of its own; everything after the rings happens here, in `run`. A turn of its loop lets
+the ear hear what has arrived for a slice of the streams, in one pass, and the announcer say what is due of it. Late
+means: skip to live and say so; the delay never grows. Overloaded or full means: refuse and say so.
+
+Knows nothing of the command line, of the terminal, or of how a source gets its samples.
+"""
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamcab.clock import MACHINE, Clock
+from streamcab.daemon.passes import PassRunner
+from streamcab.daemon.reporter import Reporter
+from streamcab.daemon.scheduler import GATHER, Load, Scheduler
+from streamcab.daemon.settings import Settings
+from streamcab.daemon.streams import Live, StreamTable
+from streamcab.errors import ConfigError
+from streamcab.inference.answer import Standings
+from streamcab.inference.cadence import Due
+from streamcab.inference.engine import Engine
+from streamcab.inference.slots import Slots
+from streamcab.inference.window import Reading, window_of
+from streamcab.nn.backend import Backend
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.ops.notify import Supervisor
+from streamcab.source import GONE, Source
+
+if TYPE_CHECKING:
+    from streamcab.record.recorder import Recorder
+
+log = logging.getLogger("streamcab.daemon")
+
+STATUS_S = 1.0
+NAP_S = 0.05
+"""How long a new stream may go unseen while there is nothing else to do."""
+WARN_S = 10.0
+"""Between two warnings of refusals."""
+BUNCH = 4
+"""Intervals that go through the net together when there are many streams: odd ones wait for the next turn."""
+OVERLOAD_S = 1.0
+"""A machine that is late for so long is overloaded, and one that was in time for so long is not."""
+
+REFUSALS = {
+    "refused-full": "all streams are taken (--max-streams)",
+    "refused-overload": "the machine is too slow for more; it takes newcomers again when it is in time",
+}
+"""Why newcomers are refused: names of counters, and what they mean."""
+
+
+class Daemon:
+    """Answers every stream of `sources` until they are done or `stop` is set. `run` wants a thread of its own.
+
+    endpoint  where the feed is, as it was bound
+    settings  may be replaced while it runs (reload.py): the next turn goes by its times, every_s, max_lag_s, budget_ms
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        sources: Sequence[Source],
+        settings: Settings,
+        backend: Backend | None = None,
+        supervisor: Supervisor | None = None,
+        clock: Clock = MACHINE,
+        recorder: "Recorder | None" = None,
+        beside: Sequence[Callable[[], Mapping[str, int]]] = (),
+    ) -> None:
+        """Warms the net up, binds the feed, starts the sources; any of these may raise a StreamcabError.
+
+        `beside`: what others in this process have counted, for the feed.
+        """
+        arch = checkpoint.architecture
+        if arch.normaliser != "running":
+            raise ConfigError(
+                f"this model normalises over whole clips ({arch.normaliser!r}) and cannot listen; "
+                "train a live one: streamcab train --config configs/live.toml"
+            )
+        self.settings = self._applied = settings
+        self._clock, self._sources, self._recorder = clock, list(sources), recorder
+        self._beside = beside
+        self._streams = StreamTable(arch, settings.max_streams, clock)
+        self.engine = Engine(checkpoint.model, self._streams, backend)
+        length = arch.intervals(settings.window_s)
+        self.window = window_of(checkpoint.model, settings.max_streams, length)
+        gate = arch.gate if settings.gate is None else settings.gate
+        self._passes = PassRunner(
+            self.engine, self.window, self._streams, gate=gate, attention=settings.attention
+        )
+        self._passes.warm_up()
+        self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor)
+        self.endpoint = self._reporter.feed.endpoint
+        self._scheduler = Scheduler(self._streams, settings.visit_s)
+        self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
+        self._moved: deque[Live] = deque()  # streams whose source is in another state now
+        self._arrived = threading.Event()
+        self._refused: Counter[str] = Counter()
+        self._warned = -inf
+        of_source = max((getattr(source, "bytes_per_stream", 0) for source in self._sources), default=0)
+        log.info("%d bytes for each of %d streams", self.bytes_per_stream + of_source, settings.max_streams)
+        started: list[Source] = []
+        try:
+            for source in self._sources:
+                source.start()
+                started.append(source)
+        except BaseException:
+            for source in started:
+                source.close()
+            self._reporter.feed.close()
+            raise
+
+    @property
+    def bytes_per_stream(self) -> int:
+        """Memory of one stream, its ring not counted."""
+        return self._streams.bytes_per_slot
+
+    def run(self, stop: threading.Event, await_subscriber_s: float = 0.0, subscribers: int = 1) -> None:
+        """The loop. Returns when `stop` is set or every source is done, after each stream's final message.
+
+        `await_subscriber_s`: wait for so long at most until so many have subscribed, who then miss nothing.
+        """
+        feed, next_status = self._reporter.feed, 0.0
+        turn_s, counted_from, intervals = 0.0, 0.0, 0
+        try:
+            until = self._clock.monotonic() + await_subscriber_s
+            while feed.joined < subscribers and self._clock.monotonic() < until:
+                if stop.wait(0.005):
+                    break
+                feed.poll()
+            while not stop.is_set():
+                began = self._clock.monotonic()
+                self._apply(self.settings, began)
+                self._load.note(self._scheduler.behind(began), began)
+                self._admit(began)
+                self._tell_moves()
+                self._passes.skip_to_live(self.settings.max_lag_s, self._clock.monotonic())
+                slots = self._scheduler.take(began)
+                bunch = BUNCH if len(self._streams) > GATHER else 1
+                done = self._passes.run(slots, bunch, began, self.settings.every_s)
+                self._publish(done.due)
+                self._publish_due(slots)
+                intervals += done.intervals
+                now = self._clock.monotonic()
+                turn_s = max(turn_s, now - began)
+                if now >= next_status:
+                    self._tell_of_itself(turn_s, intervals / max(now - counted_from, 1e-3))
+                    in_time = bool(intervals) or not self._passes.behind()
+                    self._reporter.report(bool(intervals), in_time)
+                    turn_s, counted_from, intervals = 0.0, now, 0
+                    next_status = now + STATUS_S
+                feed.poll()
+                if not len(self._streams) and all(s.done for s in self._sources):
+                    break
+                self._wait(now, done.intervals)
+        finally:
+            self._end()
+
+    def _apply(self, settings: Settings, now: float) -> None:
+        """Go by these settings from now on, if they are others than before."""
+        if settings is self._applied:
+            return
+        self._applied = settings
+        self._scheduler.period_s, self._load.budget_s = settings.visit_s, settings.budget_ms / 1000
+        np.minimum(self._streams.due, now + settings.every_s, out=self._streams.due)
+
+    def _admit(self, now: float) -> None:
+        """Newcomers get a slot and a name, or are refused."""
+        for source in self._sources:
+            for line in source.streams():
+                wanted = self.settings.veil.cover(line) if self.settings.veil else line.name
+                why = self._refusal(source)
+                if why:
+                    self._refused[why] += 1
+                    if now - self._warned > WARN_S:
+                        self._warned = now
+                        log.warning("%s and perhaps others refused: %s", wanted, REFUSALS[why])
+                    source.release(line)
+                    continue
+                line.bank.arrived = self._arrived
+                described = self._reporter.veiled(line, line.description)
+                live = self._streams.join(line, source, now, wanted, described)
+                line.changed = partial(self._moved.append, live)
+                if self._recorder is not None:
+                    self._recorder.begins(live.name, line)
+                self._reporter.begins(live)
+                self._publish_status(np.array([live.slot]))
+
+    def _refusal(self, source: Source) -> str:
+        """Why a stream of this source cannot be taken now, as the name of a counter; empty if it can."""
+        if not self._streams.free:
+            return "refused-full"
+        # What can wait makes nobody late.
+        return "refused-overload" if self._load.high and source.live else ""
+
+    def _drop(self, live: Live) -> None:
+        """A stream is over and has been told so: give back all that it had."""
+        self._reporter.ends(live)
+        if self._recorder is not None:
+            self._recorder.ends(live.line)
+        self._streams.leave(live)
+        live.source.release(live.line)
+
+    def _publish(self, answers: Sequence[Due]) -> None:
+        """The answers that a pass has come to by streams' own time, in order."""
+        now = self._clock.monotonic()
+        for due in answers:
+            reading = due.reading
+            # What the net had taken in when it gave the newest interval of this answer.
+            intervals = reading.seen + self.engine.delay
+            self._predict(reading, self._streams.standings(reading.slots, now, intervals, due.power))
+
+    def _publish_due(self, slots: Slots) -> None:
+        """The answers of those of `slots` that a clock paces, if it is time and there is news; all last words."""
+        now, streams, finished = self._clock.monotonic(), self._streams, self.engine.finished[slots]
+        untold = slots[(streams.told[slots] <= now - STATUS_S) & ~finished]
+        # Half a visit early is in time: the next one would come half a visit late.
+        in_time = streams.due[slots] <= now + self._scheduler.period_s / 2
+        due = slots[streams.paced[slots] & streams.news[slots] & in_time | finished]
+        if len(due):
+            streams.news[due] = False
+            streams.due[due] = np.maximum(streams.due[due] + self.settings.every_s, now)
+            self._predict(self._passes.read(due), streams.standings(due, now))
+        for live in self._streams.of(slots[finished]):
+            self._drop(live)
+        if len(untold):
+            self._publish_status(untold)
+
+    def _predict(self, reading: Reading, standings: Standings) -> None:
+        """Answers, and the statuses of streams whose state they have changed."""
+        changed = self._reporter.predictions(reading, standings)
+        if changed:
+            self._publish_status(np.array([live.slot for live in changed]))
+
+    def _publish_status(self, slots: Slots) -> None:
+        self._passes.examine(slots, self._clock.monotonic())
+        self._reporter.statuses(slots)
+
+    def _tell_moves(self) -> None:
+        """The news of sources, at once: without audio, no prediction would carry them."""
+        moved: dict[int, Live] = {}
+        while self._moved:
+            live = self._moved.popleft()
+            if self._streams.has(live):
+                moved[live.slot] = live
+        if not moved:
+            return
+        slots = np.array(list(moved), np.intp)
+        for live in moved.values():
+            if live.line.state in GONE:
+                live.state = "lost"
+        self._streams.news[slots], self._streams.due[slots] = True, 0.0
+        self._publish_status(slots)
+
+    def _tell_of_itself(self, turn_s: float, intervals_per_s: float) -> None:
+        retry = self._passes.retry
+        counters = self._refused + Counter(
+            {
+                "skips": self._passes.skips,
+                "feed-refused": self._reporter.feed.refused,
+                "passes-failed": retry.failures,
+            }
+        )
+        for source in self._sources:
+            counters.update(source.counters())
+        if self._recorder is not None:
+            counters.update(self._recorder.counters())
+        for counted in self._beside:
+            counters.update(counted())
+        detail = filter(None, (retry.in_words(self._clock.monotonic()), self._load.in_words()))
+        self._reporter.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
+
+    def _wait(self, now: float, heard: int) -> None:
+        """Until it is somebody's turn; or, of streams that no clock paces, until something has arrived."""
+        left = min(self._scheduler.wait(now), NAP_S)
+        if left > 0:
+            self._clock.sleep(left)
+        elif not heard:
+            self._clock.wait(self._arrived, NAP_S)
+            self._arrived.clear()
+
+    def _end(self) -> None:
+        """Close the sources, answer what they have left, say goodbye for each stream."""
+        self._reporter.stopping()
+        for source in self._sources:
+            source.close()
+        for live in self._streams:
+            live.line.bank.finish(live.line.row)
+        self._publish(self._passes.run_out(self._clock.monotonic(), self.settings.every_s).due)
+        self._publish_due(self._streams.slots)
+        self._reporter.feed.close(linger_s=0.5)

@@ -1,0 +1,159 @@
+"""The daemon's ear: what has arrived in the rings, through the engine, into the windows of the answers.
+
+A pass over some streams, the skip to live of those that have waited too long, and what is wrong with their samples.
+Knows nothing of the feed, of who is let in or of whose turn it is: slots and monotonic times are handed in.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+
+from streamcab.audio.quality import Flaws
+from streamcab.audio.ring import Bank
+from streamcab.daemon.settings import KEEP_S
+from streamcab.daemon.streams import StreamTable
+from streamcab.errors import ComputeError
+from streamcab.inference.cadence import Due, add_by_own_time
+from streamcab.inference.engine import Engine
+from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.retry import Retry
+from streamcab.inference.slots import Slots
+from streamcab.inference.window import Reading, Window
+
+log = logging.getLogger("streamcab.daemon")
+
+WARN_S = 10.0
+"""Between two warnings of skips."""
+
+
+@dataclass
+class Pass:
+    """What a pass has come to: how many intervals were answered, and the answers that fell due by streams' own time."""
+
+    intervals: int = 0
+    due: list[Due] = field(default_factory=list)
+
+
+class PassRunner:
+    """Runs the engine's passes over the streams of its table, which it shares with the window.
+
+    gate       whether only voiced intervals vote
+    attention  whether answers carry it
+    skips      how often a stream has been skipped to live
+    """
+
+    def __init__(
+        self, engine: Engine, window: Window, streams: StreamTable, *, gate: bool, attention: bool = True
+    ) -> None:
+        self.skips = 0
+        self.retry = Retry(engine)
+        self._engine, self._window, self._streams = engine, window, streams
+        self._flaws = Flaws(engine.slots)
+        streams.add(window.reset, window.bytes_per_slot)
+        streams.add(self._flaws.reset, self._flaws.bytes_per_slot)
+        self.gate, self._attention = gate, attention
+        self._warned = -inf
+
+    def warm_up(self) -> None:
+        """Let the backend allocate and compile before the first stream depends on it."""
+        engine, rate = self._engine, self._engine.architecture.rate
+        bank = Bank(rate, 1, 4 * rate)
+        slot = engine.attach(bank, 0)
+        noise = np.random.default_rng(0).standard_normal(2 * rate).astype(np.float32)
+        bank.write(0, noise * np.linspace(0.01, 0.3, len(noise), dtype=np.float32), 0.0)
+        bank.finish(0)
+        engine.advance()
+        engine.detach(slot)
+
+    def skip_to_live(self, max_lag_s: float, now: float) -> None:
+        """Streams that the world paces and that wait longer lose the oldest, not the newest."""
+        skipped, lost_s = 0, 0.0
+        for bank, slots, waiting in self._engine.backlog():
+            late = (waiting > max_lag_s * bank.rate) & self._streams.paced[slots]
+            late &= ~bank.ended[self._streams.row[slots]]
+            if late.any():
+                skipped += int(late.sum())
+                left_out = self.retry.skip(slots[late], waiting[late] - int(KEEP_S * bank.rate), now)
+                lost_s += float(left_out.sum()) / bank.rate
+        self.skips += skipped
+        if skipped and now - self._warned > WARN_S:
+            self._warned = now
+            log.warning(
+                "%d streams had waited for %g s: skipped %.1f s of audio to be live again. If this repeats, "
+                "the machine is too slow for its streams: lower --max-streams",
+                skipped,
+                max_lag_s,
+                lost_s,
+            )
+
+    def run(self, slots: Slots, bunch: int, now: float, every_s: float) -> Pass:
+        """A pass over some streams, `bunch` as in `Engine.advance`; those that no clock paces answer each `every_s`.
+
+        A pass that fails costs a gap; a stream that fails always costs that stream. ComputeError when all is lost.
+        """
+        outputs = self.retry.advance(slots, bunch, now)
+        while self.retry.hopeless:
+            slot, why = self.retry.hopeless.popitem()
+            self._streams[slot].line.move("ended", f"an error inside streamcab: {why}", level=logging.ERROR)
+            self._engine.finished[slot] = True
+        return self._add(outputs, every_s)
+
+    def run_out(self, now: float, every_s: float) -> Pass:
+        """The last pass, over all streams: none has anything to come."""
+        done = Pass()
+        with suppress(ComputeError):  # then the last words come without the last intervals
+            done = self._add(self.retry.advance(None, 1, now), every_s)
+        self._engine.finished[self._streams.slots] = True
+        return done
+
+    def read(self, slots: Slots) -> Reading:
+        """What the windows of some streams say now."""
+        return self._window.read(slots, attention=self._attention)
+
+    def behind(self) -> bool:
+        """Whether audio of any stream has waited for longer than it should."""
+        return any((waiting > KEEP_S * bank.rate).any() for bank, _, waiting in self._engine.backlog())
+
+    def examine(self, slots: Slots, now: float) -> None:
+        """What is wrong with the samples of some streams; each change is a line in the log."""
+        lives, flaws = self._streams.of(slots), self._flaws
+        refused = np.array([live.line.refused for live in lives], np.int64)
+        for which, bank, rows in self._streams.by_bank(slots):
+            flaws.look(slots[which], bank, rows, refused[which], now)
+        for live, silent in zip(lives, flaws.silent(slots, now).tolist(), strict=True):
+            if silent and live.line.state == "live":
+                live.line.move("silent", "every sample is 0: is it muted?", only_from="live")
+            elif live.line.state == "silent" and not silent:
+                live.line.move("live", only_from="silent")
+        for slot, found in flaws.changed(slots, now):
+            live = self._streams[slot]
+            live.flaws = found
+            log.log(
+                min(logging.WARNING, live.line.loudest),
+                "%s: what is wrong with its samples: %s",
+                live.name,
+                ", ".join(found) or "nothing any more",
+            )
+
+    def _add(self, outputs: Sequence[EngineOutput], every_s: float) -> Pass:
+        """Into the windows with what the engine has answered."""
+        done, streams = Pass(), self._streams
+        every = self._engine.architecture.intervals(every_s)
+        for output in outputs:
+            done.intervals += output.kind.size
+            paced = streams.paced[output.slots]
+            some = output if paced.all() else output.of(paced)
+            if len(some.slots):
+                self._window.add(some.slots, some.first, some.c, some.alpha, some.votes(self.gate), some.u)
+                streams.power[some.slots] = some.power.mean(1)
+                streams.news[some.slots] = True
+            for row in np.flatnonzero(~paced).tolist():
+                done.due += add_by_own_time(
+                    self._window, output, row, every, gate=self.gate, attention=self._attention
+                )
+                streams.power[output.slots[row]] = output.power[row, -1]
+        return done

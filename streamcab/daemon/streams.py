@@ -1,0 +1,152 @@
+"""The streams that are being answered, as columns over slots; and where each of them stands.
+
+What the daemon asks of hundreds of streams at a time (who is paced, what is due, how far it has come) is a
+column, so that it costs no loop. Knows nothing of threads, sockets or of how answers come about.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.clock import MACHINE, Clock
+from streamcab.inference.answer import Standings
+from streamcab.inference.slots import Slots, SlotTable
+from streamcab.message import State
+from streamcab.nn.cabcnn import Architecture
+from streamcab.source import GONE, Line, Source
+
+Times = NDArray[np.float64]
+
+
+@dataclass
+class Live:
+    """A stream that is being answered. `state`, `detail` and `flaws` are those that the feed was told last."""
+
+    line: Line
+    source: Source
+    name: str
+    slot: int
+    description: str = ""
+    words: str = ""
+    """What `description` was made of."""
+    state: State = "warming"
+    detail: str = ""
+    flaws: list[str] = field(default_factory=list)
+
+
+class StreamTable(SlotTable):
+    """The streams that are being answered, by slot.
+
+    paced   (size,) bool     the world sets the pace: a microphone or a socket, not a file that can wait
+    turn    (size,) float64  monotonic time of its next turn
+    news    (size,) bool     paced, and intervals were answered since the last prediction
+    due     (size,) float64  monotonic time of the next prediction
+    told    (size,) float64  monotonic time of the last status
+    power   (size,) float64  level of the newest intervals
+    """
+
+    def __init__(self, architecture: Architecture, size: int, clock: Clock = MACHINE) -> None:
+        super().__init__(size)
+        self._architecture, self._clock = architecture, clock
+        self._live: dict[int, Live] = {}
+        self._names: set[str] = set()
+        self._lost_before_ms = 0.0
+        self.paced: NDArray[np.bool_] = self.column(np.bool_)
+        self.turn: Times = self.column(np.float64, np.inf)
+        self.news: NDArray[np.bool_] = self.column(np.bool_)
+        self.due: Times = self.column(np.float64)
+        self.told: Times = self.column(np.float64)
+        self.power: NDArray[np.float64] = self.column(np.float64)
+
+    def __iter__(self) -> Iterator[Live]:
+        return iter(self._live.values())
+
+    def __getitem__(self, slot: int) -> Live:
+        return self._live[slot]
+
+    def has(self, live: Live) -> bool:
+        """Whether this stream is being answered still."""
+        return self._live.get(live.slot) is live
+
+    def of(self, slots: Slots) -> list[Live]:
+        """The streams in these slots."""
+        return [self._live[slot] for slot in slots.tolist()]
+
+    def join(self, line: Line, source: Source, now: float, name: str = "", description: str = "") -> Live:
+        """A stream begins: it has a slot, and a name that no other has. ValueError when all slots are taken."""
+        slot = self.attach(line.bank, line.row)
+        live = Live(line, source, self._name(name or line.name), slot, description)
+        self._live[slot] = live
+        self.paced[slot] = source.live
+        # One that no clock paces has a turn whenever there is time.
+        self.turn[slot] = now if source.live else 0.0
+        self.news[slot], self.due[slot], self.told[slot] = source.live, now, now
+        return live
+
+    def leave(self, live: Live) -> None:
+        """A stream is over; what it lost stays counted."""
+        self._lost_before_ms += float(self.lost_ms(np.array([live.slot]))[0])
+        del self._live[live.slot]
+        self._names.discard(live.name)
+        self.detach(live.slot)
+
+    def _name(self, wanted: str) -> str:
+        """This name, or with a number behind it when it is taken."""
+        name, n = wanted, 1
+        while name in self._names:
+            n += 1
+            name = f"{wanted}-{n}"
+        self._names.add(name)
+        return name
+
+    def lost_ms(self, slots: Slots) -> NDArray[np.float64]:
+        """Audio of each stream that was captured or announced, and never classified."""
+        lost = np.zeros(len(slots))
+        for which, bank, rows in self.by_bank(slots):
+            lost[which] = (self.dropped[slots[which]] + bank.skipped[rows]) / bank.rate * 1000
+        return lost
+
+    @property
+    def all_lost_ms(self) -> float:
+        """The same of all streams since the start."""
+        return self._lost_before_ms + float(self.lost_ms(self.slots).sum())
+
+    def standings(
+        self,
+        slots: Slots,
+        now: float,
+        intervals: NDArray[np.int64] | None = None,
+        power: NDArray[np.float64] | None = None,
+    ) -> Standings:
+        """Where some streams stand at monotonic time `now`.
+
+        intervals, power (B,)  where they stood, after so many intervals of the net, if it was before the end of a pass
+        """
+        arch, lives, n = self._architecture, self.of(slots), len(slots)
+        heard = self.stepped[slots] if intervals is None else intervals
+        ended = self.finished[slots] & (intervals is None)
+        written, sample, rate, overflows = np.zeros((4, n), np.int64)
+        captured = np.full(n, now)
+        for which, bank, rows in self.by_bank(slots):
+            have = bank.written[rows]
+            used = np.minimum(heard[which] * arch.interval * bank.rate // arch.pooled_rate, have)
+            used = np.where(ended[which], have, used)
+            begun = have > 0
+            captured[which[begun]] = (bank.stamp[rows] - (have - used) / bank.rate)[begun]
+            written[which], sample[which], rate[which] = have, used, bank.rate
+            overflows[which] = bank.overflows[rows]
+        return Standings(
+            stream=[live.name for live in lives],
+            time=captured + (self._clock.time() - now),
+            written=written,
+            sample=sample,
+            rate=rate,
+            power=self.power[slots] if power is None else power,
+            lag_ms=np.maximum(now - captured, 0.0) * 1000,
+            lost_ms=self.lost_ms(slots),
+            overflows=overflows,
+            ended=ended,
+            lost=np.array([live.line.state in GONE for live in lives], np.bool_),
+        )

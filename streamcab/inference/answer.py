@@ -1,0 +1,153 @@
+"""From window and counters to a Prediction: what one stream is told, whoever asks.
+
+The daemon and the Python interface build their answers here, so they cannot differ. Knows nothing of
+clocks or sockets: times are handed in.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.dsp.normalise import POWER_FLOOR
+from streamcab.inference.window import Reading
+from streamcab.message import Prediction, State
+from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.confidence import BARE, Confidence
+
+WARM_S = 2.0
+"""Voiced seconds before an answer is called `live`."""
+
+STATES: tuple[State, ...] = ("warming", "live", "silent", "lost", "ended")
+WARMING, LIVE, SILENT, LOST, ENDED = range(len(STATES))
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a stream beside its window.
+
+    time    Unix seconds at which its newest sample used was captured
+    sample  samples used so far, at `rate` Hz        power  of its newest intervals, full scale being 1
+    ended   these are its last words                 lost   its source is gone
+    The rest is as in `message.Prediction`.
+    """
+
+    stream: str
+    time: float
+    sample: int
+    rate: int
+    power: float
+    lag_ms: float
+    lost_ms: float
+    overflows: int
+    ended: bool = False
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Standings:
+    """The same of n streams, as columns (n,); `written` is how many samples there are."""
+
+    stream: Sequence[str]
+    time: Floats
+    written: NDArray[np.int64]
+    sample: NDArray[np.int64]
+    rate: NDArray[np.int64]
+    power: Floats
+    lag_ms: Floats
+    lost_ms: Floats
+    overflows: NDArray[np.int64]
+    ended: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, standings: Sequence[Standing]) -> "Standings":
+        """Streams one by one, as columns."""
+        return cls(
+            stream=[s.stream for s in standings],
+            time=np.array([s.time for s in standings], np.float64),
+            written=np.array([s.sample for s in standings], np.int64),
+            sample=np.array([s.sample for s in standings], np.int64),
+            rate=np.array([s.rate for s in standings], np.int64),
+            power=np.array([s.power for s in standings], np.float64),
+            lag_ms=np.array([s.lag_ms for s in standings], np.float64),
+            lost_ms=np.array([s.lost_ms for s in standings], np.float64),
+            overflows=np.array([s.overflows for s in standings], np.int64),
+            ended=np.array([s.ended for s in standings], np.bool_),
+            lost=np.array([s.lost for s in standings], np.bool_),
+        )
+
+
+class PredictionBuilder:
+    """Predictions of a model; `model` is the hash of its checkpoint."""
+
+    def __init__(self, architecture: Architecture, model: str, confidence: Confidence = BARE) -> None:
+        self.labels = list(architecture.labels)
+        self._interval_s = architecture.interval_s
+        self._model = model
+        self._confidence = confidence
+
+    def of(self, reading: Reading, standings: Sequence[Standing] | Standings) -> Iterator[Prediction]:
+        """One prediction for each stream of a reading, in order."""
+        now = standings if isinstance(standings, Standings) else Standings.of(standings)
+        votes, n = reading.votes, len(reading.slots)
+        # The same answers, so the first label stays first.
+        means, recent = self._confidence(reading.mean), self._confidence(reading.now)
+        heard_s = reading.voiced.astype(np.float64) * self._interval_s
+        weights = [None] * n if reading.attention is None else reading.attention.round(4).tolist()
+        level = (10 * np.log10(np.maximum(now.power, POWER_FLOOR))).round(1).tolist()
+        best = zip(means.argmax(1).tolist(), means.max(1).tolist(), strict=True)
+        some, loud = (votes > 0).tolist(), (now.power > POWER_FLOOR).tolist()
+        leading = [
+            (self.labels[i], p) if voted else (None, None) for (i, p), voted in zip(best, some, strict=True)
+        ]
+        # Whole columns as Python's own numbers: taken one by one they would cost more than all the rest.
+        columns: dict[str, Sequence[object]] = {
+            "stream": now.stream,
+            "time": now.time.tolist(),
+            "sample": now.sample.tolist(),
+            "rate": now.rate.tolist(),
+            "labels": [self.labels] * n,
+            "probs": self._named(means, votes),
+            "now": self._named(recent, reading.now_votes),
+            "top": [label for label, _ in leading],
+            "confidence": [p for _, p in leading],
+            "sure": self._sure(leading),
+            "state": self._states(reading, now, heard_s),
+            "window_s": (reading.filled * self._interval_s).round(3).tolist(),
+            "voiced_s": (votes * self._interval_s).round(3).tolist(),
+            "heard_s": heard_s.round(3).tolist(),
+            "level_db": [db if audible else None for db, audible in zip(level, loud, strict=True)],
+            "lag_ms": now.lag_ms.round(1).tolist(),
+            "lost_ms": now.lost_ms.round(1).tolist(),
+            "overflows": now.overflows.tolist(),
+            "attention": [row if voted else None for row, voted in zip(weights, some, strict=True)],
+            "model": [self._model] * n,
+        }
+        for row in zip(*columns.values(), strict=True):
+            fields: dict[str, Any] = dict(zip(columns, row, strict=True))
+            yield Prediction(**fields)
+
+    def _sure(self, leading: list[tuple[str, float] | tuple[None, None]]) -> Sequence[bool | None]:
+        if self._confidence.abstain_below is None:
+            return [None] * len(leading)
+        return [None if p is None else self._confidence.sure(p) for _, p in leading]
+
+    def _named(self, means: Floats, votes: NDArray[np.int64]) -> list[dict[str, float]]:
+        """Each row of means (n, labels) by label; nothing where nothing voted."""
+        rows = zip(means.tolist(), votes.tolist(), strict=True)
+        return [dict(zip(self.labels, mean, strict=True)) if n else {} for mean, n in rows]
+
+    @staticmethod
+    def _states(reading: Reading, now: Standings, heard_s: Floats) -> list[State]:
+        code = np.where(heard_s >= WARM_S, LIVE, WARMING)
+        unheard = reading.votes == 0
+        code[unheard] = np.where(reading.seen[unheard] > 0, SILENT, WARMING)
+        # In rising order of what counts.
+        code[now.lost] = LOST
+        code[now.ended] = ENDED
+        return [STATES[i] for i in code.tolist()]

@@ -1,0 +1,279 @@
+"""Rings in, c_t out: front end, normaliser and net together, for all streams that are attached, in one pass.
+
+A pass takes whatever whole intervals have arrived. Streams are cut into runs of 8, 4, 2 and 1 intervals (RUNS), and
+all streams with a run of one length go through each layer together; so they join, leave and fall behind
+independently, and what a stream is answered depends on its own samples only.
+
+Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.audio.ring import NO_SAMPLE, Bank
+from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
+from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
+from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.slots import SlotTable
+from streamcab.nn.backend import RUNS, Backend, TorchBackend
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.distiller import FOREVER
+
+
+class Engine:
+    """The streams of a table on one set of weights.
+
+    `heard`, `stepped`, `dropped` and `finished` are columns of the table.
+    """
+
+    def __init__(self, model: CabCnn, slots: int | SlotTable, backend: Backend | None = None) -> None:
+        """`slots`: how many in a table of its own, or the table of whoever keeps more of its streams."""
+        arch = model.architecture
+        if arch.normaliser != "running":
+            raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
+        table = slots if isinstance(slots, SlotTable) else SlotTable(slots)
+        self.architecture, self.table, self.slots = arch, table, table.size
+        self.delay, self._memory = arch.delay, arch.memory
+        self.backend = backend or TorchBackend(model, self.slots)
+        self.normaliser = RunningNormaliser(self.slots, arch.interval, arch.interval_s, margin=RUNS[0])
+        self.heard, self.stepped = table.heard, table.stepped
+        self.dropped, self.finished = table.dropped, table.finished
+        self._end = table.column(np.int64, FOREVER)
+        # The sample after the last skip: what was left out is missing, though the ring may still hold it.
+        self._resumed = table.column(np.int64, -FOREVER)
+        # Kind and level of the intervals whose c_t is still on its way through the net.
+        self._kind = table.column(np.uint8, 0, self.delay)
+        self._power = table.column(np.float64, 0, self.delay)
+        # Intervals to come that do not count: what the net remembers is not what was before them.
+        self._deaf = table.column(np.int64)
+        self._out: list[EngineOutput] = []
+        table.add(self.backend.reset, self.backend.bytes_per_slot)
+        table.add(self.normaliser.reset, self.normaliser.bytes_per_slot)
+        table.add(self._forget)
+
+    def attach(self, bank: Bank, row: int) -> int:
+        """As `SlotTable.attach`."""
+        return self.table.attach(bank, row)
+
+    def detach(self, slot: int) -> None:
+        """As `SlotTable.detach`."""
+        self.table.detach(slot)
+
+    def _forget(self, slots: NDArray[np.intp]) -> None:
+        """Between two passes only a skip leaves answers."""
+        self._out = [rest for e in self._out if len((rest := e.of(~np.isin(e.slots, slots))).slots)]
+
+    def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
+        """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken.
+
+        Silence that a sender has announced waits for nobody.
+        """
+        slots = self.table.slots
+        for which, bank, rows in self.table.by_bank(slots):
+            some = slots[which]
+            written, own = bank.written[rows], self._front(bank).heard(self.heard[some])
+            silent = np.minimum(bank.silence_to[rows], written) - np.maximum(bank.silence_from[rows], own)
+            yield bank, some, written - own - np.maximum(silent, 0)
+
+    def sample(self, slot: int, k: int) -> int:
+        """How many samples of the stream's source lie in its first k intervals."""
+        front = self._front(self.table.bank(slot))
+        return k * front.interval * front.rate_in // front.pooled_rate
+
+    def skip(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Leave out about `samples` (B,) waiting samples of streams of one bank, as if they had gone missing.
+
+        Returns how many it was of each, (B,).
+        """
+        left_out = self._leave_out(slots, samples)
+        self.dropped[slots] += left_out
+        return left_out
+
+    def _leave_out(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same, and nobody is to blame."""
+        arch, bank = self.architecture, self.table.bank(int(slots[0]))
+        front = self._front(bank)
+        n = np.maximum(samples * arch.pooled_rate // (bank.rate * arch.interval), 0)
+        before = front.heard(self.heard[slots])
+        left = n.copy()
+        # Until the net has forgotten what was before, and no hold waits.
+        while (
+            go := (left > 0) & ((n - left < self._memory) | (self.normaliser.vad_state[slots] == HOLDING))
+        ).any():
+            some = np.where(go, np.minimum(left, RUNS[0]), 0)
+            for h in np.unique(some[go]).tolist():
+                self._push_missing(slots[some == h], h)
+            left -= some
+        # The rest of the gap is only counted.
+        rest = slots[left > 0]
+        self.normaliser.skip(rest, left[left > 0])
+        self.stepped[rest] += left[left > 0]
+        self.heard[rest] += left[left > 0]
+        after = front.heard(self.heard[slots])
+        self._resumed[slots[n > 0]] = after[n > 0]
+        return after - before
+
+    def advance(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[EngineOutput]:
+        """One pass: take what has arrived for every stream, or for some, and answer what can be answered.
+
+        bunch  take a multiple of so many intervals of each, leave the rest for later: whole runs cost less
+        """
+        some = self.table.slots
+        if slots is not None:
+            wanted = np.zeros(self.slots, np.bool_)
+            wanted[slots] = True
+            some = some[wanted[some]]
+        for which, bank, rows in self.table.by_bank(some):
+            self._take_in(bank, some[which], rows, bunch)
+        out, self._out = self._out, []
+        return out
+
+    def abandon(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
+        """A pass over these streams broke off: what was on its way through the net is lost to them, and no more.
+
+        Milliseconds (m,) that each has lost; 0 for those that it had not come to. They count as dropped.
+        """
+        lost_ms = np.zeros(len(slots))
+        normaliser = self.normaliser
+        for i, slot in enumerate(slots.tolist()):
+            if not self.table.in_use[slot]:
+                continue
+            one, at = np.array([slot]), max(int(normaliser.pushed[slot]), int(self.heard[slot]))
+            if normaliser.pushed[slot] != self.heard[slot]:
+                # Within the normaliser: whatever it knew of this stream, it cannot be trusted.
+                normaliser.reset(one)
+                normaliser.skip(one, np.array([at]))
+                self.heard[slot] = at
+            ending = self._end[slot] != FOREVER and not self.finished[slot]
+            gone = int(normaliser.taken[slot] - self.stepped[slot])
+            if gone <= 0 and not ending:
+                continue
+            self.stepped[slot] = normaliser.taken[slot]
+            self._kind[slot], self._deaf[slot] = MISSING, self._memory
+            samples = self.sample(slot, max(gone, 0) + self.delay + self._memory)
+            self.dropped[slot] += samples
+            lost_ms[i] = 1000 * samples / self.table.bank(slot).rate
+        return lost_ms
+
+    def _front(self, bank: Bank) -> FrontEnd:
+        arch = self.architecture
+        return front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval)
+
+    def _take_in(self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], bunch: int) -> None:
+        front = self._front(bank)
+        # In this order: what `ended` was said of is then the final `written`.
+        ended = bank.ended[rows]
+        written = bank.written[rows]
+        pauses = np.minimum(bank.silence_to[rows], written) > front.heard(self.heard[slots])
+        if pauses.any():
+            self._pass_over(bank, slots[pauses], rows[pauses], written[pauses])
+        whole = np.where(ended, front.total(written), front.ready(written))
+        waiting = whole - self.heard[slots]
+        waiting -= np.where(ended, 0, waiting % bunch)
+        most = int(waiting.max(initial=0))
+        for h in RUNS:
+            while most >= h:
+                some = np.flatnonzero(waiting >= h)
+                self._push(bank, slots[some], rows[some], h)
+                self._drain(slots[some])
+                waiting[some] -= h
+                most = int(waiting.max())
+        over = ended & ~self.finished[slots]
+        if over.any():
+            self._finish(slots[over])
+
+    def _pass_over(
+        self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], ends: NDArray[np.int64]
+    ) -> None:
+        """Streams in which a silence was announced: what lies before it is taken in, and the rest of it left out."""
+        front, rate = self._front(bank), bank.rate
+        for i in range(len(slots)):
+            slot, row = slots[[i]], rows[[i]]
+            start, end = int(bank.silence_from[row[0]]), min(int(bank.silence_to[row[0]]), int(ends[i]))
+            # An interval that reaches into the silence would not count: it is left out with it.
+            whole = start * front.pooled_rate // (front.interval * rate) - int(self.heard[slot[0]])
+            for h in RUNS:
+                while whole >= h:
+                    self._push(bank, slot, row, h)
+                    self._drain(slot)
+                    whole -= h
+            self._leave_out(slot, end - front.heard(self.heard[slot]))
+
+    def _push(self, bank: Bank, every: NDArray[np.intp], all_rows: NDArray[np.intp], h: int) -> None:
+        """The next h intervals of some streams of a bank, from ring to normaliser."""
+        front = self._front(bank)
+        phase = self.heard[every] % front.period
+        for p in np.unique(phase) if front.period > 1 else (0,):
+            slots, rows = every[phase == p], all_rows[phase == p]
+            k = self.heard[slots]
+            start, stop = front.span(int(k[0]), h)
+            # Whole periods lie between these streams: their spans are equally long.
+            starts = start + front.heard(k - k[0])
+            x = bank.read(rows, starts, stop - start)
+            resumed = self._resumed[slots]
+            if (starts < resumed).any():
+                x[starts[:, None] + np.arange(stop - start) < resumed[:, None]] = NO_SAMPLE
+            self.normaliser.push(slots, front.pool(x, int(k[0]), h))
+            self.heard[slots] += h
+            own, after = front.heard(k), front.heard(k + h)
+            overtaken = bank.oldest(rows) - own
+            self.dropped[slots] += np.minimum(np.maximum(overtaken, 0), after - own)
+            bank.consumed[rows] = np.maximum(starts + after - own, 0)
+
+    def _push_missing(self, slots: NDArray[np.intp], h: int) -> None:
+        """h intervals that nobody heard."""
+        shape = (len(slots), h)
+        nothing = np.zeros(shape)
+        maxima = np.zeros((*shape, self.architecture.interval), np.float32)
+        pooled = Pooled(maxima, np.ones(h, np.int64), nothing, nothing, np.ones(shape, np.bool_))
+        self.normaliser.push(slots, pooled)
+        self.heard[slots] += h
+        self._drain(slots)
+
+    def _drain(self, slots: NDArray[np.intp]) -> None:
+        """Through the net with all that the normaliser has decided on."""
+        ready = self.normaliser.ready[slots]
+        most = int(ready.max(initial=0))
+        for h in RUNS:
+            while most >= h:
+                some = ready >= h
+                heard = self.normaliser.take(slots[some], h)
+                self._step(slots[some], heard)
+                ready[some] -= h
+                most = int(ready.max())
+
+    def _step(self, slots: NDArray[np.intp], heard: NormalisedBatch) -> None:
+        h = heard.kind.shape[1]
+        first = self.stepped[slots]
+        c, alpha, u = self.backend.step(slots, heard.x, first, self._end[slots])
+        deaf = self._deaf[slots]
+        if deaf.any():
+            heard.kind[np.arange(h) < deaf[:, None]] = MISSING
+            self._deaf[slots] = np.maximum(deaf - h, 0)
+        # A c_t leaves the net `delay` intervals after its audio went in: so do its kind and level.
+        kind = np.concatenate((self._kind[slots], heard.kind), 1)
+        power = np.concatenate((self._power[slots], heard.power), 1)
+        self._kind[slots], self._power[slots] = kind[:, h:], power[:, h:]
+        self.stepped[slots] += h
+        missing = kind[:, :h] == MISSING
+        if missing.any():
+            u = np.where(missing[..., None], np.float32(np.nan), u)
+        self._out.append(EngineOutput(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h]))
+
+    def _finish(self, slots: NDArray[np.intp]) -> None:
+        """Streams without another interval: decide what is held, and flush the look-ahead as offline padding does."""
+        self._end[slots] = self.heard[slots]
+        self.normaliser.finish(slots)
+        self._drain(slots)
+        left = self.delay
+        for h in RUNS:
+            while left >= h:
+                x = np.zeros((len(slots), h * self.architecture.interval), np.float32)
+                self._step(
+                    slots,
+                    NormalisedBatch(x, np.full((len(slots), h), SILENT, np.uint8), np.zeros((len(slots), h))),
+                )
+                left -= h
+        self.finished[slots] = True

@@ -1,0 +1,56 @@
+"""What a step of the net has answered: c_t and all that came with it, of some intervals of some streams; which vote.
+
+Knows nothing of how it came about.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.dsp.normalise import MISSING, VOICED
+
+
+def voting(kind: NDArray[np.uint8], gate: bool) -> NDArray[np.bool_]:
+    """Which intervals count, in the shape of `kind`: the voiced ones; without a gate all that were heard."""
+    votes: NDArray[np.bool_] = kind == VOICED if gate else kind != MISSING
+    return votes
+
+
+@dataclass(frozen=True)
+class EngineOutput:
+    """H intervals of B streams, answered.
+
+    slots (B,)    first (B,) index of the first; a negative index is no interval
+    c (B, H, labels)    alpha (B, H, classifiers)    u (B, H, summary)
+    kind (B, H) SILENT, VOICED or MISSING    power (B, H)
+    """
+
+    slots: NDArray[np.intp]
+    first: NDArray[np.int64]
+    c: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    u: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+    power: NDArray[np.float64]
+
+    def votes(self, gate: bool) -> NDArray[np.bool_]:
+        """Which intervals count, (B, H)."""
+        return voting(self.kind, gate)
+
+    def of(self, keep: NDArray[np.bool_]) -> "EngineOutput":
+        """The same of some of the streams: keep (B,)."""
+        return EngineOutput(*(getattr(self, field.name)[keep] for field in fields(self)))
+
+    def part(self, row: int, start: int, stop: int) -> "EngineOutput":
+        """Intervals start .. stop - 1 of one stream: B = 1."""
+        one, here = slice(row, row + 1), (slice(row, row + 1), slice(start, stop))
+        return EngineOutput(
+            self.slots[one],
+            self.first[one] + start,
+            self.c[here],
+            self.alpha[here],
+            self.u[here],
+            self.kind[here],
+            self.power[here],
+        )

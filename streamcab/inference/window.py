@@ -1,0 +1,183 @@
+"""The answer: the mean of the voiced c_t of the last seconds (paper, section 3.3), for many streams; weighed by the
+evidence where the model has it.
+
+A ring of c_t for each stream. A mean is a fresh sum of the ring's members each time it is asked for, so nothing drifts,
+for hours or for months. Attention is kept in blocks of a second, since it is shown and not decided by. Knows nothing of
+audio, of the net, or of time but as a count of intervals.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.evidence.layer import Evidence, evidence_of
+from streamcab.nn.cabcnn import CabCnn
+
+NOW_S = 1.0
+"""Seconds that `now` looks back on, and of a block of attention."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a window says of B streams at one moment.
+
+    seen (B,) intervals so far     voiced (B,) of them     filled (B,) of them in the window
+    mean (B, labels) the answer, of so many votes (B,)     now (B, labels) the same of the newest second, now_votes (B,)
+    attention (B, classifiers), if it was asked for
+    """
+
+    slots: NDArray[np.intp]
+    seen: NDArray[np.int64]
+    voiced: NDArray[np.int64]
+    filled: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    votes: NDArray[np.int64]
+    now: NDArray[np.float64]
+    now_votes: NDArray[np.int64]
+    attention: NDArray[np.float64] | None
+
+
+class Window:
+    """Sliding means for `slots` streams over the last `length` intervals of each.
+
+    second  NOW_S in intervals
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        labels: int,
+        classifiers: int,
+        length: int,
+        second: int,
+        evidence: Evidence | None = None,
+    ) -> None:
+        if length < 1:
+            raise ValueError(f"a window needs at least one interval, not {length}")
+        self.length, self.labels, self._second = length, labels, second
+        self.seen = np.zeros(slots, np.int64)
+        """Intervals so far: one past the newest."""
+        self.voiced = np.zeros(slots, np.int64)
+        """Voiced intervals since the stream began."""
+        # Time lies innermost, so that a sum runs over contiguous memory. The last row counts the votes.
+        self._ring = np.zeros((slots, labels + 1, length), np.float32)
+        self._attention = np.zeros((slots, -(-length // second), classifiers + 1), np.float64)
+        self._evidence = evidence
+        self._sums = evidence.sums(slots, length) if evidence is not None else None
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream."""
+        own = (self._ring.nbytes + self._attention.nbytes) // len(self.seen) + 16
+        return own + (self._sums.bytes_per_slot if self._sums else 0)
+
+    def reset(self, slots: NDArray[np.intp]) -> None:
+        """Make slots ready for new streams."""
+        for a in (self.seen, self.voiced, self._ring, self._attention):
+            a[slots] = 0
+        if self._sums is not None:
+            self._sums.reset(slots)
+
+    def add(
+        self,
+        slots: NDArray[np.intp],
+        first: NDArray[np.int64],
+        c: NDArray[np.float32],
+        alpha: NDArray[np.float32],
+        votes: NDArray[np.bool_],
+        u: NDArray[np.float32] | None = None,
+    ) -> None:
+        """H intervals of B streams, from index first (B,) on; what lies before index 0 is no interval.
+
+        c (B, H, labels)        alpha (B, H, classifiers)        votes (B, H): those that count
+        u (B, H, summary), where there is evidence
+        """
+        h = c.shape[1]
+        for i in np.flatnonzero(first > self.seen[slots]):
+            self._jump(int(slots[i]), int(first[i]))
+        index = first[:, None] + np.arange(h)
+        real = index >= 0
+        weight = (votes & real).astype(np.float32)
+        members = np.concatenate((c * weight[..., None], weight[..., None]), 2)
+        gained = np.concatenate((alpha * weight[..., None], weight[..., None]), 2)
+        at, blocks = index % self.length, index // self._second % self._attention.shape[1]
+        fresh = real & (index % self._second == 0)
+        begun, turned = bool(real.all()), bool(fresh.any())
+        for j in range(h):
+            ok = slice(None) if begun else real[:, j]
+            s, block = slots[ok], blocks[ok, j]
+            self._ring[s, :, at[ok, j]] = members[ok, j]
+            if turned:
+                new = fresh[ok, j]
+                self._attention[s[new], block[new]] = 0
+            self._attention[s, block] += gained[ok, j]
+        if self._sums is not None:
+            assert u is not None, "a window of evidence wants u"
+            self._sums.add(slots, first, u, votes)
+        self.seen[slots] = np.maximum(first + h, 0)
+        self.voiced[slots] += weight.sum(1).astype(np.int64)
+
+    def read(self, slots: NDArray[np.intp], *, attention: bool) -> Reading:
+        """All that it says of some streams."""
+        return Reading(
+            slots,
+            self.seen[slots],
+            self.voiced[slots],
+            self.filled(slots),
+            *self.answer(slots),
+            *self.now(slots),
+            self.attention(slots) if attention else None,
+        )
+
+    def answer(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """As `mean`, weighed by evidence where the model has it; zeros where none votes."""
+        mean, votes = self.mean(slots)
+        if self._evidence is None or self._sums is None:
+            return mean, votes
+        weighed = self._evidence(mean, *self._sums.read(slots))
+        return np.where(votes[:, None] > 0, weighed, 0.0), votes
+
+    def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Mean of the members that vote, (B, labels), and how many they are, (B,); zeros where none does."""
+        return self._mean(self._ring[slots].sum(-1, dtype=np.float64))
+
+    def now(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The same over the newest second only."""
+        n = min(self._second, self.length)
+        at = (self.seen[slots, None] - 1 - np.arange(n)) % self.length
+        members = self._ring[slots[:, None, None], np.arange(self.labels + 1)[:, None], at[:, None, :]]
+        return self._mean(members.sum(-1, dtype=np.float64))
+
+    def attention(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Mean attention over the window, to the whole second: (B, classifiers)."""
+        total = self._attention[slots].sum(1)
+        mean: NDArray[np.float64] = total[:, :-1] / np.maximum(total[:, -1:], 1)
+        return mean
+
+    def filled(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Intervals of stream time that the window spans so far, (B,)."""
+        return np.minimum(self.seen[slots], self.length)
+
+    def _jump(self, slot: int, to: int) -> None:
+        """Stream time went on without intervals: what the ring held there is forgotten."""
+        seen = int(self.seen[slot])
+        gone = np.arange(max(seen, to - self.length), to)
+        self._ring[slot][:, gone % self.length] = 0
+        second, blocks = self._second, self._attention.shape[1]
+        begun = np.arange(max(-(-seen // second), to // second - blocks + 1), to // second + 1)
+        self._attention[slot, begun % blocks] = 0
+        if self._sums is not None:
+            self._sums.jump(slot, seen, to)
+        self.seen[slot] = to
+
+    @staticmethod
+    def _mean(total: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        votes = total[:, -1]
+        return total[:, :-1] / np.maximum(votes, 1)[:, None], votes.astype(np.int64)
+
+
+def window_of(model: CabCnn, slots: int, length: int) -> Window:
+    """A window for `slots` streams of a model, over the last `length` intervals of each."""
+    arch, evidence = model.architecture, evidence_of(model)
+    return Window(slots, len(arch.labels), arch.classifiers, length, arch.intervals(NOW_S), evidence)

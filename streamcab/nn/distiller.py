@@ -1,0 +1,232 @@
+"""The distiller (paper, section 3 and Table 2): pooled audio in, one vector a_t for each interval out.
+
+The same stages run in two ways on the same weights. Offline, a whole clip at once, padded as Keras pads.
+Streamed, a few intervals at a time for many streams, each stage keeping the samples that its next kernel
+still needs. Streaming knows where a stream begins and ends, and puts there what offline padding puts; so both
+ways give the same a_t.
+
+Knows nothing of normalising, of voices, or of time. Activations are laid out (batch, time, channels)
+throughout: on a CPU this "channels last" keeps convolution and pooling twice as fast as torch's default.
+
+    delay    how far a stage's output lags behind the newest pooled sample, in its own samples
+    reach    how far on either side of an interval lie the samples that its a_t depends on, in intervals
+    context  how many of its input's past samples a stage keeps
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FOREVER = 1 << 40
+"""End of a stream whose end is not known yet, in intervals."""
+
+
+@dataclass(frozen=True)
+class StageShape:
+    """One row pair of Table 2: a convolution of stride 1, a maximum pooling, and the dropout after it."""
+
+    filters: int
+    kernel: int
+    pool: int
+    stride: int
+    dropout: float
+
+    @property
+    def conv_pad(self) -> tuple[int, int]:
+        """Zeros before and after the input of the convolution: Keras' `same` for an even kernel."""
+        return (self.kernel - 1) // 2, self.kernel // 2
+
+    @property
+    def pool_pad(self) -> tuple[int, int]:
+        """The same for the pooling, whose stride divides the length."""
+        left = (self.pool - self.stride) // 2
+        return left, self.pool - self.stride - left
+
+    def lag(self, delay: int) -> int:
+        """The delay of this stage's output, in its own samples, for the delay of its input, in the input's."""
+        return -(-(delay + self.conv_pad[1] + self.pool_pad[1]) // self.stride)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What follows from the shapes of all stages.
+
+    interval  pooled samples per interval
+    delay     intervals by which a streamed a_t lags behind the newest interval heard
+    reach     intervals on each side of an interval beyond which no sample touches its a_t
+    """
+
+    interval: int
+    delay: int
+    reach: int
+
+
+def geometry(stages: Sequence[StageShape]) -> Geometry:
+    """The geometry of a distiller of these stages."""
+    unit, delay, samples = 1, 0, 0
+    for stage in stages:
+        samples += (stage.kernel + stage.pool - 2) * unit
+        unit *= stage.stride
+        delay = stage.lag(delay)
+    return Geometry(interval=unit, delay=delay, reach=-(-samples // unit))
+
+
+PAPER_STAGES = (
+    StageShape(16, 4, 4, 2, 0.15),
+    StageShape(32, 4, 4, 2, 0.15),
+    StageShape(32, 10, 10, 5, 0.10),
+    StageShape(128, 10, 10, 5, 0.0),
+)
+
+
+@dataclass
+class StageState:
+    """What one stage keeps of each stream: the newest inputs of its convolution and of its pooling.
+
+    conv  (streams, context, input channels)
+    pool  (streams, context, filters)
+    """
+
+    conv: Tensor
+    pool: Tensor
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(B, T, C) by a weight of (filters, C, 1, kernel), no padding -> (B, T - kernel + 1, filters)."""
+    y = F.conv2d(x.unsqueeze(1).permute(0, 3, 1, 2), weight, bias)
+    return y.permute(0, 2, 3, 1).squeeze(1)
+
+
+def _pool(x: Tensor, size: int, stride: int) -> Tensor:
+    """Maximum over `size` samples every `stride`: (B, T, C) -> (B, (T - size) // stride + 1, C)."""
+    y = F.max_pool2d(x.unsqueeze(1).permute(0, 3, 1, 2), (1, size), (1, stride))
+    return y.permute(0, 2, 3, 1).squeeze(1)
+
+
+def _outside(first: Tensor, end: Tensor, per_interval: int, delay: int, length: int) -> Tensor:
+    """Which of a step's samples lie before their stream's start or after its end: (B, length, 1).
+
+    first  (B,) intervals of the stream before this step        end  (B,) intervals of the whole stream
+    """
+    position = first[:, None] * per_interval - delay + torch.arange(length, device=first.device)
+    return ((position < 0) | (position >= end[:, None] * per_interval)).unsqueeze(-1)
+
+
+class Stage(nn.Module):
+    """Convolution, pooling, ReLU, dropout. Pooling comes before ReLU: they commute, and less is left."""
+
+    def __init__(self, shape: StageShape, channels: int, delay: int, unit: int) -> None:
+        """`delay` and `unit` are those of the input: samples of lag, and samples per interval."""
+        super().__init__()
+        if unit % shape.stride:
+            raise ValueError(f"a stride of {shape.stride} does not divide {unit} samples per interval")
+        self.shape = shape
+        self.weight = nn.Parameter(torch.empty(shape.filters, channels, shape.kernel))
+        self.bias = nn.Parameter(torch.zeros(shape.filters))
+        # Keras: Glorot-uniform kernels, zero biases.
+        nn.init.xavier_uniform_(self.weight)
+        self.dropout = nn.Dropout(shape.dropout)
+
+        self.conv_pad, self.pool_pad = shape.conv_pad, shape.pool_pad
+        self.unit, self.out_unit = unit, unit // shape.stride
+        self.conv_delay = delay + self.conv_pad[1]
+        self.delay = shape.lag(delay)
+        self.conv_context = shape.kernel - 1
+        self.pool_context = shape.stride * self.delay + self.pool_pad[0] - self.conv_delay
+
+    def kernel(self) -> Tensor:
+        """The weight as the two-dimensional, channels-last convolution takes it."""
+        return self.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A whole clip: (B, T, channels) -> (B, T / stride, filters)."""
+        y = _convolve(F.pad(x, (0, 0, *self.conv_pad)), self.kernel(), self.bias)
+        y = _pool(F.pad(y, (0, 0, *self.pool_pad), value=-torch.inf), self.shape.pool, self.shape.stride)
+        out: Tensor = self.dropout(y.relu())
+        return out
+
+    def new_state(self, streams: int) -> StageState:
+        """The state of streams that have not begun: as if padding had been heard."""
+        conv = self.weight.new_zeros(streams, self.conv_context, self.weight.shape[1])
+        pool = self.weight.new_full((streams, self.pool_context, self.shape.filters), -torch.inf)
+        return StageState(conv, pool)
+
+    def step(
+        self, x: Tensor, state: StageState, kernel: Tensor, edges: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, StageState]:
+        """H more intervals: x (B, H * unit, channels) -> (B, H * out_unit, filters), and the new state.
+
+        edges  (first, end) of `_outside` where a stream of the batch is near its start or its end, else None
+        """
+        x = torch.cat((state.conv, x), 1)
+        y = _convolve(x, kernel, self.bias)
+        if edges is not None:
+            y = y.masked_fill(_outside(*edges, self.unit, self.conv_delay, y.shape[1]), -torch.inf)
+        y = torch.cat((state.pool, y), 1)
+        used = y.shape[1] - self.pool_context
+        out = _pool(y, self.shape.pool, self.shape.stride)[:, : used // self.shape.stride].relu()
+        if edges is not None:
+            out = out.masked_fill(_outside(*edges, self.out_unit, self.delay, out.shape[1]), 0.0)
+        after = StageState(x[:, x.shape[1] - self.conv_context :], y[:, y.shape[1] - self.pool_context :])
+        return out, after
+
+
+class Distiller(nn.Module):
+    """Table 2: stages, then BatchNorm (epsilon 1e-3, momentum 0.99 in Keras' sense).
+
+    `interval`, `delay` and `reach` are those of its `Geometry`.
+    """
+
+    def __init__(self, stages: Sequence[StageShape]) -> None:
+        super().__init__()
+        found = geometry(stages)
+        self.interval, self.delay, self.reach = found.interval, found.delay, found.reach
+        self.stages = nn.ModuleList()
+        channels, delay, unit = 1, 0, self.interval
+        for shape in stages:
+            stage = Stage(shape, channels, delay, unit)
+            self.stages.append(stage)
+            channels, delay, unit = shape.filters, stage.delay, stage.out_unit
+        self.norm = nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Whole clips: normalised samples (B, T), whole intervals -> a (B, T / interval, filters)."""
+        y = x.unsqueeze(-1)
+        for stage in self.stages:
+            y = stage(y)
+        out: Tensor = self.norm(y.flatten(0, 1)).view_as(y)
+        return out
+
+    def new_state(self, streams: int) -> list[StageState]:
+        """The state of streams that have not begun, a StageState for each stage."""
+        return [stage.new_state(streams) for stage in self._typed()]
+
+    def kernels(self) -> list[Tensor]:
+        """The stages' weights as `step` wants them; made once, not at each step."""
+        return [stage.kernel().detach() for stage in self._typed()]
+
+    def step(
+        self,
+        x: Tensor,
+        state: list[StageState],
+        kernels: list[Tensor],
+        edges: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, list[StageState]]:
+        """H more intervals of B streams: x (B, H * interval) -> a (B, H, filters), and the state after them.
+
+        The a_t given back belong to the H intervals that lie `delay` before those of x. Samples of x beyond a
+        stream's end must be 0.
+        """
+        y = x.unsqueeze(-1)
+        after = []
+        for stage, before, kernel in zip(self._typed(), state, kernels, strict=True):
+            y, kept = stage.step(y, before, kernel, edges)
+            after.append(kept)
+        out: Tensor = self.norm(y.flatten(0, 1)).view_as(y)
+        return out, after
+
+    def _typed(self) -> list[Stage]:
+        return [stage for stage in self.stages if isinstance(stage, Stage)]
