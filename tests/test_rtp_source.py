@@ -356,3 +356,24 @@ def test_calls_for_which_there_is_no_row_are_said_with_their_number_and_the_opti
         told = warnings()[-1]
     assert told.startswith("RTP: 1 call refused, 1 packet: all 2 streams are taken; raise --max-streams if")
     assert before <= 3
+
+
+def test_everywhere_hears_both_families_and_calls_ipv4_by_its_name():
+    with listening("[::]:0") as listener, sending() as four, sending("::1") as six:
+        speak(four, ("127.0.0.1", listener.port), Talker(ssrc=4))
+        speak(six, ("::1", listener.port), Talker(ssrc=6))
+        names = sorted(line.name.rpartition("-")[0].rpartition("-")[0] for line in listener.calls(2))
+        assert names == ["rtp-127.0.0.1", "rtp-::1"]
+        four.sendto(bye(4), ("127.0.0.1", listener.port + 1))
+        (line,) = [line for line in listener.lines if line.name.endswith("00000004")]
+        until(lambda: line.bank.ended[line.row], "the call to end")
+
+
+def test_everywhere_leaves_ipv4_to_who_asked_for_it():
+    with listening("127.0.0.1:0") as one:
+        both = RtpSource([f"127.0.0.1:{one.port}", f"[::]:{one.port}"])
+        with pytest.raises(SourceError, match="cannot listen"):
+            both.start()
+    both = RtpSource([f"127.0.0.1:{one.port}", f"[::]:{one.port}"])
+    both.start()
+    both.close()

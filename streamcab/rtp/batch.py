@@ -65,6 +65,17 @@ class Batch:
         )
 
 
+def unmap(name: NDArray[np.uint8]) -> None:
+    """IPv4 sources in name (n, NAME), as a socket of both families spells them, become what they are; in place."""
+    mapped = (name[:, :2] == np.frombuffer(_WIDE, np.uint8)).all(1)
+    mapped &= (name[:, 8:18] == 0).all(1) & (name[:, 18:20] == 255).all(1)
+    rows = np.flatnonzero(mapped)
+    if len(rows):
+        name[rows, 4:8] = name[rows, 20:24]
+        name[rows, 8:] = 0
+        name[rows, :2] = np.frombuffer(socket.AF_INET.to_bytes(2, sys.byteorder), np.uint8)
+
+
 def pack_address(host: str, port: int, scope: int = 0) -> bytes:
     """A numeric address as the NAME bytes that Linux would have written."""
     if ":" in host:

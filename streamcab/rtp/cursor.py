@@ -94,6 +94,8 @@ class Cursor:
     announced: bool
     floor: float
     """Position before which everything is read."""
+    leapt: tuple[int, int] | None = None
+    """Number and timestamp of the newest packet that has leapt and been neither believed nor given up."""
     wrong: list[tuple[int, float, int]] = field(default_factory=list)
     """Ticks, samples and number of packets whose timestamps did not fit."""
 
@@ -124,8 +126,13 @@ class Cursor:
         if not p.samples:
             return self._no_audio(p, ahead, off)
         tolerance = TOLERANCE_S * self.rate
+        drift = self.drift * LEAK + off
+        if ahead == 1 and abs(drift) <= tolerance:
+            return self._move(p, self.edge, drift)
+        if self.leapt is not None and self._follows(p, *self.leapt):
+            return Verdict.LEAP, 0.0
         if ahead == 1:
-            return self._next(p, ticks, off, tolerance)
+            return self._next(p, ticks, off)
         if 1 < ahead < MAX_DROPOUT:
             return self._after_gap(p, ahead, off, tolerance)
         if timed and off >= -self.span / 2:
@@ -134,11 +141,8 @@ class Cursor:
             return self._overtaken(p, ahead, ticks if timed else None, tolerance)
         return Verdict.LEAP, 0.0
 
-    def _next(self, p: Packet, ticks: int, off: float, tolerance: float) -> tuple[Verdict, float]:
-        """Its number is the next one."""
-        drift = self.drift * LEAK + off
-        if abs(drift) <= tolerance:
-            return self._move(p, self.edge, drift)
+    def _next(self, p: Packet, ticks: int, off: float) -> tuple[Verdict, float]:
+        """Its number is the next one, and its time is not."""
         if off > 0 and self._passed(off, p):
             return self._move(p, self.edge + off, 0.0)
         pause = self.pause(p.now)
@@ -146,6 +150,14 @@ class Cursor:
             self._doubt(ticks, p.sequence)
         self.stepped = True
         return self._move(p, self.edge + pause, 0.0)
+
+    def _follows(self, p: Packet, number: int, time: int) -> bool:
+        """Whether it is the next one, exactly, of those that have leapt."""
+        ticks = difference(p.time, time)
+        return (
+            p.sequence == (number + 1) % 65536
+            and abs(ticks * self.step - p.samples) <= TOLERANCE_S * self.rate
+        )
 
     def _after_gap(self, p: Packet, ahead: int, off: float, tolerance: float) -> tuple[Verdict, float]:
         """Numbers are missing before it: lost, or still on their way."""

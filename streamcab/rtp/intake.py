@@ -146,7 +146,7 @@ class Intake:
         rows = np.arange(len(fate))
         if fate.any():
             unheard = np.flatnonzero((fate == Fate.UNKNOWN_TYPE) | (fate == Fate.NO_DECODER))
-            self.strangers.note(unheard, batch.name, headers, fate)
+            self.strangers.note(unheard, batch.name, headers, now)
             samples[fate != Fate.ACCEPTED] = 0
             rows = np.flatnonzero((slot >= 0) & (fate <= Fate.EMPTY))
             slot, samples = slot[rows], samples[rows]
@@ -253,6 +253,7 @@ class Intake:
             self.types.clock[kind],
             fate[rows] == Fate.COMFORT_NOISE,
         )
+        self.timeline.leapt = self._leaps.newest()
         position, verdict = self.timeline.locate(packets, buffer.floor, now)
         if verdict.any():
             late, leapt = verdict == Verdict.LATE, np.flatnonzero(verdict == Verdict.LEAP)

@@ -50,6 +50,10 @@ class Leaps:
         kept = self._kept[slot] = [*kept, packet]
         return (self._kept.pop(slot), given_up) if len(kept) >= ENOUGH else ([], given_up)
 
+    def newest(self) -> dict[int, tuple[int, int]]:
+        """Number and timestamp of the newest packet that is kept, by slot."""
+        return {slot: (kept[-1].sequence, kept[-1].time) for slot, kept in self._kept.items()}
+
     def settle(self, slots: set[int]) -> list[tuple[int, int]]:
         """Packets in proportion came for these slots, or their calls are over: slot by slot, how many are given up."""
         return [(slot, len(self._kept.pop(slot))) for slot in self._kept.keys() & slots]

@@ -81,18 +81,24 @@ class Ports:
     ) -> tuple[socket.socket, socket.socket | None]:
         """For RTP, and for RTCP one port above where that is free and not itself asked for."""
         for k in range(PAIRS):
-            sock = listen(address)
+            sock = listen(address, dual=self._dual(address.port, asked))
             port = int(sock.getsockname()[1])
             if (address.host, port + 1) in asked or port == 65535:
                 return sock, None
             try:
-                return sock, listen(Address(address.host, port + 1, address.interface))
+                second = Address(address.host, port + 1, address.interface)
+                return sock, listen(second, dual=self._dual(port + 1, asked))
             except SourceError as error:
                 if address.port or k == PAIRS - 1:
                     self._warn(f"{error}: goodbyes and names sent there are not heard")
                     return sock, None
                 sock.close()
         raise AssertionError("unreachable")
+
+    @staticmethod
+    def _dual(port: int, asked: set[tuple[str, int]]) -> bool:
+        """Whether `[::]` may take IPv4 along: nobody has asked for this port there."""
+        return not any(":" not in host and each == port for host, each in asked)
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:

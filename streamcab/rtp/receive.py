@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from streamcab.rtp.batch import NAME, SLOT, STRIDE, Batch, pack_address
+from streamcab.rtp.batch import NAME, SLOT, STRIDE, Batch, pack_address, unmap
 
 ROWS = 4096
 """Rows of a batch. Usually a tick brings a few hundred; after a stall, the larger the batch, the fewer the
@@ -107,6 +107,8 @@ class BatchReceiver:
         self._filled = filled
         if filled == 0:
             return None
+        if wide:
+            unmap(self._name[:filled])
         header = self._header[:filled]
         return Batch(
             data=self._data[:filled],
@@ -152,7 +154,7 @@ class PlainReceiver:
                         self.error = error.strerror or str(error)
                     break
                 scope = source[3] if len(source) == 4 else 0
-                packed = pack_address(source[0].partition("%")[0], source[1], scope)
+                packed = pack_address(source[0].partition("%")[0].removeprefix("::ffff:"), source[1], scope)
                 self._name[filled] = np.frombuffer(packed, np.uint8)
                 self._length[filled] = size
                 self._port[filled] = index

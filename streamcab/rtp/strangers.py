@@ -42,9 +42,11 @@ class Stranger:
     ticks: int = 0
     """Between two packets that followed each other."""
     told: bool = False
+    last: float = 0.0
+    """Monotonic time of its newest packet."""
 
     def note(self, size: int, sequence: int, time: int) -> None:
-        """Another packet."""
+        """One of the first packets."""
         if self.count and (sequence - self.sequence) % 65536 == 1:
             self.ticks = difference(time, self.time)
         self.count, self.size, self.sequence, self.time = self.count + 1, size, sequence, time
@@ -90,9 +92,7 @@ class Strangers:
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, int], Stranger] = {}
 
-    def note(
-        self, rows: NDArray[np.intp], name: NDArray[np.uint64], headers: Headers, fate: NDArray[np.uint8]
-    ) -> None:
+    def note(self, rows: NDArray[np.intp], name: NDArray[np.uint64], headers: Headers, now: float) -> None:
         """Packets in these rows of a batch are of types that cannot be heard."""
         for row in rows[:LOOKED_AT].tolist():
             key = name[row].tobytes(), int(headers.kind[row])
@@ -100,9 +100,16 @@ class Strangers:
             if stranger is None:
                 if len(self._known) >= REMEMBERED:
                     continue
-                stranger = self._known[key] = Stranger(*unpack_address(key[0]), key[1], Fate(int(fate[row])))
+                stranger = self._known[key] = Stranger(
+                    *unpack_address(key[0]), key[1], Fate(int(headers.fate[row]))
+                )
+            stranger.last = now
             if stranger.count < FEW + 2:
                 stranger.note(int(headers.size[row]), int(headers.sequence[row]), int(headers.time[row]))
+
+    def since(self, then: float) -> list[str]:
+        """What types have come since monotonic time `then`, in words that name nobody."""
+        return sorted({s.in_words() for s in self._known.values() if s.last > then and s.count >= FEW})
 
     def untold(self) -> list[Stranger]:
         """Those of whom nothing has been said yet."""

@@ -38,12 +38,14 @@ class Timeline:
     restarts  how often numbers or a clock began anew
     silences  (slot, from, to) of announced silences since the list was last emptied
     flaws     (slot, words) of clocks that are wrong, since the list was last emptied
+    leapt     number and timestamp of the newest packet of each slot that waits for others to follow it
     """
 
     def __init__(self, slots: int, sequences: Sequences) -> None:
         self.restarts = 0
         self.silences: list[tuple[int, int, int]] = []
         self.flaws: list[tuple[int, str]] = []
+        self.leapt: dict[int, tuple[int, int]] = {}
         self._sequences = sequences
         self._mark = np.zeros(slots, np.int64)  # scratch
         self._odd = np.zeros(slots, np.bool_)  # scratch
@@ -189,9 +191,12 @@ class Timeline:
                 known=seen or number in came[slot],
                 now=now,
             )
+            cursor.leapt = self.leapt.get(slot)
             found, place = cursor.place(packet)
             position[row], verdict[row] = place, found
-            if found == Verdict.GOOD:
+            if found == Verdict.LEAP:
+                self.leapt[slot] = packet.sequence, packet.time
+            elif found == Verdict.GOOD:
                 came[slot].add(packet.sequence)
                 self._tell(slot, cursor, packet.samples, place)
         for slot, cursor in cursors.items():

@@ -15,6 +15,8 @@ from streamcab.errors import ConfigError, SourceError
 BUFFER = 16 << 20
 """SO_RCVBUF asked for: 0.8 s of a thousand calls. The usual 208 kB hold 5 ms of them."""
 
+EVERYWHERE = "::"
+"""Every address of this machine, of both families."""
 _SO_RCVBUFFORCE = 33
 _SO_MEMINFO = 55
 _MEMINFO_DROPS = 8
@@ -55,8 +57,11 @@ class Address:
         return f"[{self.host}{zone}]:{self.port}" if ":" in self.host else f"{self.host}{zone}:{self.port}"
 
 
-def listen(address: Address) -> socket.socket:
-    """A bound, non-blocking UDP socket with the largest buffer to be had, its group joined. SourceError."""
+def listen(address: Address, dual: bool = False) -> socket.socket:
+    """A bound, non-blocking UDP socket with the largest buffer to be had, its group joined. SourceError.
+
+    dual: `[::]` hears IPv4, too
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -65,7 +70,9 @@ def listen(address: Address) -> socket.socket:
     try:
         index = socket.if_nametoindex(address.interface) if address.interface else 0
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not (dual and address.host == EVERYWHERE))
+            )
         if address.group:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

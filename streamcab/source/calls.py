@@ -21,6 +21,12 @@ log = logging.getLogger("streamcab.source")
 
 REFUSALS_S = 10.0
 """Between two warnings of calls for which there is no row."""
+RECENT_S = 2.0
+"""What came in the last so many seconds is refused now."""
+SHARE = 0.1
+"""Refused packets, of all that come, of which the daemon speaks itself."""
+TYPES = 3
+"""Payload types that it names at most."""
 NO_PACKETS = f"no packet for {STALL_S:g} s: silence suppression, or the sender or the way is gone"
 
 
@@ -36,6 +42,9 @@ class Calls:
         self._refused: set[int] = set()
         self._warned = -inf
         self._packets = 0  # refused, as far as they have been told of
+        self.refusing = ""
+        """What of much that comes now cannot be heard, in words; empty when there is no such thing."""
+        self._recent = (0.0, 0, 0)  # monotonic time; packets received and unheard by then
 
     def begun(self) -> list[Line]:
         """Calls that have left probation since the last time; from any thread."""
@@ -57,6 +66,7 @@ class Calls:
             log.warning(
                 "RTP: %s:%d sends what cannot be heard: %s", stranger.host, stranger.port, stranger.in_words()
             )
+        self._count(now)
         stalls, was = self._stalls, self._stalls.silent
         change = stalls.look(now)
         for slot in change.stalled.tolist():
@@ -73,6 +83,16 @@ class Calls:
             )
         else:
             log.warning("RTP: packets again after %.1f s", now - was)
+
+    def _count(self, now: float) -> None:
+        then, received, unheard = self._recent
+        if now - then < RECENT_S:
+            return
+        intake = self._intake
+        came = int(intake.fates[[Fate.UNKNOWN_TYPE, Fate.NO_DECODER]].sum())
+        much = came - unheard > SHARE * (intake.received - received)
+        self.refusing = "; ".join(intake.strangers.since(then)[:TYPES]) if much else ""
+        self._recent = now, intake.received, came
 
     def _warn_of_refusals(self, now: float) -> None:
         calls = self._intake.refused

@@ -204,6 +204,11 @@ class RtpSource:
             "receive_buffer_short": int(self._ports.short),
         }
 
+    @property
+    def in_words(self) -> str:
+        """See Speaking."""
+        return self._calls.refusing if self._calls is not None else ""
+
     def close(self) -> None:
         """End every call, then the thread."""
         self._stop.set()
