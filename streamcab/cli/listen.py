@@ -67,6 +67,12 @@ log = logging.getLogger("streamcab")
     default=10.0,
     help="Seconds of silence that end an RTP call.",
 )
+@option(
+    "--same-call",
+    type=click.Choice(["never", "ssrc"]),
+    default="never",
+    help="When an RTP call goes on under another SSRC of its address and port: ssrc (a transfer), or never.",
+)
 @option("--rate", type=click.IntRange(2000, 768_000), help="Hz of raw standard input.")
 @option("--channels", type=click.IntRange(1, 64), default=1, help="Channels of raw standard input.")
 @channel_option
@@ -286,6 +292,7 @@ def _sources(o: dict[str, Any]) -> "list[Source]":
                 name_map=o["name_map"],
                 lookback_ms=o["lookback_ms"],
                 idle_s=o["idle"],
+                same_call=o["same_call"],
                 channel=o["channel"],
             )
         )
