@@ -24,8 +24,6 @@ from streamcab.feed.curve import ClientKeys, create
 from streamcab.message import AnyMessage, DaemonStatus, Prediction, decode
 from streamcab.nn.checkpoint import Checkpoint
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 
 class Call:
     """Packets of G.711 from a port of its own, 50 a second, until it ends."""

@@ -15,8 +15,6 @@ from rtp_peer import heard, listening, until
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.decoder import available
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 SECONDS = 2.5
 TYPES = {96: "L16/44100", 97: "opus/48000/2", 98: "L16/48000/2", 99: "opus/48000/2"}
 GST = "gst-launch-1.0 -q filesrc location={wav} ! wavparse ! audioconvert ! audioresample ! "
@@ -179,7 +177,7 @@ def everybody(listener, files):
             before, last[0] = last[0], int(line.bank.written[line.row])
             intake = listener.source._intake
             slot = line.row
-            return before == last[0] == intake.playout.newest[slot] or line.bank.ended[slot]
+            return before == last[0] == intake.jitter_buffer.newest[slot] or line.bank.ended[slot]
 
         until(settled, f"the end of {name}")
         heard_[name] = NormalisedBatch(line, heard(line.bank, line.row), int(line.bank.skipped[line.row]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from streamcab.cli.notice import loading
 from streamcab.cli.options import (
     Command,
     backend_maker,
@@ -65,6 +66,12 @@ log = logging.getLogger("streamcab")
     type=click.FloatRange(0.5, 86_400),
     default=10.0,
     help="Seconds of silence that end an RTP call.",
+)
+@option(
+    "--same-call",
+    type=click.Choice(["never", "ssrc"]),
+    default="never",
+    help="When an RTP call goes on under another SSRC of its address and port: ssrc (a transfer), or never.",
 )
 @option("--rate", type=click.IntRange(2000, 768_000), help="Hz of raw standard input.")
 @option("--channels", type=click.IntRange(1, 64), default=1, help="Channels of raw standard input.")
@@ -165,6 +172,8 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
     streamcab listen --rtp 127.0.0.1:5004
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
+    if not o["quiet"]:
+        loading()
     from streamcab.daemon.reload import Reload, limits
     from streamcab.daemon.session import listen as run
     from streamcab.daemon.sidecars import Extras
@@ -198,7 +207,7 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
             if o["jsonl"]
             else None,
         )
-        checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
+        checkpoint, device = load_checkpoint(o["model"], o["compute"])
         backend = backend_maker(checkpoint, device, o["backend"], o["precision"], o["threads"])
         if stop.is_set():
             return
@@ -283,6 +292,7 @@ def _sources(o: dict[str, Any]) -> "list[Source]":
                 name_map=o["name_map"],
                 lookback_ms=o["lookback_ms"],
                 idle_s=o["idle"],
+                same_call=o["same_call"],
                 channel=o["channel"],
             )
         )

@@ -21,6 +21,17 @@ TILE = 40
 """Outputs per matrix product: more waste zeros, fewer starve the product."""
 
 
+def windowed_sinc(taps: int, cutoff: float) -> NDArray[np.float64]:
+    """A low-pass filter, (taps,), which sums to 1: scipy's `firwin` with this window, without a second of import.
+
+    `cutoff` as a share of the Nyquist frequency.
+    """
+    away = np.arange(taps) - 0.5 * (taps - 1)
+    response = cutoff * np.sinc(cutoff * away) * np.kaiser(taps, BETA)
+    found: NDArray[np.float64] = response / response.sum()
+    return found
+
+
 class Resampler:
     """From `rate_in` to `rate_out` Hz. Output n stands at input position n * rate_in / rate_out."""
 
@@ -76,17 +87,6 @@ class Resampler:
         )
         inside = (tap >= 0) & (tap < len(self._taps))
         return np.where(inside, self._taps[np.clip(tap, 0, len(self._taps) - 1)], 0.0).astype(np.float32)
-
-
-def windowed_sinc(taps: int, cutoff: float) -> NDArray[np.float64]:
-    """A low-pass filter (taps,) of unit gain at 0 Hz; `cutoff` is a share of the Nyquist frequency.
-
-    What scipy.signal.firwin makes, without the 75 MB that scipy takes.
-    """
-    ideal = cutoff * np.sinc(cutoff * (np.arange(taps) - 0.5 * (taps - 1)))
-    filtered: NDArray[np.float64] = ideal * np.kaiser(taps, BETA)
-    filtered /= filtered.sum()
-    return filtered
 
 
 @lru_cache(maxsize=32)
