@@ -42,6 +42,8 @@ class Chosen:
     traits: dict[str, tuple[str, ...]]
     protocol: str
     dropped: Counter[str]
+    known: bool = False
+    """Whether recordings that the model was taught on may be among them."""
 
     def file(self, clip: Clip) -> Path:
         """Where a clip lies."""
@@ -112,6 +114,7 @@ def choose(
         traits=_traits(chosen, columns, by_path),
         protocol=_protocol(chosen, trained, allow_shared),
         dropped=dropped,
+        known=allow_shared,
     )
 
 
