@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamcab.audio.ring import Bank
+from streamcab.config.tree import Answers
 from streamcab.errors import AudioError, ConfigError
 from streamcab.evidence.layer import evidence_of
 from streamcab.inference.answer import PredictionBuilder, Standing
@@ -31,6 +32,7 @@ from streamcab.nn.backend import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.device import device_for
 
+DEFAULT = Answers()
 RATES = range(2_000, 768_001)
 CHANNELS = 256
 """More are samples the wrong way round: (channels, n)."""
@@ -109,8 +111,8 @@ class Classifier:
         self,
         rate: int,
         *,
-        window_s: float = 30.0,
-        every_s: float = 0.1,
+        window_s: float = DEFAULT.window,
+        every_s: float = DEFAULT.every,
         gate: bool | None = None,
         name: str = "stream",
     ) -> "Stream":

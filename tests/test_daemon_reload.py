@@ -146,7 +146,7 @@ def test_what_is_wrong_changes_nothing(daemon: Daemon) -> None:
         for text, told in (
             ("every = ", "is no TOML"),
             ("evry = 1", "did you mean every?"),
-            ('log_level = "loud"', "'loud' is not one of"),
+            ('log_level = "loud"', "log_level is 'loud'; it can be debug, info"),
             ('allow = ["nowhere"]', "not a network: 'nowhere'"),
             ('name_map = "/nowhere"', "cannot read the name map /nowhere"),
         ):

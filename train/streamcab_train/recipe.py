@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from streamcab.config import read_toml
+from streamcab.config.layers import read_toml
 from streamcab.errors import ConfigError
 from streamcab.nn.cabcnn import Architecture
 from streamcab.nn.distiller import PAPER_STAGES, StageShape
