@@ -20,12 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 from streamcab.audio.ring import Bank
 from streamcab.config.tree import Answers
 from streamcab.errors import AudioError, ConfigError
-from streamcab.evidence.layer import evidence_of
 from streamcab.inference.answer import PredictionBuilder, Standing
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput, voting
 from streamcab.inference.offline import intervals
-from streamcab.inference.window import Window
+from streamcab.inference.window import Window, window_of
 from streamcab.message import Prediction
 from streamcab.nn import checkpoint as checkpoints
 from streamcab.nn.backend import TorchBackend
@@ -98,7 +97,7 @@ class Classifier:
         if not len(answered.c):
             need = round(self.architecture.interval_s * 1000)
             raise AudioError(f"{name}: {len(x) / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
-        window = self._window(len(answered.c), 1)
+        window = window_of(self.checkpoint.model, 1, len(answered.c))
         votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
@@ -121,10 +120,6 @@ class Classifier:
 
     def _gate(self, override: bool | None) -> bool:
         return self.architecture.gate if override is None else override
-
-    def _window(self, length: int, slots: int) -> Window:
-        evidence = evidence_of(self.checkpoint.model)
-        return Window(slots, len(self.labels), self.architecture.classifiers, length, evidence)
 
     def _answers(self, window: Window) -> PredictionBuilder:
         return PredictionBuilder(
@@ -150,7 +145,7 @@ class Stream:
                 f"window_s={window_s} and every_s={every_s} must be at least {arch.interval_s}, "
                 f"and at most {LONGEST_S:g}"
             )
-        length, every = round(window_s / arch.interval_s), round(every_s / arch.interval_s)
+        length, every = arch.intervals(window_s), arch.intervals(every_s)
         if arch.normaliser != "running":
             raise ConfigError(
                 f"this model normalises over whole clips ({arch.normaliser!r}) and cannot hear a stream; "
@@ -162,7 +157,7 @@ class Stream:
         backend = TorchBackend(classifier.checkpoint.model, 1, classifier.device)
         self._engine = Engine(classifier.checkpoint.model, 1, backend)
         self._slot = np.array([self._engine.attach(self._bank, 0)])
-        self._window = classifier._window(length, 1)
+        self._window = window_of(classifier.checkpoint.model, 1, length)
         self._answers = classifier._answers(self._window)
         self._seq = 0
         self._power = 0.0  # of the newest interval

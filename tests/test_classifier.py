@@ -246,6 +246,19 @@ def test_predictions_come_every_tenth_of_a_second_of_audio(clf: Classifier) -> N
         assert samples[0] == every_s * 8000 + 600
 
 
+@pytest.mark.parametrize("pooled_rate", [8000, 2000])
+def test_now_is_the_newest_second_whatever_the_interval(pooled_rate: int) -> None:
+    model = tiny_model(0, stages=SMALL_STAGES, classifiers=8, pooled_rate=pooled_rate)
+    clf, x, second = Classifier(Checkpoint(model)), talk(4, seed=3), model.architecture.intervals(1.0)
+    assert second in (20, 80)
+    said = clf.stream(8000, gate=False)
+    last = [*said.push(x), *said.finish()][-1]
+    stream = clf.stream(8000)
+    every = [e.c[0] for chunk in (x, None) for e in stream.push_intervals(chunk)]
+    newest = np.concatenate(every)[-second:].mean(0, dtype=np.float64)
+    assert [last.now[label] for label in LABELS] == pytest.approx(newest, abs=1e-5)
+
+
 def test_probabilities_are_a_mapping_that_sums_to_one(clf: Classifier) -> None:
     said = clf.stream(8000).push(talk(5, seed=9))
     assert len(said) > 30

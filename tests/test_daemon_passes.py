@@ -14,7 +14,7 @@ from streamcab.daemon.passes import WARN_S, PassRunner
 from streamcab.daemon.settings import KEEP_S
 from streamcab.daemon.streams import Live, StreamTable
 from streamcab.inference.engine import Engine
-from streamcab.inference.window import Window
+from streamcab.inference.window import window_of
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source import Line
 
@@ -31,9 +31,8 @@ class Stage:
     """An ear, and streams of one bank that a test begins."""
 
     def __init__(self, rows=3, length=1200):
-        arch = MODEL.architecture
         self.engine = Engine(MODEL, rows)
-        self.window = Window(rows, len(arch.labels), arch.classifiers, length)
+        self.window = window_of(MODEL, rows, length)
         self.roster = StreamTable(self.engine)
         self.ear = PassRunner(self.engine, self.window, self.roster, gate=True, every_s=EVERY_S)
         self.bank = Bank(RATE, rows, 60 * RATE)

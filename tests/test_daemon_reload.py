@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from ports import free_port
 from rtp_peer import Talker, sending
 from serving import running, save_model, until
 from signals import eventually
@@ -49,9 +49,7 @@ class Daemon:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-            plug.bind(("127.0.0.1", 0))
-            self.port = plug.getsockname()[1]
+        self.port = free_port(2)
         save_model(Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}), folder)
         self.endpoint = f"ipc://{folder}/feed.ipc"
         self.log = folder / "log"

@@ -19,7 +19,7 @@ from streamcab.errors import FeedError
 from streamcab.feed import Subscriber
 from streamcab.inference.answer import PredictionBuilder
 from streamcab.inference.engine import Engine
-from streamcab.inference.window import Window
+from streamcab.inference.window import window_of
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Prediction, Status
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
@@ -51,7 +51,7 @@ def stage(supervisor=None, veil=None, streams=2):
     arch, model = CHECKPOINT.architecture, CHECKPOINT.model
     settings = Settings(ANYWHERE, window_s=20.0, max_streams=streams, veil=veil)
     engine, clock = Engine(model, streams), Still()
-    window = Window(streams, len(arch.labels), arch.classifiers, 800)
+    window = window_of(model, streams, 800)
     roster = StreamTable(engine, clock)
     ear = PassRunner(engine, window, roster, gate=True, every_s=0.1)
     answers = PredictionBuilder(arch, window, CHECKPOINT.hash, True, CHECKPOINT.confidence)

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import SMALL_STAGES, Samples, naive_intervals, noise, silence, talk, tiny_model
+from speech import (
+    LONG_STAGES,
+    SMALL_STAGES,
+    SMALL_TRUNK,
+    Samples,
+    naive_intervals,
+    noise,
+    silence,
+    talk,
+    tiny_model,
+)
 
 from streamcab.audio.ring import Bank
 from streamcab.inference.engine import Engine
@@ -24,6 +34,13 @@ EXACT = 1e-5
 
 PAPER = tiny_model(0)
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
+OTHERS = {
+    "delay 11": tiny_model(1, stages=LONG_STAGES, classifiers=8),
+    "12.5 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=8000),
+    "50 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=2000),
+    "trunk": tiny_model(1, stages=SMALL_STAGES, classifiers=8, **SMALL_TRUNK),
+}
+"""Nets of another geometry."""
 
 
 def scene(rate: int, seed: int, seconds: float) -> Samples:
@@ -130,6 +147,22 @@ def test_streamed_equals_offline_for_any_rate_and_any_chunks(
     chunks = [max(1, round(10**size * rate)) for size in sizes]
     chunks.append(max(1, len(x) // 20))
     run(SMALL, x, rate, chunks).check(SMALL, x, rate)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@settings(deadline=None, max_examples=12)
+@given(
+    rate=st.sampled_from(RATES + ODD),
+    sizes=st.lists(st.floats(-3.0, 0.3), min_size=1, max_size=7),
+    seed=st.integers(0, 999),
+)
+def test_streamed_equals_offline_for_nets_of_another_geometry(
+    name: str, rate: int, sizes: list[float], seed: int
+) -> None:
+    x = scene(rate, seed, 3.5)
+    run(OTHERS[name], x, rate, [max(1, round(10**size * rate)) for size in sizes]).check(
+        OTHERS[name], x, rate
+    )
 
 
 @pytest.mark.parametrize("rate", [8000, 11025])

@@ -24,7 +24,7 @@ def standing(name="mic", **fields):
 
 def window(*streams, length=100):
     """A window of one slot for each: how many intervals it has heard, and whether they voted."""
-    found = Window(len(streams), len(ARCH.labels), ARCH.classifiers, length)
+    found = Window(len(streams), len(ARCH.labels), ARCH.classifiers, length, 40)
     for slot, (n, voted) in enumerate(streams):
         if n:
             c = np.tile(np.float32(C), (1, n, 1))

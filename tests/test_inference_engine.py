@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import SMALL_STAGES, Samples, noise, silence, talk, tiny_model
+from speech import LONG_STAGES, SMALL_STAGES, Samples, noise, silence, talk, tiny_model
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.frontend import Pooled, front_end
@@ -16,8 +16,10 @@ from streamcab.dsp.normalise import MISSING, VOICED, normalise_whole
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import interval_results
+from streamcab.nn.cabcnn import CabCnn
 
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
+LONG = tiny_model(1, stages=LONG_STAGES, classifiers=8)
 
 
 def gather(out: list[EngineOutput], slot: int = 0) -> tuple[NDArray, NDArray, NDArray]:
@@ -150,7 +152,12 @@ def test_votes_are_the_voiced_or_without_a_gate_all_that_was_heard() -> None:
     assert set(kind.tolist()) == {0, 1, 2}
 
 
-GAPS = st.sampled_from([2, 3, 7, 8, 9, 20, 39, 40, 41, 60, 90, 1100, 1199, 1200, 1300])
+def test_a_net_of_long_kernels_looks_far_ahead() -> None:
+    assert (SMALL.architecture.delay, SMALL.architecture.memory) == (3, 8)
+    assert (LONG.architecture.delay, LONG.architecture.memory) == (11, 32)
+
+
+GAPS = st.sampled_from([2, 3, 7, 8, 9, 20, 31, 32, 33, 39, 40, 41, 60, 90, 1100, 1199, 1200, 1300])
 
 
 def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
@@ -161,6 +168,7 @@ def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
     return front.pool(padded[None, max(a, 0) : max(a, 0) + b - a], first, stop - first)
 
 
+@pytest.mark.parametrize("model", [SMALL, LONG], ids=["delay 3", "delay 11"])
 @settings(deadline=None, max_examples=12)
 @given(
     rate=st.sampled_from([8000, 8000, 11025, 44100]),
@@ -170,12 +178,12 @@ def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
     seed=st.integers(0, 99),
 )
 def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
-    rate: int, before: float, gap: int, chunk: int, seed: int
+    model: CabCnn, rate: int, before: float, gap: int, chunk: int, seed: int
 ) -> None:
     past = np.concatenate([silence(0.5, rate), talk(before, rate, seed)])
     left_out = noise(gap * 0.025 + 0.1, rate, seed, rms=0.2)
     x = np.concatenate([past, left_out, talk(3, rate, seed + 1)])
-    engine, bank = Engine(SMALL, 1), Bank(rate, 1, len(x))
+    engine, bank = Engine(model, 1), Bank(rate, 1, len(x))
     slot = engine.attach(bank, 0)
     out = stream(engine, bank, past, chunk, finish=False)
     bank.write(0, x[len(past) :], 0.0)
@@ -205,7 +213,7 @@ def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
         "running",
     )
     assert (heard.kind[0, first : first + gap] == MISSING).all()
-    expected = interval_results(SMALL, heard.x[0]).c
+    expected = interval_results(model, heard.x[0]).c
     k, c, kind = gather(out)
     assert k.tolist() == sorted(set(k.tolist()))
     assert set(range(first)) | set(range(first + gap, total)) <= set(k.tolist())

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import SMALL_STAGES, naive_net, tiny_model
+from speech import SMALL_STAGES, SMALL_TRUNK, naive_net, tiny_model
 
 import streamcab.nn.backend
 from streamcab.errors import ConfigError
@@ -76,7 +76,8 @@ MAKERS = {
     "openvino": on_openvino,
     "openvino-2-threads": on_two_threads,
 }
-MODELS = {"paper": PAPER, "small": SMALL, "odd": ODD}
+TRUNK = tiny_model(4, stages=SMALL_STAGES, classifiers=8, **SMALL_TRUNK)
+MODELS = {"paper": PAPER, "small": SMALL, "odd": ODD, "trunk": TRUNK}
 _MADE: dict[tuple[str, str], Backend] = {}
 
 
@@ -105,7 +106,7 @@ def clip(model: CabCnn, intervals: int, seed: int) -> Floats:
 def offline(model: CabCnn, x: Floats) -> Floats:
     """c, attention and u of a whole clip, side by side: (K, all of an answer)."""
     with torch.inference_mode():
-        return model.read(model.distiller(torch.from_numpy(x)[None]))[0].numpy()
+        return model.read(model.heard(torch.from_numpy(x)[None]))[0].numpy()
 
 
 def step(
@@ -128,7 +129,7 @@ def step(
 def stream(backend: Backend, model: CabCnn, x: Floats, slot: int, sizes: list[int]) -> Floats:
     """A clip by itself, flushed at its end: (K, all of an answer)."""
     backend.reset(np.array([slot]))
-    k, delay = len(x) // model.distiller.interval, model.distiller.delay
+    k, delay = len(x) // model.distiller.interval, model.architecture.delay
     out, at, turn = [], 0, 0
     while at < k + delay:
         h = min(sizes[turn % len(sizes)], k + delay - at)
@@ -144,7 +145,7 @@ def test_streams_that_join_leave_and_fall_behind_are_answered_as_whole_clips(
     kind: str, name: str, lengths: list[int], seed: int
 ) -> None:
     model, backend, chance = MODELS[name], used(kind, name), np.random.default_rng(seed)
-    delay, n = model.distiller.delay, len(lengths)
+    delay, n = model.architecture.delay, len(lengths)
     slots = chance.permutation(SLOTS)[:n].tolist()
     clips = [clip(model, k, seed + i) for i, k in enumerate(lengths)]
     at, got = [0] * n, [[] for _ in range(n)]

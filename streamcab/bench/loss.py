@@ -23,9 +23,8 @@ from streamcab.bench.speech import at_rate, bundled_clips, encode
 from streamcab.bench.traffic import Losses
 from streamcab.classifier import Classifier
 from streamcab.errors import ConfigError, SourceError
-from streamcab.evidence.layer import evidence_of
 from streamcab.inference.engine import Engine
-from streamcab.inference.window import Window
+from streamcab.inference.window import window_of
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
@@ -44,6 +43,8 @@ CODECS = {
 OPUS_BITS = 24_000
 BLOCK = 25
 """Frames between two passes of the engine: half a second, where the rings hold four."""
+SLACK_S = 2.0
+"""By which the window is longer than the longest call: none of it is forgotten."""
 SENDER = ("192.0.2.1", 4000)
 
 Samples = NDArray[np.float32]
@@ -194,13 +195,7 @@ class _Play:
         self._intake, self._calls = intake, calls
         self._engine = Engine(checkpoint.model, len(calls))
         longest = max(map(len, calls)) * FRAME_S
-        self._window = Window(
-            len(calls),
-            len(arch.labels),
-            arch.classifiers,
-            round(longest / arch.interval_s) + 80,
-            evidence_of(checkpoint.model),
-        )
+        self._window = window_of(checkpoint.model, len(calls), arch.intervals(longest + SLACK_S))
         self._gate, self._confidence = arch.gate, checkpoint.confidence
         self._born: dict[int, Born] = {}
         self._call_of: dict[int, int] = {}
@@ -261,7 +256,7 @@ def _goodbye(ssrc: int) -> bytes:
 
 
 def markdown(rows: Sequence[Row], material: Material) -> str:
-    """The table, for docs/robustness.md."""
+    """The table, for docs/results/robustness.md."""
     people = f", {material.speakers} speakers" if material.speakers else ""
     lines = [
         f"{material.name}: {len(material.files)} clips{people}.",

@@ -5,24 +5,20 @@ Each listens to the feed of a daemon and is a process of its own. Knows click, a
 
 import json
 import shutil
-import signal
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from streamcab.cli.options import Command, client_keys, endpoint_argument, settings
+from streamcab.cli.options import Command, client_keys, endpoint_argument, settings, stop_on_signals
 from streamcab.config.commands import METRICS, Bridge, Doctor, FeedLog, Metrics, Status
 from streamcab.config.tree import ENDPOINT
 from streamcab.errors import ConfigError
 
 if TYPE_CHECKING:
-    import threading
-
     from streamcab.feed import Subscriber
     from streamcab.feed.curve import ClientKeys
 
@@ -80,7 +76,7 @@ def doctor(o: Doctor) -> None:
 def metrics(o: Metrics, endpoint: str) -> None:
     """Serve the daemon's health to Prometheus.
 
-    On http://127.0.0.1:9464/metrics unless told otherwise. docs/operations.md lists what there is.
+    On http://127.0.0.1:9464/metrics unless told otherwise. docs/how-to/operations.md lists what there is.
     """
     from streamcab.feed import Subscriber
     from streamcab.health.exporter import export, is_loopback
@@ -89,7 +85,7 @@ def metrics(o: Metrics, endpoint: str) -> None:
         raise ConfigError(
             f"--listen {o.listen.host} is not this machine's own; scrape by a proxy, or say --expose"
         )
-    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=client_keys(o.key, o.server_key)) as feed:
+    with stop_on_signals() as stop, Subscriber(endpoint, keys=client_keys(o.key, o.server_key)) as feed:
         export(feed, o.listen.host, o.listen.port, stop, click.echo)
 
 
@@ -119,7 +115,7 @@ def bridge(o: Bridge, kind: str, endpoint: str) -> None:
     password, ca = _password(o.password_file), str(o.ca) if o.ca else None
     where = mqtt.Broker(o.broker.host, o.broker.port, o.username, password, o.tls, ca)
     keys = client_keys(o.key, o.server_key)
-    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=keys) as feed:
+    with stop_on_signals() as stop, Subscriber(endpoint, keys=keys) as feed:
         names = EntityNames(o.base, o.discovery)
         mqtt.bridge(feed, where, names, stop, click.echo, every_s=o.every, discover=bool(o.discovery))
 
@@ -130,16 +126,16 @@ def bridge(o: Bridge, kind: str, endpoint: str) -> None:
 def log(o: FeedLog, endpoint: str) -> None:
     """Write the feed to a file, JSON lines, with rotation.
 
-    Each line is a message as docs/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
+    Each line is a message as docs/reference/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
     never holds more than (keep + 1) * max-mb.
     """
     from streamcab.health.feed_log import record
     from streamcab.health.jsonl import JsonLinesFile
 
-    lines = JsonLinesFile(o.out, round(o.max_mb * 1e6), o.keep)
+    lines, reopen = JsonLinesFile(o.out, round(o.max_mb * 1e6), o.keep), threading.Event()
     try:
         keys = client_keys(o.key, o.server_key)
-        with _stop_on_signals() as (stop, reopen), _subscriber(endpoint, o.stream, o.kind, keys) as feed:
+        with stop_on_signals(reopen) as stop, _subscriber(endpoint, o.stream, o.kind, keys) as feed:
             record(feed, lines, stop, reopen, lambda text: click.echo(text, err=True))
     finally:
         lines.close()
@@ -171,21 +167,6 @@ def _start_logging() -> None:
     import logging
 
     logging.basicConfig(level="WARNING", stream=sys.stderr, format="%(levelname)s %(message)s")
-
-
-@contextmanager
-def _stop_on_signals() -> "Iterator[tuple[threading.Event, threading.Event]]":
-    """Events that SIGINT or SIGTERM, and SIGHUP set."""
-    import threading
-
-    stop, again = threading.Event(), threading.Event()
-    wanted = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: again}
-    before = {s: signal.signal(s, lambda *_, e=event: e.set()) for s, event in wanted.items()}
-    try:
-        yield stop, again
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
 
 
 def _hung(text: str, at: int) -> str:

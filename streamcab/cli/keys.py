@@ -11,7 +11,7 @@ from streamcab.config.setting import settings_of
 
 @click.group(cls=Group)
 def keys() -> None:
-    """Keys that guard the feed, so that it may leave this machine (CURVE). See docs/feed.md."""
+    """Keys that guard the feed, so that it may leave this machine (CURVE). See docs/reference/feed.md."""
 
 
 folder_option = setting_option(settings_of(Keys)["keys"])

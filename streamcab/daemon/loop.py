@@ -24,10 +24,9 @@ from streamcab.daemon.scheduler import GATHER, Load, Scheduler
 from streamcab.daemon.settings import Settings
 from streamcab.daemon.streams import Live, Slots, StreamTable
 from streamcab.errors import ConfigError
-from streamcab.evidence.layer import evidence_of
 from streamcab.inference.answer import PredictionBuilder
 from streamcab.inference.engine import Engine
-from streamcab.inference.window import Window
+from streamcab.inference.window import window_of
 from streamcab.nn.backend import Backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
@@ -87,9 +86,8 @@ class Daemon:
         self._clock, self._sources, self._recorder = clock, list(sources), recorder
         self._beside = beside
         self.engine = Engine(checkpoint.model, settings.max_streams, backend)
-        length = max(round(settings.window_s / arch.interval_s), 1)
-        evidence = evidence_of(checkpoint.model)
-        self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length, evidence)
+        length = arch.intervals(settings.window_s)
+        self.window = window_of(checkpoint.model, settings.max_streams, length)
         self._roster = StreamTable(self.engine, clock)
         gate = arch.gate if settings.gate is None else settings.gate
         self._ear = PassRunner(self.engine, self.window, self._roster, gate, settings.every_s)

@@ -47,7 +47,7 @@ class PassRunner:
         self._engine, self._window, self._roster = engine, window, roster
         self._flaws = Flaws(engine.slots)
         self.gate = gate
-        self._every = max(round(every_s / engine.architecture.interval_s), 1)
+        self._every = engine.architecture.intervals(every_s)
         self._warned = -inf
 
     def warm_up(self) -> None:

@@ -34,8 +34,8 @@ BELOW_SPEECH = 1e-3
 """Power ratio, -30 dB: what speech leaves in its pauses when a noise gate makes the floor zero."""
 POWER_FLOOR = 1e-10
 """Power, -100 dB of full scale: below the last bit of 16."""
-ONSET = 4
-"""Voiced intervals that a hold must contain to be a talk and not a click."""
+ONSET_S = 0.1
+"""Voiced audio that a hold must contain to be a talk and not a click."""
 
 IDLE, HOLDING, ACTIVE = 0, 1, 2
 SILENT, VOICED, MISSING = 0, 1, 2
@@ -62,6 +62,7 @@ class RunningNormaliser:
         """`interval` pooled samples fill `interval_s` seconds; at most `margin` intervals are pushed at once."""
         self.hold = round(HOLD_S / interval_s)
         self.block = round(BLOCK_S / interval_s)
+        self._onset = max(round(ONSET_S / interval_s), 1)
         blocks = round(MEMORY_S / BLOCK_S)
         floor = round(FLOOR_S / interval_s)
         self.interval, self.margin = interval, margin
@@ -215,7 +216,7 @@ class RunningNormaliser:
         voiced = here & (power > np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR))
         level = (power * voiced).sum(1, keepdims=True) / np.maximum(voiced.sum(1, keepdims=True), 1)
         voiced &= power > BELOW_SPEECH * level
-        talk = voiced.sum(1) >= ONSET
+        talk = voiced.sum(1) >= self._onset
         self._silence(row[~talk], at[~talk])
         self.vad_state[slots[~talk]] = IDLE
         for slot, where, when, marks in zip(slots[talk], at[talk], waiting[talk], voiced[talk], strict=True):

@@ -11,11 +11,11 @@ Knows nothing of audio, of words, or of time but as a count of intervals.
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.evidence.accumulator import Accumulator
+from streamcab.evidence.accumulator import Accumulator, Spans
 from streamcab.nn.cabcnn import CabCnn
 
-PRIOR = 4.0
-"""Intervals' worth of the usual sound that each phone is believed to have, before any is heard."""
+PRIOR_S = 0.1
+"""Seconds of the usual sound that each phone is believed to have, before any is heard."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -31,6 +31,7 @@ class Recogniser:
         layer, arch = model.phones, model.architecture
         assert layer is not None, "a model without phones"
         self.phones, self.reach, self.summary = arch.phones, arch.reach, arch.summary
+        self._prior = arch.intervals(PRIOR_S)
         self._layers = [
             (part.weight.detach().cpu().numpy().T.copy(), part.bias.detach().cpu().numpy())
             for part in (layer.hidden, layer.out)
@@ -55,17 +56,17 @@ class Recogniser:
         n = said[:, 1:, None]
         away = sums[:, 1:] - n * self._usual
         voice = away.sum(1, keepdims=True) / np.maximum(n.sum(1, keepdims=True), 1e-9)
-        found: Floats = ((away - n * voice) / (n + PRIOR) / self._deviation).reshape(len(said), -1)
+        found: Floats = ((away - n * voice) / (n + self._prior) / self._deviation).reshape(len(said), -1)
         return found
 
 
 class Phones(Accumulator):
-    """Phones of `slots` streams over their last `length` intervals."""
+    """Phones of `slots` streams over their last `spans.length` intervals."""
 
-    def __init__(self, slots: int, recogniser: Recogniser, length: int) -> None:
+    def __init__(self, slots: int, recogniser: Recogniser, spans: Spans) -> None:
         self._recogniser, k, p = recogniser, recogniser.summary, recogniser.phones
         # How many count; how many of each phone; the sums of their u.
-        super().__init__(slots, k, 1 + p + p * k, 2 * recogniser.reach + 1, length)
+        super().__init__(slots, k, 1 + p + p * k, 2 * recogniser.reach + 1, spans)
 
     def add(
         self, slots: Ints, first: NDArray[np.int64], u: NDArray[np.float32], votes: NDArray[np.bool_]

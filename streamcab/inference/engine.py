@@ -1,6 +1,6 @@
 """Rings in, c_t out: front end, normaliser and net together, for all streams that are attached, in one pass.
 
-A pass takes whatever whole intervals have arrived. Streams are cut into runs of 8, 4, 2 and 1 intervals, and
+A pass takes whatever whole intervals have arrived. Streams are cut into runs of 8, 4, 2 and 1 intervals (RUNS), and
 all streams with a run of one length go through each layer together; so they join, leave and fall behind
 independently, and what a stream is answered depends on its own samples only.
 
@@ -17,13 +17,9 @@ from streamcab.audio.ring import NO_SAMPLE, Bank
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
 from streamcab.inference.engine_output import EngineOutput
-from streamcab.nn.backend import Backend, TorchBackend
+from streamcab.nn.backend import RUNS, Backend, TorchBackend
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.distiller import FOREVER
-
-RUNS = (8, 4, 2, 1)
-GAP = 8
-"""Missing intervals after which the net has forgotten what was before them: its reach is less than 5."""
 
 
 @dataclass
@@ -50,9 +46,9 @@ class Engine:
         if arch.normaliser != "running":
             raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
         self.architecture, self.slots = arch, slots
-        self.delay = model.distiller.delay
+        self.delay, self._memory = arch.delay, arch.memory
         self.backend = backend or TorchBackend(model, slots)
-        self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=max(RUNS[0], GAP))
+        self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=RUNS[0])
         self.heard = np.zeros(slots, np.int64)
         self.dropped = np.zeros(slots, np.int64)
         self.finished = np.zeros(slots, np.bool_)
@@ -137,8 +133,10 @@ class Engine:
         before = group.front.heard(self.heard[slots])
         left = n.copy()
         # Until the net has forgotten what was before, and no hold waits.
-        while (go := (left > 0) & ((n - left < GAP) | (self.normaliser.vad_state[slots] == HOLDING))).any():
-            some = np.where(go, np.minimum(left, GAP), 0)
+        while (
+            go := (left > 0) & ((n - left < self._memory) | (self.normaliser.vad_state[slots] == HOLDING))
+        ).any():
+            some = np.where(go, np.minimum(left, RUNS[0]), 0)
             for h in np.unique(some[go]).tolist():
                 self._push_missing(slots[some == h], h)
             left -= some
@@ -195,8 +193,8 @@ class Engine:
             if gone <= 0 and not ending:
                 continue
             self.stepped[slot] = normaliser.taken[slot]
-            self._kind[slot], self._deaf[slot] = MISSING, GAP
-            samples = self.sample(slot, max(gone, 0) + self.delay + GAP)
+            self._kind[slot], self._deaf[slot] = MISSING, self._memory
+            samples = self.sample(slot, max(gone, 0) + self.delay + self._memory)
             self.dropped[slot] += samples
             lost_ms[i] = 1000 * samples / self._groups[self._group_of[slot]].bank.rate
         return lost_ms

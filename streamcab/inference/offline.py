@@ -37,7 +37,7 @@ def features(samples: NDArray[np.float32], rate: int, architecture: Architecture
     if total == 0:
         none = np.zeros((1, 0))
         return NormalisedBatch(none.astype(np.float32), none.astype(np.uint8), none)
-    block = max(1, round(POOL_S / arch.interval_s))
+    block = arch.intervals(POOL_S)
     blocks = [_pool(samples, front, k, min(block, total - k)) for k in range(0, total, block)]
     pooled = Pooled(
         np.concatenate([b.maxima for b in blocks], 1),
@@ -75,7 +75,7 @@ def intervals(
 def interval_results(model: CabCnn, x: NDArray[np.float32]) -> IntervalResults:
     """The answers to normalised pooled samples of one clip (K * I,)."""
     arch = model.architecture
-    size, halo = max(1, round(NET_S / arch.interval_s)), _reach(arch)
+    size, halo = arch.intervals(NET_S), arch.context
     device = next(model.parameters()).device
     total = len(x) // arch.interval
     labels, classifiers, summary = arch.widths
@@ -84,19 +84,10 @@ def interval_results(model: CabCnn, x: NDArray[np.float32]) -> IntervalResults:
         end = min(k + size, total)
         first, last = max(0, k - halo), min(total, end + halo)
         piece = torch.from_numpy(x[first * arch.interval : last * arch.interval]).to(device)
-        some = model.read(model.distiller(piece.unsqueeze(0)))
+        some = model.read(model.heard(piece.unsqueeze(0)))
         out[k:end] = some[0, k - first : end - first].cpu().numpy()
     both = labels + classifiers
     return IntervalResults(out[:, :labels], out[:, labels:both], out[:, both:])
-
-
-def _reach(arch: Architecture) -> int:
-    """Intervals on each side beyond which no sample touches an a_t."""
-    samples, unit = 0, 1
-    for stage in arch.stages:
-        samples += (stage.kernel + stage.pool - 2) * unit
-        unit *= stage.stride
-    return -(-samples // arch.interval)
 
 
 def _pool(samples: NDArray[np.float32], front: FrontEnd, k: int, h: int) -> Pooled:

@@ -9,30 +9,38 @@ audio, of the net, or of time but as a count of intervals.
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.evidence.layer import Evidence
+from streamcab.evidence.layer import Evidence, evidence_of
+from streamcab.nn.cabcnn import CabCnn
 
-BLOCK = 40
-"""Intervals per block of attention."""
-NOW = 40
-"""Intervals that `now` looks back on."""
+NOW_S = 1.0
+"""Seconds that `now` looks back on, and of a block of attention."""
 
 
 class Window:
-    """Sliding means for `slots` streams over the last `length` intervals of each."""
+    """Sliding means for `slots` streams over the last `length` intervals of each.
+
+    second  NOW_S in intervals
+    """
 
     def __init__(
-        self, slots: int, labels: int, classifiers: int, length: int, evidence: Evidence | None = None
+        self,
+        slots: int,
+        labels: int,
+        classifiers: int,
+        length: int,
+        second: int,
+        evidence: Evidence | None = None,
     ) -> None:
         if length < 1:
             raise ValueError(f"a window needs at least one interval, not {length}")
-        self.length, self.labels = length, labels
+        self.length, self.labels, self._second = length, labels, second
         self.seen = np.zeros(slots, np.int64)
         """Intervals so far: one past the newest."""
         self.voiced = np.zeros(slots, np.int64)
         """Voiced intervals since the stream began."""
         # Time lies innermost, so that a sum runs over contiguous memory. The last row counts the votes.
         self._ring = np.zeros((slots, labels + 1, length), np.float32)
-        self._attention = np.zeros((slots, -(-length // BLOCK), classifiers + 1), np.float64)
+        self._attention = np.zeros((slots, -(-length // second), classifiers + 1), np.float64)
         self._evidence = evidence
         self._sums = evidence.sums(slots, length) if evidence is not None else None
 
@@ -71,8 +79,8 @@ class Window:
         weight = (votes & real).astype(np.float32)
         members = np.concatenate((c * weight[..., None], weight[..., None]), 2)
         gained = np.concatenate((alpha * weight[..., None], weight[..., None]), 2)
-        at, blocks = index % self.length, index // BLOCK % self._attention.shape[1]
-        fresh = real & (index % BLOCK == 0)
+        at, blocks = index % self.length, index // self._second % self._attention.shape[1]
+        fresh = real & (index % self._second == 0)
         begun, turned = bool(real.all()), bool(fresh.any())
         for j in range(h):
             ok = slice(None) if begun else real[:, j]
@@ -102,7 +110,7 @@ class Window:
 
     def now(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same over the newest second only."""
-        n = min(NOW, self.length)
+        n = min(self._second, self.length)
         at = (self.seen[slots, None] - 1 - np.arange(n)) % self.length
         members = self._ring[slots[:, None, None], np.arange(self.labels + 1)[:, None], at[:, None, :]]
         return self._mean(members.sum(-1, dtype=np.float64))
@@ -122,10 +130,9 @@ class Window:
         seen = int(self.seen[slot])
         gone = np.arange(max(seen, to - self.length), to)
         self._ring[slot][:, gone % self.length] = 0
-        blocks = np.arange(
-            max(-(-seen // BLOCK), to // BLOCK - self._attention.shape[1] + 1), to // BLOCK + 1
-        )
-        self._attention[slot, blocks % self._attention.shape[1]] = 0
+        second, blocks = self._second, self._attention.shape[1]
+        begun = np.arange(max(-(-seen // second), to // second - blocks + 1), to // second + 1)
+        self._attention[slot, begun % blocks] = 0
         if self._sums is not None:
             self._sums.jump(slot, seen, to)
         self.seen[slot] = to
@@ -134,3 +141,9 @@ class Window:
     def _mean(total: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         votes = total[:, -1]
         return total[:, :-1] / np.maximum(votes, 1)[:, None], votes.astype(np.int64)
+
+
+def window_of(model: CabCnn, slots: int, length: int) -> Window:
+    """A window for `slots` streams of a model, over the last `length` intervals of each."""
+    arch, evidence = model.architecture, evidence_of(model)
+    return Window(slots, len(arch.labels), arch.classifiers, length, arch.intervals(NOW_S), evidence)

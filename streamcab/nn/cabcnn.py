@@ -1,4 +1,4 @@
-"""CAB-CNN (paper, section 3; Table 2): the distiller, the ACB, and the mean over time.
+"""CAB-CNN (paper, section 3; Table 2): the distiller, the ACB, and the mean over time; a trunk between the first two.
 
 An `Architecture` says all that shapes the network and what it must be fed with; it travels in the checkpoint. Knows
 nothing of files, streams or audio rates below the pooled signal.
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from streamcab.nn.acb import Acb
-from streamcab.nn.distiller import PAPER_STAGES, Distiller, StageShape
+from streamcab.nn.distiller import PAPER_STAGES, Distiller, StageShape, geometry
+from streamcab.nn.trunk import BlockShape, Trunk
 
 LARGEST = 1_000_000
 """No size and no rate is beyond this: what is, is damage."""
@@ -44,6 +45,10 @@ class Architecture:
     """Intervals on each side that are heard for that."""
     phone_hidden: int = 0
     """Size of the layer between."""
+    trunk: tuple[BlockShape, ...] = ()
+    """Blocks between distiller and ACB; without any, as in the paper, the ACB reads a_t."""
+    trunk_hidden: int = 0
+    """Size of the layer within each of them."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,6 +88,19 @@ class Architecture:
             type(n) is not int or not 0 <= n <= 400 for n in self.lags
         ):
             raise ValueError(f"lags are different whole numbers from 0 to 400, not {self.lags}")
+        for block in self.trunk:
+            sizes = (block.kernel, block.dilation)
+            whole = all(type(n) is int for n in (*sizes, block.ahead))
+            if not whole or not all(0 < n <= 400 for n in sizes) or not 0 <= block.ahead < block.kernel:
+                raise ValueError(
+                    f"a block needs taps and a dilation of 1 to 400 and fewer taps ahead, not {block}"
+                )
+        if type(self.trunk_hidden) is not int or (self.trunk_hidden > 0) != bool(self.trunk):
+            raise ValueError(
+                f"trunk_hidden is {self.trunk_hidden!r}: a whole number with a trunk, or 0 without"
+            )
+        if self.trunk_hidden > LARGEST:
+            raise ValueError(f"trunk_hidden is {self.trunk_hidden}; at most {LARGEST}")
         if not isinstance(self.gate, bool) or not isinstance(self.extra, dict):
             raise ValueError(f"gate is true or false and extra a table, not {self.gate!r} and {self.extra!r}")
 
@@ -94,10 +112,26 @@ class Architecture:
     @property
     def interval(self) -> int:
         """Pooled samples per interval."""
-        n = 1
-        for stage in self.stages:
-            n *= stage.stride
-        return n
+        return geometry(self.stages).interval
+
+    @property
+    def delay(self) -> int:
+        """Intervals by which a streamed answer lags behind the newest interval heard: the delays of all layers."""
+        return geometry(self.stages).delay + sum(block.delay for block in self.trunk)
+
+    @property
+    def context(self) -> int:
+        """Intervals on each side beyond which no sample touches the answer to an interval: the reaches of all layers.
+
+        (`reach` is that of the phones.)
+        """
+        ahead = sum(block.delay for block in self.trunk)
+        return geometry(self.stages).reach + max(sum(b.context for b in self.trunk) - ahead, ahead)
+
+    @property
+    def memory(self) -> int:
+        """Intervals of nothing after which a stream's state in the net knows of nothing that was before them."""
+        return self.delay + self.context
 
     @property
     def moments(self) -> int:
@@ -115,18 +149,23 @@ class Architecture:
         """Seconds per interval."""
         return self.interval / self.pooled_rate
 
+    def intervals(self, seconds: float) -> int:
+        """How many intervals come nearest to so many seconds; at least one."""
+        return max(round(seconds / self.interval_s), 1)
+
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it. Without phones nothing is said of them: files and caches of before stay what they are."""
+        """As JSON takes it. What is absent (phones, a trunk) is not named: files of before stay what they are."""
         d = asdict(self)
-        return (
-            d if self.phones else {k: v for k, v in d.items() if k not in ("phones", "reach", "phone_hidden")}
-        )
+        absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
+        absent += () if self.trunk else ("trunk", "trunk_hidden")
+        return {k: v for k, v in d.items() if k not in absent}
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "Architecture":
         """The inverse of `to_dict`; TypeError or ValueError for anything else."""
         d = dict(d)
         d["stages"] = tuple(StageShape(**s) for s in d["stages"])
+        d["trunk"] = tuple(BlockShape(**s) for s in d.get("trunk", ()))
         # Checkpoints from before there was evidence have no lags.
         d["lags"] = d.get("lags", ())
         for key in ("labels", "hidden", "attention", "lags"):
@@ -161,15 +200,21 @@ class CabCnn(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.distiller = Distiller(architecture.stages)
+        width = architecture.stages[-1].filters
+        self.trunk = (
+            Trunk(architecture.trunk, width, architecture.trunk_hidden, self.distiller.delay)
+            if architecture.trunk
+            else None
+        )
         self.acb = Acb(
-            architecture.stages[-1].filters,
+            width,
             len(architecture.labels),
             architecture.classifiers,
             architecture.hidden,
             architecture.attention,
         )
-        features, k = architecture.stages[-1].filters, architecture.summary
-        self.summary = nn.Linear(features, k) if k else None
+        k = architecture.summary
+        self.summary = nn.Linear(width, k) if k else None
         """a_t -> u_t, what `moments.py` averages products of, or `phones.py` for each phone."""
         self.evidence = nn.Linear(architecture.evidence, len(architecture.labels)) if k else None
         """The numbers of a window -> what they say for each label, in logarithms; nothing until it is fitted."""
@@ -180,11 +225,18 @@ class CabCnn(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whole clips: x (B, T), T a multiple of the interval -> c (B, T / interval, labels), attention."""
-        c, alpha = self.acb(self.distiller(x))
+        c, alpha = self.acb(self.heard(x))
         return c, alpha
 
+    def heard(self, x: Tensor) -> Tensor:
+        """What the ACB reads of whole clips, a_t or the trunk of it: x (B, T) -> (B, T / interval, features)."""
+        a: Tensor = self.distiller(x)
+        if self.trunk is not None:
+            a = self.trunk(a)
+        return a
+
     def read(self, a: Tensor) -> Tensor:
-        """All that is made of a_t: a (..., features) -> c, attention and u side by side (..., width)."""
+        """All that is made of what was heard: a (..., features) -> c, attention and u side by side (..., width)."""
         parts = [*self.acb(a)] if self.summary is None else [*self.acb(a), self.summary(a)]
         return torch.cat(parts, -1)
 

@@ -9,6 +9,7 @@ Knows nothing of normalising, of voices, or of time. Activations are laid out (b
 throughout: on a CPU this "channels last" keeps convolution and pooling twice as fast as torch's default.
 
     delay    how far a stage's output lags behind the newest pooled sample, in its own samples
+    reach    how far on either side of an interval lie the samples that its a_t depends on, in intervals
     context  how many of its input's past samples a stage keeps
 """
 
@@ -32,6 +33,45 @@ class StageShape:
     pool: int
     stride: int
     dropout: float
+
+    @property
+    def conv_pad(self) -> tuple[int, int]:
+        """Zeros before and after the input of the convolution: Keras' `same` for an even kernel."""
+        return (self.kernel - 1) // 2, self.kernel // 2
+
+    @property
+    def pool_pad(self) -> tuple[int, int]:
+        """The same for the pooling, whose stride divides the length."""
+        left = (self.pool - self.stride) // 2
+        return left, self.pool - self.stride - left
+
+    def lag(self, delay: int) -> int:
+        """The delay of this stage's output, in its own samples, for the delay of its input, in the input's."""
+        return -(-(delay + self.conv_pad[1] + self.pool_pad[1]) // self.stride)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What follows from the shapes of all stages.
+
+    interval  pooled samples per interval
+    delay     intervals by which a streamed a_t lags behind the newest interval heard
+    reach     intervals on each side of an interval beyond which no sample touches its a_t
+    """
+
+    interval: int
+    delay: int
+    reach: int
+
+
+def geometry(stages: Sequence[StageShape]) -> Geometry:
+    """The geometry of a distiller of these stages."""
+    unit, delay, samples = 1, 0, 0
+    for stage in stages:
+        samples += (stage.kernel + stage.pool - 2) * unit
+        unit *= stage.stride
+        delay = stage.lag(delay)
+    return Geometry(interval=unit, delay=delay, reach=-(-samples // unit))
 
 
 PAPER_STAGES = (
@@ -90,15 +130,12 @@ class Stage(nn.Module):
         nn.init.xavier_uniform_(self.weight)
         self.dropout = nn.Dropout(shape.dropout)
 
-        # Keras' `same` for an even kernel, and for a pooling whose stride divides the length.
-        self.conv_pad = ((shape.kernel - 1) // 2, shape.kernel // 2)
-        left = (shape.pool - shape.stride) // 2
-        self.pool_pad = (left, shape.pool - shape.stride - left)
+        self.conv_pad, self.pool_pad = shape.conv_pad, shape.pool_pad
         self.unit, self.out_unit = unit, unit // shape.stride
         self.conv_delay = delay + self.conv_pad[1]
-        self.delay = -(-(self.conv_delay + self.pool_pad[1]) // shape.stride)
+        self.delay = shape.lag(delay)
         self.conv_context = shape.kernel - 1
-        self.pool_context = shape.stride * self.delay + left - self.conv_delay
+        self.pool_context = shape.stride * self.delay + self.pool_pad[0] - self.conv_delay
 
     def kernel(self) -> Tensor:
         """The weight as the two-dimensional, channels-last convolution takes it."""
@@ -138,23 +175,21 @@ class Stage(nn.Module):
 
 
 class Distiller(nn.Module):
-    """Table 2: stages, then BatchNorm (epsilon 1e-3, momentum 0.99 in Keras' sense)."""
+    """Table 2: stages, then BatchNorm (epsilon 1e-3, momentum 0.99 in Keras' sense).
+
+    `interval`, `delay` and `reach` are those of its `Geometry`.
+    """
 
     def __init__(self, stages: Sequence[StageShape]) -> None:
         super().__init__()
-        unit = 1
-        for shape in stages:
-            unit *= shape.stride
-        self.interval = unit
-        """Pooled samples per interval."""
+        found = geometry(stages)
+        self.interval, self.delay, self.reach = found.interval, found.delay, found.reach
         self.stages = nn.ModuleList()
-        channels, delay = 1, 0
+        channels, delay, unit = 1, 0, self.interval
         for shape in stages:
             stage = Stage(shape, channels, delay, unit)
             self.stages.append(stage)
             channels, delay, unit = shape.filters, stage.delay, stage.out_unit
-        self.delay = delay
-        """Intervals by which a streamed a_t lags behind the newest interval heard."""
         self.norm = nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:

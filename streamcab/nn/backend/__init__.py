@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.errors import ConfigError
-from streamcab.nn.backend.pieces import Floats
+from streamcab.nn.backend.pieces import RUNS, Floats
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.cabcnn import CabCnn
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "Floats", "TorchBackend", "make_backend"]
+__all__ = ["BACKENDS", "PRECISIONS", "RUNS", "Backend", "Floats", "TorchBackend", "make_backend"]
 
 BACKENDS = ("auto", "torch", "openvino")
 PRECISIONS = ("f32", "tf32", "bf16")

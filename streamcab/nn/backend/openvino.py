@@ -10,20 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from streamcab.nn.acb import FoldedAcb
+from streamcab.nn.acb import FoldedAcb, affine
 from streamcab.nn.backend.layout import contexts
-from streamcab.nn.backend.pieces import Floats, Ints, RoundRobin, in_pieces
+from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, in_pieces
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.backend.unreported import op, ov
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.distiller import Stage
+from streamcab.nn.trunk import Block
 
 STREAMS = (32, 8, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
-INTERVALS = (1, 2, 4, 8)
-"""What the engine asks for, and `prepare` compiles. Others compile as they come."""
 
 Node = Any
 
@@ -49,8 +48,8 @@ class OpenVinoBackend(TorchBackend):
         self._compiled: dict[tuple[int, int], RoundRobin[_Request]] = {}
 
     def prepare(self) -> None:
-        """Compile the shapes that so many slots can fill: a tenth of a second each."""
-        for h in INTERVALS:
+        """Compile the shapes that so many slots can fill, a tenth of a second each; others compile as they come."""
+        for h in RUNS:
             for b in self._sizes:
                 self._shape(b, h)
 
@@ -61,7 +60,7 @@ class OpenVinoBackend(TorchBackend):
     def _shape(self, b: int, h: int) -> "RoundRobin[_Request]":
         requests = self._compiled.get((b, h))
         if requests is None:
-            graph = _graph(self._stages, self._acb, b, h)
+            graph = _graph(self._model, self._stages, self._acb, b, h)
             # A lone stream computes on the caller's thread: another one costs 30 us to wake.
             threads = self._threads if b > 1 else 1
             settings = self._settings | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
@@ -106,9 +105,11 @@ class _Request:
         return self._answer[:n]
 
 
-def _graph(stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
+def _graph(model: CabCnn, stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
     """x (b, h * interval), state (b, floats) -> c, attention and u (b, h, all three), state."""
+    blocks = [] if model.trunk is None else model.trunk.typed()
     ends = [(channels, samples) for stage in stages for samples, channels in contexts(stage)]
+    ends += [(block.taps.shape[1], block.shape.context) for block in blocks]
     sizes = [c * n for c, n in ends]
     x = op.parameter([b, h * stages[0].unit], ov.Type.f32, name="x")
     state = op.parameter([b, sum(sizes)], ov.Type.f32, name="state")
@@ -116,7 +117,8 @@ def _graph(stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
     before = [_reshape(parts.output(i), b, n, c) for i, (c, n) in enumerate(ends)]
     after = []
     y = _reshape(x, b, 1, h * stages[0].unit)
-    for stage, conv, pool in zip(stages, before[::2], before[1::2], strict=True):
+    of_stages = before[: 2 * len(stages)]
+    for stage, conv, pool in zip(stages, of_stages[::2], of_stages[1::2], strict=True):
         n, shape = h * stage.unit, stage.shape
         y = op.concat([_swap(conv), y], 2)
         after.append(_cut(y, n, n + stage.conv_context))
@@ -125,9 +127,34 @@ def _graph(stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
         after.append(_cut(y, n, n + stage.pool_context))
         y = _cut(y, 0, (h * stage.out_unit - 1) * shape.stride + shape.pool)
         y = op.relu(op.max_pool(y, [shape.stride], [1], [0], [0], [shape.pool]).output(0))
+    if model.trunk is not None:
+        gain, shift = affine(model.distiller.norm)
+        y = op.add(op.multiply(y, _constant(gain[None, :, None])), _constant(shift[None, :, None]))
+        for block, kept in zip(blocks, before[len(of_stages) :], strict=True):
+            y = op.concat([_swap(kept), y], 2)
+            after.append(_cut(y, h, h + block.shape.context))
+            y = _block(block, y, h)
+        y = _layer_norm(model.trunk.norm, y)
     rows = op.concat([_reshape(_swap(s), b, n) for s, n in zip(after, sizes, strict=True)], 1)
     answer = op.transpose(_acb(acb, y, b, h), _ints([0, 2, 1]))
     return ov.Model([op.result(answer), op.result(rows)], [x, state], "cab_cnn_step")
+
+
+def _block(block: Block, x: Node, h: int) -> Node:
+    """Block on (b, width, context + h) -> (b, width, h)."""
+    shape, here = block.shape, block.shape.context - block.shape.delay
+    taps = _constant(block.taps.t()[:, None, None])
+    y = _layer_norm(block.norm, op.group_convolution(x, taps, [1], [0], [0], [shape.dilation]))
+    for layer in (block.widen, block.narrow):
+        y = op.add(_convolve(y, layer.weight.unsqueeze(2)), _constant(layer.bias[None, :, None]))
+        if layer is block.widen:
+            y = op.relu(y)
+    return op.add(_cut(x, here, here + h), y)
+
+
+def _layer_norm(norm: nn.LayerNorm, x: Node) -> Node:
+    y = op.mvn(x, _ints([1]), True, norm.eps, "inside_sqrt")
+    return op.add(op.multiply(y, _constant(norm.weight[None, :, None])), _constant(norm.bias[None, :, None]))
 
 
 def _acb(acb: FoldedAcb, a: Node, b: int, h: int) -> Node:
