@@ -14,6 +14,7 @@ import click
 from streamcab import __version__
 from streamcab.cli.bench import bench
 from streamcab.cli.classify import classify, devices, verify
+from streamcab.cli.config import config
 from streamcab.cli.demo import demo
 from streamcab.cli.health import bridge, doctor, log, metrics, status
 from streamcab.cli.keys import keys
@@ -43,6 +44,6 @@ def main() -> None:
 for command in (
     *(listen, watch, demo, classify, verify, devices),
     *(prepare, teach, train, evaluate, reproduce),
-    *(status, doctor, metrics, bridge, log, keys, service, bench, soak),
+    *(status, doctor, metrics, bridge, log, config, keys, service, bench, soak),
 ):
     main.add_command(command)

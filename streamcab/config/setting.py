@@ -5,6 +5,7 @@ same on the command line (`--max-lag`), in the environment (`STREAMCAB_MAX_LAG`)
 section it stands in. Knows nothing of which settings there are, nor of files, variables or options.
 """
 
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import msgspec
 T = TypeVar("T", bound=msgspec.Struct)
 
 PREFIX = "STREAMCAB_"
+FINITE = sys.float_info.max
+"""The most that a number may be where anything but infinity will do."""
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,14 +135,15 @@ class Setting:
         least, most = self.least, self.most
         if self.kind is int and least == 1 and most is None:
             return "positive"
-        if least is not None and most is not None:
+        if least is not None and most is not None and most != FINITE:
             return f"{plain(least)} to {plain(most)}"
-        if least is not None:
-            text = f"{plain(least)} or more"
-        else:
-            text = "" if self.above is None else f"above {plain(self.above)}"
-        limit = "" if self.below is None else f"below {plain(self.below)}"
-        return " and ".join(filter(None, (text, limit)))
+        words = [
+            f"{plain(least)} or more" if least is not None else "",
+            f"above {plain(self.above)}" if self.above is not None else "",
+            f"below {plain(self.below)}" if self.below is not None else "",
+            "finite" if most == FINITE else "",
+        ]
+        return " and ".join(filter(None, words))
 
     @property
     def wanted(self) -> str:
