@@ -45,6 +45,8 @@ from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status, decod
 from streamcab.nn.checkpoint import load
 from streamcab.view.board import Board
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 
 @pytest.fixture
 def port():

@@ -5,7 +5,6 @@ Knows click, and nothing of what a setting means.
 
 import json
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from click.core import ParameterSource
 from streamcab.cli.options import FILE, Command, Group, SettingOption, settings_of_command
 from streamcab.cli.train import installed
 from streamcab.config.commands import TREES
-from streamcab.config.layers import check_settings
+from streamcab.config.layers import check_settings, read_toml
 from streamcab.config.setting import Setting, settings_of
 from streamcab.errors import ConfigError
 
@@ -114,8 +113,5 @@ def _as_json(value: Any) -> Any:
 
 def _is_recipe(file: Path) -> bool:
     """Whether a TOML file holds tables, which settings of a command are not."""
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
-        return False  # which is said in a moment
+    table = read_toml(file, "configuration")
     return bool(table) and all(isinstance(value, dict) for value in table.values())

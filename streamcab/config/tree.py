@@ -122,7 +122,8 @@ class Answers(Section, frozen=True):
         30.0
     )
     every: Annotated[
-        float, setting("Time between predictions of a stream.", unit="s", least=0.025, most=3600)
+        float,
+        setting("Time between predictions of a stream.", unit="s", least=0.025, most=3600, reload=True),
     ] = 0.1
     max_lag: Annotated[
         float,

@@ -99,7 +99,9 @@ def _retune_sources(parts: Parts, new: Listen) -> None:
 
 
 def _retune(parts: Parts, new: Listen) -> None:
-    parts.daemon.settings = replace(parts.daemon.settings, max_lag_s=new.answers.max_lag)
+    parts.daemon.settings = replace(
+        parts.daemon.settings, every_s=new.answers.every, max_lag_s=new.answers.max_lag
+    )
     if parts.daemon.settings.keys is not None:
         parts.daemon.settings.keys.reread()
     if parts.recorder is not None:

@@ -1,4 +1,4 @@
-"""How the rows of the one-stream picture are dealt out: what matters most first, then what makes it roomier.
+"""Distributes the rows of the one-stream picture: the most important sections first, then spacing.
 
 Knows names of sections and numbers of rows, nothing of what is drawn in them.
 """
