@@ -36,8 +36,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def main() -> None:
     """Which accent is on this line, now? Live, for one microphone or for hundreds of calls.
 
-    Every option can also stand in the environment (STREAMCAB_WINDOW=20) or in a TOML file (--config
-    listen.toml).
+    Settings can also stand in the environment (STREAMCAB_WINDOW=20) or in a TOML file (--config
+    listen.toml). `streamcab config show` prints which value holds, and why.
     """
 
 
