@@ -76,12 +76,8 @@ $(VENV)/dev.ready: $(VENV)/run.ready
 	$(PIP) -e '.[fast,codecs,health,dev]'
 	@touch $@
 
-docs: $(VENV)/docs.ready
+docs: $(VENV)/dev.ready
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
-
-$(VENV)/docs.ready: $(VENV)/run.ready
-	$(PIP) -e '.[fast,docs]'
-	@touch $@
 
 # Known vulnerabilities of the exact versions, from PyPI's advisories; in an environment of its own.
 audit: $(VENV)/bin/python
