@@ -38,6 +38,11 @@ def test_another_command_has_other_settings() -> None:
     assert shown("metrics")["listen"] == ("127.0.0.1:9464", "default")
 
 
+def test_words_that_are_no_settings_may_be_there_or_not() -> None:
+    assert shown("classify")["compute"] == shown("classify", "a.wav")["compute"] == ("auto", "default")
+    assert shown("bridge", "mqtt", "--base", "hall")["base"] == ("hall", "command line")
+
+
 def test_it_is_json_on_demand() -> None:
     done = here("config", "show", "--json", "--rtp", "127.0.0.1:5004", "--gate", "off")
     rows = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}

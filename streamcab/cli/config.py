@@ -6,6 +6,7 @@ Knows click, and nothing of what a setting means.
 import json
 import sys
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ def show(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
     if command is None or not settings_of_command(command):
         there = ", ".join(n for n, c in group.commands.items() if settings_of_command(c))
         raise click.UsageError(f"{name!r} is no command with settings; there are {there}.")
-    with command.make_context(name, list(rest), parent=ctx.find_root()) as asked:
+    # Files and endpoints are no settings: they may be there or not.
+    bare = copy(command)
+    bare.params = [p for p in command.params if isinstance(p, click.Option)]
+    bare.context_settings = command.context_settings | {"allow_extra_args": True}
+    with bare.make_context(name, list(rest), parent=ctx.find_root()) as asked:
         rows = list(_rows(asked))
     if as_json:
         for one, value, source in rows:
