@@ -6,15 +6,15 @@
 #   make check      ruff and mypy
 #   make fmt        formats the code and fixes what ruff can fix
 #   make bench      the benchmarks, as ratios to a reference layer
-#   make docs              the documentation with the Python reference, into site/
+#   make docs       the documentation with the Python reference, into site/
 #   make audit      known vulnerabilities of the pinned dependencies
 
 VENV ?= .venv
 PYTHON ?= python3
 PY := $(VENV)/bin/python
 ARGS ?=
-# Tests at a time: one for each core, four at most, since each process holds torch.
-JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4)))
+# Tests at a time: one more than there are cores, since many of them wait; five at most, since each process holds torch.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 5)))
 SHELL := /bin/bash
 
 .PHONY: run test test-all coverage check fmt bench clean system system-test node-test audit docs

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, ended, until
 from speech import LONG_STAGES, SMALL_STAGES, talk, tiny_model
 
@@ -210,7 +211,7 @@ def test_the_daemon_goes_on_says_so_and_every_stream_is_answered(checkpoint, cap
             others.discard(last.stream)
             assert last.top is not None
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert any("a pass failed" in r.getMessage() for r in caplog.records)
 

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -73,5 +74,5 @@ def test_overload_is_a_state_that_is_said_and_left_again(tmp_path):
             assert not any(m.stream == "too-late" for m in heard)
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(PATIENCE_S)
     assert not thread.is_alive()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from network import cable
+from patience import PATIENCE_S
 from ports import free_port
 from rtp_peer import Talker, bye, listening, sending, until
 from serving import STREAMCAB, save_model
@@ -177,7 +178,7 @@ def daemon(folder: Path, *words: str, before: tuple[str, ...] = ()) -> Iterator[
                 yield feed
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_S) == 0
 
 
 @contextmanager

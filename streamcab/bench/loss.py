@@ -1,4 +1,4 @@
-"""`bench loss`: what lost packets and codecs do to the answers.
+"""`bench loss`: how lost packets and codecs change the answers.
 
 Clips become RTP packets, some of which never arrive, and go through the real intake and engine, all clips
 side by side, as fast as they are classified: time is the packets' own. Each clip's final answer over all
@@ -52,7 +52,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Material:
-    """What is played: files, and what to call it."""
+    """The audio that is played: files, and a name for them."""
 
     name: str
     files: Sequence[Path]

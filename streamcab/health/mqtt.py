@@ -1,4 +1,4 @@
-"""From the feed to an MQTT broker: each stream's newest answer and status, retained, and Home Assistant told.
+"""Publishes the feed to an MQTT broker: each stream's newest answer and status, retained, for Home Assistant too.
 
 Owns the connection to the broker, which comes and goes by itself; what is said while it is gone is not kept,
 since the newest is sent again. Knows nothing of what payloads mean: see `homeassistant.py`.
@@ -32,7 +32,7 @@ GOODBYE_S = 2.0
 
 @dataclass(frozen=True)
 class Broker:
-    """Where the broker is, and how it knows us."""
+    """The broker's address and our credentials."""
 
     host: str
     port: int
