@@ -26,7 +26,7 @@ else
 	$(VENV)/bin/streamcab demo $(ARGS)
 endif
 
-PYTEST = $(PY) -m pytest -n $(JOBS) --dist loadgroup --durations 15
+PYTEST = $(PY) -m pytest -n $(JOBS) --dist loadfile --durations 15
 
 test: $(VENV)/dev.ready system-test node-test
 	$(PYTEST) $(ARGS)
@@ -69,11 +69,11 @@ $(VENV)/bin/python:
 
 $(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing streamcab and what it needs into $(VENV) (torch is 200 MB; a minute or two)"
-	$(PIP) -e '.[fast]'
+	$(PIP) -e '.[torch]'
 	@touch $@
 
 $(VENV)/dev.ready: $(VENV)/run.ready
-	$(PIP) -e '.[fast,codecs,health,dev]'
+	$(PIP) -e '.[torch,codecs,health,dev]'
 	@touch $@
 
 docs: $(VENV)/dev.ready

@@ -17,7 +17,7 @@ from streamcab.daemon.settings import Settings
 from streamcab.errors import ConfigError, FeedError, SourceError
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile, read_audio
 

@@ -35,8 +35,6 @@ from streamcab.ops.logs import Log
 from streamcab.record.recorder import Recorder
 from streamcab.record.retention import Retention
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 
 class Call:
     """Packets of G.711 from a port of its own, 50 a second, until it ends."""

@@ -20,7 +20,7 @@ from streamcab.feed import Subscriber
 from streamcab.inference.engine import Engine
 from streamcab.inference.retry import BROKEN_S, CALM_S, STRIKES, Retry
 from streamcab.message import DaemonStatus, Prediction, Status
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 
 

@@ -17,8 +17,6 @@ from speech import SMALL_STAGES, talk, tiny_model
 
 from streamcab.nn.checkpoint import Checkpoint
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

@@ -3,7 +3,6 @@
 import threading
 
 import numpy as np
-import pytest
 from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, until
 from signals import write_wav
@@ -13,11 +12,9 @@ from streamcab.daemon.loop import Daemon
 from streamcab.daemon.settings import Settings
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 
 class Slow:

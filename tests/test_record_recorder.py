@@ -26,8 +26,6 @@ from streamcab.record.recorder import Recorder
 from streamcab.record.retention import Limits, Retention
 from streamcab.source import Line
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 RATE = 8_000
 
 
@@ -189,7 +187,7 @@ def test_all_recordings_together_stay_below_the_limit(
         for _ in range(12):
             before = int(mic.bank.written[0])
             put(mic, rng.uniform(-1, 1, 4 * RATE).astype(np.float32))  # FLAC cannot make noise smaller
-            eventually(lambda: recorder._tracks[id(mic)].position >= before + 4 * RATE)  # noqa: B023
+            eventually(lambda: recorder._tracks[mic].position >= before + 4 * RATE)  # noqa: B023
             largest = max(largest, sum(size(file) for file in files(tmp_path)))
         recorder.ends(mic)
     assert 0.5 * limit < largest <= 1.02 * limit
@@ -217,8 +215,8 @@ def test_a_disk_that_is_full_pauses_it_and_it_goes_on_when_there_is_room(
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             count = len(files(tmp_path))
             eventually(lambda: len(files(tmp_path)) > count or recorder._open != {})
-            position = recorder._tracks[id(mic)].samples
-            eventually(lambda: recorder._tracks[id(mic)].samples > position)
+            position = recorder._tracks[mic].samples
+            eventually(lambda: recorder._tracks[mic].samples > position)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             stop.set()

@@ -27,8 +27,6 @@ from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.line import MOVES, Line
 from streamcab.source.stdin import Stdin
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 CALLER = str(Path(__file__).with_name("rtp_caller.py"))
 
 

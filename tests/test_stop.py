@@ -18,8 +18,6 @@ from streamcab.bench.traffic import Traffic
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus, Prediction
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 HANG_S = 30.0
 """Tells a daemon that hangs from one that works; what was measured: docs/how-to/operations.md."""
 

@@ -15,8 +15,6 @@ from patience import PATIENCE_S
 
 from streamcab.nn import checkpoint
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 RECIPE = """
 [corpus]
 shortest_s = 0.5

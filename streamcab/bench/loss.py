@@ -25,6 +25,7 @@ from streamcab.classifier import Classifier
 from streamcab.errors import ConfigError, SourceError
 from streamcab.inference.engine import Engine
 from streamcab.inference.window import window_of
+from streamcab.nn.backend import make_backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
@@ -193,9 +194,9 @@ class _Play:
     def __init__(self, checkpoint: Checkpoint, intake: Intake, calls: Sequence[Sequence[bytes]]) -> None:
         arch = checkpoint.architecture
         self._intake, self._calls = intake, calls
-        self._engine = Engine(checkpoint.model, len(calls))
+        self._engine = Engine(checkpoint.net, len(calls), make_backend("auto", checkpoint.net, len(calls)))
         longest = max(map(len, calls)) * FRAME_S
-        self._window = window_of(checkpoint.model, len(calls), arch.intervals(longest + SLACK_S))
+        self._window = window_of(checkpoint.net, len(calls), arch.intervals(longest + SLACK_S))
         self._gate, self._confidence = arch.gate, checkpoint.confidence
         self._born: dict[int, Born] = {}
         self._call_of: dict[int, int] = {}

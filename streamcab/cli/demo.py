@@ -2,6 +2,7 @@
 
 import click
 
+from streamcab.cli.notice import loading
 from streamcab.cli.options import (
     Command,
     backend_maker,
@@ -18,9 +19,10 @@ from streamcab.config.commands import Demo
 @config_option
 def demo(o: Demo) -> None:
     """Play short clips of synthetic speech as live calls, and watch them being classified."""
+    loading()
     from streamcab.daemon.session import demo as run
 
-    checkpoint, device = load_checkpoint(o.model, o.compute, o.threads)
+    checkpoint, device = load_checkpoint(o.model, o.compute)
     backend = backend_maker(checkpoint, device, o.backend, threads=o.threads)
     with stop_on_signals() as stop:
         run(checkpoint, backend, o.clips, o.endpoint, stop, view=o.view)

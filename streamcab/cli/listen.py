@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from streamcab.cli.notice import loading
 from streamcab.cli.options import (
     Command,
     backend_maker,
@@ -46,6 +47,8 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     streamcab listen --rtp 127.0.0.1:5004
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
+    if not o.screen.quiet:
+        loading()
     from streamcab.daemon.reload import Reload, limits
     from streamcab.daemon.session import listen as run
     from streamcab.daemon.sidecars import Extras
@@ -80,7 +83,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             if lines.jsonl
             else None,
         )
-        checkpoint, device = load_checkpoint(net.model, net.compute, net.threads)
+        checkpoint, device = load_checkpoint(net.model, net.compute)
         backend = backend_maker(checkpoint, device, net.backend, net.precision, net.threads)
         if stop.is_set():
             return

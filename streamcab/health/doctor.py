@@ -105,16 +105,24 @@ def descriptors() -> Finding:
 
 
 def gpu() -> Finding:
-    """Whether torch works, and sees one."""
-    try:
-        from streamcab.nn.device import device_for
+    """Whether torch sees one; without it, whether OpenVINO loads."""
+    from streamcab.nn.device import device_for
 
+    try:
         device = device_for("auto")
     except (ImportError, OSError) as error:
-        return Finding("compute", "bad", f"torch does not load: {error}", "install streamcab again")
-    return Finding(
-        "compute", "ok", "no GPU that torch can use; the CPU computes" if device == "cpu" else device
-    )
+        return Finding(
+            "compute", "bad", f"torch does not load: {error}", "pip install --force-reinstall torch"
+        )
+    if device != "cpu":
+        return Finding("compute", "ok", device)
+    try:
+        import streamcab.nn.backend.unreported  # noqa: F401
+    except (ImportError, OSError) as error:
+        return Finding(
+            "compute", "bad", f"OpenVINO does not load: {error}", "pip install --force-reinstall openvino"
+        )
+    return Finding("compute", "ok", "no GPU that torch can use; the CPU computes")
 
 
 def model() -> Finding:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamcab import __version__
 from streamcab.errors import ConfigError, StreamcabError
+from streamcab.extras import missing
 from streamcab.feed import Subscriber
 from streamcab.health.homeassistant import OFFLINE, ONLINE, EntityNames, device, payload
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
@@ -210,7 +211,7 @@ def _client(
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
     except ImportError:
-        raise ConfigError("the bridge wants paho-mqtt: pip install 'streamcab[health]'") from None
+        raise missing("paho", "streamcab bridge") from None
 
     client = Client(CallbackAPIVersion.VERSION2)
     client.will_set(names.available, OFFLINE, qos=1, retain=True)
