@@ -53,7 +53,7 @@ def show(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
     # Files and endpoints are no settings: they may be there or not.
     bare = copy(command)
     bare.params = [p for p in command.params if isinstance(p, click.Option)]
-    bare.context_settings = command.context_settings | {"allow_extra_args": True}
+    bare.context_settings = {**command.context_settings, "allow_extra_args": True}
     with bare.make_context(name, list(rest), parent=ctx.find_root()) as asked:
         rows = list(_rows(asked))
     if as_json:
