@@ -165,6 +165,7 @@ def _sources(o: Listen) -> "list[Source]":
                 name_map=o.rtp.name_map,
                 lookback_ms=o.rtp.lookback_ms,
                 idle_s=o.rtp.idle,
+                same_call=o.rtp.same_call,
                 channel=s.channel,
             )
         )

@@ -102,6 +102,12 @@ class Rtp(Section, frozen=True):
             "End an RTP call after so long without a packet.", unit="s", least=0.5, most=86_400, reload=True
         ),
     ] = 10.0
+    same_call: Annotated[
+        Literal["never", "ssrc"],
+        setting(
+            "When an RTP call goes on under another SSRC of its address and port: ssrc (a transfer), or never."
+        ),
+    ] = "never"
 
 
 class Net(Section, frozen=True):
