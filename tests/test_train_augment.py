@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from speech import hum, talk
-
 from streamcab_train.augment import (
     CODECS,
     augment,
