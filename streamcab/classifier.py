@@ -20,10 +20,11 @@ from numpy.typing import ArrayLike, NDArray
 from streamcab.audio.ring import Bank
 from streamcab.errors import AudioError, ConfigError
 from streamcab.inference.answer import PredictionBuilder, Standing
+from streamcab.inference.cadence import add_by_own_time
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput, voting
 from streamcab.inference.offline import intervals
-from streamcab.inference.window import Window, window_of
+from streamcab.inference.window import Reading, window_of
 from streamcab.message import Prediction
 from streamcab.nn import checkpoint as checkpoints
 from streamcab.nn.backend import TorchBackend
@@ -102,7 +103,7 @@ class Classifier:
         window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None])
         power = float(heard.power[0].mean())
         standing = Standing(name, time.time(), len(x), int(rate), power, 0.0, 0.0, 0, ended=True)
-        return next(self._answers(window).of(slot, [standing]))
+        return next(self._predictions().of(window.read(slot, attention=True), [standing]))
 
     def stream(
         self,
@@ -119,14 +120,8 @@ class Classifier:
     def _gate(self, override: bool | None) -> bool:
         return self.architecture.gate if override is None else override
 
-    def _answers(self, window: Window) -> PredictionBuilder:
-        return PredictionBuilder(
-            self.architecture,
-            window,
-            self.checkpoint.hash,
-            attention=True,
-            confidence=self.checkpoint.confidence,
-        )
+    def _predictions(self) -> PredictionBuilder:
+        return PredictionBuilder(self.architecture, self.checkpoint.hash, self.checkpoint.confidence)
 
 
 class Stream:
@@ -156,7 +151,7 @@ class Stream:
         self._engine = Engine(classifier.checkpoint.model, 1, backend)
         self._slot = np.array([self._engine.attach(self._bank, 0)])
         self._window = window_of(classifier.checkpoint.model, 1, length)
-        self._answers = classifier._answers(self._window)
+        self._predictions = classifier._predictions()
         self._seq = 0
         self._power = 0.0  # of the newest interval
 
@@ -176,7 +171,9 @@ class Stream:
         """
         if self._bank.ended[0]:
             return []
-        return [*self._told(self._hear(None)), self._prediction(ended=True)]
+        said = self._told(self._hear(None))
+        last = self._window.read(self._slot, attention=True)
+        return [*said, self._prediction(last, self._power, ended=True)]
 
     def push_intervals(self, chunk: ArrayLike | None) -> list[EngineOutput]:
         """As `push`, or `finish` for None, but every c_t as the engine emits it. For `verify` and for research."""
@@ -193,25 +190,20 @@ class Stream:
             self._bank.write(0, x[i : i + self.rate], time.monotonic())
             yield from self._engine.advance()
 
-    def _told(self, emitted: Iterable[EngineOutput]) -> list[Prediction]:
-        """Into the window, one by one, with a prediction each `every_s`."""
-        out = []
-        for e in emitted:
-            votes = e.votes(self._gate)
-            for j in range(e.c.shape[1]):
-                one = e.at(0, j)
-                self._window.add(self._slot, one.first, one.c, one.alpha, votes[:, j : j + 1], one.u)
-                self._power = float(e.power[0, j])
-                if self._window.seen[0] and self._window.seen[0] % self._every == 0 and one.first[0] >= 0:
-                    out.append(self._prediction())
-        return out
+    def _told(self, outputs: Iterable[EngineOutput]) -> list[Prediction]:
+        """Into the window, with a prediction each `every_s`."""
+        said = []
+        for output in outputs:
+            due = add_by_own_time(self._window, output, 0, self._every, gate=self._gate, attention=True)
+            said += [self._prediction(one.reading, float(one.power[0])) for one in due]
+            self._power = float(output.power[0, -1])
+        return said
 
-    def _prediction(self, ended: bool = False) -> Prediction:
+    def _prediction(self, reading: Reading, power: float, ended: bool = False) -> Prediction:
         engine = self._engine
-        seen = int(self._window.seen[0])
-        heard = engine.sample(int(self._slot[0]), seen + engine.delay)
+        heard = engine.sample(int(self._slot[0]), int(reading.seen[0]) + engine.delay)
         written = int(self._bank.written[0])
         sample = written if ended else min(heard, written)
-        standing = Standing(self.name, time.time(), sample, self.rate, self._power, 0.0, 0.0, 0, ended=ended)
+        standing = Standing(self.name, time.time(), sample, self.rate, power, 0.0, 0.0, 0, ended=ended)
         self._seq += 1
-        return msgspec.structs.replace(next(self._answers.of(self._slot, [standing])), seq=self._seq)
+        return msgspec.structs.replace(next(self._predictions.of(reading, [standing])), seq=self._seq)

@@ -2,12 +2,11 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -27,22 +26,6 @@ def small_model(folder: Path, labels: tuple[str, ...] = ("au", "uk", "us")) -> P
     """A checkpoint of a net that is quick."""
     folder.mkdir(parents=True, exist_ok=True)
     return save_model(Checkpoint(tiny_model(2, stages=SMALL_STAGES, labels=labels), {"name": "tiny"}), folder)
-
-
-def free_port() -> int:
-    """A port whose neighbour is free as well, for UDP and TCP, and the one after that: RTP, RTCP and a feed."""
-    while True:
-        with ExitStack() as stack:
-            port = 0
-            try:
-                for k in range(3):
-                    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                        plug = stack.enter_context(socket.socket(socket.AF_INET, kind))
-                        plug.bind(("127.0.0.1", port + k if port else 0))
-                        port = port or plug.getsockname()[1]
-            except OSError:
-                continue
-            return port
 
 
 @contextmanager

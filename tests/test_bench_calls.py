@@ -10,6 +10,8 @@ from streamcab.bench.report import Spread, judge, text
 from streamcab.bench.traffic import Traffic
 from streamcab.cli.bench import bench
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 # The machine may be busy: how quick it was is reported, and not asserted.
 PATIENT = Serving(every_s=0.2, budget_ms=60_000, options=["--backend", "torch"])
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from ports import free_port
 from serving import ANYWHERE, here, run, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -122,7 +123,7 @@ def test_verify_refuses_a_clip_model_and_says_how_to_train_a_live_one(folder, tm
 def test_a_file_that_is_no_audio_is_one_line(folder, model, tmp_path, content, word):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(content)
-    for command in (["classify", bad], ["verify", bad], ["listen", "--file", bad]):
+    for command in (["classify", bad], ["verify", bad], ["listen", "--endpoint", ANYWHERE, "--file", bad]):
         one_line(here(command[0], "--model", model, *command[1:]), 1, "bad.wav", word)
 
 
@@ -151,10 +152,11 @@ def test_a_checkpoint_that_is_none_is_one_line(folder, model, tmp_path, damage):
 
 
 def test_a_port_that_is_taken_is_one_line(folder, model):
-    words = ("listen", "--model", model, "--file", folder / "talk.wav", "--endpoint", "tcp://127.0.0.1:47615")
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    words = ("listen", "--model", model, "--file", folder / "talk.wav", "--endpoint", endpoint)
     with running(*words, "--loop") as first:
         assert first.stdout.readline()
-        one_line(run(*words), 1, "tcp://127.0.0.1:47615")
+        one_line(run(*words), 1, endpoint)
 
 
 def test_a_feed_that_others_could_read_is_refused(folder, model):

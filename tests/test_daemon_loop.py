@@ -60,6 +60,20 @@ def test_every_prediction_of_a_file_is_what_the_python_interface_says(checkpoint
         assert a.now == pytest.approx(b.now, abs=1e-5)
 
 
+def test_what_comes_in_pieces_and_can_wait_is_answered_by_its_own_time_alone(checkpoint):
+    hand, voice, own = Hand(live=False), talk(5), Classifier(checkpoint).stream(8000, every_s=0.25)
+    with serving(checkpoint, [hand], every_s=0.25) as feed:
+        hand.begin("a", 0)
+        heard = until(feed, lambda m: isinstance(m, Status))
+        for at in range(0, len(voice), 4000):
+            hand.bank.write(0, voice[at : at + 4000], time.monotonic())
+            heard += until(feed, lambda m, at=at: isinstance(m, Status) and m.captured_s * 8000 >= at + 4000)
+        hand.bank.finish(0)
+        heard += until(feed, ended("a"))
+    said = own.push(voice) + own.finish()
+    assert [p.sample for p in predictions(heard)] == [p.sample for p in said]
+
+
 def test_streams_side_by_side_do_not_touch_each_other(checkpoint, tmp_path):
     rates = {"one": 8000, "two": 16000, "three": 44100}
     files = {

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pytest
+from ports import free_port
 from rtp_peer import Talker, sending
 from serving import running, save_model, until
 from signals import eventually
@@ -19,8 +20,10 @@ from test_ops_notify import Ear
 
 from streamcab.feed import Subscriber
 from streamcab.feed.curve import ClientKeys, create
-from streamcab.message import AnyMessage, DaemonStatus, decode
+from streamcab.message import AnyMessage, DaemonStatus, Prediction, decode
 from streamcab.nn.checkpoint import Checkpoint
+
+pytestmark = pytest.mark.xdist_group("machine")
 
 
 class Call:
@@ -49,9 +52,7 @@ class Daemon:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-            plug.bind(("127.0.0.1", 0))
-            self.port = plug.getsockname()[1]
+        self.port = free_port(2)
         save_model(Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}), folder)
         self.endpoint = f"ipc://{folder}/feed.ipc"
         self.log = folder / "log"
@@ -127,8 +128,8 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
 
         # Another level, senders that are nobody here, a file that logrotate has moved away.
         shutil.move(daemon.log, daemon.folder / "log.1")
-        daemon.settings(name_map=str(names), log_level="info", allow=["192.0.2.0/24"], every=0.2)
-        line = daemon.hang_up("taken: --allow, --log-level; wants a restart: --every")
+        daemon.settings(name_map=str(names), log_level="info", allow=["192.0.2.0/24"], window=20)
+        line = daemon.hang_up("taken: --allow, --log-level; wants a restart: --window")
         assert "WARNING" in line
         with Call(daemon.port, 3):
             until(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("not_allowed", 0) > 50)
@@ -138,6 +139,17 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
             until(feed, lambda m: m.stream == "after" and m.run != "")
         eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text(), 30)
     assert "SIGHUP: no setting has changed" in (daemon.folder / "log.1").read_text()
+
+
+def test_answers_come_as_often_as_the_settings_say_anew(daemon: Daemon) -> None:
+    daemon.settings(every=3600.0)
+    with daemon.running(), Subscriber(daemon.endpoint) as feed, Call(daemon.port, 8):
+        until(feed, lambda m: isinstance(m, Prediction))
+        daemon.settings(every=0.1)
+        daemon.hang_up("taken: --every")
+        heard = until(feed, lambda m: isinstance(m, Prediction) and m.seq >= 12)
+        samples = [m.sample for m in heard if isinstance(m, Prediction)][-8:]
+        assert np.median(np.diff(samples)) < 0.2 * 8000
 
 
 def test_what_is_wrong_changes_nothing(daemon: Daemon) -> None:

@@ -240,7 +240,7 @@ def party(model: CabCnn, seed: int, callers: int, slots: int, seconds: float) ->
     there: dict[int, Caller] = {}
     waiting, used, turn = sorted(people, key=lambda p: p.joins), 0, 0
     while waiting or there:
-        while waiting and waiting[0].joins <= turn and engine.free:
+        while waiting and waiting[0].joins <= turn and engine.table.free:
             person = waiting.pop(0)
             person.slot = engine.attach(person.bank, person.row)
             assert person.slot not in there

@@ -1,7 +1,7 @@
 """The fault matrix: what is done to a running daemon, what a user sees of it, and that it recovers by itself.
 
-docs/reliability.md holds the table, with what `pytest --measured` printed. Faults that belong to one part are tested
-beside it: a pass that fails in test_inference_retry.py, sources that vanish in test_source_states.py and
+docs/reference/reliability.md holds the table, with what `pytest --measured` printed. Faults that belong to one part are
+tested beside it: a pass that fails in test_inference_retry.py, sources that vanish in test_source_states.py and
 test_source_microphone.py, files on a full disk in test_health_feed_log.py and test_nn_checkpoint.py.
 """
 
@@ -23,7 +23,6 @@ from patient import (
     Patient,
     busy,
     calling,
-    free_port,
     fresh,
     patient,
     recovery_ms,
@@ -31,6 +30,7 @@ from patient import (
     small_model,
     wait_for,
 )
+from ports import free_port
 from serving import STREAMCAB, Hand, run
 from signals import write_wav
 from small_disk import fill, mounted
@@ -45,11 +45,13 @@ from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status, decod
 from streamcab.nn.checkpoint import load
 from streamcab.view.board import Board
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 
 @pytest.fixture
 def port():
     """For a daemon of this test alone."""
-    return free_port()
+    return free_port(3)  # RTP, RTCP and the feed
 
 
 def of_call(message):

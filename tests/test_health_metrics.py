@@ -224,7 +224,7 @@ def test_rules_and_dashboard_ask_for_metrics_that_there_are() -> None:
     }
     assert len(asked) > 10
     assert sorted(asked - everything()) == []
-    told = set(re.findall(r"streamcab_[a-z_]+", (DOCS / "operations.md").read_text()))
+    told = set(re.findall(r"streamcab_[a-z_]+", (DOCS / "how-to" / "operations.md").read_text()))
     assert len(told) > 10
     assert sorted(told - everything()) == []
 

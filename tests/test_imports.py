@@ -1,4 +1,4 @@
-"""Who imports whom: the table of docs/architecture.md holds, and watching costs no torch."""
+"""Who imports whom: the table of docs/explanation/architecture.md holds, and watching costs no torch."""
 
 import ast
 import re
@@ -99,7 +99,7 @@ def table() -> dict[str, set[str] | None]:
     """For each part what it may import; None for anything. From the document itself."""
     rows: dict[str, set[str] | None] = {}
     above: set[str] = set()
-    text = (ROOT / "docs" / "architecture.md").read_text()
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
     for line in text.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if len(cells) != 3 or "`" not in cells[0]:
@@ -134,8 +134,8 @@ def test_the_table_is_read() -> None:
 
 def test_every_file_stands_in_the_table() -> None:
     parts = {part_of(path) for path in files()} - {"__init__"}
-    assert sorted(parts - TABLE.keys()) == [], "docs/architecture.md lacks a row"
-    assert sorted(TABLE.keys() - parts) == [], "docs/architecture.md has a row too many"
+    assert sorted(parts - TABLE.keys()) == [], "docs/explanation/architecture.md lacks a row"
+    assert sorted(TABLE.keys() - parts) == [], "docs/explanation/architecture.md has a row too many"
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))

@@ -88,11 +88,11 @@ def test_slots_run_out_and_come_back() -> None:
     engine, bank = Engine(SMALL, 3), Bank(8000, 5, 8000)
     slots = [engine.attach(bank, row) for row in range(3)]
     assert sorted(slots) == [0, 1, 2]
-    assert engine.free == 0
+    assert engine.table.free == 0
     with pytest.raises(ValueError, match="all 3 slots"):
         engine.attach(bank, 3)
     engine.detach(slots[1])
-    assert engine.free == 1
+    assert engine.table.free == 1
     assert engine.attach(bank, 4) == slots[1]
 
 

@@ -191,8 +191,8 @@ def test_the_daemon_goes_on_says_so_and_every_stream_is_answered(checkpoint, cap
         while len(seen) < 4:
             seen.add(until(feed, lambda m: isinstance(m, Prediction) and m.heard_s > 1)[-1].stream)
         # One stream is poison; it is known by its slot.
-        bad = daemon._roster.slots()[0]
-        name = daemon._roster[int(bad)].name
+        bad = daemon._streams.slots[0]
+        name = daemon._streams[int(bad)].name
         backend.fails = lambda slots: torch.OutOfMemoryError("no memory") if bad in slots else None
         for row, voice in enumerate(voices.values()):
             hand.bank.write(row, voice, 0.0)

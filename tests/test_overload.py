@@ -3,6 +3,7 @@
 import threading
 
 import numpy as np
+import pytest
 from serving import ANYWHERE, Hand, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -14,6 +15,8 @@ from streamcab.message import DaemonStatus
 from streamcab.nn.backend import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile
+
+pytestmark = pytest.mark.xdist_group("machine")
 
 
 class Slow:

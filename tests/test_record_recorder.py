@@ -25,6 +25,8 @@ from streamcab.record.recorder import Recorder
 from streamcab.record.retention import Limits, Retention
 from streamcab.source import Line
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 RATE = 8_000
 
 

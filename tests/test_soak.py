@@ -15,6 +15,8 @@ from streamcab.nn.checkpoint import Checkpoint
 from streamcab.soak.programme import SHORTEST_S, TICK_S, plan
 from streamcab.soak.rehearsal import RehearsalClock, Report, Weight, rehearse, text
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 PERIOD_S = 120
 HOURS = 4.1 * PERIOD_S / 3600
 

@@ -20,6 +20,8 @@ from streamcab.source import microphone as microphone_module
 from streamcab.source.device import Device, find_again, find_device, list_devices
 from streamcab.source.microphone import Microphone
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 RETRY = (0.05, 0.2)
 
 

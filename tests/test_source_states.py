@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from network import cable
-from patient import free_port
+from ports import free_port
 from rtp_peer import Talker, bye, listening, sending, until
 from serving import STREAMCAB, save_model
 from serving import until as heard_until
@@ -25,6 +25,8 @@ from streamcab.message import SourceState, Status
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.line import MOVES, Line
 from streamcab.source.stdin import Stdin
+
+pytestmark = pytest.mark.xdist_group("machine")
 
 CALLER = str(Path(__file__).with_name("rtp_caller.py"))
 
@@ -193,7 +195,7 @@ def state_is(*wanted: str):
 
 
 def test_a_sender_that_is_killed_ends_and_one_that_restarts_is_a_new_call(tmp_path, measured):
-    port = free_port()
+    port = free_port(2)
     with daemon(tmp_path, "--rtp", f"127.0.0.1:{port}", "--idle", "2") as feed:
         with calling("127.0.0.1", str(port), "1"):
             first = heard_until(feed, state_is("live"))[-1]

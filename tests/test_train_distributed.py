@@ -14,6 +14,8 @@ from corpus import make_corpus
 
 from streamcab.nn import checkpoint
 
+pytestmark = pytest.mark.xdist_group("machine")
+
 RECIPE = """
 [corpus]
 shortest_s = 0.5

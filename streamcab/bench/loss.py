@@ -256,7 +256,7 @@ def _goodbye(ssrc: int) -> bytes:
 
 
 def markdown(rows: Sequence[Row], material: Material) -> str:
-    """The table, for docs/robustness.md."""
+    """The table, for docs/results/robustness.md."""
     people = f", {material.speakers} speakers" if material.speakers else ""
     lines = [
         f"{material.name}: {len(material.files)} clips{people}.",

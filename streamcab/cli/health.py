@@ -108,7 +108,7 @@ def metrics(
 ) -> None:
     """Serve the daemon's health to Prometheus.
 
-    On http://127.0.0.1:9464/metrics unless told otherwise. docs/operations.md lists what there is.
+    On http://127.0.0.1:9464/metrics unless told otherwise. docs/how-to/operations.md lists what there is.
     """
     from streamcab.feed import Subscriber
     from streamcab.health.exporter import export, is_loopback
@@ -200,7 +200,7 @@ def log(
 ) -> None:
     """Write the feed to a file, JSON lines, with rotation.
 
-    Each line is a message as docs/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
+    Each line is a message as docs/reference/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
     never holds more than (keep + 1) * max-mb.
     """
     from streamcab.health.feed_log import record

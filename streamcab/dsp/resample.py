@@ -2,7 +2,7 @@
 
 So a stream needs no filter state, chunks cannot matter, and many streams at the same position are one matrix
 product. The filter is a Kaiser-windowed sinc from scipy. Knows nothing of where streams begin: the caller hands
-zeros before them. Measured against soxr in docs/decisions/0002-resampler.md.
+zeros before them. Measured against soxr in docs/explanation/decisions/0002-resampler.md.
 """
 
 from functools import lru_cache

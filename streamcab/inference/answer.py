@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.dsp.normalise import POWER_FLOOR
-from streamcab.inference.window import Window
+from streamcab.inference.window import Reading
 from streamcab.message import Prediction, State
 from streamcab.nn.cabcnn import Architecture
 from streamcab.nn.confidence import BARE, Confidence
@@ -83,36 +83,22 @@ class Standings:
 
 
 class PredictionBuilder:
-    """Predictions for the streams of a window.
+    """Predictions of a model; `model` is the hash of its checkpoint."""
 
-    model      hash of the checkpoint        attention   whether predictions carry it
-    """
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        window: Window,
-        model: str,
-        attention: bool,
-        confidence: Confidence = BARE,
-    ) -> None:
+    def __init__(self, architecture: Architecture, model: str, confidence: Confidence = BARE) -> None:
         self.labels = list(architecture.labels)
         self._interval_s = architecture.interval_s
-        self._window = window
         self._model = model
-        self._attention = attention
         self._confidence = confidence
 
-    def of(self, slots: NDArray[np.intp], standings: Sequence[Standing] | Standings) -> Iterator[Prediction]:
-        """One prediction for each slot, in order."""
+    def of(self, reading: Reading, standings: Sequence[Standing] | Standings) -> Iterator[Prediction]:
+        """One prediction for each stream of a reading, in order."""
         now = standings if isinstance(standings, Standings) else Standings.of(standings)
-        window, n = self._window, len(slots)
-        means, votes = window.answer(slots)
-        recent, recent_votes = window.now(slots)
+        votes, n = reading.votes, len(reading.slots)
         # The same answers, so the first label stays first.
-        means, recent = self._confidence(means), self._confidence(recent)
-        heard_s = window.voiced[slots].astype(np.float64) * self._interval_s
-        weights = window.attention(slots).round(4).tolist() if self._attention else [None] * n
+        means, recent = self._confidence(reading.mean), self._confidence(reading.now)
+        heard_s = reading.voiced.astype(np.float64) * self._interval_s
+        weights = [None] * n if reading.attention is None else reading.attention.round(4).tolist()
         level = (10 * np.log10(np.maximum(now.power, POWER_FLOOR))).round(1).tolist()
         best = zip(means.argmax(1).tolist(), means.max(1).tolist(), strict=True)
         some, loud = (votes > 0).tolist(), (now.power > POWER_FLOOR).tolist()
@@ -127,12 +113,12 @@ class PredictionBuilder:
             "rate": now.rate.tolist(),
             "labels": [self.labels] * n,
             "probs": self._named(means, votes),
-            "now": self._named(recent, recent_votes),
+            "now": self._named(recent, reading.now_votes),
             "top": [label for label, _ in leading],
             "confidence": [p for _, p in leading],
             "sure": self._sure(leading),
-            "state": self._states(slots, now, votes, heard_s),
-            "window_s": (window.filled(slots) * self._interval_s).round(3).tolist(),
+            "state": self._states(reading, now, heard_s),
+            "window_s": (reading.filled * self._interval_s).round(3).tolist(),
             "voiced_s": (votes * self._interval_s).round(3).tolist(),
             "heard_s": heard_s.round(3).tolist(),
             "level_db": [db if audible else None for db, audible in zip(level, loud, strict=True)],
@@ -156,12 +142,11 @@ class PredictionBuilder:
         rows = zip(means.tolist(), votes.tolist(), strict=True)
         return [dict(zip(self.labels, mean, strict=True)) if n else {} for mean, n in rows]
 
-    def _states(
-        self, slots: NDArray[np.intp], now: Standings, votes: NDArray[np.int64], heard_s: Floats
-    ) -> list[State]:
+    @staticmethod
+    def _states(reading: Reading, now: Standings, heard_s: Floats) -> list[State]:
         code = np.where(heard_s >= WARM_S, LIVE, WARMING)
-        unheard = votes == 0
-        code[unheard] = np.where(self._window.seen[slots[unheard]] > 0, SILENT, WARMING)
+        unheard = reading.votes == 0
+        code[unheard] = np.where(reading.seen[unheard] > 0, SILENT, WARMING)
         # In rising order of what counts.
         code[now.lost] = LOST
         code[now.ended] = ENDED

@@ -8,7 +8,6 @@ Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,110 +16,65 @@ from streamcab.audio.ring import NO_SAMPLE, Bank
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
 from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.slots import SlotTable
 from streamcab.nn.backend import RUNS, Backend, TorchBackend
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.distiller import FOREVER
 
 
-@dataclass
-class _Group:
-    """The attached streams of one bank."""
-
-    bank: Bank
-    front: FrontEnd
-    slots: NDArray[np.intp]
-    rows: NDArray[np.intp]
-
-
 class Engine:
-    """Up to `slots` streams on one set of weights.
+    """The streams of a table on one set of weights.
 
-    heard     (slots,) intervals taken from the ring, in stream time
-    stepped   (slots,) intervals that have gone into the net
-    dropped   (slots,) samples that were captured and not classified, because the reader was late
-    finished  (slots,) bool, the stream has ended and its last interval has been emitted
+    `heard`, `stepped`, `dropped` and `finished` are columns of the table.
     """
 
-    def __init__(self, model: CabCnn, slots: int, backend: Backend | None = None) -> None:
+    def __init__(self, model: CabCnn, slots: int | SlotTable, backend: Backend | None = None) -> None:
+        """`slots`: how many in a table of its own, or the table of whoever keeps more of its streams."""
         arch = model.architecture
         if arch.normaliser != "running":
             raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
-        self.architecture, self.slots = arch, slots
+        table = slots if isinstance(slots, SlotTable) else SlotTable(slots)
+        self.architecture, self.table, self.slots = arch, table, table.size
         self.delay, self._memory = arch.delay, arch.memory
-        self.backend = backend or TorchBackend(model, slots)
-        self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=RUNS[0])
-        self.heard = np.zeros(slots, np.int64)
-        self.dropped = np.zeros(slots, np.int64)
-        self.finished = np.zeros(slots, np.bool_)
-        self.stepped = np.zeros(slots, np.int64)
-        self._end = np.full(slots, FOREVER, np.int64)
+        self.backend = backend or TorchBackend(model, self.slots)
+        self.normaliser = RunningNormaliser(self.slots, arch.interval, arch.interval_s, margin=RUNS[0])
+        self.heard, self.stepped = table.heard, table.stepped
+        self.dropped, self.finished = table.dropped, table.finished
+        self._end = table.column(np.int64, FOREVER)
         # The sample after the last skip: what was left out is missing, though the ring may still hold it.
-        self._resumed = np.full(slots, -FOREVER, np.int64)
+        self._resumed = table.column(np.int64, -FOREVER)
         # Kind and level of the intervals whose c_t is still on its way through the net.
-        self._kind = np.zeros((slots, self.delay), np.uint8)
-        self._power = np.zeros((slots, self.delay))
+        self._kind = table.column(np.uint8, 0, self.delay)
+        self._power = table.column(np.float64, 0, self.delay)
         # Intervals to come that do not count: what the net remembers is not what was before them.
-        self._deaf = np.zeros(slots, np.int64)
-        self._free = list(range(slots - 1, -1, -1))
+        self._deaf = table.column(np.int64)
         self._out: list[EngineOutput] = []
-        self._groups: dict[int, _Group] = {}
-        self._group_of: dict[int, int] = {}
-
-    @property
-    def bytes_per_slot(self) -> int:
-        """Memory of one stream, ring and window not counted."""
-        own = sum(a.nbytes // len(a) for a in vars(self).values() if isinstance(a, np.ndarray))
-        return self.backend.bytes_per_slot + self.normaliser.bytes_per_slot + own
-
-    @property
-    def free(self) -> int:
-        """Streams that can still be attached."""
-        return len(self._free)
+        table.add(self.backend.reset, self.backend.bytes_per_slot)
+        table.add(self.normaliser.reset, self.normaliser.bytes_per_slot)
+        table.add(self._forget)
 
     def attach(self, bank: Bank, row: int) -> int:
-        """A new stream that reads `row` of `bank` from its sample 0 on; its slot. ValueError when all are taken."""
-        if not self._free:
-            raise ValueError(f"all {self.slots} slots are taken")
-        slot = self._free.pop()
-        one = np.array([slot])
-        self.backend.reset(one)
-        self.normaliser.reset(one)
-        for a in (self.heard, self.dropped, self.stepped, self.finished, self._kind, self._power, self._deaf):
-            a[slot] = 0
-        self._end[slot] = FOREVER
-        self._resumed[slot] = -FOREVER
-        group = self._groups.get(id(bank))
-        if group is None:
-            arch = self.architecture
-            front = front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval)
-            none = np.zeros(0, np.intp)
-            group = self._groups[id(bank)] = _Group(bank, front, none, none)
-        group.slots = np.append(group.slots, slot)
-        group.rows = np.append(group.rows, row)
-        self._group_of[slot] = id(bank)
-        return slot
+        """As `SlotTable.attach`."""
+        return self.table.attach(bank, row)
 
     def detach(self, slot: int) -> None:
-        """Forget a stream; its slot may be given to another."""
-        key = self._group_of.pop(slot)
-        group = self._groups[key]
-        keep = group.slots != slot
-        group.slots, group.rows = group.slots[keep], group.rows[keep]
-        if not len(group.slots):
-            del self._groups[key]
-        # Between two passes only a skip leaves answers.
-        self._out = [rest for e in self._out if len((rest := e.of(e.slots != slot)).slots)]
-        self._free.append(slot)
+        """As `SlotTable.detach`."""
+        self.table.detach(slot)
+
+    def _forget(self, slots: NDArray[np.intp]) -> None:
+        """Between two passes only a skip leaves answers."""
+        self._out = [rest for e in self._out if len((rest := e.of(~np.isin(e.slots, slots))).slots)]
 
     def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
         """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken."""
-        for group in self._groups.values():
-            waiting = group.bank.written[group.rows] - group.front.heard(self.heard[group.slots])
-            yield group.bank, group.slots, waiting
+        slots = self.table.slots
+        for which, bank, rows in self.table.by_bank(slots):
+            some = slots[which]
+            yield bank, some, bank.written[rows] - self._front(bank).heard(self.heard[some])
 
     def sample(self, slot: int, k: int) -> int:
         """How many samples of the stream's source lie in its first k intervals."""
-        front = self._groups[self._group_of[slot]].front
+        front = self._front(self.table.bank(slot))
         return k * front.interval * front.rate_in // front.pooled_rate
 
     def skip(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -128,9 +82,10 @@ class Engine:
 
         Returns how many it was of each, (B,).
         """
-        arch, group = self.architecture, self._groups[self._group_of[int(slots[0])]]
-        n = np.maximum(samples * arch.pooled_rate // (group.bank.rate * arch.interval), 0)
-        before = group.front.heard(self.heard[slots])
+        arch, bank = self.architecture, self.table.bank(int(slots[0]))
+        front = self._front(bank)
+        n = np.maximum(samples * arch.pooled_rate // (bank.rate * arch.interval), 0)
+        before = front.heard(self.heard[slots])
         left = n.copy()
         # Until the net has forgotten what was before, and no hold waits.
         while (
@@ -145,7 +100,7 @@ class Engine:
         self.normaliser.skip(rest, left[left > 0])
         self.stepped[rest] += left[left > 0]
         self.heard[rest] += left[left > 0]
-        after = group.front.heard(self.heard[slots])
+        after = front.heard(self.heard[slots])
         self._resumed[slots[n > 0]] = after[n > 0]
         self.dropped[slots] += after - before
         return after - before
@@ -155,22 +110,15 @@ class Engine:
 
         bunch  take a multiple of so many intervals of each, leave the rest for later: whole runs cost less
         """
-        wanted = np.full(self.slots, slots is None)
+        some = self.table.slots
         if slots is not None:
+            wanted = np.zeros(self.slots, np.bool_)
             wanted[slots] = True
-        for group in self._groups.values():
-            keep = wanted[group.slots]
-            if keep.all():
-                self._take_in(group, bunch)
-            elif keep.any():
-                self._take_in(_Group(group.bank, group.front, group.slots[keep], group.rows[keep]), bunch)
+            some = some[wanted[some]]
+        for which, bank, rows in self.table.by_bank(some):
+            self._take_in(bank, some[which], rows, bunch)
         out, self._out = self._out, []
         return out
-
-    @property
-    def attached(self) -> NDArray[np.intp]:
-        """The slots in use."""
-        return np.array(sorted(self._group_of), np.intp)
 
     def abandon(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """A pass over these streams broke off: what was on its way through the net is lost to them, and no more.
@@ -180,7 +128,7 @@ class Engine:
         lost_ms = np.zeros(len(slots))
         normaliser = self.normaliser
         for i, slot in enumerate(slots.tolist()):
-            if slot not in self._group_of:
+            if not self.table.in_use[slot]:
                 continue
             one, at = np.array([slot]), max(int(normaliser.pushed[slot]), int(self.heard[slot]))
             if normaliser.pushed[slot] != self.heard[slot]:
@@ -196,11 +144,15 @@ class Engine:
             self._kind[slot], self._deaf[slot] = MISSING, self._memory
             samples = self.sample(slot, max(gone, 0) + self.delay + self._memory)
             self.dropped[slot] += samples
-            lost_ms[i] = 1000 * samples / self._groups[self._group_of[slot]].bank.rate
+            lost_ms[i] = 1000 * samples / self.table.bank(slot).rate
         return lost_ms
 
-    def _take_in(self, group: _Group, bunch: int) -> None:
-        bank, front, slots, rows = group.bank, group.front, group.slots, group.rows
+    def _front(self, bank: Bank) -> FrontEnd:
+        arch = self.architecture
+        return front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval)
+
+    def _take_in(self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], bunch: int) -> None:
+        front = self._front(bank)
         # In this order: what `ended` was said of is then the final `written`.
         ended = bank.ended[rows]
         written = bank.written[rows]
@@ -211,7 +163,7 @@ class Engine:
         for h in RUNS:
             while most >= h:
                 some = np.flatnonzero(waiting >= h)
-                self._push(group, some, h)
+                self._push(bank, slots[some], rows[some], h)
                 self._drain(slots[some])
                 waiting[some] -= h
                 most = int(waiting.max())
@@ -219,13 +171,12 @@ class Engine:
         if over.any():
             self._finish(slots[over])
 
-    def _push(self, group: _Group, which: NDArray[np.intp], h: int) -> None:
-        """The next h intervals of some streams of a group, from ring to normaliser."""
-        bank, front = group.bank, group.front
-        phase = self.heard[group.slots[which]] % front.period
+    def _push(self, bank: Bank, every: NDArray[np.intp], all_rows: NDArray[np.intp], h: int) -> None:
+        """The next h intervals of some streams of a bank, from ring to normaliser."""
+        front = self._front(bank)
+        phase = self.heard[every] % front.period
         for p in np.unique(phase) if front.period > 1 else (0,):
-            some = which[phase == p]
-            slots, rows = group.slots[some], group.rows[some]
+            slots, rows = every[phase == p], all_rows[phase == p]
             k = self.heard[slots]
             start, stop = front.span(int(k[0]), h)
             # Whole periods lie between these streams: their spans are equally long.

@@ -6,6 +6,8 @@ for hours or for months. Attention is kept in blocks of a second, since it is sh
 audio, of the net, or of time but as a count of intervals.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,26 @@ from streamcab.nn.cabcnn import CabCnn
 
 NOW_S = 1.0
 """Seconds that `now` looks back on, and of a block of attention."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a window says of B streams at one moment.
+
+    seen (B,) intervals so far     voiced (B,) of them     filled (B,) of them in the window
+    mean (B, labels) the answer, of so many votes (B,)     now (B, labels) the same of the newest second, now_votes (B,)
+    attention (B, classifiers), if it was asked for
+    """
+
+    slots: NDArray[np.intp]
+    seen: NDArray[np.int64]
+    voiced: NDArray[np.int64]
+    filled: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    votes: NDArray[np.int64]
+    now: NDArray[np.float64]
+    now_votes: NDArray[np.int64]
+    attention: NDArray[np.float64] | None
 
 
 class Window:
@@ -95,6 +117,18 @@ class Window:
             self._sums.add(slots, first, u, votes)
         self.seen[slots] = np.maximum(first + h, 0)
         self.voiced[slots] += weight.sum(1).astype(np.int64)
+
+    def read(self, slots: NDArray[np.intp], *, attention: bool) -> Reading:
+        """All that it says of some streams."""
+        return Reading(
+            slots,
+            self.seen[slots],
+            self.voiced[slots],
+            self.filled(slots),
+            *self.answer(slots),
+            *self.now(slots),
+            self.attention(slots) if attention else None,
+        )
 
     def answer(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `mean`, weighed by evidence where the model has it; zeros where none votes."""

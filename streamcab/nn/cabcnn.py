@@ -156,7 +156,7 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it. What is absent (phones, a trunk) is not named: files of before stay what they are."""
         d = asdict(self)
-        absent = () if self.phones else ("phones", "reach", "phone_hidden")
+        absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
         absent += () if self.trunk else ("trunk", "trunk_hidden")
         return {k: v for k, v in d.items() if k not in absent}
 

@@ -29,7 +29,7 @@ def device_for(compute: str) -> str:
 
 
 THREADS = 2
-"""From two on the net takes less of a turn than all that is around it (docs/performance.md)."""
+"""From two on the net takes less of a turn than all that is around it (docs/results/performance.md)."""
 
 
 def threads_for_many() -> int:

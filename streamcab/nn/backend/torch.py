@@ -26,7 +26,7 @@ from streamcab.nn.trunk import outside
 CPU_INTERVALS = 512
 """Stream intervals per product on a CPU: what the layers pass on stays in the cache."""
 GPU_STREAMS = 16_384
-"""Streams per product on a GPU. Never measured: see docs/performance.md."""
+"""Streams per product on a GPU. Never measured: see docs/results/performance.md."""
 MANY = 16
 """Slots from which on the process is a server, and keeps the memory that it frees."""
 LAYOUTS = 64
