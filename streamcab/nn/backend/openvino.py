@@ -109,16 +109,14 @@ def _graph(model: CabCnn, stages: list[Stage], acb: FoldedAcb, b: int, h: int) -
     """x (b, h * interval), state (b, floats) -> c, attention and u (b, h, all three), state."""
     blocks = [] if model.trunk is None else model.trunk.typed()
     ends = [(channels, samples) for stage in stages for samples, channels in contexts(stage)]
-    ends += [(block.taps.shape[1], block.shape.context) for block in blocks]
-    sizes = [c * n for c, n in ends]
+    sizes = [c * n for c, n in ends] + [block.taps.shape[1] * block.shape.context for block in blocks]
     x = op.parameter([b, h * stages[0].unit], ov.Type.f32, name="x")
     state = op.parameter([b, sum(sizes)], ov.Type.f32, name="state")
     parts = op.variadic_split(state, _ints(1), _ints(sizes))
     before = [_reshape(parts.output(i), b, n, c) for i, (c, n) in enumerate(ends)]
-    after = []
+    after, further = [], []
     y = _reshape(x, b, 1, h * stages[0].unit)
-    of_stages = before[: 2 * len(stages)]
-    for stage, conv, pool in zip(stages, of_stages[::2], of_stages[1::2], strict=True):
+    for stage, conv, pool in zip(stages, before[::2], before[1::2], strict=True):
         n, shape = h * stage.unit, stage.shape
         y = op.concat([_swap(conv), y], 2)
         after.append(_cut(y, n, n + stage.conv_context))
@@ -130,12 +128,14 @@ def _graph(model: CabCnn, stages: list[Stage], acb: FoldedAcb, b: int, h: int) -
     if model.trunk is not None:
         gain, shift = affine(model.distiller.norm)
         y = op.add(op.multiply(y, _constant(gain[None, :, None])), _constant(shift[None, :, None]))
-        for block, kept in zip(blocks, before[len(of_stages) :], strict=True):
-            y = op.concat([_swap(kept), y], 2)
-            after.append(_cut(y, h, h + block.shape.context))
+        for i, block in enumerate(blocks, len(ends)):
+            kept = _reshape(parts.output(i), b, block.taps.shape[1], block.shape.context)
+            y = op.concat([kept, y], 2)
+            further.append(_cut(y, h, h + block.shape.context))
             y = _block(block, y, h)
         y = _layer_norm(model.trunk.norm, y)
-    rows = op.concat([_reshape(_swap(s), b, n) for s, n in zip(after, sizes, strict=True)], 1)
+    flat = zip([*map(_swap, after), *further], sizes, strict=True)
+    rows = op.concat([_reshape(kept, b, n) for kept, n in flat], 1)
     answer = op.transpose(_acb(acb, y, b, h), _ints([0, 2, 1]))
     return ov.Model([op.result(answer), op.result(rows)], [x, state], "cab_cnn_step")
 
