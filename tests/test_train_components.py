@@ -56,3 +56,14 @@ def test_a_copy_played_faster_meets_the_frames_sooner() -> None:
 
 def test_beyond_the_last_frame_it_stands() -> None:
     assert at_intervals(np.arange(3, dtype=np.float32)[:, None], 50.0, 10, 0.025, 1.0)[-1, 0] == 2
+
+
+def test_directions_that_tell_follow_with_variance_1_and_no_direction_twice() -> None:
+    some = clips()
+    telling = np.random.default_rng(1).standard_normal((12, 2))
+    found = fit_components(some, 3, np.column_stack((telling, telling @ [[1.0], [2.0]])))
+    assert (found.principal, found.directions.shape) == (3, (12, 5))
+    z = np.concatenate([found(frames) for frames in some])
+    np.testing.assert_allclose(z.var(0), 1, atol=0.02)
+    left = telling - found.directions[:, 3:] @ np.linalg.lstsq(found.directions[:, 3:], telling)[0]
+    np.testing.assert_allclose(left, 0, atol=1e-5)

@@ -1,7 +1,8 @@
-"""What a trunk is taught, interval by interval: a teacher's frames as a few whitened principal components.
+"""What a trunk is taught, interval by interval: a teacher's frames as a few numbers of variance 1.
 
-Of each frame what its mere place in the clip tells is taken off first: a streaming pupil cannot know where a clip
-began. Knows nothing of who the teacher is, of labels or of nets.
+First principal components, then the directions that tell accents: these have little of the variance, and all of what
+matters (docs/lab-notebook.md). Of each frame what its mere place in the clip tells is taken off first: a streaming
+pupil cannot know where a clip began. Knows nothing of who the teacher is, of labels or of nets.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,29 +19,35 @@ PLACES = 200
 SMOOTH = 9
 """Frames over which these means are smoothed, but for the first few."""
 SHARP = 6
+WEAK = 0.03
+"""Directions that matter less than this part of the one that matters most are left out."""
 
 
 @dataclass(frozen=True)
 class Components:
     """A frame f at place p becomes (f - place[p] - mean) @ directions.
 
-    place  (PLACES, width)        mean  (width,)        directions  (width, components), divided by their deviations
-    told   the part of the variance that so many components tell
+    place       (PLACES, width)
+    mean        (width,)
+    directions  (width, numbers), such that each number has a variance of 1
+    principal   how many of the numbers are principal components; the others tell accents
+    told        the part of the variance that the principal ones tell
     """
 
     place: Floats
     mean: Floats
     directions: Floats
+    principal: int
     told: float
 
     def __call__(self, frames: Floats) -> Floats:
-        """Frames (n, width) of one clip from its start -> (n, components)."""
+        """Frames (n, width) of one clip from its start -> (n, numbers)."""
         at = np.minimum(np.arange(len(frames)), len(self.place) - 1)
         out: Floats = (frames - self.place[at] - self.mean) @ self.directions
         return out
 
 
-def place_means(clips: Iterable[Floats]) -> Floats:
+def place_means(clips: Iterable[NDArray[np.floating]]) -> Floats:
     """What a frame's place tells: how its mean over clips (n, width) differs from all places', (PLACES, width)."""
     total: Doubles | None = None
     count = np.zeros(PLACES)
@@ -63,22 +70,37 @@ def place_means(clips: Iterable[Floats]) -> Floats:
     return smooth.astype(np.float32)
 
 
-def fit_components(clips: Sequence[Floats], count: int) -> Components:
-    """The first `count` principal components of the frames of clips, each (n, width)."""
+def fit_components(
+    clips: Sequence[NDArray[np.floating]], count: int, telling: Doubles | None = None
+) -> Components:
+    """Components of the frames of clips, each (n, width).
+
+    Args:
+        clips: what they are fitted on.
+        count: principal components.
+        telling: (width, m) directions that tell accents, such as a regression's weights; as many numbers as it takes
+            to span them follow.
+    """
     place = place_means(clips)
-    plain = Components(
-        place, np.zeros(place.shape[1], np.float32), np.eye(place.shape[1], dtype=np.float32), 1.0
-    )
+    width = place.shape[1]
+    plain = Components(place, np.zeros(width, np.float32), np.eye(width, dtype=np.float32), width, 1.0)
     n, total, square = 0, np.zeros(place.shape[1]), np.zeros((place.shape[1],) * 2)
     for frames in clips:
-        x = plain(frames).astype(np.float64)
+        x = plain(frames.astype(np.float32)).astype(np.float64)
         n, total, square = n + len(x), total + x.sum(0), square + x.T @ x
     mean = total / n
-    variance, vectors = np.linalg.eigh(square / n - np.outer(mean, mean))
+    covariance = square / n - np.outer(mean, mean)
+    variance, vectors = np.linalg.eigh(covariance)
     order = np.argsort(-variance)[:count]
-    directions = vectors[:, order] / np.sqrt(np.maximum(variance[order], 1e-9))
     told = float(variance[order].sum() / variance.sum())
-    return Components(place, mean.astype(np.float32), directions.astype(np.float32), told)
+    directions = vectors[:, order]
+    if telling is not None:
+        spanning, size, _ = np.linalg.svd(telling, full_matrices=False)
+        directions = np.column_stack((directions, spanning[:, size > WEAK * size[0]]))
+    spread = np.sqrt(np.maximum(np.einsum("ij,ik,kj->j", directions, covariance, directions), 1e-9))
+    return Components(
+        place, mean.astype(np.float32), (directions / spread).astype(np.float32), len(order), told
+    )
 
 
 def at_intervals(

@@ -23,7 +23,7 @@ from streamcab_train.components import fit_components
 from streamcab_train.context_keys import ContextKeys, StageKeys, read_context
 from streamcab_train.copies import Copy, make_copy
 from streamcab_train.judged import judge
-from streamcab_train.opinion import opinions
+from streamcab_train.opinion import balance, opinions, regress
 from streamcab_train.pupil import Batch, Pupil, Weights, batch_of
 from streamcab_train.rows import Rows
 from streamcab_train.voices import NO_CLASS, Parts, Voice, deal, read_voices
@@ -35,6 +35,8 @@ LENGTHS_S = (2.0, 3.0, 5.0, 8.0, 15.0)
 """Of rows, one of these for each batch, once labels or opinions teach; before, the fourth."""
 OF_CLASS = 0.75
 """The part of a batch's rows that is of a class then."""
+FEW = 25
+"""Clips of an accent from which on what tells it from others is taught."""
 SAVE = 100
 """Steps between two states."""
 BETAS, DECAY, WARM, CLIP = (0.9, 0.98), 0.02, 50, 1.0
@@ -79,9 +81,14 @@ def teach(
     out.mkdir(parents=True, exist_ok=True)
     heard = _hear_teacher(voices, encode, out / "teacher", say)
     teaches = [frames for frames, t in zip(heard, parts.teaches, strict=True) if t and len(frames)]
-    components = fit_components(teaches, keys.components)
-    say(f"{keys.components} components tell {components.told:.3f} of the teacher's frames")
-    told = _opinions(keys, voices, parts, heard)
+    means = np.stack([f.astype(np.float32).mean(0) if len(f) else np.zeros(f.shape[1]) for f in heard])
+    means = means.astype(np.float32)
+    told = _opinions(keys, voices, parts, means)
+    components = fit_components(teaches, keys.components, _telling(keys, voices, parts, means))
+    say(
+        f"{keys.components} components tell {components.told:.3f} of the teacher's frames, "
+        f"{components.directions.shape[1] - keys.components} more tell accents"
+    )
     frames = [components(f.astype(np.float32)) for f in heard]
     paths = [voice.path for voice in voices]
     copies = [
@@ -89,7 +96,7 @@ def teach(
     ]
 
     torch.manual_seed(keys.seed)
-    pupil = Pupil(keys.architecture, keys.components)
+    pupil = Pupil(keys.architecture, components.principal, components.directions.shape[1])
     for stage in keys.stages:
         some = [_distilled(pupil, copy) for copy in copies] if stage.distilled else copies
         rows = Rows(voices, parts, some, frames, frames_per_s, told, keys.architecture.interval_s)
@@ -195,16 +202,24 @@ def _hear_teacher(
     return found
 
 
-def _opinions(
-    keys: ContextKeys, voices: Sequence[Voice], parts: Parts, heard: Sequence[NDArray[np.float16]]
-) -> Floats:
+def _telling(keys: ContextKeys, voices: Sequence[Voice], parts: Parts, means: Floats) -> NDArray[np.float64]:
+    """The directions in which a regression of all accents with FEW clips or more looks, (width, accents)."""
+    accents = np.array([v.accent for v in voices])
+    names, count = np.unique(accents[parts.teaches & (accents != "")], return_counts=True)
+    names = names[count >= min(FEW, count.max())]
+    some = np.flatnonzero(parts.teaches & np.isin(accents, names))
+    y = np.searchsorted(names, accents[some])
+    corpora = np.array([v.corpus for v in voices])[some]
+    return regress(means[some], y, balance(y, corpora), keys.penalty).directions
+
+
+def _opinions(keys: ContextKeys, voices: Sequence[Voice], parts: Parts, means: Floats) -> Floats:
     """The teacher's opinion on each clip, (clips, classes + 1): the last one is no class."""
-    means = np.stack([f.astype(np.float32).mean(0) if len(f) else np.zeros(f.shape[1]) for f in heard])
     y = np.array([v.label for v in voices])
     y[parts.stranger] = len(keys.labels)
     y[~parts.teaches] = NO_CLASS
     corpora, groups = (np.array([getattr(v, of) for v in voices]) for of in ("corpus", "group"))
-    told = opinions(means.astype(np.float32), y, corpora, groups, penalty=keys.penalty, seed=keys.seed)
+    told = opinions(means, y, corpora, groups, penalty=keys.penalty, seed=keys.seed)
     if told.shape[1] == len(keys.labels):
         told = np.column_stack((told, np.zeros(len(told))))
     return told.astype(np.float32)

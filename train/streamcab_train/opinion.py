@@ -31,6 +31,12 @@ class Regression:
         soft: Doubles = e / e.sum(1, keepdims=True)
         return soft
 
+    @property
+    def directions(self) -> Doubles:
+        """In which it looks, (features, classes)."""
+        seen: Doubles = self.weight / self.deviation[:, None]
+        return seen
+
 
 def regress(x: Floats, y: Labels, weight: Doubles, penalty: float) -> Regression:
     """Of x (n, features), y (n,) in 0 .. m - 1: minimises sum(weight * cross entropy) + penalty / 2 * |weights|^2."""

@@ -19,8 +19,16 @@ from streamcab_train.teacher import bands
 
 BANDS_A_HALF = 26
 """Log-mel bands of each half of an interval, that a_t is taught beside the teacher's frames."""
-NEAR, SPECTRUM = 0.3, 0.3
+NEAR, SPECTRUM = 0.2, 0.1
 """Weights of what a_t alone is taught, beside 1 for what the trunk is."""
+TELLING = 2.0
+"""Weight of the numbers that tell accents, beside 1 for the principal components."""
+LOCAL, LOCAL_S = (2.0, 8.0), 1.0
+WHOLE = (4.0, 24.0)
+"""Weights, for principal components and what tells accents, of the error of the mean over a second and over the row:
+an accent is what stays, and in the error of single intervals it drowns."""
+OPINION = 0.5
+"""Weight of the opinion that a linear layer on the mean of the trunk's output has, beside that of the mean of c_t."""
 BARELY = 1e-3
 """What an interval that does not vote weighs, so that a row of silence has an answer."""
 
@@ -46,6 +54,25 @@ class Batch:
     label: Tensor | None
 
 
+def frame_loss(error: Tensor, principal: int, local: int) -> Tensor:
+    """Of errors (B, T, numbers), the first `principal` of principal components: interval by interval, in the mean over
+    `local` intervals, and in the mean over all."""
+    b, t, numbers = error.shape
+    whole = t // local * local
+    near = error[:, :whole].view(b, -1, local, numbers).mean(2)
+    total = error.new_zeros(())
+    for part, (one, some, most) in zip(
+        (slice(0, principal), slice(principal, numbers)),
+        ((1.0, LOCAL[0], WHOLE[0]), (TELLING, LOCAL[1], WHOLE[1])),
+        strict=True,
+    ):
+        if part.start < part.stop:
+            total = total + one * error[..., part].square().mean()
+            total = total + some * near[..., part].square().mean()
+            total = total + most * error[..., part].mean(1).square().mean()
+    return total
+
+
 def batch_of(rows: list[Row]) -> Batch:
     """Rows of a class first."""
     some = [row for row in rows if row.opinion is not None and row.label is not None]
@@ -66,13 +93,16 @@ def batch_of(rows: list[Row]) -> Batch:
 class Pupil(nn.Module):
     """A model, and beside it what its features are compared with a teacher's by."""
 
-    def __init__(self, architecture: Architecture, components: int) -> None:
+    def __init__(self, architecture: Architecture, principal: int, components: int) -> None:
+        """`components` in all, the first `principal` of them principal ones."""
         super().__init__()
+        self._principal, self._local = principal, architecture.intervals(LOCAL_S)
         self.model = CabCnn(architecture)
         assert self.model.trunk is not None, "a model with a trunk"
         width = architecture.stages[-1].filters
         self.from_trunk, self.from_a = nn.Linear(width, components), nn.Linear(width, components)
         self.spectrum = nn.Linear(width, 2 * BANDS_A_HALF)
+        self.opinion = nn.Linear(width, len(architecture.labels))
         self.dropout = nn.Dropout(0.1)
 
     def losses(self, batch: Batch, weights: Weights, *, distilled: bool) -> tuple[Tensor, dict[str, float]]:
@@ -82,10 +112,15 @@ class Pupil(nn.Module):
         with torch.autocast(a.device.type, torch.bfloat16):
             h = self.model.trunk(a)
         h = h.float()
-        frames = F.mse_loss(self.from_trunk(h), batch.frames)
-        total, told = weights.frames * frames, {"frames": frames.item()}
+        error = self.from_trunk(h) - batch.frames
+        total = weights.frames * frame_loss(error, self._principal, self._local)
+        told = {"frames": error.detach().square().mean().item()}
         if not distilled:
-            near = F.mse_loss(self.from_a(a), batch.frames)
+            error = self.from_a(a) - batch.frames
+            near = sum(
+                (part.square().mean() for part in error.tensor_split([self._principal], -1)),
+                error.new_zeros(()),
+            )
             spectrum = F.mse_loss(self.spectrum(a), log_mel(batch.x, self.model.architecture.pooled_rate))
             total = total + weights.frames * (NEAR * near + SPECTRUM * spectrum)
             told |= {"near": near.item(), "spectrum": spectrum.item()}
@@ -95,7 +130,10 @@ class Pupil(nn.Module):
             log = mean_answer(c, batch.votes[:n]).clamp(min=1e-8).log()
             opinion, label = (-(p * log).sum(1).mean() for p in (batch.opinion, batch.label))
             total = total + weights.opinion * opinion + weights.label * label
-            told |= {"opinion": opinion.item(), "label": label.item()}
+            mean = mean_answer(h[:n], batch.votes[:n])
+            linear = -(batch.opinion * self.opinion(mean).log_softmax(1)).sum(1).mean()
+            total = total + OPINION * weights.opinion * linear
+            told |= {"opinion": opinion.item(), "label": label.item(), "linear": linear.item()}
         return total, told
 
     def _distil(self, x: Tensor) -> Tensor:
@@ -107,7 +145,7 @@ class Pupil(nn.Module):
 
 
 def mean_answer(c: Tensor, votes: Tensor) -> Tensor:
-    """The mean of c (B, T, classes) over the intervals that vote, votes (B, T): (B, classes)."""
+    """The mean of c (B, T, numbers) over the intervals that vote, votes (B, T): (B, numbers)."""
     weight = (votes + BARELY).unsqueeze(-1)
     return (c * weight).sum(1) / weight.sum(1)
 
