@@ -72,7 +72,7 @@ def verify(classifier: Classifier, samples: NDArray[np.float32], rate: int, seed
         AudioError: The samples cannot be classified.
         ConfigError: The model cannot be streamed.
     """
-    answered, heard = intervals(classifier.checkpoint.model, samples, rate)
+    answered, heard = intervals(classifier.runtime, samples, rate)
     offline = answered.c
     stream = classifier.stream(rate)
     streamed = np.full_like(offline, np.nan)

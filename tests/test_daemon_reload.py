@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from ports import free_port
 from rtp_peer import Talker, sending
 from serving import running, save_model, until
@@ -22,8 +23,6 @@ from streamcab.feed import Subscriber
 from streamcab.feed.curve import ClientKeys, create
 from streamcab.message import AnyMessage, DaemonStatus, Prediction, decode
 from streamcab.nn.checkpoint import Checkpoint
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 
 class Call:
@@ -76,7 +75,7 @@ class Daemon:
         before = self.answers()
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
-        eventually(lambda: len(self.answers()) > len(before), 30)
+        eventually(lambda: len(self.answers()) > len(before))
         line = self.answers()[-1]
         assert answer in line, line
         return line
@@ -91,11 +90,11 @@ class Daemon:
         """While it serves."""
         more = ("--config", self.folder / "mic.toml", "--quiet", *words)
         with running("listen", *more, env=env) as self.process:
-            eventually(lambda: Path(self.folder, "feed.ipc").exists() or self.process.poll() is not None, 60)
+            eventually(lambda: Path(self.folder, "feed.ipc").exists() or self.process.poll() is not None)
             assert self.process.poll() is None, self.process.stderr.read()  # type: ignore[union-attr]
             yield
             self.process.send_signal(signal.SIGTERM)
-            _, errors = self.process.communicate(timeout=20)
+            _, errors = self.process.communicate(timeout=PATIENCE_S)
             assert self.process.returncode == 0, errors
             assert b"Traceback" not in errors
 
@@ -137,7 +136,7 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
         daemon.hang_up("taken: --allow, --idle")
         with Call(daemon.port, 4):
             until(feed, lambda m: m.stream == "after" and m.run != "")
-        eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text(), 30)
+        eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text())
     assert "SIGHUP: no setting has changed" in (daemon.folder / "log.1").read_text()
 
 
@@ -184,7 +183,7 @@ def test_the_feed_goes_to_a_file_that_may_be_moved_away(daemon: Daemon, tmp_path
         daemon.settings(jsonl=str(tmp_path / "feed.jsonl"), jsonl_max_mb=0.01, jsonl_keep=2)
         daemon.hang_up("taken: --jsonl-keep, --jsonl-max-mb")
         with Call(daemon.port, 6):
-            eventually(lambda: (tmp_path / "feed.jsonl.2").exists(), 60)
+            eventually(lambda: (tmp_path / "feed.jsonl.2").exists())
     assert {file.name for file in tmp_path.iterdir()} == {
         "moved",
         *(f"feed.jsonl{n}" for n in ("", ".1", ".2")),

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, ended, until
 from speech import LONG_STAGES, SMALL_STAGES, talk, tiny_model
 
@@ -19,7 +20,7 @@ from streamcab.feed import Subscriber
 from streamcab.inference.engine import Engine
 from streamcab.inference.retry import BROKEN_S, CALM_S, STRIKES, Retry
 from streamcab.message import DaemonStatus, Prediction, Status
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 
 
@@ -210,7 +211,7 @@ def test_the_daemon_goes_on_says_so_and_every_stream_is_answered(checkpoint, cap
             others.discard(last.stream)
             assert last.top is not None
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert any("a pass failed" in r.getMessage() for r in caplog.records)
 

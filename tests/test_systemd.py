@@ -20,8 +20,6 @@ from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.service import SETTINGS, SOURCES, template
 from streamcab.ops.systemd_unit import UNIT, unit_text
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 ROOT = Path(__file__).parents[1]
 
 analysed = pytest.mark.skipif(

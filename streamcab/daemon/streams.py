@@ -14,7 +14,7 @@ from streamcab.clock import MACHINE, Clock
 from streamcab.inference.answer import Standings
 from streamcab.inference.slots import Slots, SlotTable
 from streamcab.message import State
-from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.architecture import Architecture
 from streamcab.source import GONE, Line, Source
 
 Times = NDArray[np.float64]

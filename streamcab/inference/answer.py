@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamcab.dsp.normalise import POWER_FLOOR
 from streamcab.inference.window import Reading
 from streamcab.message import Prediction, State
-from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.architecture import Architecture
 from streamcab.nn.confidence import BARE, Confidence
 
 WARM_S = 2.0

@@ -17,9 +17,9 @@ from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.slots import SlotTable
-from streamcab.nn.backend import RUNS, Backend, TorchBackend
-from streamcab.nn.cabcnn import CabCnn
-from streamcab.nn.distiller import FOREVER
+from streamcab.nn.architecture import FOREVER
+from streamcab.nn.backend import RUNS, Backend, make_backend
+from streamcab.nn.weights import Net
 
 
 class Engine:
@@ -28,15 +28,18 @@ class Engine:
     `heard`, `stepped`, `dropped` and `finished` are columns of the table.
     """
 
-    def __init__(self, model: CabCnn, slots: int | SlotTable, backend: Backend | None = None) -> None:
-        """`slots`: how many in a table of its own, or the table of whoever keeps more of its streams."""
-        arch = model.architecture
+    def __init__(self, net: Net, slots: int | SlotTable, backend: Backend | None = None) -> None:
+        """`slots`: how many in a table of its own, or the table of whoever keeps more of its streams.
+
+        Without a backend: torch's, the reference.
+        """
+        arch = net.architecture
         if arch.normaliser != "running":
             raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
         table = slots if isinstance(slots, SlotTable) else SlotTable(slots)
         self.architecture, self.table, self.slots = arch, table, table.size
         self.delay, self._memory = arch.delay, arch.memory
-        self.backend = backend or TorchBackend(model, self.slots)
+        self.backend = backend or make_backend("torch", net, self.slots)
         self.normaliser = RunningNormaliser(self.slots, arch.interval, arch.interval_s, margin=RUNS[0])
         self.heard, self.stepped = table.heard, table.stepped
         self.dropped, self.finished = table.dropped, table.finished

@@ -6,14 +6,14 @@ labels.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import MISSING, NormalisedBatch, normalise_whole
-from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.architecture import Architecture
 
 POOL_S = 10.0
 """Seconds that are resampled and pooled at a time."""
@@ -58,34 +58,39 @@ class IntervalResults:
     u: NDArray[np.float32]
 
 
-def intervals(
-    model: CabCnn, samples: NDArray[np.float32], rate: int
-) -> tuple[IntervalResults, NormalisedBatch]:
-    """Every interval of samples (n,), answered, and what was heard.
+class ClipNet(Protocol):
+    """A net that answers whole clips: any `Runtime`, or the torch modules where and as they stand."""
 
-    The model is used as it stands (`eval()` is the caller's) and where it stands.
-    """
-    heard = features(samples, rate, model.architecture)
-    answered = interval_results(model, heard.x[0])
+    @property
+    def architecture(self) -> Architecture:
+        """Of the net."""
+
+    def clip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised samples x (T,), whole intervals -> c, attention and u (T / interval, width)."""
+
+
+def intervals(
+    net: ClipNet, samples: NDArray[np.float32], rate: int
+) -> tuple[IntervalResults, NormalisedBatch]:
+    """Every interval of samples (n,), answered, and what was heard. Torch modules are used as they stand."""
+    heard = features(samples, rate, net.architecture)
+    answered = interval_results(net, heard.x[0])
     answered.u[heard.kind[0] == MISSING] = np.nan
     return answered, heard
 
 
-@torch.inference_mode()
-def interval_results(model: CabCnn, x: NDArray[np.float32]) -> IntervalResults:
+def interval_results(net: ClipNet, x: NDArray[np.float32]) -> IntervalResults:
     """The answers to normalised pooled samples of one clip (K * I,)."""
-    arch = model.architecture
+    arch = net.architecture
     size, halo = arch.intervals(NET_S), arch.context
-    device = next(model.parameters()).device
     total = len(x) // arch.interval
     labels, classifiers, summary = arch.widths
     out = np.empty((total, labels + classifiers + summary), np.float32)
     for k in range(0, total, size):
         end = min(k + size, total)
         first, last = max(0, k - halo), min(total, end + halo)
-        piece = torch.from_numpy(x[first * arch.interval : last * arch.interval]).to(device)
-        some = model.read(model.heard(piece.unsqueeze(0)))
-        out[k:end] = some[0, k - first : end - first].cpu().numpy()
+        some = net.clip(x[first * arch.interval : last * arch.interval])
+        out[k:end] = some[k - first : end - first]
     both = labels + classifiers
     return IntervalResults(out[:, :labels], out[:, labels:both], out[:, both:])
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.evidence.layer import Evidence, evidence_of
-from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import Net
 
 NOW_S = 1.0
 """Seconds that `now` looks back on, and of a block of attention."""
@@ -177,7 +177,7 @@ class Window:
         return total[:, :-1] / np.maximum(votes, 1)[:, None], votes.astype(np.int64)
 
 
-def window_of(model: CabCnn, slots: int, length: int) -> Window:
-    """A window for `slots` streams of a model, over the last `length` intervals of each."""
-    arch, evidence = model.architecture, evidence_of(model)
+def window_of(net: Net, slots: int, length: int) -> Window:
+    """A window for `slots` streams of a net, over the last `length` intervals of each."""
+    arch, evidence = net.architecture, evidence_of(net)
     return Window(slots, len(arch.labels), arch.classifiers, length, arch.intervals(NOW_S), evidence)

@@ -5,35 +5,18 @@ norm over the channels of an interval, and two layers within the interval; what 
 As the distiller, it runs in two ways on the same weights: a whole clip at once, with zeros beyond its ends, or a few
 intervals at a time, each block keeping the intervals that its next kernels still need. Both give the same.
 
-Knows nothing of audio, of streams' names or of labels. Activations are laid out (batch, time, channels), state (batch,
-channels, time), as the compiled graph has it: what is kept is much more than what is new.
+Knows nothing of audio, of streams' names or of labels. Activations are laid out (batch, time, channels).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamcab.nn.architecture import BlockShape
 
-@dataclass(frozen=True)
-class BlockShape:
-    """One block: its kernel's taps, the intervals between them, and how many of the taps lie ahead."""
-
-    kernel: int
-    dilation: int
-    ahead: int
-
-    @property
-    def context(self) -> int:
-        """Intervals of its input that a streamed block keeps."""
-        return (self.kernel - 1) * self.dilation
-
-    @property
-    def delay(self) -> int:
-        """Intervals by which its output lags behind its input."""
-        return self.ahead * self.dilation
+__all__ = ["Block", "BlockShape", "Trunk", "outside"]
 
 
 def outside(first: Tensor, end: Tensor, delay: int, length: int) -> Tensor:
@@ -84,8 +67,8 @@ class Block(nn.Module):
         return self._around(F.pad(x, (0, 0, before, after)), x.shape[1])
 
     def new_state(self, streams: int) -> Tensor:
-        """The state of streams that have not begun: (streams, width, context)."""
-        return self.taps.new_zeros(streams, self.taps.shape[1], self.shape.context)
+        """The state of streams that have not begun: (streams, context, width)."""
+        return self.taps.new_zeros(streams, self.shape.context, self.taps.shape[1])
 
     def step(self, x: Tensor, state: Tensor, edges: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """H more intervals: x (B, H, width) -> (B, H, width), `shape.delay` later, and the new state.
@@ -96,11 +79,11 @@ class Block(nn.Module):
             edges: (first, end) of `outside` where a stream of the batch is near its start or its end, else None.
         """
         length = x.shape[1]
-        x = torch.cat((state.transpose(1, 2), x), 1)
+        x = torch.cat((state, x), 1)
         y = self._around(x, length)
         if edges is not None:
             y = y.masked_fill(outside(*edges, self.delay, length), 0.0)
-        return y, x[:, length:].transpose(1, 2)
+        return y, x[:, length:]
 
 
 class Trunk(nn.Module):
