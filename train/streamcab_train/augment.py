@@ -7,6 +7,7 @@ samples (n,) and gives as many back, `change_speed` excepted. Knows nothing of c
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -110,7 +111,7 @@ def babble(n: int, voices: Sequence[Floats], rng: Rng) -> Floats:
     """One to six of the voices at once, equally loud."""
     total = np.zeros(n)
     for _ in range(rng.integers(1, 7)):
-        voice = voices[rng.integers(len(voices))]
+        voice = voices[int(rng.integers(len(voices)))]
         total += np.roll(np.resize(voice, n), rng.integers(n)) / (_level(voice) + QUIET)
     return total.astype(np.float32)
 
@@ -142,7 +143,7 @@ def lose_packets(x: Floats, rate: int, rng: Rng) -> Floats:
     return x
 
 
-def _filter(x: Floats, rate: int, order: int, hertz: float, kind: str) -> Floats:
+def _filter(x: Floats, rate: int, order: int, hertz: float, kind: Literal["highpass", "lowpass"]) -> Floats:
     filtered: Floats = sosfilt(butter(order, hertz, kind, fs=rate, output="sos"), x).astype(np.float32)
     return filtered
 

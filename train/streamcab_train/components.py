@@ -43,7 +43,7 @@ class Components:
     def __call__(self, frames: Floats) -> Floats:
         """Frames (n, width) of one clip from its start -> (n, numbers)."""
         at = np.minimum(np.arange(len(frames)), len(self.place) - 1)
-        out: Floats = (frames - self.place[at] - self.mean) @ self.directions
+        out: Floats = ((frames - self.place[at] - self.mean) @ self.directions).astype(np.float32)
         return out
 
 
@@ -67,7 +67,8 @@ def place_means(clips: Iterable[NDArray[np.floating]]) -> Floats:
     padded = np.pad(mean, ((half, half), (0, 0)), mode="edge")
     smooth = np.stack([padded[i : i + PLACES] for i in range(SMOOTH)]).mean(0)
     smooth[:SHARP] = mean[:SHARP]
-    return smooth.astype(np.float32)
+    found: Floats = smooth.astype(np.float32)
+    return found
 
 
 def fit_components(
@@ -111,4 +112,5 @@ def at_intervals(
     before = np.clip(place.astype(np.int64), 0, len(frames) - 1)
     after = np.minimum(before + 1, len(frames) - 1)
     part = np.clip(place - before, 0, 1)[:, None].astype(np.float32)
-    return frames[before] * (1 - part) + frames[after] * part
+    found: Floats = frames[before] * (1 - part) + frames[after] * part
+    return found

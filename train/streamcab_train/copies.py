@@ -68,7 +68,8 @@ def make_copy(
                 ]
                 part = file.with_suffix(f".{os.getpid()}.part")
                 with part.open("wb") as out:
-                    np.savez(out, **_joined(made))
+                    x, votes, length, speed = _joined(made)
+                    np.savez(out, x=x, votes=votes, length=length, speed=speed)
                 part.replace(file)
     except OSError as error:
         raise CorpusError(f"cannot write copies to {folder}: {error.strerror or error}") from None
@@ -116,11 +117,9 @@ def _read(path: Path) -> tuple[Floats, int]:
         raise CorpusError(f"{path}: {error}") from None
 
 
-def _joined(made: Sequence[tuple[Floats, NDArray[np.bool_], float]]) -> dict[str, NDArray[np.generic]]:
+def _joined(
+    made: Sequence[tuple[Floats, NDArray[np.bool_], float]],
+) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.int64], NDArray[np.float64]]:
     x, votes, speed = zip(*made, strict=True)
-    return {
-        "x": np.concatenate(x).astype(np.float16),
-        "votes": np.concatenate(votes),
-        "length": np.array([len(v) for v in votes], np.int64),
-        "speed": np.array(speed),
-    }
+    length = np.array([len(v) for v in votes], np.int64)
+    return np.concatenate(x).astype(np.float16), np.concatenate(votes), length, np.array(speed)

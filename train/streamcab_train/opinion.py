@@ -56,7 +56,7 @@ def regress(x: Floats, y: Labels, weight: Doubles, penalty: float) -> Regression
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
-    solver.step(loss)
+    solver.step(loss)  # type: ignore[no-untyped-call]
     return Regression(mean, deviation, matrix.detach().numpy(), bias.detach().numpy())
 
 
@@ -64,7 +64,7 @@ def balance(y: Labels, corpora: NDArray[np.str_]) -> Doubles:
     """Weights (n,) by which each class weighs the same, and small corpora more than their share; their mean is 1."""
     cells = np.array([f"{c} {k}" for c, k in zip(corpora, y, strict=True)])
     _, cell, count = np.unique(cells, return_inverse=True, return_counts=True)
-    weight: Doubles = count[cell] ** -0.6
+    weight = (count[cell] ** -0.6).astype(np.float64)
     classes = np.unique(y)
     for k in classes:
         weight[y == k] /= weight[y == k].sum()

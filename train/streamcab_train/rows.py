@@ -113,7 +113,7 @@ class Rows:
         self, i: int, rng: np.random.Generator, most: int, *, whole: bool
     ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """At most so many intervals of some copy of clip i, from its start if `whole`."""
-        copy = self._copies[rng.integers(len(self._copies))]
+        copy = self._copies[int(rng.integers(len(self._copies)))]
         known = len(self._frames[i]) / self._frames_per_s / self._interval_s / float(copy.speed[i])
         n = max(min(int(copy.length[i]), int(known)), 1)
         count = min(n, most)
