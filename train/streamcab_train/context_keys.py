@@ -50,7 +50,7 @@ class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     strangers: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     seed: int = 0
-    components: int = 64
+    components: int = 128
     penalty: float = 300.0
     copies: int = 1
 
