@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 from speech import talk
-from streamcab_train.pupil import BANDS_A_HALF, Pupil, Weights, batch_of, frame_loss, log_mel, mean_answer
+from streamcab_train.pupil import (
+    BANDS_A_HALF,
+    Pupil,
+    Weights,
+    batch_of,
+    disturbed,
+    frame_loss,
+    log_mel,
+    mean_answer,
+)
 from streamcab_train.rows import Row
 
 from streamcab.nn.cabcnn import Architecture, answer
@@ -96,3 +105,12 @@ def test_the_spectrum_of_a_voice_has_two_halves_an_interval() -> None:
     torch.testing.assert_close(
         shifted[:, 5:30, :BANDS_A_HALF], bands[:, 5:30, BANDS_A_HALF:], atol=1e-4, rtol=0
     )
+
+
+def test_what_is_disturbed_is_noisy_and_in_places_nothing() -> None:
+    torch.manual_seed(0)
+    a = 100 + torch.zeros(64, 80, 10)
+    b = disturbed(a)
+    nothing = (b.abs() < 10).all(-1)
+    assert 0 < nothing.sum() < 0.2 * nothing.numel()
+    assert 0.1 < (b - a)[~nothing].std() < 0.2

@@ -33,7 +33,7 @@ CLIPS = 200
 """A file of the teacher's frames holds so many clips."""
 LENGTHS_S = (2.0, 3.0, 5.0, 8.0, 15.0)
 """Of rows, one of these for each batch, once labels or opinions teach; before, the fourth."""
-OF_CLASS = 0.75
+OF_CLASS = 0.6
 """The part of a batch's rows that is of a class then."""
 FEW = 25
 """Clips of an accent from which on what tells it from others is taught."""

@@ -29,6 +29,8 @@ WHOLE = (4.0, 24.0)
 an accent is what stays, and in the error of single intervals it drowns."""
 OPINION = 0.5
 """Weight of the opinion that a linear layer on the mean of the trunk's output has, beside that of the mean of c_t."""
+NOISE, MASKED = 0.15, 12
+"""Deviation of the noise on a_t, which have one of about 1, and the most intervals of a stretch of nothing."""
 BARELY = 1e-3
 """What an interval that does not vote weighs, so that a row of silence has an answer."""
 
@@ -109,6 +111,9 @@ class Pupil(nn.Module):
         """The weighed sum of the losses, and each by itself. `distilled`: x is a_t; the distiller stays as it is."""
         a = batch.x if distilled else self._distil(batch.x)
         assert self.model.trunk is not None
+        clean = a
+        if self.training:
+            a = disturbed(a)
         with torch.autocast(a.device.type, torch.bfloat16):
             h = self.model.trunk(a)
         h = h.float()
@@ -116,12 +121,12 @@ class Pupil(nn.Module):
         total = weights.frames * frame_loss(error, self._principal, self._local)
         told = {"frames": error.detach().square().mean().item()}
         if not distilled:
-            error = self.from_a(a) - batch.frames
+            error = self.from_a(clean) - batch.frames
             near = sum(
                 (part.square().mean() for part in error.tensor_split([self._principal], -1)),
                 error.new_zeros(()),
             )
-            spectrum = F.mse_loss(self.spectrum(a), log_mel(batch.x, self.model.architecture.pooled_rate))
+            spectrum = F.mse_loss(self.spectrum(clean), log_mel(batch.x, self.model.architecture.pooled_rate))
             total = total + weights.frames * (NEAR * near + SPECTRUM * spectrum)
             told |= {"near": near.item(), "spectrum": spectrum.item()}
         if batch.opinion is not None and batch.label is not None and weights.opinion + weights.label > 0:
@@ -142,6 +147,15 @@ class Pupil(nn.Module):
             y = run_stages(distiller, x.flatten(1))
         a: Tensor = distiller.norm(y.float().flatten(0, 1)).view_as(y)
         return a
+
+
+def disturbed(a: Tensor) -> Tensor:
+    """a (B, T, features) with some noise and, in half of the rows, a stretch of nothing."""
+    b, t, _ = a.shape
+    first, length = torch.rand(b, 1) * t, torch.rand(b, 1) * MASKED
+    place = torch.arange(t)
+    hidden = (place >= first) & (place < first + length) & (torch.rand(b, 1) < 0.5)
+    return a.masked_fill(hidden.unsqueeze(-1).to(a.device), 0.0) + NOISE * torch.randn_like(a)
 
 
 def mean_answer(c: Tensor, votes: Tensor) -> Tensor:
