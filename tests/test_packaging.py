@@ -147,25 +147,19 @@ def test_in_the_base_an_extra_that_is_missing_is_one_line(base: Environment) -> 
 def served(base: Environment) -> Iterator[str]:
     """The endpoint of a daemon in the base environment."""
     endpoint = f"tcp://127.0.0.1:{free_port()}"
-    daemon = base.start("listen", "--file", str(CLIP), "--loop", "--quiet", "--endpoint", endpoint)
-    try:
+    with base.start("listen", "--file", str(CLIP), "--loop", "--quiet", "--endpoint", endpoint) as daemon:
         yield endpoint
-    finally:
         daemon.terminate()
-        daemon.wait(60)
 
 
 def test_the_thin_client_is_small_and_watches_a_daemon(thin: Environment, served: str) -> None:
     assert thin.megabytes <= THIN_MB
     assert not thin.has("numpy")
-    watching = thin.start("watch", served, "--json")
-    assert watching.stdout is not None
-    try:
+    with thin.start("watch", served, "--json") as watching:
+        assert watching.stdout is not None
         message = json.loads(watching.stdout.readline())
-    finally:
         watching.terminate()
-        watching.wait(60)
-    assert message["stream"] == CLIP.name
+    assert message["stream"] == CLIP.stem
     assert "model" in thin.run("status", "--wait", "30", served)
 
 

@@ -28,7 +28,7 @@ from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus
 
 START_S = 120.0
-"""How long a daemon may take to load: torch from a cold disk."""
+"""How long a daemon may take to load, from a cold disk on a busy machine."""
 LEAD_S = 0.5
 """Between the order to start and the first packet."""
 LAST_S = 15.0
