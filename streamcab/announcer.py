@@ -85,7 +85,8 @@ class Announcer:
         captured_s, classified_s = (s.written / s.rate).round(3), (s.sample / s.rate).round(3)
         columns = (s.rate, captured_s, classified_s, s.lag_ms.round(1), s.lost_ms.round(1), s.overflows)
         rows = zip(*(column.tolist() for column in columns), strict=True)
-        for live, row in zip(self._roster.of(slots), rows, strict=True):
+        heard = self._answers.heard(slots, s)
+        for live, row, speech in zip(self._roster.of(slots), rows, heard, strict=True):
             rate, captured, classified, lag, lost, overflows = row
             self.feed.publish(
                 Status(
@@ -101,7 +102,10 @@ class Announcer:
                     overflows=overflows,
                     detail=self.veiled(live.line, live.line.detail),
                     source_state="ended" if live.state == "ended" else live.line.state,
-                    flaws=live.flaws,
+                    flaws=live.flaws + speech["flaws"],
+                    speech_s=speech["speech_s"],
+                    hears=speech["hears"],
+                    snr_db=speech["snr_db"],
                 )
             )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.acoustics import Quality
 from streamcab.confidence import BARE, Confidence
 from streamcab.message import Prediction, State
 from streamcab.model import Architecture
@@ -19,6 +20,11 @@ from streamcab.window import Window
 
 WARM_S = 2.0
 """Voiced seconds before an answer is called `live`."""
+
+AUDIBLE = 1e-6
+"""Power, -60 dB of full scale: what is louder and no speech is called sound."""
+LARGEST_DB = 60.0
+"""No estimate of a ratio to noise is given beyond this."""
 
 STATES: tuple[State, ...] = ("warming", "live", "silent", "lost", "ended")
 WARMING, LIVE, SILENT, LOST, ENDED = range(len(STATES))
@@ -98,6 +104,8 @@ class Answers:
     ) -> None:
         self.labels = list(architecture.labels)
         self._interval_s = architecture.interval_s
+        # Models that hear level were taught to believe what they heard.
+        self._weighs = architecture.detector > 0
         self._window = window
         self._model = model
         self._attention = attention
@@ -111,6 +119,9 @@ class Answers:
         recent, recent_votes = window.now(slots)
         # The same answers, so the first label stays first.
         means, recent = self._confidence(means), self._confidence(recent)
+        quality = window.quality(slots)
+        if self._weighs:
+            means, recent = (_weighed(p, quality.weight) for p in (means, recent))
         heard_s = window.voiced[slots].astype(np.float64) * self._interval_s
         weights = window.attention(slots).round(4).tolist() if self._attention else [None] * n
         level = (10 * np.log10(np.maximum(now.power, DEAF))).round(1).tolist()
@@ -141,10 +152,30 @@ class Answers:
             "overflows": now.overflows.tolist(),
             "attention": [row if voted else None for row, voted in zip(weights, some, strict=True)],
             "model": [self._model] * n,
+            "hears": self._hears(recent_votes, now),
+            "snr_db": _snr(quality),
+            "flaws": _flaws(quality),
         }
         for row in zip(*columns.values(), strict=True):
             fields: dict[str, Any] = dict(zip(columns, row, strict=True))
             yield Prediction(**fields)
+
+    def heard(self, slots: NDArray[np.intp], now: Standings) -> Iterator[dict[str, Any]]:
+        """What a status says of the speech of each stream: `speech_s`, `hears`, `snr_db`, and its `flaws`."""
+        quality = self._window.quality(slots)
+        columns: dict[str, Sequence[object]] = {
+            "speech_s": (self._window.voiced[slots] * self._interval_s).round(3).tolist(),
+            "hears": self._hears(self._window.now(slots)[1], now),
+            "snr_db": _snr(quality),
+            "flaws": _flaws(quality),
+        }
+        return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+
+    @staticmethod
+    def _hears(recent_votes: NDArray[np.int64], now: Standings) -> list[str]:
+        sound = np.where(now.power > AUDIBLE, "sound", "silence")
+        found: list[str] = np.where(recent_votes > 0, "speech", sound).tolist()
+        return found
 
     def _sure(self, leading: list[tuple[str, float] | tuple[None, None]]) -> Sequence[bool | None]:
         if self._confidence.abstain_below is None:
@@ -166,3 +197,20 @@ class Answers:
         code[now.lost] = LOST
         code[now.ended] = ENDED
         return [STATES[i] for i in code.tolist()]
+
+
+def _weighed(p: Floats, weight: Floats) -> Floats:
+    """Probabilities (B, labels), drawn towards knowing nothing where they are worth less than 1, weight (B,)."""
+    even = 1 / p.shape[1]
+    return np.where(p.any(1, keepdims=True), even + weight[:, None] * (p - even), p)
+
+
+def _snr(quality: Quality) -> list[float | None]:
+    rounded = np.clip(quality.snr_db, -LARGEST_DB, LARGEST_DB).round(1).tolist()
+    return [None if snr != snr else snr for snr in rounded]
+
+
+def _flaws(quality: Quality) -> list[list[str]]:
+    """By stream; a list each, since a message keeps it."""
+    both = zip(quality.noisy.tolist(), quality.narrow.tolist(), strict=True)
+    return [["noisy"] * noisy + ["narrow-band"] * narrow for noisy, narrow in both]

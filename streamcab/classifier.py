@@ -100,7 +100,8 @@ class Classifier:
         votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
-        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None])
+        kinds = heard.kind, heard.power, heard.wide
+        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None], kinds)
         power = float(heard.power[0].mean())
         standing = Standing(name, time.time(), len(x), int(rate), power, 0.0, 0.0, 0, ended=True)
         return next(self._answers(window).of(slot, [standing]))
@@ -205,7 +206,8 @@ class Stream:
             votes = e.votes(self._gate)
             for j in range(e.c.shape[1]):
                 one = e.at(0, j)
-                self._window.add(self._slot, one.first, one.c, one.alpha, votes[:, j : j + 1], one.u)
+                vote = votes[:, j : j + 1]
+                self._window.add(self._slot, one.first, one.c, one.alpha, vote, one.u, one.heard)
                 self._power = float(e.power[0, j])
                 if self._window.seen[0] and self._window.seen[0] % self._every == 0 and one.first[0] >= 0:
                     out.append(self._prediction())

@@ -134,10 +134,10 @@ class Ear:
             votes = e.votes(self.gate)
             paced = self._roster.paced[e.slots]
             if paced.all():
-                self._window.add(e.slots, e.first, e.c, e.alpha, votes, e.u)
+                self._window.add(e.slots, e.first, e.c, e.alpha, votes, e.u, e.heard)
             elif paced.any():
                 some = e.of(paced)
-                self._window.add(some.slots, some.first, some.c, some.alpha, votes[paced], some.u)
+                self._window.add(some.slots, some.first, some.c, some.alpha, votes[paced], some.u, some.heard)
             self._roster.power[e.slots] = e.power.mean(1)
             self._roster.news[e.slots] = True
             for i in np.flatnonzero(~paced).tolist():
@@ -150,7 +150,8 @@ class Ear:
         for j in range(e.c.shape[1]):
             one = e.at(i, j)
             k = int(one.first[0])
-            self._window.add(one.slots, one.first, one.c, one.alpha, votes[i : i + 1, j : j + 1], one.u)
+            vote = votes[i : i + 1, j : j + 1]
+            self._window.add(one.slots, one.first, one.c, one.alpha, vote, one.u, one.heard)
             if k >= 0 and (k + 1) % self._every == 0:
                 self._roster.power[slot] = e.power[i, j]
                 tell(one.slots, k + 1 + self._engine.delay)

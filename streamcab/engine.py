@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.backend import Backend, TorchBackend
+from streamcab.bands import BANDS, FLOOR
 from streamcab.distiller import FOREVER
 from streamcab.emitted import Emitted
 from streamcab.frontend import FrontEnd, Pooled, front_end
-from streamcab.model import CabCnn
+from streamcab.model import CabCnn, detector_of
 from streamcab.normalise import HOLDING, MISSING, SILENT, Heard, RunningNormaliser
 from streamcab.ring import MISSING as NO_SAMPLE
 from streamcab.ring import Bank
@@ -53,7 +54,10 @@ class Engine:
         self.architecture, self.slots = arch, slots
         self.delay = model.distiller.delay
         self.backend = backend or TorchBackend(model, slots)
-        self.normaliser = RunningNormaliser(slots, arch.interval, arch.interval_s, margin=max(RUNS[0], GAP))
+        self._detector = detector_of(model)
+        self.normaliser = RunningNormaliser(
+            slots, arch.interval, arch.interval_s, max(RUNS[0], GAP), self._detector
+        )
         self.heard = np.zeros(slots, np.int64)
         self.dropped = np.zeros(slots, np.int64)
         self.finished = np.zeros(slots, np.bool_)
@@ -61,9 +65,10 @@ class Engine:
         self._end = np.full(slots, FOREVER, np.int64)
         # The sample after the last skip: what was left out is missing, though the ring may still hold it.
         self._resumed = np.full(slots, -FOREVER, np.int64)
-        # Kind and level of the intervals whose c_t is still on its way through the net.
+        # Kind, level and width of the intervals whose c_t is still on its way through the net.
         self._kind = np.zeros((slots, self.delay), np.uint8)
         self._power = np.zeros((slots, self.delay))
+        self._wide = np.zeros((slots, self.delay), np.bool_)
         # Intervals to come that do not count: what the net remembers is not what was before them.
         self._deaf = np.zeros(slots, np.int64)
         self._free = list(range(slots - 1, -1, -1))
@@ -90,14 +95,24 @@ class Engine:
         one = np.array([slot])
         self.backend.reset(one)
         self.normaliser.reset(one)
-        for a in (self.heard, self.dropped, self.stepped, self.finished, self._kind, self._power, self._deaf):
+        for a in (
+            self.heard,
+            self.dropped,
+            self.stepped,
+            self.finished,
+            self._kind,
+            self._power,
+            self._wide,
+            self._deaf,
+        ):
             a[slot] = 0
         self._end[slot] = FOREVER
         self._resumed[slot] = -FOREVER
         group = self._groups.get(id(bank))
         if group is None:
             arch = self.architecture
-            front = front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval)
+            bands = self._detector is not None
+            front = front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval, bands)
             none = np.zeros(0, np.intp)
             group = self._groups[id(bank)] = _Group(bank, front, none, none)
         group.slots = np.append(group.slots, slot)
@@ -249,7 +264,8 @@ class Engine:
         shape = (len(slots), h)
         nothing = np.zeros(shape)
         maxima = np.zeros((*shape, self.architecture.interval), np.float32)
-        pooled = Pooled(maxima, np.ones(h, np.int64), nothing, nothing, np.ones(shape, np.bool_))
+        levels = np.full((*shape, BANDS), FLOOR, np.int16)
+        pooled = Pooled(maxima, np.ones(h, np.int64), nothing, nothing, np.ones(shape, np.bool_), levels)
         self.normaliser.push(slots, pooled)
         self.heard[slots] += h
         self._drain(slots)
@@ -277,12 +293,15 @@ class Engine:
         # A c_t leaves the net `delay` intervals after its audio went in: so do its kind and level.
         kind = np.concatenate((self._kind[slots], heard.kind), 1)
         power = np.concatenate((self._power[slots], heard.power), 1)
-        self._kind[slots], self._power[slots] = kind[:, h:], power[:, h:]
+        wide = np.concatenate((self._wide[slots], heard.wide), 1)
+        self._kind[slots], self._power[slots], self._wide[slots] = kind[:, h:], power[:, h:], wide[:, h:]
         self.stepped[slots] += h
         missing = kind[:, :h] == MISSING
         if missing.any():
             u = np.where(missing[..., None], np.float32(np.nan), u)
-        self._out.append(Emitted(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h]))
+        self._out.append(
+            Emitted(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h], wide[:, :h])
+        )
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
         """Streams without another interval: decide what is held, and flush the look-ahead as offline padding does."""
@@ -293,8 +312,7 @@ class Engine:
         for h in RUNS:
             while left >= h:
                 x = np.zeros((len(slots), h * self.architecture.interval), np.float32)
-                self._step(
-                    slots, Heard(x, np.full((len(slots), h), SILENT, np.uint8), np.zeros((len(slots), h)))
-                )
+                none = np.zeros((len(slots), h))
+                self._step(slots, Heard(x, np.full_like(none, SILENT, np.uint8), none, none.astype(np.bool_)))
                 left -= h
         self.finished[slots] = True

@@ -20,6 +20,7 @@ Count = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 
 State = Literal["warming", "live", "silent", "lost", "ended"]
 """Of an answer."""
+Hears = Literal["speech", "sound", "silence"]
 SourceState = Literal["starting", "live", "silent", "stalled", "lost", "reconnecting", "ended"]
 """Of what the samples come from; source/line.py says how one follows another."""
 
@@ -91,6 +92,12 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     """Hash of the checkpoint."""
     sure: bool | None = None
     """Whether `confidence` reaches the model's threshold; None without an answer, or without a threshold."""
+    hears: Hears = "silence"
+    """What the newest second holds: `speech`, `sound` that is no speech (music, tones, noise), or `silence`."""
+    snr_db: float | None = None
+    """Estimated level of the window's speech over the noise in its pauses, in dB; None until enough of both is heard."""
+    flaws: list[str] = []
+    """What makes the window's speech hard to judge: `noisy` (below 15 dB), `narrow-band` (nothing above 2.3 kHz)."""
 
 
 class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):
@@ -117,7 +124,14 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     source_state: SourceState = "live"
     """`starting`, `live`, `silent` (samples come, all zero), `stalled` (none come), `lost`, `reconnecting`, `ended`."""
     flaws: list[str] = []
-    """What is wrong with the samples now: `clipping`, `offset` (a mean far from 0), `stuck`, `not-a-number`."""
+    """What is wrong with the samples now: `clipping`, `offset` (a mean far from 0), `stuck`, `not-a-number`; and with
+    the speech of the window: `noisy`, `narrow-band`."""
+    speech_s: float = 0.0
+    """Seconds of speech since the stream began."""
+    hears: Hears = "silence"
+    """What the newest second holds: `speech`, `sound` that is no speech (music, tones, noise), or `silence`."""
+    snr_db: float | None = None
+    """Estimated level of the window's speech over the noise in its pauses, in dB; None until enough of both is heard."""
 
 
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):

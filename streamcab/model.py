@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from streamcab import bands, detector
 from streamcab.acb import Acb
 from streamcab.distiller import PAPER_STAGES, Distiller, StageShape
 
@@ -44,6 +45,8 @@ class Architecture:
     """Intervals on each side that are heard for that."""
     phone_hidden: int = 0
     """Size of the layer between."""
+    detector: int = 0
+    """Channels of the speech detector that says what is voiced (detector.py); 0: the gate hears level."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,6 +81,15 @@ class Architecture:
             raise ValueError(
                 f"phones is {self.phones!r}, reach {self.reach!r} and phone_hidden {self.phone_hidden!r}: whole "
                 "numbers to 400, 2 phones or more and a layer, or all 0"
+            )
+        if type(self.detector) is not int or not 0 <= self.detector <= 256:
+            raise ValueError(f"detector is {self.detector!r}: channels, a whole number to 256, or 0")
+        if self.detector and (self.rate, self.interval * self.rate) != (
+            bands.RATE,
+            bands.INTERVAL * self.pooled_rate,
+        ):
+            raise ValueError(
+                f"a detector hears intervals of {bands.INTERVAL} samples at {bands.RATE} Hz, no others"
             )
         if len(set(self.lags)) != len(self.lags) or any(
             type(n) is not int or not 0 <= n <= 400 for n in self.lags
@@ -116,11 +128,10 @@ class Architecture:
         return self.interval / self.pooled_rate
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it. Without phones nothing is said of them: files and caches of before stay what they are."""
-        d = asdict(self)
-        return (
-            d if self.phones else {k: v for k, v in d.items() if k not in ("phones", "reach", "phone_hidden")}
-        )
+        """As JSON takes it. Without phones or detector nothing is said of them: older files and caches stay as is."""
+        without = set() if self.phones else {"phones", "reach", "phone_hidden"}
+        without |= set() if self.detector else {"detector"}
+        return {k: v for k, v in asdict(self).items() if k not in without}
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "Architecture":
@@ -154,6 +165,15 @@ class PhoneLayer(nn.Module):
         return found
 
 
+class DetectorLayer(nn.Module):
+    """The weights of `detector.py`: taught apart, and no part of the net's training."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name, shape in detector.shapes(channels).items():
+            self.register_buffer(name, torch.zeros(shape))
+
+
 class CabCnn(nn.Module):
     """Normalised pooled audio -> c_t and attention for each interval."""
 
@@ -177,6 +197,7 @@ class CabCnn(nn.Module):
             nn.init.zeros_(self.evidence.weight)
             nn.init.zeros_(self.evidence.bias)
         self.phones = PhoneLayer(architecture) if architecture.phones else None
+        self.detector = DetectorLayer(architecture.detector) if architecture.detector else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whole clips: x (B, T), T a multiple of the interval -> c (B, T / interval, labels), attention."""
@@ -187,6 +208,16 @@ class CabCnn(nn.Module):
         """All that is made of a_t: a (..., features) -> c, attention and u side by side (..., width)."""
         parts = [*self.acb(a)] if self.summary is None else [*self.acb(a), self.summary(a)]
         return torch.cat(parts, -1)
+
+
+def detector_of(model: CabCnn) -> detector.Weights | None:
+    """The weights of a model's speech detector; None where the gate hears level."""
+    layer = model.detector
+    return (
+        None
+        if layer is None
+        else detector.weights({k: v.cpu().numpy() for k, v in layer.state_dict().items()})
+    )
 
 
 def answer(c: Tensor, voiced: Tensor) -> Tensor:

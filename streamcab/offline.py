@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from streamcab.detector import Weights
 from streamcab.frontend import FrontEnd, Pooled, front_end
-from streamcab.model import Architecture, CabCnn
+from streamcab.model import Architecture, CabCnn, detector_of
 from streamcab.normalise import MISSING, Heard, normalise_whole
 
 POOL_S = 10.0
@@ -21,22 +22,24 @@ NET_S = 30.0
 """Seconds that go through the net at a time: its widest layer then takes 8 MB."""
 
 
-def features(samples: NDArray[np.float32], rate: int, architecture: Architecture) -> Heard:
+def features(
+    samples: NDArray[np.float32], rate: int, architecture: Architecture, detector: Weights | None = None
+) -> Heard:
     """What the net hears of samples (n,) at `rate` Hz: K whole intervals, as a `Heard` of B = 1; K may be 0.
 
     As the engine hears a stream that ended: zeros before the start and after the end, the last fraction of an
     interval left out, NaN is a missing sample. A `clip` model hears the first `extra["seconds"]` of it
-    (paper, section 4).
+    (paper, section 4). `detector`: the weights of the model's, where it has one.
     """
     arch = architecture
     seconds = arch.extra.get("seconds")
     if arch.normaliser == "clip" and seconds is not None:
         samples = samples[: round(seconds * rate)]
-    front = front_end(rate, arch.rate, arch.pooled_rate, arch.interval)
+    front = front_end(rate, arch.rate, arch.pooled_rate, arch.interval, detector is not None)
     total = int(front.total(np.array([len(samples)]))[0])
     if total == 0:
         none = np.zeros((1, 0))
-        return Heard(none.astype(np.float32), none.astype(np.uint8), none)
+        return Heard(none.astype(np.float32), none.astype(np.uint8), none, none.astype(np.bool_))
     block = max(1, round(POOL_S / arch.interval_s))
     blocks = [_pool(samples, front, k, min(block, total - k)) for k in range(0, total, block)]
     pooled = Pooled(
@@ -45,8 +48,9 @@ def features(samples: NDArray[np.float32], rate: int, architecture: Architecture
         np.concatenate([b.sum for b in blocks], 1),
         np.concatenate([b.square for b in blocks], 1),
         np.concatenate([b.missing for b in blocks], 1),
+        None if detector is None else np.concatenate([b.levels for b in blocks if b.levels is not None], 1),
     )
-    return normalise_whole(pooled, arch.interval_s, arch.normaliser)
+    return normalise_whole(pooled, arch.interval_s, arch.normaliser, detector)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def intervals(model: CabCnn, samples: NDArray[np.float32], rate: int) -> tuple[A
 
     The model is used as it stands (`eval()` is the caller's) and where it stands.
     """
-    heard = features(samples, rate, model.architecture)
+    heard = features(samples, rate, model.architecture, detector_of(model))
     answered = answers(model, heard.x[0])
     answered.u[heard.kind[0] == MISSING] = np.nan
     return answered, heard
