@@ -22,13 +22,13 @@ import torch
 from inference import CLIPS, REFERENCE_GFLOP, Reference, cost, model
 from numpy.typing import NDArray
 
-from streamcab.backend import Backend, TorchBackend, make_backend
-from streamcab.distiller import FOREVER
-from streamcab.engine import Engine
+from streamcab.audio.ring import Bank
 from streamcab.errors import ConfigError
-from streamcab.evidence import Evidence, evidence_of
-from streamcab.model import CabCnn
-from streamcab.ring import Bank
+from streamcab.evidence.layer import Evidence, evidence_of
+from streamcab.inference.engine import Engine
+from streamcab.nn.backend import Backend, TorchBackend, make_backend
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.distiller import FOREVER
 
 SHAPES = ((1, 1), (1, 8), (8, 1), (64, 1), (64, 4), (64, 8), (256, 4), (1024, 8))
 

@@ -18,18 +18,18 @@ import torch
 from numpy.typing import NDArray
 from other_text import strangers_phones
 from streamcab_train.batches import Selection
+from streamcab_train.dataset import gather
 from streamcab_train.distilled import distilled
 from streamcab_train.evidence import discriminant, inner_uar, summed_up
 from streamcab_train.manifest import read_manifest
-from streamcab_train.material import gather
 from streamcab_train.phones import learn_phones
+from streamcab_train.pretrain import begin_from
 from streamcab_train.recipe import read_recipe
 from streamcab_train.run import cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
-from streamcab_train.teach import begin_from
 
-from streamcab.model import CabCnn
+from streamcab.nn.cabcnn import CabCnn
 
 RECIPE = Path(__file__).parent.parent / "configs" / "phones.toml"
 REACHES = (1, 2, 4)

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from streamcab_train.dataset import gather
 from streamcab_train.distilled import distilled
 from streamcab_train.manifest import read_manifest
-from streamcab_train.material import gather
 from streamcab_train.recipe import read_recipe
 from streamcab_train.run import ANSWERS, MODEL, cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import forward, summary
 
-from streamcab.checkpoint import load
-from streamcab.evidence import evidence_of
-from streamcab.normalise import VOICED
+from streamcab.dsp.normalise import VOICED
+from streamcab.evidence.layer import evidence_of
+from streamcab.nn.checkpoint import load
 
 RECIPE = Path(__file__).parent.parent / "configs" / "phones.toml"
 POWERS = {"both": 1, "both, c_t cubed": 3, "both, c_t to the 10th": 10}

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from inference import cost, model
 
-from streamcab.backend import PRECISIONS, make_backend
-from streamcab.distiller import FOREVER
-from streamcab.model import CabCnn
+from streamcab.nn.backend import PRECISIONS, make_backend
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.distiller import FOREVER
 
 STREAMS = (1, 100, 10_000, 100_000)
 SQUARE = {"cuda": 8_192, "cpu": 1_024}

@@ -26,15 +26,15 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from streamcab import checkpoint
-from streamcab.backend import BACKENDS, PRECISIONS, Backend, make_backend
-from streamcab.distiller import FOREVER
-from streamcab.engine import Engine
-from streamcab.evidence import evidence_of
-from streamcab.model import Architecture, CabCnn
-from streamcab.resample import resampler
-from streamcab.ring import Bank
-from streamcab.window import Window
+from streamcab.audio.ring import Bank
+from streamcab.dsp.resample import resampler
+from streamcab.evidence.layer import evidence_of
+from streamcab.inference.engine import Engine
+from streamcab.inference.window import Window
+from streamcab.nn import checkpoint
+from streamcab.nn.backend import BACKENDS, PRECISIONS, Backend, make_backend
+from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.distiller import FOREVER
 
 REFERENCE_GFLOP = 2 * 64 * 100 * 32 * 32 * 10 / 1e9
 CLI = [sys.executable, "-c", "from streamcab.cli import main; main()"]
@@ -155,7 +155,7 @@ def training(net: CabCnn, seconds: float, reference: Reference) -> None:
     """Whole steps of streamcab_train on random samples: forward, backward, Adam."""
     from streamcab_train.step import forward, loss_of
 
-    from streamcab.model import answer
+    from streamcab.nn.cabcnn import answer
 
     arch = net.architecture
     learner = CabCnn(arch).train()

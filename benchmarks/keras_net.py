@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamcab.model import Architecture, CabCnn
+from streamcab.nn.cabcnn import Architecture, CabCnn
 
 assert keras.backend.backend() == "torch", "set KERAS_BACKEND=torch"
 

@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from streamcab_train.dataset import gather
 from streamcab_train.distilled import distilled
 from streamcab_train.evidence import discriminant
 from streamcab_train.features import load_features
 from streamcab_train.manifest import read_manifest
-from streamcab_train.material import gather
 from streamcab_train.phones import learn_phones, phone_names, read_alignment
+from streamcab_train.pretrain import aligned_clips, begin_from, strangers
 from streamcab_train.recipe import Recipe, read_recipe
 from streamcab_train.run import cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
 from streamcab_train.step import summary
-from streamcab_train.teach import aligned_clips, begin_from, strangers
 
-from streamcab.evidence import evidence_of
-from streamcab.model import CabCnn
-from streamcab.normalise import VOICED
+from streamcab.dsp.normalise import VOICED
+from streamcab.evidence.layer import evidence_of
+from streamcab.nn.cabcnn import CabCnn
 
 RECIPE = Path(__file__).parent.parent / "configs" / "phones.toml"
 PARTS: dict[str, Callable[[int], slice]] = {

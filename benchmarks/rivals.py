@@ -24,9 +24,9 @@ import torch
 from inference import Calls, Reference, measure, model, processor, speech
 from numpy.typing import NDArray
 
-from streamcab.backend import make_backend
 from streamcab.errors import ConfigError
-from streamcab.model import CabCnn
+from streamcab.nn.backend import make_backend
+from streamcab.nn.cabcnn import CabCnn
 
 Step = tuple[str, Callable[[], object], float]
 """Name, one step, and the seconds of live audio that a step answers, over all its streams."""

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from sklearn.metrics import roc_auc_score
 
-from streamcab.checkpoint import bundled
 from streamcab.classifier import load
+from streamcab.nn.checkpoint import bundled
 
 RATE = 8000
 TEXT = (

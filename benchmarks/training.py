@@ -25,7 +25,7 @@ from streamcab_train.loop import KERAS_EPSILON
 from streamcab_train.step import backward
 from torch import Tensor
 
-from streamcab.model import Architecture, CabCnn, answer
+from streamcab.nn.cabcnn import Architecture, CabCnn, answer
 
 LABELS = ("us", "uk", "australia")
 PARAMETERS = 133_856

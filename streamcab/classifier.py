@@ -17,19 +17,19 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamcab import checkpoint as checkpoints
-from streamcab.answer import Answers, Standing
-from streamcab.backend import TorchBackend
-from streamcab.checkpoint import Checkpoint
-from streamcab.compute import device_for
-from streamcab.emitted import Emitted, voting
-from streamcab.engine import Engine
+from streamcab.audio.ring import Bank
 from streamcab.errors import AudioError, ConfigError
-from streamcab.evidence import evidence_of
+from streamcab.evidence.layer import evidence_of
+from streamcab.inference.answer import PredictionBuilder, Standing
+from streamcab.inference.engine import Engine
+from streamcab.inference.engine_output import EngineOutput, voting
+from streamcab.inference.offline import intervals
+from streamcab.inference.window import Window
 from streamcab.message import Prediction
-from streamcab.offline import intervals
-from streamcab.ring import Bank
-from streamcab.window import Window
+from streamcab.nn import checkpoint as checkpoints
+from streamcab.nn.backend import TorchBackend
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.device import device_for
 
 RATES = range(2_000, 768_001)
 CHANNELS = 256
@@ -125,8 +125,8 @@ class Classifier:
         evidence = evidence_of(self.checkpoint.model)
         return Window(slots, len(self.labels), self.architecture.classifiers, length, evidence)
 
-    def _answers(self, window: Window) -> Answers:
-        return Answers(
+    def _answers(self, window: Window) -> PredictionBuilder:
+        return PredictionBuilder(
             self.architecture,
             window,
             self.checkpoint.hash,
@@ -184,11 +184,11 @@ class Stream:
             return []
         return [*self._told(self._hear(None)), self._prediction(ended=True)]
 
-    def push_intervals(self, chunk: ArrayLike | None) -> list[Emitted]:
+    def push_intervals(self, chunk: ArrayLike | None) -> list[EngineOutput]:
         """As `push`, or `finish` for None, but every c_t as the engine emits it. For `verify` and for research."""
         return list(self._hear(chunk))
 
-    def _hear(self, chunk: ArrayLike | None) -> Iterator[Emitted]:
+    def _hear(self, chunk: ArrayLike | None) -> Iterator[EngineOutput]:
         """Samples a second at a time, or the end for None, through the engine."""
         if chunk is None:
             self._bank.finish(0)
@@ -199,7 +199,7 @@ class Stream:
             self._bank.write(0, x[i : i + self.rate], time.monotonic())
             yield from self._engine.advance()
 
-    def _told(self, emitted: Iterable[Emitted]) -> list[Prediction]:
+    def _told(self, emitted: Iterable[EngineOutput]) -> list[Prediction]:
         """Into the window, one by one, with a prediction each `every_s`."""
         out = []
         for e in emitted:

@@ -95,7 +95,7 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     hears: Hears = "silence"
     """What the newest second holds: `speech`, `sound` that is no speech (music, tones, noise), or `silence`."""
     snr_db: float | None = None
-    """Estimated level of the window's speech over the noise in its pauses, in dB; None until enough of both is heard."""
+    """Estimated level of the window's speech over the noise in its pauses, in dB; None until both are heard."""
     flaws: list[str] = []
     """What makes the window's speech hard to judge: `noisy` (below 15 dB), `narrow-band` (nothing above 2.3 kHz)."""
 
@@ -131,7 +131,7 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     hears: Hears = "silence"
     """What the newest second holds: `speech`, `sound` that is no speech (music, tones, noise), or `silence`."""
     snr_db: float | None = None
-    """Estimated level of the window's speech over the noise in its pauses, in dB; None until enough of both is heard."""
+    """Estimated level of the window's speech over the noise in its pauses, in dB; None until both are heard."""
 
 
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.classifier import Classifier
-from streamcab.normalise import VOICED
-from streamcab.offline import intervals
+from streamcab.dsp.normalise import VOICED
+from streamcab.inference.offline import intervals
 
 TOLERANCE = 1e-5
 

@@ -22,8 +22,6 @@ from rtp_peer import Talker, intake
 from signals import drain, tone
 from speech import SMALL_STAGES, tiny_model
 
-from streamcab import checkpoint
-from streamcab.checkpoint import Checkpoint
 from streamcab.cli import main
 from streamcab.config import read_settings
 from streamcab.errors import StreamcabError
@@ -32,6 +30,8 @@ from streamcab.health.homeassistant import payload
 from streamcab.health.metrics import Ledger
 from streamcab.health.status import Snapshot, report, screen
 from streamcab.message import AnyMessage, Prediction, Status, encode
+from streamcab.nn import checkpoint
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.names import parse_name_map
 from streamcab.rtp.sdp import parse_sdp, parse_types

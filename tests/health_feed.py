@@ -17,7 +17,7 @@ from typing import Any, Self
 from feeding import PATIENCE_S
 
 from streamcab.feed import Publisher
-from streamcab.keys import ServerKeys
+from streamcab.feed.curve import ServerKeys
 from streamcab.message import DAEMON, AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
 
 BEAT_S = 0.02

@@ -14,9 +14,9 @@ from typing import Self
 from serving import STREAMCAB, save_model
 from speech import SMALL_STAGES, tiny_model
 
-from streamcab.checkpoint import Checkpoint
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, Prediction
+from streamcab.nn.checkpoint import Checkpoint
 
 CALLER = str(Path(__file__).with_name("rtp_caller.py"))
 FRESH_MS = 500.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.ring import Bank
+from streamcab.audio.ring import Bank
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import STATIC, Encoding
 from streamcab.rtp.intake import Born, Intake

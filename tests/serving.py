@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from streamcab.checkpoint import Checkpoint, save
-from streamcab.daemon import Daemon
+from streamcab.audio.ring import Bank
+from streamcab.daemon.loop import Daemon
+from streamcab.daemon.settings import Settings
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, Prediction
-from streamcab.recorder import Recorder
-from streamcab.ring import Bank
-from streamcab.settings import Settings
+from streamcab.nn.checkpoint import Checkpoint, save
+from streamcab.record.recorder import Recorder
 from streamcab.source import Line, Source
 
 ANYWHERE = "tcp://127.0.0.1:*"

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import firwin, resample_poly
 
-from streamcab.distiller import StageShape
-from streamcab.model import Architecture, CabCnn
+from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.distiller import StageShape
 
 Samples = NDArray[np.float32]
 Doubles = NDArray[np.float64]

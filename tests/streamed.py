@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from speech import SMALL_STAGES, silence, talk, tiny_model
 
-from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
-from streamcab.model import CabCnn
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.checkpoint import Checkpoint
 
 
 def check_streamed_evidence(model: CabCnn, rate: int) -> None:

@@ -13,10 +13,10 @@ from streamcab.bench.loss import choose, compare, conditions, markdown, packets,
 from streamcab.bench.plot import svg
 from streamcab.bench.speech import encode
 from streamcab.bench.traffic import Losses
-from streamcab.checkpoint import Checkpoint, save
 from streamcab.classifier import Classifier
 from streamcab.cli.bench import bench
 from streamcab.errors import ConfigError, SourceError
+from streamcab.nn.checkpoint import Checkpoint, save
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.decoder import available
 

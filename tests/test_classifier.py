@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from speech import SMALL_STAGES, naive_intervals, noise, silence, talk, tiny_model
 
 import streamcab
-from streamcab import checkpoint
-from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier, as_samples
 from streamcab.errors import AudioError, CheckpointError, ConfigError
+from streamcab.nn import checkpoint
+from streamcab.nn.checkpoint import Checkpoint
 
 LABELS = ["au", "uk", "us"]
 

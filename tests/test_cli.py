@@ -12,8 +12,8 @@ from serving import ANYWHERE, here, run, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
-from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import load
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import read_audio
 
 
@@ -247,7 +247,7 @@ def test_help_and_watch_start_without_torch():
         "from streamcab.cli import main\n"
         "for words in (['--help'], ['listen', '--help'], ['watch', '--help']):\n"
         "    assert click.testing.CliRunner().invoke(main, words).exit_code == 0\n"
-        "import streamcab.run, streamcab.view, streamcab.feed\n"
+        "import streamcab.daemon.session, streamcab.view, streamcab.feed\n"
         "heavy = {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from speech import SMALL_STAGES, Samples, naive_intervals, noise, silence, talk, tiny_model
 
-from streamcab.emitted import Emitted
-from streamcab.engine import Engine
-from streamcab.model import CabCnn
-from streamcab.offline import intervals
-from streamcab.ring import Bank
+from streamcab.audio.ring import Bank
+from streamcab.inference.engine import Engine
+from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.offline import intervals
+from streamcab.nn.cabcnn import CabCnn
 
 RATES = [8000, 11025, 16000, 22050, 44100, 48000]
 ODD = [8001, 7350, 12345]
@@ -51,7 +51,7 @@ class Collected:
     alpha: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     kind: dict[int, int] = field(default_factory=dict)
 
-    def add(self, e: Emitted, row: int) -> None:
+    def add(self, e: EngineOutput, row: int) -> None:
         for j in range(e.c.shape[1]):
             k = int(e.first[row]) + j
             if k >= 0:

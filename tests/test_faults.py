@@ -1,8 +1,8 @@
 """The fault matrix: what is done to a running daemon, what a user sees of it, and that it recovers by itself.
 
 docs/reliability.md holds the table, with what `pytest --measured` printed. Faults that belong to one part are tested
-beside it: a pass that fails in test_rescue.py, sources that vanish in test_source_states.py and
-test_source_microphone.py, files on a full disk in test_health_log.py and test_checkpoint.py.
+beside it: a pass that fails in test_inference_retry.py, sources that vanish in test_source_states.py and
+test_source_microphone.py, files on a full disk in test_health_feed_log.py and test_nn_checkpoint.py.
 """
 
 import contextlib
@@ -36,13 +36,13 @@ from signals import write_wav
 from small_disk import fill, mounted
 from speech import talk
 
-from streamcab.checkpoint import load
 from streamcab.clock import MACHINE
-from streamcab.daemon import Daemon
+from streamcab.daemon.loop import Daemon
+from streamcab.daemon.settings import Settings
 from streamcab.feed import Subscriber
 from streamcab.health.metrics import Ledger
 from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status, decode
-from streamcab.settings import Settings
+from streamcab.nn.checkpoint import load
 from streamcab.view.board import Board
 
 

@@ -19,14 +19,14 @@ from serving import run, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
-from streamcab.checkpoint import Checkpoint
-from streamcab.daemon import Daemon
+from streamcab.audio.ring import Bank
+from streamcab.daemon.loop import Daemon
+from streamcab.daemon.settings import Settings
 from streamcab.errors import FeedError
 from streamcab.feed import Publisher, Subscriber
-from streamcab.keys import ClientKeys, ServerKeys, create, read_public
+from streamcab.feed.curve import ClientKeys, ServerKeys, create, read_public
 from streamcab.message import DaemonStatus
-from streamcab.ring import Bank
-from streamcab.settings import Settings
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source import Line
 
 FREE = "tcp://127.0.0.1:*"
@@ -389,7 +389,7 @@ class TestStrangers:
     def test_who_comes_and_says_nothing_is_put_out(
         self, keys: Keys, keyed: bool, words: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("streamcab.feed.door.HANDSHAKE_MS", 50)
+        monkeypatch.setattr("streamcab.feed.zap.HANDSHAKE_MS", 50)
         with (
             Publisher(FREE, keys=keys.server if keyed else None) as publisher,
             connect(publisher) as stranger,
@@ -615,7 +615,7 @@ class TestDaemon:
 
 def test_keys_and_feed_start_without_torch() -> None:
     probe = (
-        "import sys, streamcab.keys, streamcab.feed, streamcab.cli.keys\n"
+        "import sys, streamcab.feed.curve, streamcab.feed, streamcab.cli.keys\n"
         "heavy = {'torch', 'numpy', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -15,10 +15,10 @@ import pytest
 from feeding import PATIENCE_S, status
 from health_feed import Speaker, command, daemon, model, prediction, printed, run, running, until
 
-from streamcab.health.homeassistant import Names, device, payload
+from streamcab.health.homeassistant import EntityNames, device, payload
 from streamcab.health.mqtt import WORDS, Bridge
 
-NAMES = Names("streamcab", "homeassistant")
+NAMES = EntityNames("streamcab", "homeassistant")
 
 
 class Told:
@@ -58,7 +58,7 @@ def test_a_device_says_where_each_value_stands() -> None:
         name = sensor["value_template"].split("value_json.")[1].split()[0].rstrip(")")
         assert name in members, "the template asks for what is sent"
     assert NAMES.owned(json.dumps(config).encode()) == payloads.keys()
-    assert Names("other", "homeassistant").owned(json.dumps(config).encode()) == set()
+    assert EntityNames("other", "homeassistant").owned(json.dumps(config).encode()) == set()
 
 
 @pytest.mark.parametrize(

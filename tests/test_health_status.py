@@ -7,8 +7,8 @@ import pytest
 from feeding import status
 from health_feed import Speaker, daemon, model, prediction, run
 
+from streamcab.feed.curve import ServerKeys, create
 from streamcab.health.status import SICK, SILENT, WELL, Snapshot, duration, observe, screen, troubles, verdict
-from streamcab.keys import ServerKeys, create
 from streamcab.message import AnyMessage
 
 

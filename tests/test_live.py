@@ -12,7 +12,7 @@ from serving import STREAMCAB, run, running, save_model
 from signals import eventually, write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
-from streamcab.checkpoint import Checkpoint
+from streamcab.nn.checkpoint import Checkpoint
 
 ENDPOINT = "tcp://127.0.0.1:47621"
 

@@ -7,12 +7,12 @@ from serving import ANYWHERE, Hand, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
-from streamcab.backend import TorchBackend
-from streamcab.checkpoint import Checkpoint
-from streamcab.daemon import Daemon
+from streamcab.daemon.loop import Daemon
+from streamcab.daemon.settings import Settings
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus
-from streamcab.settings import Settings
+from streamcab.nn.backend import TorchBackend
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile
 
 

@@ -74,7 +74,7 @@ def write(path, frames, rate):
 
 
 @dataclass
-class Heard:
+class NormalisedBatch:
     line: object
     samples: np.ndarray
     skipped: int
@@ -197,7 +197,7 @@ def everybody(listener, files):
             return before == last[0] == intake.playout.newest[slot] or line.bank.ended[slot]
 
         until(settled, f"the end of {name}")
-        heard_[name] = Heard(line, heard(line.bank, line.row), int(line.bank.skipped[line.row]))
+        heard_[name] = NormalisedBatch(line, heard(line.bank, line.row), int(line.bank.skipped[line.row]))
     return heard_, missing
 
 

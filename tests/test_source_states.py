@@ -19,10 +19,10 @@ from serving import until as heard_until
 from signals import eventually
 from speech import SMALL_STAGES, tiny_model
 
-from streamcab.checkpoint import Checkpoint
+from streamcab.audio.ring import Bank
 from streamcab.feed import Subscriber
 from streamcab.message import SourceState, Status
-from streamcab.ring import Bank
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.line import MOVES, Line
 from streamcab.source.stdin import Stdin
 

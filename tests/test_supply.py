@@ -16,7 +16,7 @@ from serving import save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
-from streamcab.checkpoint import Checkpoint
+from streamcab.nn.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[1]
 PINS = dict(re.findall(r"^([a-z0-9-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))

@@ -13,12 +13,12 @@ from serving import save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
-from streamcab.checkpoint import Checkpoint
 from streamcab.cli import main
 from streamcab.config import check_environment
-from streamcab.daemon import STATUS_S
-from streamcab.service import SETTINGS, SOURCES, template
-from streamcab.unit import UNIT, unit_text
+from streamcab.daemon.loop import STATUS_S
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.ops.service import SETTINGS, SOURCES, template
+from streamcab.ops.systemd_unit import UNIT, unit_text
 
 ROOT = Path(__file__).parents[1]
 

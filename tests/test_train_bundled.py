@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 from streamcab_train.batches import whole_clips
+from streamcab_train.dataset import gather
 from streamcab_train.loop import judge
 from streamcab_train.manifest import PARTS, read_manifest
-from streamcab_train.material import gather
 from streamcab_train.recipe import read_recipe
 from streamcab_train.split import DISJOINT
 
-from streamcab import checkpoint
-from streamcab.checkpoint import Checkpoint
+from streamcab.nn import checkpoint
+from streamcab.nn.checkpoint import Checkpoint
 
 RECIPE = Path(__file__).parent.parent / "configs" / "phones.toml"
 README = checkpoint.bundled().with_name("README.md")

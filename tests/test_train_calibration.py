@@ -28,7 +28,7 @@ from streamcab_train.calibration import (
 from streamcab_train.scores import confusion_matrix as counted
 from streamcab_train.scores import scores
 
-from streamcab.confidence import COLDEST, HOTTEST, tempered
+from streamcab.nn.confidence import COLDEST, HOTTEST, tempered
 
 
 def drawn(n: int, sharpen: float, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -5,18 +5,18 @@ import pytest
 import soundfile
 import torch
 from speech import talk
+from streamcab_train.dataset import gather
 from streamcab_train.distilled import distilled
 from streamcab_train.evaluate import evaluate
 from streamcab_train.manifest import read_manifest
-from streamcab_train.material import gather
 from streamcab_train.recipe import read_recipe
 from streamcab_train.run import train
 from streamcab_train.split import DISJOINT
 
-from streamcab.checkpoint import Checkpoint, load, save
 from streamcab.classifier import Classifier
 from streamcab.errors import CorpusError
-from streamcab.model import CabCnn
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.checkpoint import Checkpoint, load, save
 
 RECIPE = """
 [corpus]

@@ -21,12 +21,12 @@ from streamcab_train.figures import age_group
 from streamcab_train.run import train
 from streamcab_train.scores import scores
 
-from streamcab import checkpoint
-from streamcab.checkpoint import Checkpoint
 from streamcab.cli.train import evaluate as evaluate_command
-from streamcab.confidence import Confidence
+from streamcab.dsp.normalise import MISSING, SILENT, VOICED
 from streamcab.errors import ConfigError, CorpusError
-from streamcab.normalise import MISSING, SILENT, VOICED
+from streamcab.nn import checkpoint
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.confidence import Confidence
 
 SMOKE = Path(__file__).parent.parent / "configs" / "smoke.toml"
 COLUMNS = "file,label,voice"

@@ -12,9 +12,9 @@ import soundfile
 from corpus import make_corpus, syllables
 from streamcab_train.features import load_features, quietly
 
-from streamcab import offline
 from streamcab.errors import CorpusError
-from streamcab.model import Architecture
+from streamcab.inference import offline
+from streamcab.nn.cabcnn import Architecture
 from streamcab.source.file import read_audio
 
 ARCH = Architecture(("low", "high"))

@@ -21,8 +21,8 @@ from streamcab_train.recipe import SplitKeys
 from streamcab_train.split import fold_clips
 from streamcab_train.summary import render, summarise
 
-from streamcab import checkpoint
 from streamcab.errors import ConfigError, CorpusError
+from streamcab.nn import checkpoint
 
 ROOT = Path(__file__).parent.parent
 RECIPE = """

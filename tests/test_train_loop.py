@@ -16,7 +16,7 @@ from streamcab_train.recipe import TrainingKeys
 from streamcab_train.state import Progress
 
 from streamcab.errors import CheckpointError, ConfigError
-from streamcab.model import Architecture, CabCnn
+from streamcab.nn.cabcnn import Architecture, CabCnn
 
 ARCH = Architecture(("low", "high"), classifiers=4, attention=(8,))
 KEYS = TrainingKeys(epochs=4, batch=4, seconds=0.5, crop="random", learning_rate=3e-3, seed=5)

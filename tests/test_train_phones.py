@@ -9,7 +9,7 @@ from speech import SMALL_STAGES, tiny_model
 from streamcab_train.phones import labelled, learn_phones, phone_names, read_alignment
 
 from streamcab.errors import CorpusError
-from streamcab.model import CabCnn
+from streamcab.nn.cabcnn import CabCnn
 
 K, PHONES = 3, 4
 

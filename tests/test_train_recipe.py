@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from streamcab_train.recipe import Recipe, read_recipe
 
-from streamcab.distiller import PAPER_STAGES
 from streamcab.errors import ConfigError
-from streamcab.model import CabCnn
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.distiller import PAPER_STAGES
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from corpus import make_corpus
 from rich.console import Console
-from streamcab_train import paper, rival_run
+from streamcab_train import baseline_run, paper
+from streamcab_train.baseline_run import BaselineKeys, train_rival
 from streamcab_train.manifest import read_manifest
 from streamcab_train.protocols import disjoint, limited, shared
 from streamcab_train.recipe import CorpusKeys, SplitKeys, read_recipe
 from streamcab_train.reproduce import Shrunk, reproduce
-from streamcab_train.rival_run import RivalKeys, train_rival
 
 from streamcab.errors import CheckpointError, ConfigError
 
@@ -55,7 +55,7 @@ def test_the_papers_recipe_is_the_one_in_configs() -> None:
 
 
 def test_the_rivals_are_trained_as_the_paper_says() -> None:
-    keys = RivalKeys()
+    keys = BaselineKeys()
     assert (keys.learning_rate, keys.weight_decay, keys.momentum) == (0.001, 1e-8, 0.9)
     assert (keys.batch, keys.patience) == (48, 15)
 
@@ -88,7 +88,7 @@ def test_rows_of_both_protocols_and_what_was_made_smaller(home: Path, tmp_path: 
 def test_every_row_of_the_paper_is_there_unless_asked_otherwise(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such row: 'VGG16'"):
         go(home, tmp_path, models=["VGG16"])
-    assert set(rival_run.RIVALS) | {f"CAB-CNN-{t}s" for t in paper.SECONDS} == set(paper.BEST)
+    assert set(baseline_run.RIVALS) | {f"CAB-CNN-{t}s" for t in paper.SECONDS} == set(paper.BEST)
 
 
 def test_where_each_voice_has_one_file_it_must_be_cut_to_be_shared(home: Path, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def split(home: Path) -> tuple[Path, CorpusKeys]:
 
 
 def rival(split: tuple[Path, CorpusKeys], out: Path, **keys: Any) -> bytes:
-    train_rival("AttentionCNN", *split, out, RivalKeys(batch=4, size=64, **keys), "cpu", 1)
+    train_rival("AttentionCNN", *split, out, BaselineKeys(batch=4, size=64, **keys), "cpu", 1)
     return (out / "test.csv").read_bytes()
 
 
@@ -150,12 +150,12 @@ def test_a_rival_learns(split: tuple[Path, CorpusKeys], tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from streamcab_train import rival_run
+from streamcab_train import baseline_run
 from streamcab_train.recipe import CorpusKeys
-rival_run.SAVE_S = 0.0
-keys = rival_run.RivalKeys(batch=4, size=64, epochs=8)
+baseline_run.SAVE_S = 0.0
+keys = baseline_run.BaselineKeys(batch=4, size=64, epochs=8)
 corpus = CorpusKeys(split="split", labels={"high": "high", "low": "low"})
-rival_run.train_rival("AttentionCNN", Path(sys.argv[1]), corpus, Path(sys.argv[2]), keys, "cpu", 1)
+baseline_run.train_rival("AttentionCNN", Path(sys.argv[1]), corpus, Path(sys.argv[2]), keys, "cpu", 1)
 """
 
 

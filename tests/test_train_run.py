@@ -19,10 +19,10 @@ from rich.console import Console
 from streamcab_train.run import train
 from streamcab_train.state import save_state
 
-from streamcab import checkpoint
-from streamcab.checkpoint import Checkpoint
 from streamcab.errors import CheckpointError, ConfigError, CorpusError, StreamcabError
-from streamcab.offline import intervals
+from streamcab.inference.offline import intervals
+from streamcab.nn import checkpoint
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import read_audio
 
 ROOT = Path(__file__).parent.parent

@@ -5,8 +5,8 @@ import pytest
 import torch
 from speech import SMALL_STAGES, noise, silence, talk, tiny_model
 
-from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.verify import TOLERANCE, verify
 
 

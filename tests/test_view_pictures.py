@@ -12,11 +12,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from test_view_synthetic import LABELS, Talk, board_of, daemon, model, prediction, status
 
-from streamcab.view import Choice, render_fleet, render_one, summary
+from streamcab.view import ViewState, render_fleet, render_one, summary
+from streamcab.view.big_text import large
 from streamcab.view.board import Board
 from streamcab.view.frame import clean, duration, fit, fit_name, percent
-from streamcab.view.keys import render_keys
-from streamcab.view.letters import large
+from streamcab.view.keyboard import render_keys
 from streamcab.view.palette import GREY, HUES, WARN
 
 
@@ -209,12 +209,12 @@ def test_fleet_counts_and_rows():
 def test_fleet_follows_the_selected_stream_and_the_filter():
     board = board_of(60, seconds=3)
     last = min(board.streams.values(), key=lambda s: s.number).name
-    said = text(render_fleet(board, (100, 20), 3.0, Choice(selected=last)), 100, 20)
+    said = text(render_fleet(board, (100, 20), 3.0, ViewState(selected=last)), 100, 20)
     assert f"▸ {last}" in said
-    said = text(render_fleet(board, (100, 20), 3.0, Choice(filter="10.0.0.7-")), 100, 20)
+    said = text(render_fleet(board, (100, 20), 3.0, ViewState(filter="10.0.0.7-")), 100, 20)
     assert "10.0.0.7-" in said
     assert "all 1 shown" in said
-    said = text(render_fleet(board, (100, 20), 3.0, Choice(filter="zebra", typing=True)), 100, 20)
+    said = text(render_fleet(board, (100, 20), 3.0, ViewState(filter="zebra", typing=True)), 100, 20)
     assert "/ zebra" in said
     assert "0 match" in said
 
@@ -267,7 +267,7 @@ def test_hostile_text_never_reaches_the_terminal():
     for width, height in itertools.product((40, 120), (10, 40)):
         for frame in (
             render_one(board, "mic", (width, height), 40.0, caption=evil),
-            render_fleet(board, (width, height), 40.0, Choice(filter=evil), caption=evil),
+            render_fleet(board, (width, height), 40.0, ViewState(filter=evil), caption=evil),
             summary(board).frame(width),
         ):
             assert all(s.text.isprintable() for row in frame.rows for s in row)
@@ -350,7 +350,7 @@ def boards(draw):
 @given(boards(), st.integers(30, 200), st.integers(1, 60), st.floats(1, 100), LABEL, st.data())
 def test_no_picture_is_wider_or_higher_than_its_console(board, width, height, now, caption, data):
     name = data.draw(st.sampled_from(sorted(board.streams)))
-    choice = Choice(selected=name, filter=data.draw(st.just("") | LABEL), typing=data.draw(st.booleans()))
+    choice = ViewState(selected=name, filter=data.draw(st.just("") | LABEL), typing=data.draw(st.booleans()))
     size = (width, height)
     for frame in (
         render_one(board, name, size, now, caption=caption, hint="? keys  q quit"),

@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 
 from streamcab.bench.speech import at_rate, bundled_clips, encode
 from streamcab.bench.traffic import Losses
-from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
-from streamcab.engine import Engine
 from streamcab.errors import ConfigError, SourceError
-from streamcab.evidence import evidence_of
+from streamcab.evidence.layer import evidence_of
+from streamcab.inference.engine import Engine
+from streamcab.inference.window import Window
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.decoder import Decoders, available
 from streamcab.rtp.intake import Born, Died, Intake
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.source.file import SOUNDS, read_audio
-from streamcab.window import Window
 
 FRAME_S = 0.02
 SHARES = (0.0, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.dsp.resample import resampler
 from streamcab.errors import SourceError
-from streamcab.resample import resampler
 from streamcab.rtp.codec import TABLES
 
 

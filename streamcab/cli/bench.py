@@ -159,7 +159,7 @@ def loss(
     """What lost packets and codecs do to the answers: clips through the real intake and engine, not in real time."""
     from streamcab.bench.loss import choose, compare, markdown
     from streamcab.bench.plot import svg
-    from streamcab.checkpoint import bundled, load
+    from streamcab.nn.checkpoint import bundled, load
 
     material = choose(data, clips, seed)
     rows = compare(load(model or bundled()), material, seed, lambda line: click.echo(line, err=True))

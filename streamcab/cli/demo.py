@@ -1,4 +1,4 @@
-"""The command `demo`: bundled clips, or a folder of them, as live calls. Knows click; `run.py` plays and draws."""
+"""The command `demo`: bundled clips, or a folder of them, as live calls. Knows click; `session.py` plays and draws."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def demo(
     view: bool | None,
 ) -> None:
     """Play short clips of synthetic speech as live calls, and watch them being classified."""
-    from streamcab.run import demo as run
+    from streamcab.daemon.session import demo as run
 
     checkpoint, device = load_checkpoint(model, compute, threads)
     with stop_on_signals() as stop:

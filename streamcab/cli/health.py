@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import threading
 
     from streamcab.feed import Subscriber
-    from streamcab.keys import ClientKeys
+    from streamcab.feed.curve import ClientKeys
 
 
 class _Address(click.ParamType["tuple[str, int]"]):
@@ -153,7 +153,7 @@ def bridge(
     """
     from streamcab.feed import Subscriber
     from streamcab.health import mqtt
-    from streamcab.health.homeassistant import Names
+    from streamcab.health.homeassistant import EntityNames
 
     for word, part in (("--base", base), ("--discovery", discovery)):
         if (
@@ -166,7 +166,7 @@ def bridge(
     _start_logging()
     where = mqtt.Broker(*broker, username, _password(password_file), tls, str(ca) if ca else None)
     with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=client_keys(key, server_key)) as feed:
-        names = Names(base, discovery)
+        names = EntityNames(base, discovery)
         mqtt.bridge(feed, where, names, stop, click.echo, every_s=every, discover=bool(discovery))
 
 
@@ -200,10 +200,10 @@ def log(
     Each line is a message as docs/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
     never holds more than (keep + 1) * max-mb.
     """
-    from streamcab.health.jsonl import Lines
-    from streamcab.health.record import record
+    from streamcab.health.feed_log import record
+    from streamcab.health.jsonl import JsonLinesFile
 
-    lines = Lines(out, round(max_mb * 1e6), keep)
+    lines = JsonLinesFile(out, round(max_mb * 1e6), keep)
     try:
         keys = client_keys(key, server_key)
         with _stop_on_signals() as (stop, reopen), _subscriber(endpoint, streams, kinds, keys) as feed:

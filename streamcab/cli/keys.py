@@ -27,7 +27,7 @@ folder_option = click.option(
 @click.option("--allow", is_flag=True, help="Its holder may listen to the daemon that uses this folder.")
 def new(name: str, folder: Path | None, allow: bool) -> None:
     """Make the key NAME: a secret file and a public one. `server` is the daemon's own."""
-    from streamcab import keys as k
+    from streamcab.feed import curve as k
 
     folder = folder or k.default_folder()
     secret, public = k.create(folder, name, allow)
@@ -46,7 +46,7 @@ def new(name: str, folder: Path | None, allow: bool) -> None:
 @folder_option
 def show(folder: Path | None) -> None:
     """The keys in the folder: name, public key, and what each may do."""
-    from streamcab import keys as k
+    from streamcab.feed import curve as k
 
     folder = folder or k.default_folder()
     found = k.listing(folder)

@@ -1,4 +1,4 @@
-"""The command `listen`: options into sources and settings of a daemon. Knows click; `run.py` serves."""
+"""The command `listen`: options into sources and settings of a daemon. Knows click; `daemon/session.py` serves."""
 
 import logging
 import os
@@ -32,10 +32,10 @@ from streamcab.errors import StreamcabError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from streamcab.keys import ServerKeys
-    from streamcab.settings import Settings
+    from streamcab.daemon.settings import Settings
+    from streamcab.feed.curve import ServerKeys
+    from streamcab.ops.pseudonyms import Pseudonyms
     from streamcab.source import Source
-    from streamcab.veil import Veil
 
 log = logging.getLogger("streamcab")
 
@@ -165,20 +165,20 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
     streamcab listen --rtp 127.0.0.1:5004
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
-    from streamcab import logs
-    from streamcab.beside import Extras
-    from streamcab.health.jsonl import Lines
-    from streamcab.reload import Reload, limits
-    from streamcab.run import listen as run
-    from streamcab.shelf import Shelf
-    from streamcab.veil import Veil
+    from streamcab.daemon.reload import Reload, limits
+    from streamcab.daemon.session import listen as run
+    from streamcab.daemon.sidecars import Extras
+    from streamcab.health.jsonl import JsonLinesFile
+    from streamcab.ops import logs
+    from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.record.retention import Retention
 
     again = threading.Event()
     with ExitStack() as around:
         # Before anything takes time: a SIGHUP meanwhile must not be the end.
         stop = around.enter_context(stop_on_signals(again))
         journal = logs.start(o["log_level"], logs.form_for(o["log_format"], o["log_file"]), o["log_file"])
-        veil = Veil.load(o["hash_salt"]) if o["hash_names"] else None
+        veil = Pseudonyms.load(o["hash_salt"]) if o["hash_names"] else None
         if veil is not None:
             veil.know(*o["device"], *o["files"], *([o["sdp"]] if o["sdp"] else []))
             journal.learn, journal.scrub = veil.learn, veil.scrub
@@ -193,8 +193,10 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
         extras = Extras(
             again=again,
             reload=Reload(o, lambda: read_again(ctx), journal),
-            shelf=Shelf(o["record"], limits(o)) if o["record"] else None,
-            lines=Lines(o["jsonl"], round(o["jsonl_max_mb"] * 1e6), o["jsonl_keep"]) if o["jsonl"] else None,
+            shelf=Retention(o["record"], limits(o)) if o["record"] else None,
+            lines=JsonLinesFile(o["jsonl"], round(o["jsonl_max_mb"] * 1e6), o["jsonl_keep"])
+            if o["jsonl"]
+            else None,
         )
         checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
         backend = backend_maker(checkpoint, device, o["backend"], o["precision"], o["threads"])
@@ -214,7 +216,7 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
 
 
 @contextmanager
-def _hidden_by(veil: "Veil") -> "Iterator[None]":
+def _hidden_by(veil: "Pseudonyms") -> "Iterator[None]":
     """Errors leave this block with their names hidden, those that nobody foresaw through the log."""
     try:
         yield
@@ -227,8 +229,8 @@ def _hidden_by(veil: "Veil") -> "Iterator[None]":
         raise SystemExit(1) from None
 
 
-def _settings(o: dict[str, Any], veil: "Veil | None") -> "Settings":
-    from streamcab.settings import Settings
+def _settings(o: dict[str, Any], veil: "Pseudonyms | None") -> "Settings":
+    from streamcab.daemon.settings import Settings
 
     return Settings(
         endpoint=o["endpoint"],
@@ -247,7 +249,7 @@ def _settings(o: dict[str, Any], veil: "Veil | None") -> "Settings":
 def _server_keys(folder: Path | None) -> "ServerKeys | None":
     if folder is None:
         return None
-    from streamcab.keys import ServerKeys
+    from streamcab.feed.curve import ServerKeys
 
     return ServerKeys(folder, os.environ.get("CREDENTIALS_DIRECTORY"))
 

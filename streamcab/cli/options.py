@@ -20,10 +20,10 @@ import click
 from streamcab.errors import ConfigError, StreamcabError
 
 if TYPE_CHECKING:
-    from streamcab.backend import Backend
-    from streamcab.checkpoint import Checkpoint
     from streamcab.classifier import Classifier
-    from streamcab.keys import ClientKeys
+    from streamcab.feed.curve import ClientKeys
+    from streamcab.nn.backend import Backend
+    from streamcab.nn.checkpoint import Checkpoint
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -165,7 +165,7 @@ def key_options(command: F) -> F:
 
 def client_keys(key: Path | None, server_key: Path | None) -> "ClientKeys | None":
     """What a subscriber shows a feed with keys; None for one without. ConfigError when a file holds no key."""
-    from streamcab.keys import ClientKeys
+    from streamcab.feed.curve import ClientKeys
 
     if (key is None) != (server_key is None):
         raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
@@ -181,8 +181,8 @@ def load_checkpoint(model: Path | None, compute: str, threads: int | None) -> "t
     """The checkpoint, the bundled one without `model`, and the torch device. CheckpointError, ConfigError."""
     import torch
 
-    from streamcab import checkpoint
-    from streamcab.compute import device_for
+    from streamcab.nn import checkpoint
+    from streamcab.nn.device import device_for
 
     torch.set_num_threads(threads or 1)
     return checkpoint.load(model or checkpoint.bundled()), device_for(compute)
@@ -192,8 +192,8 @@ def backend_maker(
     checkpoint: "Checkpoint", device: str, name: str, precision: str = "f32", threads: int | None = None
 ) -> "Callable[[int], Backend]":
     """What makes the backend, once the number of slots is known."""
-    from streamcab.backend import make_backend
-    from streamcab.compute import threads_for_many
+    from streamcab.nn.backend import make_backend
+    from streamcab.nn.device import threads_for_many
 
     many = threads or threads_for_many()
     return lambda slots: make_backend(name, checkpoint.model, slots, device, precision, many)

@@ -56,8 +56,8 @@ def reproduce(
 
     In full it takes days on a CPU. What is made smaller stands above every table.
     """
-    from streamcab.compute import device_for
     from streamcab.errors import ConfigError
+    from streamcab.nn.device import device_for
 
     with installed():
         from streamcab_train.reproduce import Shrunk

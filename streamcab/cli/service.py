@@ -11,8 +11,8 @@ from streamcab.cli.options import Group
 from streamcab.errors import ServiceError
 
 if TYPE_CHECKING:
-    from streamcab.service import Systemctl
-    from streamcab.unit import Place
+    from streamcab.ops.service import Systemctl
+    from streamcab.ops.systemd_unit import Place
 
 
 @click.group(cls=Group)
@@ -45,7 +45,7 @@ any_option = click.option("--instance", metavar="NAME", help="Only this instance
 @root_option
 def install(user: bool, instance: str, now: bool, force: bool, dry: bool, root: Path | None) -> None:
     """Put unit and settings in place. Files that somebody has edited are kept."""
-    from streamcab import service as s
+    from streamcab.ops import service as s
 
     place, manager = _where(user, root, changes=not dry)
     if now and (manager is None or not manager.there):
@@ -61,7 +61,7 @@ def install(user: bool, instance: str, now: bool, force: bool, dry: bool, root: 
 @root_option
 def uninstall(user: bool, instance: str | None, force: bool, dry: bool, root: Path | None) -> None:
     """Stop the service and remove what `install` put. Files that somebody has edited are kept."""
-    from streamcab import service as s
+    from streamcab.ops import service as s
 
     place, manager = _where(user, root, changes=not dry)
     _say(s.uninstall(place, instance, manager, force=force, dry=dry))
@@ -73,15 +73,15 @@ def uninstall(user: bool, instance: str | None, force: bool, dry: bool, root: Pa
 @root_option
 def status(user: bool, instance: str | None, root: Path | None) -> None:
     """What is installed, and how each instance is. Exit code 1 if nothing is installed."""
-    from streamcab import service as s
+    from streamcab.ops import service as s
 
     place, manager = _where(user, root, changes=False)
     _say(s.status(place, instance, manager))
 
 
 def _where(user: bool, root: Path | None, *, changes: bool) -> "tuple[Place, Systemctl | None]":
-    from streamcab.service import Systemctl
-    from streamcab.unit import system_place, user_place
+    from streamcab.ops.service import Systemctl
+    from streamcab.ops.systemd_unit import system_place, user_place
 
     if user and root is not None:
         raise click.UsageError("--root is for the machine's service; --user has no image.")

@@ -56,11 +56,11 @@ def train(
     threads: int | None,
 ) -> None:
     """Train a CAB-CNN on a corpus; speakers never stand in two splits unless you say so."""
-    from streamcab.compute import device_for
+    from streamcab.nn.device import device_for
 
     with installed():
+        from streamcab_train.distributed import leave
         from streamcab_train.folds import train_folds
-        from streamcab_train.ranks import leave
         from streamcab_train.run import train as run
     if folds is not None:
         if allow_shared_speakers:
@@ -101,8 +101,8 @@ def train(
 def teach(data: Path, config: Path, out: Path, threads: int | None) -> None:
     """Teach a distiller cepstra, by the voices of a corpus that are of none of the recipe's classes."""
     with installed():
+        from streamcab_train.pretrain import teach as run
         from streamcab_train.run import cache_folder
-        from streamcab_train.teach import teach as run
     run(data, config, out, cache=cache_folder(), threads=threads)
 
 
@@ -166,7 +166,7 @@ def evaluate(
         from streamcab_train.evaluate import evaluate as run
         from streamcab_train.run import cache_folder
 
-    from streamcab.compute import device_for
+    from streamcab.nn.device import device_for
 
     run(
         data,

@@ -37,7 +37,7 @@ def watch(
     as_json: bool,
 ) -> None:
     """Draw the feed of a daemon at ENDPOINT, on any machine. Without a terminal: lines."""
-    from streamcab.run import watch as run
+    from streamcab.daemon.session import watch as run
 
     keys = client_keys(key, server_key)
     with stop_on_signals() as stop:

@@ -2,7 +2,7 @@
 
 Owns the XPUB socket, the numbering of messages and the last message of every topic. Knows nothing of audio,
 models or threads: it belongs to the thread that made it, since the sockets of ZeroMQ are not thread safe. Who
-may come in is the business of `door.py`; docs/feed.md describes what is on the wire, for any other language.
+may come in is the business of `zap.py`; docs/feed.md describes what is on the wire, for any other language.
 """
 
 import secrets
@@ -16,9 +16,9 @@ import msgspec
 import zmq
 
 from streamcab.errors import FeedError
-from streamcab.feed.door import Door
+from streamcab.feed.curve import ServerKeys
 from streamcab.feed.endpoint import ENDPOINT, bindable, prepare, share, taken
-from streamcab.keys import ServerKeys
+from streamcab.feed.zap import Authenticator
 from streamcab.message import (
     DAEMON,
     KINDS,
@@ -95,7 +95,7 @@ class Publisher:
         self._socket.setsockopt(zmq.BACKLOG, 1_024)  # 1,000 subscribers may come at once, after a restart
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION)
         prepare(self._socket, address)
-        self._door = Door(self._context, self._socket, keys)
+        self._door = Authenticator(self._context, self._socket, keys)
         try:
             self._socket.bind(address)
             if ipc_group:

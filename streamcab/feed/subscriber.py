@@ -19,9 +19,9 @@ import msgspec
 import zmq
 
 from streamcab.errors import FeedError
+from streamcab.feed.connection_monitor import ConnectionMonitor
+from streamcab.feed.curve import ClientKeys
 from streamcab.feed.endpoint import ENDPOINT, prepare
-from streamcab.feed.handshake import Handshake
-from streamcab.keys import ClientKeys
 from streamcab.message import (
     DAEMON,
     KINDS,
@@ -92,7 +92,7 @@ class Subscriber:
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_BODY)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
         prepare(self._socket, endpoint)
-        self._handshake = Handshake(self._context, self._socket, endpoint, keys)
+        self._handshake = ConnectionMonitor(self._context, self._socket, endpoint, keys)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._handshake.socket, zmq.POLLIN)

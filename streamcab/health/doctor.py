@@ -107,7 +107,7 @@ def descriptors() -> Finding:
 def gpu() -> Finding:
     """Whether torch works, and sees one."""
     try:
-        from streamcab.compute import device_for
+        from streamcab.nn.device import device_for
 
         device = device_for("auto")
     except (ImportError, OSError) as error:
@@ -120,7 +120,7 @@ def gpu() -> Finding:
 def model() -> Finding:
     """Whether the bundled model loads."""
     try:
-        from streamcab import checkpoint
+        from streamcab.nn import checkpoint
 
         loaded = checkpoint.load(checkpoint.bundled())
     except (StreamcabError, ImportError, OSError) as error:
@@ -176,7 +176,7 @@ def clock(now: float | None = None, synchronised: bool | None = None) -> Finding
 
 def curve() -> Finding:
     """Whether this ZeroMQ can encrypt."""
-    from streamcab.keys import Pair
+    from streamcab.feed.curve import Pair
 
     try:
         Pair.random()

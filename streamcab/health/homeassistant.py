@@ -15,7 +15,7 @@ ORIGIN = "streamcab"
 ONLINE, OFFLINE = "online", "offline"
 
 
-class Names:
+class EntityNames:
     """Topics under `base`, which tells bridges on one broker apart, and ids under `discovery`."""
 
     def __init__(self, base: str, discovery: str) -> None:
@@ -53,7 +53,7 @@ class Names:
 
 
 def device(
-    names: Names, stream: str, model: ModelInfo | None, version: str, expire_s: int
+    names: EntityNames, stream: str, model: ModelInfo | None, version: str, expire_s: int
 ) -> dict[str, object]:
     """The discovery message of a stream."""
     uid = names.id(stream)

@@ -1,7 +1,7 @@
 """A file of lines: when it is full it makes room for the next, and the oldest goes.
 
 FILE is the newest, FILE.1 the one before, up to FILE.KEEP. Owns these files: two writers of one FILE are
-refused. Lines are whole whatever happens: what a full disk has cut is taken back, what a crash has cut is
+refused. JsonLinesFile are whole whatever happens: what a full disk has cut is taken back, what a crash has cut is
 closed by the next start. A file that is no longer at its path is begun anew there. Knows nothing of the feed.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from streamcab.errors import StreamcabError
 
 
-class Lines:
+class JsonLinesFile:
     """Appends lines to `path`, and rotates it at `max_bytes`. StreamcabError when it cannot be opened."""
 
     def __init__(self, path: Path, max_bytes: int, keep: int) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from streamcab import __version__
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.feed import Subscriber
-from streamcab.health.homeassistant import OFFLINE, ONLINE, Names, device, payload
+from streamcab.health.homeassistant import OFFLINE, ONLINE, EntityNames, device, payload
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Bridge:
     def __init__(
         self,
         publish: Callable[[str, bytes], None],
-        names: Names,
+        names: EntityNames,
         every_s: float,
         discover: bool,
         clock: Callable[[], float] = time.monotonic,
@@ -143,7 +143,7 @@ class Bridge:
 def bridge(
     feed: Subscriber,
     broker: Broker,
-    names: Names,
+    names: EntityNames,
     stop: threading.Event,
     say: Callable[[str], None],
     *,
@@ -204,7 +204,7 @@ def _learn(
 
 
 def _client(
-    broker: Broker, names: Names, news: "SimpleQueue[tuple[str, str, bytes]]", discover: bool
+    broker: Broker, names: EntityNames, news: "SimpleQueue[tuple[str, str, bytes]]", discover: bool
 ) -> "Client":
     try:
         from paho.mqtt.client import Client

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.ring import MISSING, Bank, windows
+from streamcab.audio.ring import NO_SAMPLE, Bank, windows
 
 BLOCKS = 8
 """The ring is emptied ahead of the writer by eighths: one memset of 8 kB per call each half second."""
 HOLE = -32768
-"""`MISSING` in an int16 ring."""
+"""`NO_SAMPLE` in an int16 ring."""
 _TO_FLOAT = np.float32(2**-15)
 
 
@@ -29,7 +29,7 @@ class ScatterBank(Bank):
     def __init__(self, rate: int, rows: int, seconds: float, compact: bool, touch: bool) -> None:
         block = max(-(-int(seconds * rate) // BLOCKS), 1)
         kind = np.int16 if compact else np.float32
-        self.hole = HOLE if compact else MISSING
+        self.hole = HOLE if compact else NO_SAMPLE
         # Unless touched now, a page costs memory only when a call first writes to it; and a fault, then.
         data: NDArray[Any] = np.empty((rows, BLOCKS * block), kind)
         if touch:
@@ -97,5 +97,5 @@ class ScatterBank(Bank):
         holes = out == HOLE
         out *= _TO_FLOAT
         if holes.any():
-            out[holes] = MISSING
+            out[holes] = NO_SAMPLE
         return out

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.ring import windows
+from streamcab.audio.ring import windows
 from streamcab.rtp import codec
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.codec import Encoding

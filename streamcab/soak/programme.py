@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamcab.audio.ring import Bank
 from streamcab.bench.speech import babble, bundled_clips, encode
 from streamcab.errors import ConfigError
-from streamcab.ring import Bank
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import STATIC
 from streamcab.rtp.intake import Intake

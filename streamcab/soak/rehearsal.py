@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from streamcab.backend import Backend
-from streamcab.checkpoint import Checkpoint
-from streamcab.daemon import Daemon
+from streamcab.daemon.loop import Daemon
+from streamcab.daemon.settings import Settings
 from streamcab.errors import ConfigError
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, DaemonStatus, Prediction
-from streamcab.settings import Settings
+from streamcab.nn.backend import Backend
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.soak.programme import TAPE_RATE, TICK_S, PlannedCalls, Tape, identity
 
 EVERY_S = 0.5

@@ -19,8 +19,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from streamcab.audio.ring import Bank
 from streamcab.message import SourceState
-from streamcab.ring import Bank
 
 log = logging.getLogger("streamcab.source")
 

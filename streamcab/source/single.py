@@ -16,8 +16,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.audio.ring import NO_SAMPLE, Bank
 from streamcab.errors import AudioError, SourceLost, StreamcabError
-from streamcab.ring import MISSING, Bank
 from streamcab.source import Line
 
 log = logging.getLogger("streamcab.source")
@@ -106,7 +106,7 @@ class SingleStream(ABC):
         if fine.all():
             return samples
         self.line.refused += int(len(fine) - np.count_nonzero(fine))
-        return np.where(fine, samples, np.float32(MISSING))
+        return np.where(fine, samples, np.float32(NO_SAMPLE))
 
     def _write(self, samples: NDArray[np.float32], stamp: float) -> None:
         """Samples (n,) into the ring at once; the last of them was captured at `stamp`."""

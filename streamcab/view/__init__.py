@@ -4,19 +4,19 @@ Needs rich and the messages; never torch, numpy or scipy, so it starts at once a
 """
 
 from streamcab.view.board import Board
-from streamcab.view.choice import Choice
 from streamcab.view.fleet import render_fleet
-from streamcab.view.hush import hushed
 from streamcab.view.lines import lines
 from streamcab.view.live import drawable, named, watch
 from streamcab.view.one import render_one
+from streamcab.view.stderr_capture import captured_stderr
 from streamcab.view.summary import summary
+from streamcab.view.view_state import ViewState
 
 __all__ = [
     "Board",
-    "Choice",
+    "ViewState",
+    "captured_stderr",
     "drawable",
-    "hushed",
     "lines",
     "named",
     "render_fleet",

@@ -11,10 +11,10 @@ from rich.cells import cell_len
 from rich.style import Style
 
 from streamcab.view.board import Board, Shown, Stream
-from streamcab.view.choice import Choice, sort
 from streamcab.view.frame import Frame, Row, clean, duration, fit, fit_name, percent, thin_bar
 from streamcab.view.palette import ALERT, BOLD, PLAIN, QUIET, SIGN, STATE_STYLE, hue
 from streamcab.view.strip import strip_row
+from streamcab.view.view_state import ViewState, sort
 from streamcab.view.waiting import render_waiting
 
 _STATES: tuple[Shown, ...] = ("live", "warming", "silent", "stalled", "lost", "ended")
@@ -39,14 +39,14 @@ def render_fleet(
     board: Board,
     size: tuple[int, int],
     now: float,
-    choice: Choice | None = None,
+    choice: ViewState | None = None,
     *,
     names: Sequence[str] | None = None,
     caption: str = "",
     hint: str = "",
 ) -> Frame:
     """All streams in `size` (columns, rows); `names` is an order computed before by `sort`."""
-    choice = choice or Choice()
+    choice = choice or ViewState()
     if not board.streams:
         return render_waiting(board, size, now, caption=caption, hint=hint)
     width, height = max(size[0], 1), max(size[1], 1)
@@ -170,7 +170,7 @@ def _style(board: Board, label: str | None) -> Style:
     return QUIET if label is None else hue(board.number(label))
 
 
-def _titles(w: _Widths, width: int, margin: int, choice: Choice) -> Row:
+def _titles(w: _Widths, width: int, margin: int, choice: ViewState) -> Row:
     row = Row(width).to(margin + 2)
     key = {"least certain": "sure", "loss": "lost"}.get(choice.sorting, choice.sorting)
     titles = (
@@ -220,7 +220,7 @@ def _short(stream: Stream) -> Shown:
 
 def _footer(
     board: Board,
-    choice: Choice,
+    choice: ViewState,
     names: Sequence[str],
     first: int,
     room: int,

@@ -14,13 +14,13 @@ from typing import Any, Self
 from rich.console import Console
 
 from streamcab.view.board import Board
-from streamcab.view.choice import Choice, sort
 from streamcab.view.fleet import render_fleet, table_rows
 from streamcab.view.frame import Frame
-from streamcab.view.keys import HINT, render_keys
+from streamcab.view.keyboard import HINT, render_keys
 from streamcab.view.lines import Feed, lines
 from streamcab.view.one import render_one
 from streamcab.view.screen import Screen
+from streamcab.view.view_state import ViewState, sort
 from streamcab.view.waiting import render_waiting
 
 PACE_ONE_S, PACE_FLEET_S = 0.1, 0.2  # seconds between two pictures
@@ -80,7 +80,7 @@ class _Loop:
     ) -> None:
         self.feed, self.screen, self.board, self.clock = feed, screen, board, clock
         self.caption: Callable[[], str] = caption if callable(caption) else lambda: caption
-        self.choice = Choice()
+        self.choice = ViewState()
         self.hint = HINT if screen.has_keys else ""
         self.began = clock()
         self.names: list[str] = []

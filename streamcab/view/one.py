@@ -10,10 +10,10 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
+from streamcab.view.big_text import large
 from streamcab.view.board import Board, Stream
 from streamcab.view.frame import Frame, Row, bar, clean, column, duration, fit, percent, runs, thin_bar
 from streamcab.view.layout import ORDER, grant
-from streamcab.view.letters import large
 from streamcab.view.palette import ALERT, BOLD, PLAIN, QUIET, SIGN, STATE_STYLE, hue
 from streamcab.view.strip import spoken_runs, strip_row
 from streamcab.view.waiting import render_waiting

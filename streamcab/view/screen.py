@@ -20,7 +20,7 @@ from rich.control import Control
 from rich.segment import Segment, Segments
 
 from streamcab.view.frame import ASCII, Frame
-from streamcab.view.keys import decode
+from streamcab.view.keyboard import decode
 
 _BEGIN = Segment("\x1b[?2026h", None, [])  # terminals that know it show the whole picture at once
 _END = Segment("\x1b[?2026l", None, [])

@@ -5,9 +5,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 
 from streamcab.message import Prediction
 from streamcab.view.board import Board
-from streamcab.view.choice import natural
 from streamcab.view.frame import Frame, Row, clean, duration, percent, thin_bar
 from streamcab.view.palette import ALERT, BOLD, PLAIN, QUIET, hue
+from streamcab.view.view_state import natural
 
 _MOST = 50  # streams that are listed
 

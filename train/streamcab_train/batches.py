@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.emitted import voting
+from streamcab.inference.engine_output import voting
 from streamcab_train.features import Features
 from streamcab_train.recipe import TrainingKeys
 

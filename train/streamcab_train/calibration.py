@@ -2,7 +2,7 @@
 
 Confidence is the largest probability of an answer. Expected calibration error over bins of equal width
 (Naeini et al., AAAI 2015); temperature by maximum likelihood (Guo et al., ICML 2017), to be applied by
-`streamcab/confidence.py`. Knows nothing of models, clips or speakers.
+`streamcab/nn/confidence.py`. Knows nothing of models, clips or speakers.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from streamcab.confidence import COLDEST, HOTTEST, TINY, tempered
+from streamcab.nn.confidence import COLDEST, HOTTEST, TINY, tempered
 from streamcab_train.scores import confusion_matrix, scores
 
 Floats = NDArray[np.float64]

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from streamcab import __version__
+from streamcab_train.dataset import Dataset
 from streamcab_train.loop import Judged
-from streamcab_train.material import Material
 from streamcab_train.recipe import Recipe
 from streamcab_train.scores import interval_95
 from streamcab_train.split import DISJOINT, SHARED
@@ -26,28 +26,28 @@ def protocol(shared: bool) -> str:
 
 def make_card(
     recipe: Recipe,
-    material: Material,
+    dataset: Dataset,
     judged: Mapping[str, Judged],
     progress: Progress,
     parameters: int,
     shared: bool,
 ) -> dict[str, Any]:
     """The card, as JSON takes it. judged: by part."""
-    labels = material.architecture.labels
-    counts = list(material.counts())
+    labels = dataset.architecture.labels
+    counts = list(dataset.counts())
     return {
         "name": f"CAB-CNN {'/'.join(labels)}",
         "corpus": recipe.corpus.name,
-        "corpus_hash": material.hash,
+        "corpus_hash": dataset.hash,
         "licence": recipe.corpus.licence,
         "protocol": protocol(shared),
         "speakers": {label: {c.part: c.speakers for c in counts if c.label == label} for label in labels},
-        "training_speakers": speaker_hashes(speakers_of(material, "train")),
+        "training_speakers": speaker_hashes(speakers_of(dataset, "train")),
         "clips": {label: {c.part: c.clips for c in counts if c.label == label} for label in labels},
         "hours": {
             label: round(sum(c.seconds for c in counts if c.label == label) / 3600, 3) for label in labels
         },
-        "scores": {part: _scores(material, part, j, shared) for part, j in judged.items()},
+        "scores": {part: _scores(dataset, part, j, shared) for part, j in judged.items()},
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         "parameters": parameters,
@@ -61,9 +61,9 @@ def speaker_hashes(speakers: Iterable[str]) -> list[str]:
     return sorted({hashlib.sha256(speaker.encode()).hexdigest()[:12] for speaker in speakers if speaker})
 
 
-def _scores(material: Material, part: str, judged: Judged, shared: bool) -> dict[str, Any]:
-    s, labels = judged.scores, material.architecture.labels
-    speakers = speakers_of(material, part)
+def _scores(dataset: Dataset, part: str, judged: Judged, shared: bool) -> dict[str, Any]:
+    s, labels = judged.scores, dataset.architecture.labels
+    speakers = speakers_of(dataset, part)
     interval = interval_95(judged.truth, judged.probabilities.argmax(1), speakers, len(labels))
     return {
         "accuracy": round(s.accuracy, 4),
@@ -78,8 +78,8 @@ def _scores(material: Material, part: str, judged: Judged, shared: bool) -> dict
     }
 
 
-def speakers_of(material: Material, part: str) -> list[str]:
+def speakers_of(dataset: Dataset, part: str) -> list[str]:
     """Of each clip of a part; a clip of an unknown speaker counts as one by himself."""
     return [
-        clip.speaker or clip.path for clip, p in zip(material.clips, material.parts, strict=True) if p == part
+        clip.speaker or clip.path for clip, p in zip(dataset.clips, dataset.parts, strict=True) if p == part
     ]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.checkpoint import Checkpoint
 from streamcab.classifier import Classifier
-from streamcab.emitted import voting
-from streamcab.evidence import Evidence, evidence_of
-from streamcab.offline import answers, features, intervals
-from streamcab.resample import resampler
+from streamcab.dsp.resample import resampler
+from streamcab.evidence.layer import Evidence, evidence_of
+from streamcab.inference.engine_output import voting
+from streamcab.inference.offline import features, interval_results, intervals
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.codec import TABLES
 from streamcab.verify import random_chunks
 
@@ -67,7 +67,7 @@ def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
 
     def whole(samples: Samples, rate: int) -> Votes:
         heard = features(samples, rate, dataclasses.replace(arch, normaliser="clip", extra={}))
-        answered = answers(model, heard.x[0])
+        answered = interval_results(model, heard.x[0])
         return Votes(answered.c, heard.kind[0], answered.u, evidence)
 
     def streamed(samples: Samples, rate: int) -> Votes:

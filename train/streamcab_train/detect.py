@@ -12,7 +12,7 @@ import argparse
 import csv
 import dataclasses
 import hashlib
-import sys
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from torch import Tensor, nn
 
-from streamcab import bands
-from streamcab.checkpoint import Checkpoint, load, save
-from streamcab.detector import (
+from streamcab.dsp import bands
+from streamcab.dsp.detector import (
     ACTIVE_STEP,
     AHEAD,
     CHANNELS,
@@ -38,10 +37,13 @@ from streamcab.detector import (
     TAPS,
     WEIGHT_STEP,
 )
-from streamcab.model import CabCnn
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.checkpoint import Checkpoint, load, save
 from streamcab.source.file import read_audio
 from streamcab_train.mixtures import INTERVAL, RATE, Clip, Material, piece
 from streamcab_train.silero import Silero
+
+log = logging.getLogger("streamcab.detect")
 
 SUFFIXES = {".ogg", ".oga", ".wav", ".mp3", ".flac"}
 MOST_SOUND_S = 60
@@ -84,7 +86,7 @@ def gather(folder: Path, manifests: list[Path], sounds: list[Path], keep_out: li
         labels = _labels(teacher, clips)
         keep = [k for k, said in enumerate(labels) if said.max() > 0.9]
         _save(folder / f"speech-{side}.npz", [clips[k] for k in keep], labels=[labels[k] for k in keep])
-        print(f"{side}: {len(keep)} clips, {sum(len(clips[k]) for k in keep) / RATE / 60:.0f} minutes")
+        log.info(f"{side}: {len(keep)} clips, {sum(len(clips[k]) for k in keep) / RATE / 60:.0f} minutes")
     for side in ("train", "test"):
         kept, names, dropped = [], [], 0
         for package in sorted(p for root in sounds for p in root.iterdir() if p.is_dir()):
@@ -95,7 +97,7 @@ def gather(folder: Path, manifests: list[Path], sounds: list[Path], keep_out: li
                 try:
                     x = at_8k(f)[: MOST_SOUND_S * RATE]
                 except Exception as error:  # a package may hold anything
-                    print(f"{f.name}: {error}", file=sys.stderr)
+                    log.warning("%s: %s", f.name, error)
                     continue
                 if len(x) < RATE // 4 or float(np.abs(x).max()) < 1e-3:
                     continue
@@ -106,7 +108,7 @@ def gather(folder: Path, manifests: list[Path], sounds: list[Path], keep_out: li
                 kept.append(x)
                 names.append(f"{package.name}/{f.name}")
         _save(folder / f"sounds-{side}.npz", kept, names=names)
-        print(
+        log.info(
             f"{side}: {len(kept)} sounds, {sum(map(len, kept)) / RATE / 60:.0f} minutes, {dropped} heard as speech"
         )
 
@@ -161,7 +163,7 @@ def make_pieces(folder: Path, name: str, side: str, count: int, seed: int) -> No
         labels.append(p.speech)
         kinds.append(p.kind)
         if k % 500 == 499:
-            print(f"{k + 1} pieces, {time.monotonic() - begun:.0f} s", flush=True)
+            log.info(f"{k + 1} pieces, {time.monotonic() - begun:.0f} s")
     np.savez(folder / f"{name}.npz", levels=np.stack(levels), labels=np.stack(labels), kinds=np.array(kinds))
 
 
@@ -252,13 +254,13 @@ def train(folder: Path, epochs: int, batch: int, rate: float, seed: int) -> None
             scores = torch.cat([net(inputs(part.float())) for part in x["valid"].split(64)])
         late = _late(scores)
         valid = nn.functional.binary_cross_entropy_with_logits(late, y["valid"]).item()
+        truth = y["valid"].numpy().ravel() > 0.5
         if valid < best:
             best = valid
             torch.save(net.state_dict(), folder / "net.pt")
-        print(
+        log.info(
             f"epoch {epoch + 1}: train {total / (len(order) // batch):.4f}, valid {valid:.4f}, "
-            f"area {area(late.numpy().ravel(), y['valid'].numpy().ravel() > 0.5):.4f}, {time.monotonic() - begun:.0f} s",
-            flush=True,
+            f"area {area(late.numpy().ravel(), truth):.4f}, {time.monotonic() - begun:.0f} s",
         )
 
 
@@ -294,11 +296,12 @@ def attach(folder: Path, model: Path, threshold: float) -> None:
     state = {k: v for k, v in found.model.state_dict().items() if not k.startswith("detector.")}
     whole.load_state_dict(state | {f"detector.{name}": t for name, t in tensors.items()})
     save(Checkpoint(whole.eval(), found.card), model)
-    print(f"{model}: {load(model).hash}")
+    log.info(f"{model}: {load(model).hash}")
 
 
 def main() -> None:
     """One stage."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     stages = parser.add_subparsers(dest="stage", required=True)
     one = stages.add_parser("gather")

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.errors import CorpusError
-from streamcab.model import Architecture, CabCnn
+from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab_train.features import Features, locked
-from streamcab_train.teach import begin_from
+from streamcab_train.pretrain import begin_from
 
 
 def distilled(features: Features, architecture: Architecture, taught: Path, cache: Path) -> Features:

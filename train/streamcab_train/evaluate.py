@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from streamcab import checkpoint
-from streamcab.checkpoint import Checkpoint
-from streamcab.confidence import Confidence
 from streamcab.errors import ConfigError
+from streamcab.nn import checkpoint
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.confidence import Confidence
 from streamcab_train import figures
 from streamcab_train.calibration import abstain_below, fitted
 from streamcab_train.conditions import OFFLINE, conditions
-from streamcab_train.hearing import hear
+from streamcab_train.predict import hear
 from streamcab_train.report import render, write
 from streamcab_train.selection import choose
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.errors import CorpusError
-from streamcab.evidence import HALF, evidence_of
-from streamcab.model import CabCnn
+from streamcab.evidence.layer import HALF, evidence_of
+from streamcab.nn.cabcnn import CabCnn
 from streamcab_train.batches import Selection
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import summary

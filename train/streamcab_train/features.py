@@ -22,9 +22,10 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab import frontend, normalise, offline, resample
+from streamcab.dsp import frontend, normalise, resample
 from streamcab.errors import AudioError, CorpusError, SourceError
-from streamcab.model import Architecture
+from streamcab.inference import offline
+from streamcab.nn.cabcnn import Architecture
 from streamcab.source.file import read_audio
 
 HEADER = 128

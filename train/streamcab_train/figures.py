@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab import __version__
-from streamcab.checkpoint import Checkpoint
-from streamcab.confidence import Confidence
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.confidence import Confidence
 from streamcab_train.bootstrap import difference_95, intervals_95
 from streamcab_train.calibration import coverage, reliability
 from streamcab_train.conditions import OFFLINE
-from streamcab_train.hearing import Answers, Floats
+from streamcab_train.predict import ClipPredictions, Floats
 from streamcab_train.scores import confusion_matrix, interval_95, scores
 from streamcab_train.selection import Chosen
 
@@ -42,7 +42,7 @@ def about(model: Checkpoint, path: Path) -> dict[str, Any]:
 
 
 def who(
-    chosen: Chosen, answers: Answers, split: str, dropped: Counter[str], labels: Sequence[str]
+    chosen: Chosen, answers: ClipPredictions, split: str, dropped: Counter[str], labels: Sequence[str]
 ) -> dict[str, Any]:
     """Whose voices judged it: clips, speakers and hours of each class, and what was left out."""
     classes = {}
@@ -64,7 +64,7 @@ def who(
     }
 
 
-def overall(answers: Answers, p: Floats, labels: Sequence[str], draws: int) -> dict[str, Any]:
+def overall(answers: ClipPredictions, p: Floats, labels: Sequence[str], draws: int) -> dict[str, Any]:
     """All scores of the answers p (n, labels), with intervals, and what guessing would score."""
     top, m = p.argmax(1), len(labels)
     s = scores(confusion_matrix(answers.truth, top, m))
@@ -82,7 +82,7 @@ def overall(answers: Answers, p: Floats, labels: Sequence[str], draws: int) -> d
     }
 
 
-def by_condition(answers: Answers, gate: bool, draws: int) -> list[dict[str, Any]]:
+def by_condition(answers: ClipPredictions, gate: bool, draws: int) -> list[dict[str, Any]]:
     """A row for each way of hearing, and how far its answers are from the offline ones."""
     base = answers.by_condition[OFFLINE]
     found = []
@@ -104,7 +104,9 @@ def by_condition(answers: Answers, gate: bool, draws: int) -> list[dict[str, Any
     return found
 
 
-def _brief(answers: Answers, p: Floats, draws: int, rows: NDArray[np.int64] | None = None) -> dict[str, Any]:
+def _brief(
+    answers: ClipPredictions, p: Floats, draws: int, rows: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
     """Accuracy, UAR with its interval, and F1, of some clips."""
     rows = np.arange(len(p)) if rows is None else rows
     truth, top, m = answers.truth[rows], p[rows].argmax(1), p.shape[1]
@@ -114,7 +116,7 @@ def _brief(answers: Answers, p: Floats, draws: int, rows: NDArray[np.int64] | No
     return {"accuracy": s.accuracy, "uar": s.uar, "uar_95": sure, "f1": s.f1}
 
 
-def by_seconds(answers: Answers, draws: int) -> list[dict[str, Any]]:
+def by_seconds(answers: ClipPredictions, draws: int) -> list[dict[str, Any]]:
     """A row for each length of which only the beginning was heard."""
     whole = answers.by_condition[OFFLINE].argmax(1)
     found = []
@@ -126,7 +128,9 @@ def by_seconds(answers: Answers, draws: int) -> list[dict[str, Any]]:
     return found
 
 
-def calibration(answers: Answers, served: Confidence, temperature: dict[str, Any] | None) -> dict[str, Any]:
+def calibration(
+    answers: ClipPredictions, served: Confidence, temperature: dict[str, Any] | None
+) -> dict[str, Any]:
     """Reliability of what is served, and of the bare mean of c_t."""
     p = answers.by_condition[OFFLINE]
     return {
@@ -136,12 +140,14 @@ def calibration(answers: Answers, served: Confidence, temperature: dict[str, Any
     }
 
 
-def by_coverage(answers: Answers, served: Confidence) -> list[dict[str, Any]]:
+def by_coverage(answers: ClipPredictions, served: Confidence) -> list[dict[str, Any]]:
     """What answering the surest only would score, as it is served."""
     return [dataclasses.asdict(c) for c in coverage(served(answers.by_condition[OFFLINE]), answers.truth)]
 
 
-def abstaining(answers: Answers, served: Confidence, abstain: dict[str, Any] | None) -> dict[str, Any] | None:
+def abstaining(
+    answers: ClipPredictions, served: Confidence, abstain: dict[str, Any] | None
+) -> dict[str, Any] | None:
     """The threshold that validation chose, and what it does here."""
     if abstain is None:
         return None
@@ -157,7 +163,7 @@ def abstaining(answers: Answers, served: Confidence, abstain: dict[str, Any] | N
 
 
 def by_trait(
-    answers: Answers, chosen: Chosen, labels: Sequence[str], draws: int
+    answers: ClipPredictions, chosen: Chosen, labels: Sequence[str], draws: int
 ) -> dict[str, list[dict[str, Any]]]:
     """By sex and age, where the manifest has them; a clip without a value is in a group of its own."""
     at = {clip.path: i for i, clip in enumerate(chosen.clips)}

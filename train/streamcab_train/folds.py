@@ -21,9 +21,9 @@ from rich.table import Table
 
 from streamcab.errors import ConfigError
 from streamcab_train.answered import Answered, read_answers
+from streamcab_train.distributed import started_by_torchrun
 from streamcab_train.manifest import PARTS, Clip, Manifest, read_manifest
 from streamcab_train.pool import Run, run_all
-from streamcab_train.ranks import started_by_torchrun
 from streamcab_train.recipe import Recipe, read_recipe
 from streamcab_train.run import ANSWERS, MODEL, hold, same_run, train_quietly
 from streamcab_train.split import fold_clips

@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamcab.errors import ConfigError
-from streamcab.evidence import Evidence, evidence_of
-from streamcab.model import Architecture, CabCnn, answer
+from streamcab.evidence.layer import Evidence, evidence_of
+from streamcab.nn.cabcnn import Architecture, CabCnn, answer
 from streamcab_train.batches import Batch, Selection, training_batches, whole_clips
-from streamcab_train.ranks import ALONE, Ranks
+from streamcab_train.distributed import ALONE, ProcessGroup
+from streamcab_train.pretrain import begin_from
 from streamcab_train.recipe import TrainingKeys
 from streamcab_train.scores import Scores, confusion_matrix, scores
 from streamcab_train.state import Progress, load_state, save_state
 from streamcab_train.step import backward, forward, loss_of, summary
-from streamcab_train.teach import begin_from
 
 STATE = "state.safetensors"
 HISTORY = "history.jsonl"
@@ -63,7 +63,7 @@ class Watcher:
         """It is over and saved. record: its line of the history, and train_s and epoch_s, seconds it took."""
 
 
-def judge(model: CabCnn, clips: Iterable[Batch], ranks: Ranks = ALONE) -> Judged:
+def judge(model: CabCnn, clips: Iterable[Batch], ranks: ProcessGroup = ALONE) -> Judged:
     """The model's answers on whole clips; several ranks share the work, and each has all answers."""
     device = next(model.parameters()).device
     model.eval()
@@ -95,7 +95,7 @@ def fit(
     *,
     device: str = "cpu",
     watcher: Watcher | None = None,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = ALONE,
 ) -> tuple[CabCnn, Progress]:
     """Train in `folder`, going on from the state that stands there if there is one; the model with its best
     weights. Of several ranks the first writes, and each has the model.
@@ -154,7 +154,7 @@ def _epoch(
     keys: TrainingKeys,
     number: int,
     watcher: Watcher,
-    ranks: Ranks,
+    ranks: ProcessGroup,
 ) -> tuple[float, float]:
     """One epoch; the mean loss of its clips, and the seconds of audio that it took in."""
     interval_s = model.architecture.interval_s
@@ -219,7 +219,7 @@ def seeded(seed: int, *numbers: int) -> Iterator[None]:
         yield
 
 
-def _send(batch: Batch, device: torch.device, ranks: Ranks = ALONE) -> tuple[Tensor, Tensor, Tensor]:
+def _send(batch: Batch, device: torch.device, ranks: ProcessGroup = ALONE) -> tuple[Tensor, Tensor, Tensor]:
     """This rank's share of a batch."""
     own = ranks.own(len(batch.y))
     x, votes, y = (torch.from_numpy(a[own]).to(device) for a in (batch.x, batch.votes, batch.y))

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.errors import CorpusError
-from streamcab.model import CabCnn
+from streamcab.nn.cabcnn import CabCnn
 
 SILENCE = "SIL"
 HUNDREDTH = 0.01

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from streamcab.config import read_toml
-from streamcab.distiller import PAPER_STAGES, StageShape
 from streamcab.errors import ConfigError
-from streamcab.model import Architecture
+from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.distiller import PAPER_STAGES, StageShape
 
 T = TypeVar("T")
 
@@ -66,11 +66,11 @@ class ModelKeys:
     stages: str = "paper"
     """`paper`: its Table 2; or `wide`, for which pooled_rate is 8000: nothing above 2 kHz is thrown away."""
     summary: int = 0
-    """Numbers that each interval is summed up in, for second moments (streamcab/moments.py); 0: none."""
+    """Numbers that each interval is summed up in, for second moments (streamcab/evidence/moments.py); 0: none."""
     lags: tuple[int, ...] = ()
     """Intervals apart at which their products are averaged."""
     phones: int = 0
-    """In place of lags: phones that intervals are told apart as, the first no speech (streamcab/phones.py)."""
+    """In place of lags: phones that intervals are told apart as, the first no speech (streamcab/evidence/phones.py)."""
     reach: int = 0
     """Intervals on each side that are heard for that."""
     phone_hidden: int = 0
@@ -114,7 +114,7 @@ class TrainingKeys:
 
 
 @dataclass(frozen=True)
-class TeachKeys:
+class PretrainKeys:
     """`streamcab teach`: what the distiller learns before it sees a label."""
 
     seed: int = 0
@@ -159,7 +159,7 @@ class Recipe:
     split: SplitKeys = SplitKeys()
     model: ModelKeys = ModelKeys()
     training: TrainingKeys = TrainingKeys()
-    teach: TeachKeys = TeachKeys()
+    teach: PretrainKeys = PretrainKeys()
     evidence: EvidenceKeys = EvidenceKeys()
 
     def architecture(self, labels: tuple[str, ...]) -> Architecture:

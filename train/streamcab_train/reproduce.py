@@ -21,14 +21,14 @@ from rich.console import Console
 from streamcab.errors import ConfigError
 from streamcab_train import paper
 from streamcab_train.answered import pooled, read_answers
+from streamcab_train.baseline_run import BaselineKeys, train_rival
+from streamcab_train.baselines import RIVALS
 from streamcab_train.loop import HISTORY
 from streamcab_train.manifest import read_manifest
 from streamcab_train.pool import Run, run_all
 from streamcab_train.protocols import Protocol, disjoint, limited, shared
 from streamcab_train.recipe import TrainingKeys, read_recipe
 from streamcab_train.reproduced import render
-from streamcab_train.rival_run import RivalKeys, train_rival
-from streamcab_train.rivals import RIVALS
 from streamcab_train.run import ANSWERS, MODEL, train_quietly
 from streamcab_train.scores import confusion_matrix, interval_95, scores
 from streamcab_train.split import DISJOINT, SHARED
@@ -53,7 +53,7 @@ class Shrunk:
 
     def said(self) -> list[str]:
         """Each difference from the paper, in words."""
-        rivals = RivalKeys()
+        rivals = BaselineKeys()
         found = {
             f"{self.repeats} of {paper.REPEATS} repeats": self.repeats != paper.REPEATS,
             f"at most {self.epochs} epochs": self.epochs != paper.TRAINING.epochs,
@@ -185,7 +185,7 @@ def _run(
     common = {"data": protocol.manifest, "out": folder, "device": device, "threads": threads}
     name = f"{row.model}, {protocol.name}, seed {seed}"
     if row.model in RIVALS:
-        keys = RivalKeys(seed=seed, epochs=shrunk.epochs, size=shrunk.image or 0)
+        keys = BaselineKeys(seed=seed, epochs=shrunk.epochs, size=shrunk.image or 0)
         keys = replace(keys, batch=shrunk.batch or keys.batch)
         arguments = common | {"name": row.model, "corpus": protocol.corpus, "keys": keys}
         return Run(name, folder, ANSWERS, shrunk.epochs, train_rival, arguments)

@@ -24,21 +24,21 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from streamcab import checkpoint
-from streamcab.checkpoint import Checkpoint
-from streamcab.confidence import Confidence
 from streamcab.errors import CheckpointError, ConfigError, StreamcabError
-from streamcab.model import CabCnn
+from streamcab.nn import checkpoint
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.confidence import Confidence
 from streamcab_train.answered import write_answers
 from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.calibration import fitted
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
+from streamcab_train.dataset import Dataset, gather
 from streamcab_train.distilled import distilled
+from streamcab_train.distributed import ProcessGroup, joined
 from streamcab_train.evidence import chosen_shrinkage, fit_evidence, summed_up
 from streamcab_train.loop import Judged, fit, judge
 from streamcab_train.manifest import PARTS, Manifest, read_manifest
-from streamcab_train.material import Material, gather
-from streamcab_train.ranks import Ranks, joined
 from streamcab_train.recipe import Recipe, read_recipe
 from streamcab_train.show import Screen, confusion_table, corpus_table, score_line
 
@@ -95,7 +95,7 @@ def _train(
     recipe: Recipe,
     manifest: Manifest,
     out: Path,
-    ranks: Ranks,
+    ranks: ProcessGroup,
     device: str,
     resume: bool,
     allow_shared_speakers: bool,
@@ -108,17 +108,17 @@ def _train(
     with held_by_us, Screen(console, recipe.training) as screen:
         try:
             where = cache or cache_folder()
-            material = gather(manifest, recipe, where, shared=allow_shared_speakers, progress=screen.features)
+            dataset = gather(manifest, recipe, where, shared=allow_shared_speakers, progress=screen.features)
             if ranks.first:
-                same_run(out / RUN, _identity(recipe, material, allow_shared_speakers))
+                same_run(out / RUN, _identity(recipe, dataset, allow_shared_speakers))
             if recipe.training.frozen:
                 taught = Path(recipe.training.start)
-                features = distilled(material.features, material.architecture, taught, where)
-                material = dataclasses.replace(material, features=features)
-            _tell(material, allow_shared_speakers, device, where, screen, ranks)
-            parts = {part: material.select(part) for part in PARTS}
+                features = distilled(dataset.features, dataset.architecture, taught, where)
+                dataset = dataclasses.replace(dataset, features=features)
+            _tell(dataset, allow_shared_speakers, device, where, screen, ranks)
+            parts = {part: dataset.select(part) for part in PARTS}
             model, progress = fit(
-                material.architecture,
+                dataset.architecture,
                 parts["train"],
                 parts["validation"],
                 recipe.training,
@@ -129,7 +129,7 @@ def _train(
             )
             if not ranks.first:
                 return Checkpoint(model)
-            judged, extra = _judged(model, recipe, material, parts)
+            judged, extra = _judged(model, recipe, dataset, parts)
         except KeyboardInterrupt:
             screen.say(f"stopped; to go on: the same command with --resume (the state is in {out})")
             raise
@@ -141,13 +141,13 @@ def _train(
                 "make room, then the same command with --resume"
             ) from error
         parameters = sum(p.numel() for p in model.parameters())
-        card = make_card(recipe, material, judged, progress, parameters, allow_shared_speakers) | extra
-        tested = [c for c, part in zip(material.clips, material.parts, strict=True) if part == "test"]
+        card = make_card(recipe, dataset, judged, progress, parameters, allow_shared_speakers) | extra
+        tested = [c for c, part in zip(dataset.clips, dataset.parts, strict=True) if part == "test"]
         # As it is served: at the temperature that validation chose.
         served = Confidence.of(card)(judged["test"].probabilities.astype(np.float64))
-        write_answers(out / ANSWERS, material.architecture.labels, tested, served)
+        write_answers(out / ANSWERS, dataset.architecture.labels, tested, served)
         checkpoint.save(Checkpoint(model.cpu(), card), out / MODEL)
-        screen.say(confusion_table(judged["test"].scores, material.architecture.labels))
+        screen.say(confusion_table(judged["test"].scores, dataset.architecture.labels))
         for part, j in judged.items():
             screen.say(score_line(part, j.scores, card["scores"][part]))
         screen.say(f"{out / MODEL}: epoch {progress.best_epoch} of {progress.epoch}")
@@ -155,18 +155,18 @@ def _train(
 
 
 def _judged(
-    model: CabCnn, recipe: Recipe, material: Material, parts: Mapping[str, Selection]
+    model: CabCnn, recipe: Recipe, dataset: Dataset, parts: Mapping[str, Selection]
 ) -> tuple[dict[str, Judged], dict[str, Any]]:
     """The answers to validation and test; a model's evidence is fitted first, and then its card has more to say."""
 
     def on(part: str) -> Judged:
-        return judge(model, whole_clips(parts[part], recipe.training, material.architecture.interval_s))
+        return judge(model, whole_clips(parts[part], recipe.training, dataset.architecture.interval_s))
 
     if model.evidence is None:
         return {part: on(part) for part in ("validation", "test")}, {}
     extra: dict[str, Any] = {}
     shrinkage = recipe.evidence.shrinkage
-    heard, held_out = (speakers_of(material, part) for part in ("train", "validation"))
+    heard, held_out = (speakers_of(dataset, part) for part in ("train", "validation"))
     if recipe.evidence.shrinkages:
         x, _ = summed_up(model, parts["train"])
         y, choice = parts["train"].y, recipe.evidence.shrinkages
@@ -215,13 +215,13 @@ def hold(out: Path, resume: bool, mark: str) -> Iterator[None]:
         os.close(held)
 
 
-def _identity(recipe: Recipe, material: Material, shared: bool) -> dict[str, Any]:
+def _identity(recipe: Recipe, dataset: Dataset, shared: bool) -> dict[str, Any]:
     """What must be the same for a run to go on."""
-    split = hashlib.sha256(json.dumps(material.parts).encode()).hexdigest()[:12]
+    split = hashlib.sha256(json.dumps(dataset.parts).encode()).hexdigest()[:12]
     return {
         "recipe": recipe.to_dict(),
-        "labels": list(material.architecture.labels),
-        "corpus": material.hash,
+        "labels": list(dataset.architecture.labels),
+        "corpus": dataset.hash,
         "split": split,
         "shared_speakers": shared,
     }
@@ -254,12 +254,14 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _tell(material: Material, shared: bool, device: str, cache: Path, screen: Screen, ranks: Ranks) -> None:
+def _tell(
+    dataset: Dataset, shared: bool, device: str, cache: Path, screen: Screen, ranks: ProcessGroup
+) -> None:
     """The corpus and how it was split, before anything takes long."""
-    if material.dropped:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(material.dropped.items()))
-        screen.say(f"dropped {sum(material.dropped.values())} clips: {reasons}")
-    screen.say(corpus_table(material.counts(), f"corpus {material.hash}, {protocol(shared)}"))
+    if dataset.dropped:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(dataset.dropped.items()))
+        screen.say(f"dropped {sum(dataset.dropped.values())} clips: {reasons}")
+    screen.say(corpus_table(dataset.counts(), f"corpus {dataset.hash}, {protocol(shared)}"))
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     processes = f", {ranks.size} processes" if ranks.size > 1 else ""
     screen.say(f"on {device}{threads}{processes}; features in {cache}")

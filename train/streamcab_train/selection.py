@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamcab.checkpoint import Checkpoint
 from streamcab.errors import CorpusError
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab_train.card import speaker_hashes
+from streamcab_train.dataset import gather
 from streamcab_train.manifest import PARTS, Clip, read_manifest
-from streamcab_train.material import gather
 from streamcab_train.recipe import CorpusKeys, Recipe, make_recipe
 from streamcab_train.split import DISJOINT, SHARED
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from streamcab_train.dataset import Count
 from streamcab_train.loop import Watcher
 from streamcab_train.manifest import PARTS
-from streamcab_train.material import Count
 from streamcab_train.recipe import TrainingKeys
 from streamcab_train.scores import Scores
 from streamcab_train.state import Progress as Standing

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from streamcab.errors import CheckpointError
-from streamcab.model import CabCnn
+from streamcab.nn.cabcnn import CabCnn
 
 KEY = "streamcab_train"
 FORMAT = 1

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from streamcab.confidence import TINY
-from streamcab.model import CabCnn, answer
-from streamcab_train.ranks import ALONE, Ranks
-from streamcab_train.stages import run_stages
+from streamcab.nn.cabcnn import CabCnn, answer
+from streamcab.nn.confidence import TINY
+from streamcab_train.distributed import ALONE, ProcessGroup
+from streamcab_train.fast_backward import run_stages
 
 PIECE_S = 48.0
 """Seconds of audio that go through the stages together on a CPU."""
@@ -31,7 +31,7 @@ def loss_of(probabilities: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
     return own if smoothing == 0 else (1 - smoothing) * own - smoothing * log.mean(1)
 
 
-def forward(model: CabCnn, x: Tensor, ranks: Ranks = ALONE) -> Tensor:
+def forward(model: CabCnn, x: Tensor, ranks: ProcessGroup = ALONE) -> Tensor:
     """c (B, K, labels) of whole clips x (B, K * I), as `model(x)` gives it, or of a (B, K, features).
 
     Of several `ranks` x is this one's share of the batch, and BatchNorm sees the whole.
@@ -60,7 +60,7 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
-def _whole(model: CabCnn, x: Tensor, ranks: Ranks) -> Tensor:
+def _whole(model: CabCnn, x: Tensor, ranks: ProcessGroup) -> Tensor:
     """a of all clips in one go: elsewhere than on a CPU there is no cache to fit."""
     y = x.unsqueeze(-1)
     for stage in model.distiller.stages:
@@ -68,7 +68,7 @@ def _whole(model: CabCnn, x: Tensor, ranks: Ranks) -> Tensor:
     return normalised(model.distiller.norm, _wide(y).flatten(0, 1), ranks).view_as(y)
 
 
-def normalised(norm: nn.BatchNorm1d, rows: Tensor, ranks: Ranks = ALONE) -> Tensor:
+def normalised(norm: nn.BatchNorm1d, rows: Tensor, ranks: ProcessGroup = ALONE) -> Tensor:
     """BatchNorm of the rows (N, features) of all ranks together, as one process would have it."""
     if ranks.size == 1 or not norm.training:
         found: Tensor = norm(rows)
@@ -109,7 +109,7 @@ def backward(
     smoothing: float,
     *,
     bf16: bool = False,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = ALONE,
     clips: int = 0,
 ) -> float:
     """Add a batch's gradients to the parameters'; its mean loss. x (B, K * I), votes (B, K), y (B,).

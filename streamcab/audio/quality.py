@@ -1,0 +1,114 @@
+"""What is wrong with the samples themselves: looked at once a second, the newest fifth of a second of each stream.
+
+    silence        every sample is 0: muted, or a cable that carries nothing
+    stuck          every sample is the same, and not 0
+    clipping       a value near full scale is held for samples on end
+    offset         the mean is far from 0
+    not-a-number   samples were refused since the last look: NaN, infinite or absurd
+
+A flaw stands until it has not been seen for a while, and silence only after a while, so that neither flutters. Looks at
+rings; knows nothing of sources, answers or clocks.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.audio.ring import Bank
+
+LOOK_S = 0.2
+"""A thousand streams cost 2 ms a second so."""
+SILENT_S = 5.0
+"""Digital silence for so long is said."""
+HOLD_S = 5.0
+"""For so long a flaw is still said when it is not seen any more."""
+FULL = 0.98
+"""From here on a sample is at full scale: the loudest code of mu-law is 0.980."""
+FLAT = 4
+"""Equal samples on end there, which no speech has unless something has cut it."""
+OFFSET = 0.02
+"""A mean of so much of full scale, and of half the deviation, is one."""
+
+NAMES = ("silence", "stuck", "clipping", "offset", "not-a-number")
+SILENCE, STUCK, CLIPPING, OFF, GARBAGE = range(len(NAMES))
+
+
+class Flaws:
+    """The flaws of `slots` streams."""
+
+    def __init__(self, slots: int) -> None:
+        # Monotonic times: when each flaw was last seen; since when there is silence.
+        self._seen = np.full((slots, len(NAMES)), -np.inf)
+        self._silent_since = np.full(slots, np.inf)
+        self._said = np.zeros((slots, len(NAMES) - STUCK), np.bool_)
+        self._looked = np.zeros(slots, np.int64)
+        self._refused = np.zeros(slots, np.int64)
+
+    def reset(self, slot: int) -> None:
+        """A new stream."""
+        self._seen[slot] = -np.inf
+        self._silent_since[slot] = np.inf
+        self._said[slot] = False
+        self._looked[slot] = self._refused[slot] = 0
+
+    def look(
+        self,
+        slots: NDArray[np.intp],
+        bank: Bank,
+        rows: NDArray[np.intp],
+        refused: NDArray[np.int64],
+        now: float,
+    ) -> None:
+        """At the newest samples of streams in `slots`, rows of `bank`; `refused` (m,): samples that were no numbers."""
+        self._seen[slots[refused > self._refused[slots]], GARBAGE] = now
+        self._refused[slots] = refused
+        n = max(round(LOOK_S * bank.rate), FLAT)
+        written = bank.written[rows]
+        fresh = written - self._looked[slots] >= n
+        slots, rows, written = slots[fresh], rows[fresh], written[fresh]
+        if not len(slots):
+            return
+        self._looked[slots] = written
+        x = bank.read(rows, written - n, n)
+        if np.isnan(x.sum()):
+            # Of what is missing nothing is known: in the place of what comes before, it has no part in anything.
+            whole = ~np.isnan(x).any(1)
+            slots, x = slots[whole], x[whole]
+            if not len(slots):
+                return
+        top, bottom = x.max(1), x.min(1)
+        same = top == bottom
+        silent = same & (top == 0)
+        self._seen[slots[silent], SILENCE] = now
+        self._silent_since[slots] = np.where(silent, np.minimum(self._silent_since[slots], now), np.inf)
+        self._seen[slots[same & ~silent], STUCK] = now
+        mean = x.mean(1, dtype=np.float64)
+        off = (np.abs(mean) > OFFSET) & ~same
+        if off.any():
+            far = np.flatnonzero(off)
+            off[far] = np.abs(mean[far]) > 0.5 * x[far].std(1)
+        self._seen[slots[off], OFF] = now
+        loud = np.flatnonzero((np.maximum(top, -bottom) >= FULL) & ~same)
+        if len(loud):
+            near = x[loud]
+            equal = (near[:, 1:] == near[:, :-1]) & (np.abs(near[:, 1:]) >= FULL)
+            runs = equal.shape[1] - FLAT + 2
+            held = np.logical_and.reduce([equal[:, k : k + runs] for k in range(FLAT - 1)])
+            self._seen[slots[loud[held.any(1)]], CLIPPING] = now
+
+    def silent(self, slots: NDArray[np.intp], now: float) -> NDArray[np.bool_]:
+        """Whether there has been nothing but digital silence for a while, (m,)."""
+        silent: NDArray[np.bool_] = now - self._silent_since[slots] >= SILENT_S
+        return silent
+
+    def changed(self, slots: NDArray[np.intp], now: float) -> list[tuple[int, list[str]]]:
+        """Those of `slots` whose flaws are others than when last asked, with what they are now.
+
+        Silence is not among them: it is a state of the source.
+        """
+        here = now - self._seen[slots, STUCK:] < HOLD_S
+        other = np.flatnonzero((here != self._said[slots]).any(1))
+        self._said[slots[other]] = here[other]
+        return [
+            (int(slots[i]), [name for name, one in zip(NAMES[STUCK:], here[i].tolist(), strict=True) if one])
+            for i in other.tolist()
+        ]

@@ -1,0 +1,121 @@
+"""SIGHUP: what has been written anew is taken where it can be taken, and what wants a restart is named.
+
+Files that are written are opened anew, files that are read (name map, keys) are read again, and of the settings those
+in TAKEN are applied. All or nothing: what is wrong changes nothing but the files that are written. Knows nothing of
+signals, nor of where settings come from.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from streamcab.errors import StreamcabError
+from streamcab.ops.logs import Log, form_for
+from streamcab.record.retention import Limits
+
+if TYPE_CHECKING:
+    from streamcab.daemon.loop import Daemon
+    from streamcab.health.jsonl import JsonLinesFile
+    from streamcab.record.recorder import Recorder
+    from streamcab.source import Source
+
+log = logging.getLogger("streamcab.reload")
+
+TAKEN = frozenset(
+    {
+        *("log_level", "log_file", "log_format"),
+        *("allow", "name_map", "idle", "max_lag"),
+        *("record_max_gb", "record_max_days", "record_min_free_gb"),
+        *("jsonl_max_mb", "jsonl_keep"),
+    }
+)
+"""Options of `listen` that take effect while it runs, by the names of their parameters."""
+
+Options = Mapping[str, Any]
+
+
+@dataclass
+class Parts:
+    """Of a running daemon, what may take another setting."""
+
+    daemon: "Daemon"
+    sources: "Sequence[Source]"
+    recorder: "Recorder | None" = None
+    lines: "JsonLinesFile | None" = None
+    reopen: threading.Event = field(default_factory=threading.Event)
+    """Set: whoever writes `lines` goes on in a new file."""
+
+
+class Reload:
+    """`options` as the daemon was started with; `read` gives them as they are written now, or a StreamcabError."""
+
+    def __init__(self, options: Options, read: Callable[[], Options], journal: Log) -> None:
+        self._options = dict(options)
+        self._read = read
+        self.journal = journal
+
+    def __call__(self, parts: Parts) -> None:
+        """Takes what can be taken, and says so in the log; never raises a StreamcabError."""
+        try:
+            new = self._read()
+            _retune_sources(parts, new)
+        except StreamcabError as error:
+            log.error("SIGHUP: the settings stay as they were: %s", error)
+            new = self._options
+        trouble = self._reopen(parts, new)
+        taken = sorted(name for name in TAKEN if new[name] != self._options[name])
+        fixed = sorted(name for name in new if name not in TAKEN and new[name] != self._options[name])
+        _retune(parts, new)
+        for name in taken:
+            self._options[name] = new[name]
+        # A warning, so that whoever asked is answered at the usual level too.
+        log.warning(
+            "SIGHUP: %s%s%s",
+            f"taken: {_spelled(taken)}" if taken else "no setting has changed that can change now",
+            f"; wants a restart: {_spelled(fixed)}" if fixed else "",
+            f"; {trouble}" if trouble else "",
+        )
+
+    def _reopen(self, parts: Parts, new: Options) -> str:
+        """Go on in new files, for whoever moved the old ones away; what went wrong."""
+        trouble = ""
+        try:
+            self.journal.reopen(form_for(new["log_format"], new["log_file"]), new["log_file"])
+            logging.getLogger().setLevel(new["log_level"].upper())
+        except StreamcabError as error:
+            trouble = str(error)
+        parts.reopen.set()
+        return trouble
+
+
+def limits(options: Options) -> Limits:
+    """Of recordings, as the options say them."""
+    return Limits(
+        max_bytes=round(options["record_max_gb"] * 1e9),
+        max_age_s=options["record_max_days"] * 86_400,
+        min_free_bytes=round(options["record_min_free_gb"] * 1e9),
+    )
+
+
+def _retune_sources(parts: Parts, new: Options) -> None:
+    from streamcab.source.rtp import RtpSource
+
+    for source in parts.sources:
+        if isinstance(source, RtpSource):
+            source.retune(new["allow"], new["name_map"], new["idle"])
+
+
+def _retune(parts: Parts, new: Options) -> None:
+    parts.daemon.settings = replace(parts.daemon.settings, max_lag_s=new["max_lag"])
+    if parts.daemon.settings.keys is not None:
+        parts.daemon.settings.keys.reread()
+    if parts.recorder is not None:
+        parts.recorder.shelf.limits = limits(new)
+    if parts.lines is not None:
+        parts.lines.max_bytes, parts.lines.keep = round(new["jsonl_max_mb"] * 1e6), new["jsonl_keep"]
+
+
+def _spelled(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)

@@ -1,0 +1,176 @@
+"""What the daemon says: the messages of its feed, to its supervisor that all is well, in its log who comes and goes.
+
+Knows nothing of how an answer comes about, nor of when something is due: it says what it is asked to say.
+"""
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+from streamcab.clock import Clock
+from streamcab.daemon.passes import PassRunner
+from streamcab.daemon.settings import Settings
+from streamcab.daemon.streams import Live, Slots, StreamTable
+from streamcab.feed import Publisher
+from streamcab.inference.answer import PredictionBuilder
+from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Status
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.ops.notify import Supervisor
+from streamcab.source import Line
+
+log = logging.getLogger("streamcab.daemon")
+
+
+class Reporter:
+    """Of the streams of a roster, on `feed`, the publisher that it binds."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        settings: Settings,
+        roster: StreamTable,
+        ear: PassRunner,
+        answers: PredictionBuilder,
+        clock: Clock,
+        supervisor: Supervisor | None,
+    ) -> None:
+        """Binds the feed; FeedError when it cannot."""
+        self._checkpoint, self._settings = checkpoint, settings
+        self._roster, self._ear, self._answers, self._clock = roster, ear, answers, clock
+        self.feed = Publisher(settings.endpoint, keys=settings.keys, ipc_group=settings.ipc_group)
+        self._started = clock.monotonic()
+        self._supervisor, self._ready = supervisor, False
+
+    def veiled(self, line: Line, text: str) -> str:
+        """What is said of a stream, without what would tell whose it is, if that shall be hidden."""
+        veil = self._settings.veil
+        return veil.of(line, text) if text and veil else text
+
+    def begins(self, live: Live) -> None:
+        """A stream is answered from now on."""
+        log.info("%s begins", live.name)
+        log.debug("%s is %s", live.name, live.description)
+        self.feed.publish(self._model_info(live))
+        self.statuses(np.array([live.slot]))
+
+    def ends(self, live: Live) -> None:
+        """A stream has had its last words: whoever subscribes now shall not hear of it."""
+        detail = self.veiled(live.line, live.line.detail)
+        log.info("%s ended%s", live.name, f": {detail}" if detail else "")
+        self.feed.forget(live.name)
+
+    def answers(self, slots: Slots, intervals: int | None = None) -> list[Live]:
+        """The answers of some streams as they stand; `intervals` as in `StreamTable.standings`.
+
+        Returns the streams whose last words these were.
+        """
+        ended = []
+        standings = self._roster.standings(slots, self._clock.monotonic(), intervals)
+        for live, prediction in zip(self._roster.of(slots), self._answers.of(slots, standings), strict=True):
+            self.feed.publish(prediction)
+            if prediction.state != live.state or live.line.detail != live.detail:
+                live.state, live.detail = prediction.state, live.line.detail
+                self.statuses(np.array([live.slot]))
+            if live.state == "ended":
+                ended.append(live)
+        return ended
+
+    def statuses(self, slots: Slots) -> None:
+        """How the sources of some streams are doing."""
+        now, unix = self._clock.monotonic(), self._clock.time()
+        self._roster.told[slots] = now
+        self._ear.examine(slots, now)
+        s = self._roster.standings(slots, now)
+        captured_s, classified_s = (s.written / s.rate).round(3), (s.sample / s.rate).round(3)
+        columns = (s.rate, captured_s, classified_s, s.lag_ms.round(1), s.lost_ms.round(1), s.overflows)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        heard = self._answers.heard(slots, s)
+        for live, row, speech in zip(self._roster.of(slots), rows, heard, strict=True):
+            rate, captured, classified, lag, lost, overflows = row
+            self.feed.publish(
+                Status(
+                    stream=live.name,
+                    time=unix,
+                    state=live.state,
+                    source=live.description,
+                    rate=rate,
+                    captured_s=captured,
+                    classified_s=classified,
+                    lag_ms=lag,
+                    lost_ms=lost,
+                    overflows=overflows,
+                    detail=self.veiled(live.line, live.line.detail),
+                    source_state="ended" if live.state == "ended" else live.line.state,
+                    flaws=live.flaws + speech["flaws"],
+                    speech_s=speech["speech_s"],
+                    hears=speech["hears"],
+                    snr_db=speech["snr_db"],
+                )
+            )
+
+    def itself(self, turn_s: float, intervals_per_s: float, counters: Mapping[str, int], detail: str) -> None:
+        """How the daemon is doing: its longest turn, its rate, what it has counted, what an operator should know."""
+        self.feed.publish(
+            DaemonStatus(
+                stream=DAEMON,
+                time=self._clock.time(),
+                streams=len(self._roster),
+                pass_ms=round(turn_s * 1000, 2),
+                intervals_per_s=round(intervals_per_s, 1),
+                lost_ms=round(self._roster.all_lost_ms, 1),
+                uptime_s=round(self._clock.monotonic() - self._started, 1),
+                counters=dict(counters),
+                detail=detail,
+            )
+        )
+
+    def report(self, intervals: int) -> None:
+        """To the supervisor that all is well, if so: `intervals` answered since the last time, or no audio waits."""
+        supervisor = self._supervisor
+        if supervisor is None:
+            return
+        if not self._ready:
+            # Sources without a stream, such as a socket between calls, are open and deliver what comes.
+            self._ready = bool(intervals) or not len(self._roster)
+            (supervisor.ready if self._ready else supervisor.waiting)(self._in_words())
+        elif intervals or not self._ear.behind():
+            supervisor.alive(self._in_words())
+
+    def stopping(self) -> None:
+        """To the supervisor that the end has begun."""
+        if self._supervisor is not None:
+            self._supervisor.stopping()
+
+    def _in_words(self) -> str:
+        """What `systemctl status` shows."""
+        standings = self._roster.standings(self._roster.slots(), self._clock.monotonic())
+        heard = int(np.count_nonzero(~standings.lost))
+        lost = [name for name, gone in zip(standings.stream, standings.lost, strict=True) if gone]
+        words = [f"{heard} stream{'s' * (heard != 1)}"]
+        if lost:
+            words.append(f"{', '.join(lost[:3])}{' and others' * (len(lost) > 3)} lost: reconnecting")
+        if not self._ready:
+            words.append("waiting for the first audio")
+        elif heard:
+            words.append(f"{standings.lag_ms[~standings.lost].max() / 1000:.1f} s behind")
+        words.append(f"model {self._checkpoint.card.get('name', 'unnamed')} {self._checkpoint.hash}".rstrip())
+        return ", ".join(words)
+
+    def _model_info(self, live: Live) -> ModelInfo:
+        arch, card = self._checkpoint.architecture, self._checkpoint.card
+        return ModelInfo(
+            stream=live.name,
+            time=self._clock.time(),
+            model=self._checkpoint.hash,
+            name=str(card.get("name", "unnamed")),
+            labels=list(arch.labels),
+            rate=arch.rate,
+            normaliser=arch.normaliser,
+            gate=self._ear.gate,
+            window_s=self._settings.window_s,
+            licence=str(card.get("licence", "")),
+            corpus=str(card.get("corpus", "")),
+            temperature=self._checkpoint.confidence.temperature,
+            abstain_below=self._checkpoint.confidence.abstain_below,
+        )

@@ -1,0 +1,243 @@
+"""What the commands `listen`, `watch` and `demo` do: a daemon in its thread, and the feed shown to the user.
+
+The view is a subscriber like any other: it reads the feed over its socket, here as on another machine. Knows nothing of
+options or exit codes.
+"""
+
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamcab.errors import SourceError
+from streamcab.feed import Subscriber
+from streamcab.message import AnyMessage, Prediction, encode
+from streamcab.ops.output import Output
+
+if TYPE_CHECKING:
+    from streamcab.daemon.settings import Settings
+    from streamcab.daemon.sidecars import Extras
+    from streamcab.feed.curve import ClientKeys
+    from streamcab.nn.backend import Backend
+    from streamcab.nn.checkpoint import Checkpoint
+    from streamcab.source import Source
+
+    MakeBackend = Callable[[int], Backend]  # from the number of slots
+
+JOIN_S = 2.0
+"""How long a daemon waits for its own view to subscribe, so that nothing is published to nobody."""
+LAST_WORDS_S = 0.3
+"""How long the end of a daemon's feed is waited for."""
+STAGGER_S = 0.7
+"""Between the beginnings of the demo's calls."""
+
+
+def listen(
+    checkpoint: "Checkpoint",
+    backend: "MakeBackend",
+    sources: "Sequence[Source]",
+    settings: "Settings",
+    stop: threading.Event,
+    extras: "Extras | None" = None,
+    *,
+    view: bool | None = None,
+    as_json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Serve until `stop` or until every source is done, and show the feed meanwhile, if not `quiet`.
+
+    Raises, at the end that comes by itself, what a source has failed of.
+    """
+    screen = None if quiet else _Screen(view, as_json, caption=settings.endpoint)
+    by_itself = _serve(checkpoint, backend, sources, settings, stop, screen, extras)
+    if screen is not None:
+        screen.summarise()
+    failures = [failure for source in sources if (failure := getattr(source, "failure", None))]
+    if by_itself and failures:
+        raise failures[0]
+
+
+def watch(
+    endpoint: str,
+    streams: Sequence[str],
+    stop: threading.Event,
+    *,
+    as_json: bool,
+    every_s: float,
+    keys: "ClientKeys | None" = None,
+) -> None:
+    """Show the feed of another process until `stop`; FeedError when it refuses us."""
+    with Subscriber(endpoint, streams or None, keys=keys) as feed:
+        _Screen(None, as_json, every_s, caption=endpoint).show(feed, stop)
+
+
+def demo(
+    checkpoint: "Checkpoint",
+    backend: "MakeBackend",
+    clips: Path | None,
+    endpoint: str,
+    stop: threading.Event,
+    *,
+    view: bool | None,
+) -> None:
+    """Play clips as live calls, each beginning a little after the one before, and end with a summary."""
+    from streamcab.daemon.settings import Settings
+    from streamcab.source.file import SOUNDS, AudioFile
+
+    folder = clips or Path(str(resources.files("streamcab") / "clips"))
+    files = sorted(f for f in folder.glob("*") if f.suffix.lower() in SOUNDS)
+    if not files:
+        raise SourceError(
+            f"no audio in {folder}; it should hold files that end in {', '.join(sorted(SOUNDS))}"
+        )
+    # Accents mixed from the start: uk-1, us-1, uk-2, ...
+    files.sort(key=lambda f: (f.stem.rpartition("-")[2], f.name))
+    sources = [AudioFile(f, "live", delay_s=i * STAGGER_S) for i, f in enumerate(files)]
+    screen = _Screen(view, caption="synthetic voices" if clips is None else str(clips))
+    _serve(checkpoint, backend, sources, Settings(endpoint, max_streams=len(files)), stop, screen)
+    screen.summarise()
+    if clips is None:
+        screen.say(DEMO_NOTE)
+
+
+class _Screen:
+    """How the feed is shown: the view on a terminal, else lines; or JSON, every prediction as it comes."""
+
+    def __init__(
+        self, view: bool | None = None, as_json: bool = False, every_s: float = 1.0, caption: str = ""
+    ) -> None:
+        from rich.console import Console
+
+        from streamcab import view as views
+
+        self._views = views
+        self._console = Console(color_system="auto" if views.named(os.environ) else None)
+        self._out = Output(sys.stdout)
+        self._board = views.Board()
+        self._drawn = view is not False and views.drawable(self._console) and not as_json
+        self._json, self._every_s, self._caption = as_json, every_s, caption
+
+    def show(self, feed: Subscriber, stop: threading.Event) -> None:
+        """Until `stop`, or until the user has seen enough."""
+        if self._json:
+            while not stop.is_set():
+                self._write(feed.recv(0.1), *feed.drain())
+        elif self._drawn:
+            with self._views.captured_stderr():
+                self._views.watch(feed, self._console, stop=stop, caption=self._caption, board=self._board)
+        else:
+            self._views.lines(feed, self._out, every=self._every_s, stop=stop, board=self._board)
+
+    def add(self, messages: Sequence[AnyMessage]) -> None:
+        """The last words of a daemon that is gone."""
+        if self._json:
+            self._write(*messages)
+        else:
+            self._board.add(messages, time.monotonic())
+
+    def summarise(self) -> None:
+        """What each stream was answered in the end."""
+        if self._json or not self._board.answers():
+            return
+        try:
+            self._console.print(self._views.summary(self._board))
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full disk, of which has been told
+            self._out.give_up()
+
+    def say(self, text: str) -> None:
+        """A closing word for people."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def _write(self, *messages: AnyMessage | None) -> None:
+        for message in messages:
+            if isinstance(message, Prediction):
+                self._out.write(encode(message).decode() + "\n")
+        self._out.flush()
+
+
+def _serve(
+    checkpoint: "Checkpoint",
+    backend: "MakeBackend",
+    sources: "Sequence[Source]",
+    settings: "Settings",
+    stop: threading.Event,
+    screen: _Screen | None,
+    extras: "Extras | None" = None,
+) -> bool:
+    """Run a daemon in a thread and `screen` here, until either ends or `stop`; raise what the daemon died of.
+
+    Returns whether the daemon ended by itself.
+    """
+    from streamcab.daemon.loop import Daemon
+    from streamcab.daemon.sidecars import beside
+    from streamcab.ops.notify import from_environment
+
+    supervisor, recorder = from_environment(), None
+    if extras is not None and extras.shelf is not None:
+        from streamcab.record.recorder import Recorder
+
+        recorder = Recorder(extras.shelf)
+    readers = (screen is not None) + (extras is not None and extras.lines is not None)
+    daemon = Daemon(
+        checkpoint,
+        sources,
+        settings,
+        backend(settings.max_streams),
+        supervisor,
+        recorder=recorder,
+        beside=extras.counters() if extras is not None else (),
+    )
+    # Else the interpreter walks all of torch once more at its end, which takes a second and more.
+    gc.freeze()
+    died: list[BaseException] = []
+    by_itself = False
+
+    def body() -> None:
+        nonlocal by_itself
+        try:
+            daemon.run(stop, await_subscriber_s=JOIN_S if readers else 0.0, subscribers=readers)
+            by_itself = not stop.is_set()
+        except BaseException as error:
+            died.append(error)
+        finally:
+            stop.set()
+
+    thread = threading.Thread(target=body, name="inference")
+    keys = settings.keys.local if settings.keys else None
+    with ExitStack() as stack:
+        feed = None
+        if screen is not None:
+            feed = stack.enter_context(Subscriber(daemon.endpoint, keys=keys))
+        if recorder is not None:
+            stack.callback(recorder.close)
+        if extras is not None:
+            stack.enter_context(beside(daemon, sources, extras, recorder, supervisor, keys))
+        thread.start()
+        try:
+            if screen is None or feed is None:
+                stop.wait()
+            else:
+                screen.show(feed, stop)
+        finally:
+            stop.set()
+            thread.join()
+        if died:
+            raise died[0]
+        if screen is not None and feed is not None:
+            last = feed.recv(LAST_WORDS_S)
+            screen.add([m for m in (last, *feed.drain()) if m is not None])
+    return by_itself
+
+
+DEMO_NOTE = """
+These were synthetic voices, played as live calls: source, ring, engine, feed and view as in real use.
+The bundled model is a weak one, honestly measured on people: see streamcab/models/README.md.
+Now try:  .venv/bin/streamcab listen --device 0"""

@@ -1,0 +1,88 @@
+"""What `listen` does beside serving: reads its settings again, writes audio and the feed to files.
+
+Owns the threads that wait for SIGHUP and that write the feed to a file. Knows nothing of what is served or shown.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamcab.feed import Subscriber
+
+if TYPE_CHECKING:
+    from streamcab.daemon.loop import Daemon
+    from streamcab.daemon.reload import Reload
+    from streamcab.feed.curve import ClientKeys
+    from streamcab.health.jsonl import JsonLinesFile
+    from streamcab.ops.notify import Supervisor
+    from streamcab.record.recorder import Recorder
+    from streamcab.record.retention import Retention
+    from streamcab.source import Source
+
+log = logging.getLogger("streamcab.beside")
+
+
+@dataclass
+class Extras:
+    """The parts that it takes."""
+
+    again: threading.Event
+    reload: "Reload"
+    shelf: "Retention | None" = None
+    lines: "JsonLinesFile | None" = None
+
+    def counters(self) -> "list[Callable[[], Mapping[str, int]]]":
+        """What the files count."""
+        return [self.reload.journal.counters, *([self.lines.counters] if self.lines else [])]
+
+
+@contextmanager
+def beside(
+    daemon: "Daemon",
+    sources: "Sequence[Source]",
+    extras: Extras,
+    recorder: "Recorder | None",
+    supervisor: "Supervisor | None",
+    keys: "ClientKeys | None",
+) -> Iterator[None]:
+    """Threads that wait for SIGHUP and that write the feed to a file, ended with the context."""
+    from streamcab.daemon.reload import Parts
+    from streamcab.health.feed_log import record
+
+    over = threading.Event()
+    parts = Parts(daemon, sources, recorder, extras.lines)
+
+    def reload() -> None:
+        while True:
+            extras.again.wait()
+            if over.is_set():
+                return
+            extras.again.clear()
+            if supervisor is not None:
+                supervisor.reloading()
+            try:
+                extras.reload(parts)
+            finally:
+                if supervisor is not None:
+                    supervisor.reloaded()
+
+    def write(lines: "JsonLinesFile") -> None:
+        with Subscriber(daemon.endpoint, keys=keys) as feed:
+            record(feed, lines, over, parts.reopen, log.warning)
+        lines.close()
+
+    threads = [threading.Thread(target=reload, name="reload", daemon=True)]
+    if extras.lines is not None:
+        threads.append(threading.Thread(target=write, args=(extras.lines,), name="jsonl"))
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        extras.again.set()
+        for thread in threads:
+            thread.join()

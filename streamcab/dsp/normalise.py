@@ -1,0 +1,333 @@
+"""The gate and the two normalisers: what is speech, and at which mean and deviation does the net hear it?
+
+`running`, for live use and for training what is used live. Three moods for each stream:
+
+    idle      nothing voiced in the last 30 s (or ever). Intervals pass as zeros and do not vote. One that is speech
+              starts a hold.
+    holding   a second of audio is kept back, to learn the level from; then its intervals pass all at once,
+              normalised alike. If too little of it was speech, they pass as zeros: idle again.
+    active    an interval is voiced if it is speech, and within `BELOW_SPEECH` of the mean level of speech. Mean and
+              deviation are those of the voiced samples of the last 30 s.
+
+What is speech, the model's detector says (detector.py), `AHEAD` intervals later. Models without one hear level alone:
+what stands `ABOVE_FLOOR` over the lowest of the last 2 s counts as speech, at once.
+
+All thresholds are relative, so loudness changes nothing; silence, noise and, with a detector, sounds leave no trace in
+the statistics, so a talk after them is heard as if the stream had just begun. Interval by interval in absolute
+position: chunks cannot matter. `clip`, the paper's: mean and deviation of the whole clip, offline.
+
+Knows nothing of sample rates, of sources, or of the net.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.dsp.bands import BANDS, FLOOR, NARROW, high_bands
+from streamcab.dsp.detector import AHEAD, Detector, Weights
+from streamcab.dsp.frontend import Pooled
+
+HOLD_S = 1.0
+MEMORY_S = 30.0
+FLOOR_S = 2.0
+BLOCK_S = 1.0
+ABOVE_FLOOR = 8.0
+"""Power ratio, 9 dB."""
+BELOW_SPEECH = 1e-3
+"""Power ratio, -30 dB: what speech leaves in its pauses when a noise gate makes the floor zero."""
+POWER_FLOOR = 1e-10
+"""Power, -100 dB of full scale: below the last bit of 16."""
+ONSET = 4
+"""Voiced intervals that a hold must contain to be a talk and not a click."""
+ONSET_HEARD = 8
+"""The same where a detector says what is speech."""
+
+IDLE, HOLDING, ACTIVE = 0, 1, 2
+SILENT, VOICED, MISSING = 0, 1, 2
+
+Ints = NDArray[np.intp]
+_HIGH = high_bands()
+
+
+@dataclass(frozen=True)
+class NormalisedBatch:
+    """H normalised intervals of B streams.
+
+    x (B, H * I) float32        kind (B, H) uint8: SILENT, VOICED or MISSING        power (B, H) float64
+    wide (B, H) bool: something is heard in the high half of the band, as far as a detector looks
+    """
+
+    x: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+    power: NDArray[np.float64]
+    wide: NDArray[np.bool_]
+
+
+class RunningNormaliser:
+    """The running normaliser of many streams, each in a slot. `push` what arrives, `take` what is decided."""
+
+    def __init__(
+        self, slots: int, interval: int, interval_s: float, margin: int = 16, detector: Weights | None = None
+    ) -> None:
+        """`interval` pooled samples fill `interval_s` seconds; at most `margin` intervals are pushed at once.
+
+        Without a `detector` the gate hears level.
+        """
+        self.hold = round(HOLD_S / interval_s)
+        self.block = round(BLOCK_S / interval_s)
+        blocks = round(MEMORY_S / BLOCK_S)
+        floor = round(FLOOR_S / interval_s)
+        self.interval, self.margin = interval, margin
+        self.detector = None if detector is None else Detector(detector, slots, margin)
+        self.ahead = AHEAD if self.detector else 0
+        """Intervals that are pushed beyond the one that is judged."""
+        self._onset = ONSET_HEARD if self.detector else ONSET
+        self._room = self.hold + margin + self.ahead
+
+        self.vad_state = np.zeros(slots, np.uint8)
+        self.pushed = np.zeros(slots, np.int64)
+        self.judged = np.zeros(slots, np.int64)
+        self.decided = np.zeros(slots, np.int64)
+        self.taken = np.zeros(slots, np.int64)
+        # Levels of the last 2 s, missing intervals as infinity: only the smallest is asked for.
+        self._levels = np.full((slots, floor), np.inf)
+        # Voiced count, sum and sum of squares by block of 1 s; never subtracted from, so nothing drifts.
+        self._blocks = np.zeros((slots, blocks, 3))
+        self._closed = np.zeros((slots, 3))
+        # What waits to be taken, at (absolute interval) % room.
+        self._maxima = np.zeros((slots, self._room, interval), np.float32)
+        self._stats = np.zeros((slots, self._room, 3))
+        self._power = np.zeros((slots, self._room))
+        self._mean = np.zeros((slots, self._room), np.float32)
+        self._scale = np.zeros((slots, self._room), np.float32)
+        self._kind = np.zeros((slots, self._room), np.uint8)
+        self._wide = np.ones((slots, self._room), np.bool_)
+        self._speech = np.ones((slots, self._room), np.bool_)
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream."""
+        arrays = [a for a in vars(self).values() if isinstance(a, np.ndarray)]
+        own = sum(a.nbytes // len(a) for a in arrays)
+        return own + (self.detector.bytes_per_slot if self.detector else 0)
+
+    def reset(self, slots: Ints) -> None:
+        """Make slots ready for new streams."""
+        self.vad_state[slots] = IDLE
+        for a in (self.pushed, self.judged, self.decided, self.taken, self._blocks, self._closed):
+            a[slots] = 0
+        self._levels[slots] = np.inf
+        if self.detector:
+            self.detector.reset(slots)
+
+    @property
+    def ready(self) -> NDArray[np.int64]:
+        """Intervals decided and not yet taken, for each slot."""
+        return self.decided - self.taken
+
+    def push(self, slots: Ints, pooled: Pooled) -> None:
+        """The next H <= margin intervals of the streams in `slots` (no slot twice)."""
+        h = pooled.maxima.shape[1]
+        assert h <= self.margin, f"{h} intervals at once, margin is {self.margin}"
+        at = (self.pushed[slots, None] + np.arange(h)) % self._room
+        row = slots[:, None]
+        self._maxima[row, at] = pooled.maxima
+        self._power[row, at] = pooled.power
+        self._kind[row, at] = np.where(pooled.missing, MISSING, SILENT)
+        stats = self._stats
+        stats[row, at, 0] = pooled.count
+        stats[row, at, 1] = pooled.sum
+        stats[row, at, 2] = pooled.square
+        if self.detector is not None:
+            assert pooled.levels is not None, "a detector wants levels"
+            loudest, high = pooled.levels.max(2), pooled.levels[..., _HIGH].max(2)
+            self._wide[row, at] = high > loudest - NARROW
+            speech = self.detector.push(slots, pooled.levels) > 0
+            self._speech[row, (at - self.ahead) % self._room] = speech
+        self.pushed[slots] += h
+        self._judge(slots, self.pushed[slots] - self.ahead)
+
+    def skip(self, slots: Ints, n: NDArray[np.int64]) -> None:
+        """Time passes by n (B,) intervals that nobody heard: old levels and statistics are forgotten as they would.
+
+        What waits to be judged must be missing already, or nothing.
+        """
+        pending = np.minimum(self.pushed[slots] + n, self.ahead)
+        n_judged = n + (self.pushed - self.judged)[slots] - pending
+        k = self.judged[slots]
+        self.pushed[slots] += n
+        for field in (self.judged, self.decided, self.taken):
+            field[slots] += n_judged
+        blocks, floor = self._blocks.shape[1], self._levels.shape[1]
+        first, last = -(-k // self.block), (k + n_judged) // self.block
+        for b in range(blocks):
+            begun = first + b <= last
+            self._blocks[slots[begun], (first[begun] + b) % blocks] = 0
+        unheard = (np.arange(floor) - k[:, None]) % floor < n_judged[:, None]
+        self._levels[slots] = np.where(unheard, np.inf, self._levels[slots])
+        self._closed[slots] = self._blocks[slots].sum(1) - self._blocks[slots, last % blocks]
+        self._idle(slots[(self.vad_state[slots] == ACTIVE) & (self._blocks[slots, :, 0].sum(1) == 0)])
+        if self.detector is not None:
+            self.detector.skip(slots, n)
+            waiting = (self.judged[slots, None] + np.arange(self.ahead)) % self._room
+            self._kind[slots[:, None], waiting] = MISSING
+            self._power[slots[:, None], waiting] = 0
+            self._speech[slots[:, None], waiting] = False
+
+    def finish(self, slots: Ints) -> None:
+        """No more intervals will come: judge what waits, as if silence followed, and decide on what is held."""
+        if self.detector is not None:
+            nothing = np.full((len(slots), self.ahead, BANDS), FLOOR, np.int16)
+            speech = self.detector.push(slots, nothing) > 0
+            last = self.pushed[slots, None] - self.ahead + np.arange(self.ahead)
+            self._speech[slots[:, None], last % self._room] = speech
+            self._judge(slots, self.pushed[slots])
+        held = slots[self.vad_state[slots] == HOLDING]
+        for slot in held:
+            self._decide(np.array([slot]), int(self.judged[slot] - self.decided[slot]))
+
+    def take(self, slots: Ints, h: int) -> NormalisedBatch:
+        """The next h decided intervals of each of `slots`; each must have so many `ready`."""
+        at = (self.taken[slots, None] + np.arange(h)) % self._room
+        row = slots[:, None]
+        x = (self._maxima[row, at] - self._mean[row, at, None]) * self._scale[row, at, None]
+        kind = self._kind[row, at]
+        if (kind == MISSING).any():
+            x[kind == MISSING] = 0.0
+        self.taken[slots] += h
+        return NormalisedBatch(x.reshape(len(slots), -1), kind, self._power[row, at], self._wide[row, at])
+
+    def _judge(self, slots: Ints, until: NDArray[np.int64]) -> None:
+        """All intervals before `until` (B,)."""
+        left = until - self.judged[slots]
+        for _ in range(int(left.max(initial=0))):
+            some = slots if (left > 0).all() else slots[left > 0]
+            self._advance(some)
+            left -= 1
+
+    def _advance(self, slots: Ints) -> None:
+        """The next interval of each stream."""
+        k = self.judged[slots]
+        at = k % self._room
+        power, missing = self._power[slots, at], self._kind[slots, at] == MISSING
+        floor_len, blocks = self._levels.shape[1], self._blocks.shape[1]
+        new_block = k % self.block == 0
+        if new_block.any():
+            turn = slots[new_block]
+            self._blocks[turn, k[new_block] // self.block % blocks] = 0
+            # A fresh sum, without the block that is being filled.
+            self._closed[turn] = self._blocks[turn].sum(1)
+            self._idle(turn[(self.vad_state[turn] == ACTIVE) & (self._closed[turn, 0] == 0)])
+        vad_state = self.vad_state[slots]
+        started = vad_state == IDLE
+        if started.any():
+            before = self._levels[slots].min(1)
+            started &= ~missing & (power > POWER_FLOOR)
+            if self.detector:
+                started &= self._speech[slots, at]
+            else:
+                started &= ~np.isfinite(before) | (power > ABOVE_FLOOR * before)
+            self._levels[slots[started]] = np.inf
+            vad_state = np.where(started, HOLDING, vad_state)
+            self.vad_state[slots[started]] = HOLDING
+        # What begins within an interval fills only a part of it: the first interval of a hold tells nothing of a floor.
+        level = np.where(missing | started, np.inf, power)
+        self._levels[slots, k % floor_len] = level
+        self.judged[slots] = k + 1
+
+        active = vad_state == ACTIVE
+        if active.any():
+            whole = bool(active.all())
+            s, a = (slots, at) if whole else (slots[active], at[active])
+            kk = k if whole else k[active]
+            lv = level if whole else level[active]
+            floor = self._levels[s].min(1)
+            block = kk // self.block % blocks
+            closed, filling = self._closed[s], self._blocks[s, block]
+            total = closed + filling
+            n = np.maximum(total[:, 0], 1)
+            speech = total[:, 2] / n - (total[:, 1] / n) ** 2
+            lowest = POWER_FLOOR if self.detector else np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR)
+            voiced = np.isfinite(lv) & (lv > np.maximum(lowest, BELOW_SPEECH * speech)) & self._speech[s, a]
+            filling += self._stats[s, a] * voiced[:, None]
+            self._blocks[s, block] = filling
+            self._kind[s[voiced], a[voiced]] = VOICED
+            self._set(s, a, closed + filling)
+            self.decided[s] += 1
+        if not active.all():
+            idle = vad_state == IDLE
+            self._silence(slots[idle], at[idle])
+            self.decided[slots[idle]] += 1
+            held = slots[vad_state == HOLDING]
+            full = held[self.judged[held] - self.decided[held] == self.hold]
+            if len(full):
+                self._decide(full, self.hold)
+
+    def _decide(self, slots: Ints, n: int) -> None:
+        """End the hold of streams that have n intervals waiting: a talk, or nothing."""
+        waiting = self.decided[slots, None] + np.arange(n)
+        at = waiting % self._room
+        row = slots[:, None]
+        here = self._kind[row, at] != MISSING
+        power = self._power[row, at]
+        floor = np.where(here, power, np.inf)[:, 1:].min(1, keepdims=True, initial=np.inf)
+        lowest = POWER_FLOOR if self.detector else np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR)
+        voiced = here & (power > lowest) & self._speech[row, at]
+        level = (power * voiced).sum(1, keepdims=True) / np.maximum(voiced.sum(1, keepdims=True), 1)
+        voiced &= power > BELOW_SPEECH * level
+        talk = voiced.sum(1) >= self._onset
+        self._silence(row[~talk], at[~talk])
+        self.vad_state[slots[~talk]] = IDLE
+        for slot, where, when, marks in zip(slots[talk], at[talk], waiting[talk], voiced[talk], strict=True):
+            self.vad_state[slot] = ACTIVE
+            self._kind[slot, where[marks]] = VOICED
+            blocks = self._blocks.shape[1]
+            np.add.at(self._blocks[slot], when[marks] // self.block % blocks, self._stats[slot, where[marks]])
+            current = self._blocks[slot, when[-1] // self.block % blocks]
+            total = self._blocks[slot].sum(0)
+            self._closed[slot] = total - current
+            self._set(np.full(n, slot), where, np.broadcast_to(total, (n, 3)))
+        self.decided[slots] += n
+
+    def _idle(self, slots: Ints) -> None:
+        self.vad_state[slots] = IDLE
+
+    def _silence(self, slots: Ints, at: Ints) -> None:
+        """Let intervals pass as zeros."""
+        self._mean[slots, at] = 0
+        self._scale[slots, at] = 0
+
+    def _set(self, slots: Ints, at: Ints, total: NDArray[np.float64]) -> None:
+        """Normalise the intervals at `at` by the mean and deviation of `total`: count, sum, squares (N, 3)."""
+        n = np.maximum(total[:, 0], 1)
+        mean = total[:, 1] / n
+        variance = total[:, 2] / n - mean * mean
+        self._mean[slots, at] = mean
+        self._scale[slots, at] = 1 / np.sqrt(np.maximum(variance, POWER_FLOOR))
+
+
+def normalise_clip(pooled: Pooled, gated: NDArray[np.uint8], wide: NDArray[np.bool_]) -> NormalisedBatch:
+    """The paper's normaliser, over whole clips (B, H intervals): subtract the mean, divide by the deviation.
+
+    `gated` and `wide` (B, H) are as in `NormalisedBatch`; digital silence comes out as zeros.
+    """
+    n = np.broadcast_to(pooled.count, pooled.sum.shape).sum(1)
+    mean = pooled.sum.sum(1) / n
+    variance = pooled.square.sum(1) / n - mean * mean
+    scale = np.where(variance > POWER_FLOOR, 1 / np.sqrt(np.maximum(variance, POWER_FLOOR)), 0.0)
+    x = (pooled.maxima - mean[:, None, None]) * scale[:, None, None]
+    return NormalisedBatch(x.reshape(len(x), -1).astype(np.float32), gated, pooled.power, wide)
+
+
+def normalise_whole(
+    pooled: Pooled, interval_s: float, normaliser: str, detector: Weights | None = None
+) -> NormalisedBatch:
+    """One whole stream (B = 1, H intervals), by `running` or `clip`; the gate is the same in both."""
+    h, interval = pooled.maxima.shape[1:]
+    state = RunningNormaliser(1, interval, interval_s, max(h, 1), detector)
+    slot = np.zeros(1, np.intp)
+    state.push(slot, pooled)
+    state.finish(slot)
+    heard = state.take(slot, h)
+    return heard if normaliser == "running" else normalise_clip(pooled, heard.kind, heard.wide)

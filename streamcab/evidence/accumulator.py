@@ -1,0 +1,80 @@
+"""Sums over the intervals of a window that count, in blocks of a second: what both kinds of evidence keep.
+
+Those count that vote, and what follows one closely, since the closure of a stop and the end of a word are speech too. A
+block is begun afresh, so nothing drifts; a window is heard to the whole second. Knows nothing of audio, of the net, of
+what is summed up, or of time but as a count of intervals.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 40
+"""Intervals per block."""
+HANG = 16
+"""Intervals that count after one that votes."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+
+
+class Accumulator:
+    """Of `slots` streams over their last `length` intervals: `width` numbers, the first how many count.
+
+    The newest `room` of u (K,) are kept too, at (absolute interval) % room, zeros where one does not count.
+    """
+
+    def __init__(self, slots: int, summary: int, width: int, room: int, length: int) -> None:
+        self._blocks, self._room = -(-length // BLOCK), room
+        self._sums = np.zeros((slots, self._blocks, width), np.float32)
+        # Intervals since the newest that voted.
+        self._since = np.full(slots, HANG + 1, np.int64)
+        self._past = np.zeros((slots, room, summary), np.float32)
+        self._counted = np.zeros((slots, room), np.bool_)
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream."""
+        return (self._sums.nbytes + self._past.nbytes + self._counted.nbytes) // len(self._sums) + 8
+
+    def reset(self, slots: Ints) -> None:
+        """Make slots ready for new streams."""
+        for a in (self._sums, self._past, self._counted):
+            a[slots] = 0
+        self._since[slots] = HANG + 1
+
+    def _count(
+        self, slots: Ints, index: NDArray[np.int64], u: NDArray[np.float32], votes: Flags
+    ) -> tuple[NDArray[np.float32], Flags]:
+        """The next interval of B streams, u (B, K), NaN where nothing was heard: u, zeros where it does not count, and
+        whether it does. Before the first, index < 0, none does."""
+        real = index >= 0
+        since = np.where(real & votes, 0, self._since[slots] + real)
+        self._since[slots] = since
+        count = real & (since <= HANG) & np.isfinite(u[:, 0])
+        return np.where(count[:, None], u, np.float32(0)), count
+
+    def _keep(self, slots: Ints, index: NDArray[np.int64], u: NDArray[np.float32], count: Flags) -> None:
+        here = index % self._room
+        self._past[slots, here], self._counted[slots, here] = u, count
+
+    def _block(self, slots: Ints, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The block of each interval, emptied where the interval is its first."""
+        block = index // BLOCK % self._blocks
+        fresh = (index >= 0) & (index % BLOCK == 0)
+        if fresh.any():
+            self._sums[slots[fresh], block[fresh]] = 0
+        return block
+
+    def _pass_over(self, slot: int, old: int, new: int) -> None:
+        """Empty the blocks that begin from interval `old` to `new`."""
+        begun = np.arange(max(-(-old // BLOCK), new // BLOCK - self._blocks + 1), new // BLOCK + 1)
+        self._sums[slot, begun % self._blocks] = 0
+
+
+def counted(u: NDArray[np.float32], votes: Flags) -> Flags:
+    """Which intervals of a whole clip count, given those that vote: u (N, K), votes (N,)."""
+    at = np.arange(len(votes))
+    newest = np.maximum.accumulate(np.where(votes, at, -HANG - 1))
+    found: Flags = (at - newest <= HANG) & np.isfinite(u[:, 0])
+    return found

@@ -1,0 +1,61 @@
+"""Evidence beside the mean of c_t: a linear layer on numbers that a window sums up, and one answer of both.
+
+The numbers are second moments (moments.py) or how each phone sounds (phones.py), as the architecture says; the paper's
+model has neither. Knows nothing of audio or of streams.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.evidence.accumulator import counted
+from streamcab.evidence.moments import Moments, moments
+from streamcab.evidence.phones import Phones, Recogniser, phone_sounds
+from streamcab.nn.cabcnn import CabCnn
+
+HALF = 200
+"""Intervals from which on evidence has more than half its weight: a few say little."""
+
+Floats = NDArray[np.float64]
+
+
+class Evidence:
+    """The linear layer of a model, and how its word and the mean of c_t become one answer."""
+
+    def __init__(self, model: CabCnn) -> None:
+        arch = model.architecture
+        assert model.evidence is not None, "a model without evidence"
+        self._summary, self._lags = arch.summary, arch.lags
+        self._recogniser = Recogniser(model) if arch.phones else None
+        self._weight = model.evidence.weight.detach().cpu().double().numpy()
+        self._bias = model.evidence.bias.detach().cpu().double().numpy()
+
+    def sums(self, slots: int, length: int) -> Moments | Phones:
+        """What keeps the numbers of so many streams over their last `length` intervals."""
+        if self._recogniser is not None:
+            return Phones(slots, self._recogniser, length)
+        return Moments(slots, self._summary, self._lags, length)
+
+    def of_clip(self, u: NDArray[np.float32], votes: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """The same of a whole clip, u (N, K) and votes (N,): numbers (1, F), and how many intervals count, (1,)."""
+        counts = counted(u, votes)
+        if self._recogniser is not None:
+            found, size = phone_sounds(u, counts, self._recogniser)
+        else:
+            found, size = moments(u, counts, self._lags), float(counts.sum())
+        return found[None], np.array([size])
+
+    def __call__(self, mean: Floats, numbers: Floats, counts: Floats) -> Floats:
+        """Mean of c_t (B, labels), numbers (B, F) of so many intervals (B,) -> probabilities (B, labels).
+
+        log p is log(mean) + weight * numbers + bias, up to its constant; the latter two weigh counts / (counts +
+        HALF).
+        """
+        word = (numbers @ self._weight.T + self._bias) * (counts / (counts + HALF))[:, None]
+        p = np.maximum(mean, 1e-12) * np.exp(word - word.max(1, keepdims=True))
+        answer: Floats = p / p.sum(1, keepdims=True)
+        return answer
+
+
+def evidence_of(model: CabCnn) -> Evidence | None:
+    """What a model has of evidence; None for the paper's."""
+    return None if model.evidence is None else Evidence(model)

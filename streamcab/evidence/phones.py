@@ -1,0 +1,124 @@
+"""How each phone sounds in a window: what evidence that knows what was said is drawn from, for models that have it.
+
+A small net tells from the summaries u_t around an interval, softly, which phone was meant. For each phone the window
+keeps how much of it was said and the sum of u_t, so that an accent shows in what became of a vowel and not in
+which words were read. The net hears `reach` intervals on, so an interval is summed up (sums.py) when these have been
+heard. Phone 0 is no speech and is left out.
+
+Knows nothing of audio, of words, or of time but as a count of intervals.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.evidence.accumulator import Accumulator
+from streamcab.nn.cabcnn import CabCnn
+
+PRIOR = 4.0
+"""Intervals' worth of the usual sound that each phone is believed to have, before any is heard."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+
+
+class Recogniser:
+    """The net of a model that tells phones, outside torch, and how they usually sound.
+
+    phones  how many, no speech among them        reach  intervals heard on each side
+    """
+
+    def __init__(self, model: CabCnn) -> None:
+        layer, arch = model.phones, model.architecture
+        assert layer is not None, "a model without phones"
+        self.phones, self.reach, self.summary = arch.phones, arch.reach, arch.summary
+        self._layers = [
+            (part.weight.detach().cpu().numpy().T.copy(), part.bias.detach().cpu().numpy())
+            for part in (layer.hidden, layer.out)
+        ]
+        self._usual = layer.usual.detach().cpu().double().numpy()[1:]
+        self._deviation = layer.deviation.detach().cpu().double().numpy()
+
+    def __call__(self, around: NDArray[np.float32]) -> NDArray[np.float32]:
+        """u of the 2 * reach + 1 intervals around each, zeros where one does not count, (N, (2 * reach + 1) * summary)
+        -> (N, phones)."""
+        (w, b), (v, d) = self._layers
+        z = np.maximum(around @ w + b, 0) @ v + d
+        p = np.exp(z - z.max(1, keepdims=True))
+        told: NDArray[np.float32] = p / p.sum(1, keepdims=True)
+        return told
+
+    def unusual(self, said: Floats, sums: Floats) -> Floats:
+        """By how much each phone sounds unlike usual, and unlike the voice and the line as a whole.
+
+        said (B, phones) how many intervals of each, sums (B, phones, summary) of their u -> (B, (phones - 1) * summary)
+        """
+        n = said[:, 1:, None]
+        away = sums[:, 1:] - n * self._usual
+        voice = away.sum(1, keepdims=True) / np.maximum(n.sum(1, keepdims=True), 1e-9)
+        found: Floats = ((away - n * voice) / (n + PRIOR) / self._deviation).reshape(len(said), -1)
+        return found
+
+
+class Phones(Accumulator):
+    """Phones of `slots` streams over their last `length` intervals."""
+
+    def __init__(self, slots: int, recogniser: Recogniser, length: int) -> None:
+        self._recogniser, k, p = recogniser, recogniser.summary, recogniser.phones
+        # How many count; how many of each phone; the sums of their u.
+        super().__init__(slots, k, 1 + p + p * k, 2 * recogniser.reach + 1, length)
+
+    def add(
+        self, slots: Ints, first: NDArray[np.int64], u: NDArray[np.float32], votes: NDArray[np.bool_]
+    ) -> None:
+        """As `Moments.add`: H intervals of B streams from index first (B,) on, u (B, H, K), NaN where nothing was
+        heard."""
+        room, back = self._room, np.arange(-self._room + 1, 1)
+        for j in range(u.shape[1]):
+            index = first + j
+            x, count = self._count(slots, index, u[:, j], votes[:, j])
+            self._keep(slots, index, x, count)
+            middle = index - self._recogniser.reach
+            block = self._block(slots, middle)
+            known = (middle >= 0) & self._counted[slots, middle % room]
+            if known.any():
+                s = slots[known]
+                around = self._past[s[:, None], (index[known, None] + back) % room]
+                p = self._recogniser(around.reshape(len(s), -1))
+                sums = p[:, :, None] * around[:, None, self._recogniser.reach]
+                one = np.ones((len(s), 1), np.float32)
+                self._sums[s, block[known]] += np.concatenate((one, p, sums.reshape(len(s), -1)), 1)
+
+    def jump(self, slot: int, seen: int, to: int) -> None:
+        """Stream time went on from interval `seen` to `to` with nothing heard."""
+        some, reach, k = np.array([slot]), self._recogniser.reach, self._recogniser.summary
+        # What was heard last is still to be told.
+        gap = min(to - seen, self._room)
+        nothing = np.full((1, gap, k), np.nan, np.float32)
+        self.add(some, np.array([seen]), nothing, np.zeros((1, gap), np.bool_))
+        self._since[slot] += to - seen - gap
+        old, new = max(seen + gap - reach, 0), to - reach
+        if new > old:
+            self._pass_over(slot, old, new)
+
+    def read(self, slots: Ints) -> tuple[Floats, Floats]:
+        """How unusual each phone sounds in the window, (B, F), and how many intervals count, (B,)."""
+        total = self._sums[slots].sum(1, dtype=np.float64)
+        p = self._recogniser.phones
+        said, sums = total[:, 1 : 1 + p], total[:, 1 + p :].reshape(len(slots), p, -1)
+        return self._recogniser.unusual(said, sums), total[:, 0]
+
+
+def phone_sounds(
+    u: NDArray[np.float32], counts: NDArray[np.bool_], recogniser: Recogniser
+) -> tuple[Floats, float]:
+    """What `Phones` sums up, of a whole clip, u (N, K) and counts (N,): (F,), and how many intervals count.
+
+    Those that have `reach` after them, as in a stream.
+    """
+    size, reach, k = 2 * recogniser.reach + 1, recogniser.reach, recogniser.summary
+    known = np.flatnonzero(counts[: max(len(u) - reach, 0)])
+    heard = np.where(counts[:, None], u, np.float32(0)).astype(np.float32)
+    around = np.pad(heard, ((reach, reach), (0, 0)))[known[:, None] + np.arange(size)]
+    p = recogniser(around.reshape(len(known), size * k)).astype(np.float64)
+    found = recogniser.unusual(p.sum(0)[None], (p.T @ heard[known].astype(np.float64))[None])[0]
+    return found, float(len(known))

@@ -1,0 +1,58 @@
+"""The feed into a file, line by line, until told to stop.
+
+Owns the loop between the feed and `jsonl.JsonLinesFile`. Knows nothing of rotation.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from streamcab.errors import StreamcabError
+from streamcab.feed import Subscriber
+from streamcab.health.jsonl import JsonLinesFile
+from streamcab.message import encode
+
+TURN_S = 0.5
+LAST_WORDS_S = 0.2
+"""How long the last words of a feed that is ending are waited for."""
+SAY_S = 10.0
+"""Between complaints about one and the same trouble."""
+
+
+def record(
+    feed: Subscriber,
+    lines: JsonLinesFile,
+    stop: threading.Event,
+    reopen: threading.Event,
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Write every message as it was on the wire; what cannot be written or never arrived is told."""
+    missed, dropped, told = 0, 0, float("-inf")
+    failing, news = False, ""  # what has been said, what has not
+    while not stop.is_set():
+        first = feed.recv(TURN_S)
+        if reopen.is_set():
+            reopen.clear()
+            try:
+                lines.reopen()
+            except StreamcabError as error:  # the next lines try again
+                say(str(error))
+        if first is None:
+            continue
+        wrong = lines.write([encode(message) for message in (first, *feed.drain())])
+        news = wrong or news
+        due = clock() - told >= SAY_S
+        if not lines.failing and (failing or (due and lines.dropped > dropped)):
+            failing, dropped, news = False, lines.dropped, ""
+            say(f"{lines.path} is written again; lines missing so far: {dropped}")
+        if due and (news or feed.missed > missed):
+            told = clock()
+            if news:
+                say(news)
+                failing, news = lines.failing, ""
+            if feed.missed > missed:
+                say(f"{feed.missed} messages never arrived so far: this reads too slowly, or the way is bad")
+                missed = feed.missed
+    last = feed.recv(LAST_WORDS_S)
+    lines.write([encode(message) for message in (last, *feed.drain()) if message is not None])

@@ -1,0 +1,106 @@
+"""How well speech is heard: its ratio to the noise of the pauses, and whether its band is whole; over a window.
+
+Sums in blocks of a second of talk, begun afresh, so nothing drifts. Noise is what is heard soon after words: what comes
+long after them (music on hold, a dial tone) was never mixed with speech. Knows nothing of the net or of labels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.dsp.normalise import POWER_FLOOR, SILENT, VOICED
+
+BLOCK = 40
+"""Intervals per block."""
+AFTER, UNTIL = 5, 20
+"""Intervals after a word in which its pause is listened to: before, the word rings on."""
+ENOUGH = 20
+"""Intervals of speech, and half as many of pauses, from which on something is said of them."""
+CLEAN_DB, NOISY_DB, DEAF_DB = 20.0, 15.0, 3.0
+"""At which ratio noise is no matter; below which it is said; from which down answers are worth the least."""
+NARROW_SHARE = 0.02
+"""Of speech in a whole band, more intervals than this have something high: its s, f and t."""
+LEAST = 0.22
+"""Weight of the answer, against knowing nothing, at its worst: of three labels none then reaches 0.5."""
+BRIEF, LONG = 24, 60
+"""Intervals of speech up to which answers are worth the least, and from which on they are worth all."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """snr_db (B,): NaN where not enough was heard. narrow (B,): nothing high in the band. voiced (B,) intervals."""
+
+    snr_db: Floats
+    narrow: Flags
+    voiced: Floats
+
+    @property
+    def noisy(self) -> Flags:
+        """Where noise is worth a word."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.snr_db < NOISY_DB)
+
+    @property
+    def weight(self) -> Floats:
+        """How much an answer is worth, `LEAST` to 1: little in noise, in half a band, or after a word or two."""
+        snr = np.where(np.isnan(self.snr_db), CLEAN_DB, self.snr_db)
+        worth = np.minimum((snr - DEAF_DB) / (CLEAN_DB - DEAF_DB), (self.voiced - BRIEF) / (LONG - BRIEF))
+        worth = np.where(self.narrow, 0.0, np.clip(worth, 0.0, 1.0))
+        found: Floats = LEAST + (1 - LEAST) * worth
+        return found
+
+
+class Acoustics:
+    """Of `slots` streams over their last `length` intervals of talk."""
+
+    def __init__(self, slots: int, length: int) -> None:
+        # Voiced intervals, their power, those of them that are wide; intervals of pauses, their power.
+        self._sums = np.zeros((slots, -(-length // BLOCK), 5))
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream."""
+        return self._sums.nbytes // len(self._sums)
+
+    def reset(self, slots: Ints) -> None:
+        """Make slots ready for new streams."""
+        self._sums[slots] = 0
+
+    def add(
+        self,
+        slots: Ints,
+        index: NDArray[np.int64],
+        since: NDArray[np.int64],
+        kind: NDArray[np.uint8],
+        power: Floats,
+        wide: Flags,
+    ) -> None:
+        """The next interval of each stream, of `index` >= 0 in its talk, `since` so many after one that was voiced."""
+        block = index // BLOCK % self._sums.shape[1]
+        fresh = index % BLOCK == 0
+        if fresh.any():
+            self._sums[slots[fresh], block[fresh]] = 0
+        voiced = kind == VOICED
+        pause = (kind == SILENT) & (since >= AFTER) & (since <= UNTIL)
+        self._sums[slots, block] += np.stack(
+            (voiced, power * voiced, wide & voiced, pause, power * pause), axis=1
+        )
+
+    def jump(self, slot: int, old: int, new: int) -> None:
+        """Talk went on from interval `old` to `new` with nothing heard."""
+        self._sums[slot, np.arange(-(-old // BLOCK), -(-new // BLOCK)) % self._sums.shape[1]] = 0
+
+    def read(self, slots: Ints) -> Quality:
+        """How well the speech in the window is heard."""
+        voiced, speech, wide, pauses, noise = self._sums[slots].sum(1).T
+        speech = speech / np.maximum(voiced, 1)
+        noise = np.maximum(noise / np.maximum(pauses, 1), POWER_FLOOR)
+        snr = 10 * np.log10(np.maximum(speech - noise, 0.1 * noise) / noise)
+        known = (voiced >= ENOUGH) & (pauses >= ENOUGH // 2)
+        narrow = (voiced >= ENOUGH) & (wide < NARROW_SHARE * voiced)
+        return Quality(np.where(known, snr, np.nan), narrow, voiced)

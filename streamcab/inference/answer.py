@@ -1,0 +1,216 @@
+"""From window and counters to a Prediction: what one stream is told, whoever asks.
+
+The daemon and the Python interface build their answers here, so they cannot differ. Knows nothing of
+clocks or sockets: times are handed in.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.dsp.normalise import POWER_FLOOR
+from streamcab.inference.acoustics import Quality
+from streamcab.inference.window import Window
+from streamcab.message import Prediction, State
+from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.confidence import BARE, Confidence
+
+WARM_S = 2.0
+"""Voiced seconds before an answer is called `live`."""
+
+AUDIBLE = 1e-6
+"""Power, -60 dB of full scale: what is louder and no speech is called sound."""
+LARGEST_DB = 60.0
+"""No estimate of a ratio to noise is given beyond this."""
+
+STATES: tuple[State, ...] = ("warming", "live", "silent", "lost", "ended")
+WARMING, LIVE, SILENT, LOST, ENDED = range(len(STATES))
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of a stream beside its window.
+
+    time    Unix seconds at which its newest sample used was captured
+    sample  samples used so far, at `rate` Hz        power  of its newest intervals, full scale being 1
+    ended   these are its last words                 lost   its source is gone
+    The rest is as in `message.Prediction`.
+    """
+
+    stream: str
+    time: float
+    sample: int
+    rate: int
+    power: float
+    lag_ms: float
+    lost_ms: float
+    overflows: int
+    ended: bool = False
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Standings:
+    """The same of n streams, as columns (n,); `written` is how many samples there are."""
+
+    stream: Sequence[str]
+    time: Floats
+    written: NDArray[np.int64]
+    sample: NDArray[np.int64]
+    rate: NDArray[np.int64]
+    power: Floats
+    lag_ms: Floats
+    lost_ms: Floats
+    overflows: NDArray[np.int64]
+    ended: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, standings: Sequence[Standing]) -> "Standings":
+        """Streams one by one, as columns."""
+        return cls(
+            stream=[s.stream for s in standings],
+            time=np.array([s.time for s in standings], np.float64),
+            written=np.array([s.sample for s in standings], np.int64),
+            sample=np.array([s.sample for s in standings], np.int64),
+            rate=np.array([s.rate for s in standings], np.int64),
+            power=np.array([s.power for s in standings], np.float64),
+            lag_ms=np.array([s.lag_ms for s in standings], np.float64),
+            lost_ms=np.array([s.lost_ms for s in standings], np.float64),
+            overflows=np.array([s.overflows for s in standings], np.int64),
+            ended=np.array([s.ended for s in standings], np.bool_),
+            lost=np.array([s.lost for s in standings], np.bool_),
+        )
+
+
+class PredictionBuilder:
+    """Predictions for the streams of a window.
+
+    model      hash of the checkpoint        attention   whether predictions carry it
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        window: Window,
+        model: str,
+        attention: bool,
+        confidence: Confidence = BARE,
+    ) -> None:
+        self.labels = list(architecture.labels)
+        self._interval_s = architecture.interval_s
+        # Models that hear level were taught to believe what they heard.
+        self._weighs = architecture.detector > 0
+        self._window = window
+        self._model = model
+        self._attention = attention
+        self._confidence = confidence
+
+    def of(self, slots: NDArray[np.intp], standings: Sequence[Standing] | Standings) -> Iterator[Prediction]:
+        """One prediction for each slot, in order."""
+        now = standings if isinstance(standings, Standings) else Standings.of(standings)
+        window, n = self._window, len(slots)
+        means, votes = window.answer(slots)
+        recent, recent_votes = window.now(slots)
+        # The same answers, so the first label stays first.
+        means, recent = self._confidence(means), self._confidence(recent)
+        quality = window.quality(slots)
+        if self._weighs:
+            means, recent = (_weighed(p, quality.weight) for p in (means, recent))
+        heard_s = window.voiced[slots].astype(np.float64) * self._interval_s
+        weights = window.attention(slots).round(4).tolist() if self._attention else [None] * n
+        level = (10 * np.log10(np.maximum(now.power, POWER_FLOOR))).round(1).tolist()
+        best = zip(means.argmax(1).tolist(), means.max(1).tolist(), strict=True)
+        some, loud = (votes > 0).tolist(), (now.power > POWER_FLOOR).tolist()
+        leading = [
+            (self.labels[i], p) if voted else (None, None) for (i, p), voted in zip(best, some, strict=True)
+        ]
+        # Whole columns as Python's own numbers: taken one by one they would cost more than all the rest.
+        columns: dict[str, Sequence[object]] = {
+            "stream": now.stream,
+            "time": now.time.tolist(),
+            "sample": now.sample.tolist(),
+            "rate": now.rate.tolist(),
+            "labels": [self.labels] * n,
+            "probs": self._named(means, votes),
+            "now": self._named(recent, recent_votes),
+            "top": [label for label, _ in leading],
+            "confidence": [p for _, p in leading],
+            "sure": self._sure(leading),
+            "state": self._states(slots, now, votes, heard_s),
+            "window_s": (window.filled(slots) * self._interval_s).round(3).tolist(),
+            "voiced_s": (votes * self._interval_s).round(3).tolist(),
+            "heard_s": heard_s.round(3).tolist(),
+            "level_db": [db if audible else None for db, audible in zip(level, loud, strict=True)],
+            "lag_ms": now.lag_ms.round(1).tolist(),
+            "lost_ms": now.lost_ms.round(1).tolist(),
+            "overflows": now.overflows.tolist(),
+            "attention": [row if voted else None for row, voted in zip(weights, some, strict=True)],
+            "model": [self._model] * n,
+            "hears": self._hears(recent_votes, now),
+            "snr_db": _snr(quality),
+            "flaws": _flaws(quality),
+        }
+        for row in zip(*columns.values(), strict=True):
+            fields: dict[str, Any] = dict(zip(columns, row, strict=True))
+            yield Prediction(**fields)
+
+    def heard(self, slots: NDArray[np.intp], now: Standings) -> Iterator[dict[str, Any]]:
+        """What a status says of the speech of each stream: `speech_s`, `hears`, `snr_db`, and its `flaws`."""
+        quality = self._window.quality(slots)
+        columns: dict[str, Sequence[object]] = {
+            "speech_s": (self._window.voiced[slots] * self._interval_s).round(3).tolist(),
+            "hears": self._hears(self._window.now(slots)[1], now),
+            "snr_db": _snr(quality),
+            "flaws": _flaws(quality),
+        }
+        return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+
+    @staticmethod
+    def _hears(recent_votes: NDArray[np.int64], now: Standings) -> list[str]:
+        sound = np.where(now.power > AUDIBLE, "sound", "silence")
+        found: list[str] = np.where(recent_votes > 0, "speech", sound).tolist()
+        return found
+
+    def _sure(self, leading: list[tuple[str, float] | tuple[None, None]]) -> Sequence[bool | None]:
+        if self._confidence.abstain_below is None:
+            return [None] * len(leading)
+        return [None if p is None else self._confidence.sure(p) for _, p in leading]
+
+    def _named(self, means: Floats, votes: NDArray[np.int64]) -> list[dict[str, float]]:
+        """Each row of means (n, labels) by label; nothing where nothing voted."""
+        rows = zip(means.tolist(), votes.tolist(), strict=True)
+        return [dict(zip(self.labels, mean, strict=True)) if n else {} for mean, n in rows]
+
+    def _states(
+        self, slots: NDArray[np.intp], now: Standings, votes: NDArray[np.int64], heard_s: Floats
+    ) -> list[State]:
+        code = np.where(heard_s >= WARM_S, LIVE, WARMING)
+        unheard = votes == 0
+        code[unheard] = np.where(self._window.seen[slots[unheard]] > 0, SILENT, WARMING)
+        # In rising order of what counts.
+        code[now.lost] = LOST
+        code[now.ended] = ENDED
+        return [STATES[i] for i in code.tolist()]
+
+
+def _weighed(p: Floats, weight: Floats) -> Floats:
+    """Probabilities (B, labels), drawn towards knowing nothing where they are worth less than 1, weight (B,)."""
+    even = 1 / p.shape[1]
+    return np.where(p.any(1, keepdims=True), even + weight[:, None] * (p - even), p)
+
+
+def _snr(quality: Quality) -> list[float | None]:
+    rounded = np.clip(quality.snr_db, -LARGEST_DB, LARGEST_DB).round(1).tolist()
+    return [None if snr != snr else snr for snr in rounded]
+
+
+def _flaws(quality: Quality) -> list[list[str]]:
+    """By stream; a list each, since a message keeps it."""
+    both = zip(quality.noisy.tolist(), quality.narrow.tolist(), strict=True)
+    return [["noisy"] * noisy + ["narrow-band"] * narrow for noisy, narrow in both]

@@ -1,0 +1,63 @@
+"""What a step of the net has answered: c_t and all that came with it, of some intervals of some streams; which vote.
+
+Knows nothing of how it came about.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.dsp.normalise import MISSING, VOICED
+
+
+def voting(kind: NDArray[np.uint8], gate: bool) -> NDArray[np.bool_]:
+    """Which intervals count, in the shape of `kind`: the voiced ones; without a gate all that were heard."""
+    votes: NDArray[np.bool_] = kind == VOICED if gate else kind != MISSING
+    return votes
+
+
+@dataclass(frozen=True)
+class EngineOutput:
+    """H intervals of B streams, answered.
+
+    slots (B,)    first (B,) index of the first; a negative index is no interval
+    c (B, H, labels)    alpha (B, H, classifiers)    u (B, H, summary)
+    kind (B, H) SILENT, VOICED or MISSING    power (B, H)    wide (B, H) as in `NormalisedBatch`
+    """
+
+    slots: NDArray[np.intp]
+    first: NDArray[np.int64]
+    c: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    u: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+    power: NDArray[np.float64]
+    wide: NDArray[np.bool_]
+
+    def votes(self, gate: bool) -> NDArray[np.bool_]:
+        """Which intervals count, (B, H)."""
+        return voting(self.kind, gate)
+
+    @property
+    def heard(self) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]:
+        """As `Window.add` takes it."""
+        return self.kind, self.power, self.wide
+
+    def of(self, keep: NDArray[np.bool_]) -> "EngineOutput":
+        """The same of some of the streams: keep (B,)."""
+        return EngineOutput(*(getattr(self, field.name)[keep] for field in fields(self)))
+
+    def at(self, i: int, j: int) -> "EngineOutput":
+        """Interval j of stream i by itself: B = H = 1."""
+        row, here = slice(i, i + 1), (slice(i, i + 1), slice(j, j + 1))
+        return EngineOutput(
+            self.slots[row],
+            self.first[row] + j,
+            self.c[here],
+            self.alpha[here],
+            self.u[here],
+            self.kind[here],
+            self.power[here],
+            self.wide[here],
+        )

@@ -1,0 +1,169 @@
+"""The answer: the mean of the voiced c_t of the last seconds (paper, section 3.3), for many streams; weighed by the
+evidence where the model has it.
+
+A ring of c_t for each stream. A mean is a fresh sum of the ring's members each time it is asked for, so nothing drifts,
+for hours or for months. Attention is kept in blocks of a second, since it is shown and not decided by.
+
+The window moves on with talk: pauses longer than `PAUSE` take up no room in it, so that in silence an answer stands
+still, and what leaves gives way to new speech, one interval for one. A pause as long as the window empties it. Knows
+nothing of audio, of the net, or of time but as a count of intervals.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.evidence.layer import Evidence
+from streamcab.inference.acoustics import Acoustics, Quality
+
+BLOCK = 40
+"""Intervals per block of attention."""
+NOW = 40
+"""Intervals that `now` looks back on."""
+PAUSE = 40
+"""Intervals after speech that are talk too; no less than NOW, so that `now` is empty in silence."""
+
+
+class Window:
+    """Sliding means for `slots` streams over the last `length` intervals of each."""
+
+    def __init__(
+        self, slots: int, labels: int, classifiers: int, length: int, evidence: Evidence | None = None
+    ) -> None:
+        if length < 1:
+            raise ValueError(f"a window needs at least one interval, not {length}")
+        self.length, self.labels = length, labels
+        self.seen = np.zeros(slots, np.int64)
+        """Intervals so far: one past the newest."""
+        self.voiced = np.zeros(slots, np.int64)
+        """Voiced intervals since the stream began."""
+        # Intervals of talk so far, by which all is addressed; and since the newest that voted.
+        self._talk = np.zeros(slots, np.int64)
+        self._since = np.full(slots, length, np.int64)
+        # Time lies innermost, so that a sum runs over contiguous memory. The last row counts the votes.
+        self._ring = np.zeros((slots, labels + 1, length), np.float32)
+        self._attention = np.zeros((slots, -(-length // BLOCK), classifiers + 1), np.float64)
+        self._evidence = evidence
+        self._sums = evidence.sums(slots, length) if evidence is not None else None
+        self._acoustics = Acoustics(slots, length)
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream."""
+        own = (self._ring.nbytes + self._attention.nbytes) // len(self.seen) + 32
+        return own + self._acoustics.bytes_per_slot + (self._sums.bytes_per_slot if self._sums else 0)
+
+    def reset(self, slots: NDArray[np.intp]) -> None:
+        """Make slots ready for new streams."""
+        self.seen[slots] = self.voiced[slots] = 0
+        self._forget(slots)
+
+    def add(
+        self,
+        slots: NDArray[np.intp],
+        first: NDArray[np.int64],
+        c: NDArray[np.float32],
+        alpha: NDArray[np.float32],
+        votes: NDArray[np.bool_],
+        u: NDArray[np.float32] | None = None,
+        heard: tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]] | None = None,
+    ) -> None:
+        """H intervals of B streams, from index first (B,) on; what lies before index 0 is no interval.
+
+        c (B, H, labels)        alpha (B, H, classifiers)        votes (B, H): those that count
+        u (B, H, summary), where there is evidence
+        heard   kind, power and wide (B, H) of `EngineOutput`, where `quality` is to be asked
+        """
+        h = c.shape[1]
+        for i in np.flatnonzero(first > self.seen[slots]):
+            self._jump(int(slots[i]), int(first[i]))
+        real = first[:, None] + np.arange(h) >= 0
+        weight = (votes & real).astype(np.float32)
+        members = np.concatenate((c * weight[..., None], weight[..., None]), 2)
+        gained = np.concatenate((alpha * weight[..., None], weight[..., None]), 2)
+        for j in range(h):
+            since = np.where(weight[:, j] > 0, 0, self._since[slots] + real[:, j])
+            self._since[slots] = since
+            if (over := since == self.length).any():
+                self._forget(slots[over])
+            talk = real[:, j] & (since <= PAUSE) & (since < self.length)
+            if not talk.any():
+                continue
+            ok = slice(None) if talk.all() else talk
+            s = slots[ok]
+            index = self._talk[s]
+            self._ring[s, :, index % self.length] = members[ok, j]
+            block = index // BLOCK % self._attention.shape[1]
+            if (new := index % BLOCK == 0).any():
+                self._attention[s[new], block[new]] = 0
+            self._attention[s, block] += gained[ok, j]
+            if self._sums is not None:
+                assert u is not None, "a window of evidence wants u"
+                self._sums.add(s, index, u[ok, j : j + 1], votes[ok, j : j + 1])
+            if heard is not None:
+                self._acoustics.add(s, index, since[ok], *(a[ok, j] for a in heard))
+            self._talk[s] = index + 1
+        self.seen[slots] = np.maximum(first + h, 0)
+        self.voiced[slots] += weight.sum(1).astype(np.int64)
+
+    def answer(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """As `mean`, weighed by evidence where the model has it; zeros where none votes."""
+        mean, votes = self.mean(slots)
+        if self._evidence is None or self._sums is None:
+            return mean, votes
+        weighed = self._evidence(mean, *self._sums.read(slots))
+        return np.where(votes[:, None] > 0, weighed, 0.0), votes
+
+    def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Mean of the members that vote, (B, labels), and how many they are, (B,); zeros where none does."""
+        return self._mean(self._ring[slots].sum(-1, dtype=np.float64))
+
+    def now(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The same over the newest second only."""
+        n = min(NOW, self.length)
+        at = (self._talk[slots, None] - 1 - np.arange(n)) % self.length
+        members = self._ring[slots[:, None, None], np.arange(self.labels + 1)[:, None], at[:, None, :]]
+        return self._mean(members.sum(-1, dtype=np.float64))
+
+    def attention(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Mean attention over the window, to the whole second: (B, classifiers)."""
+        total = self._attention[slots].sum(1)
+        mean: NDArray[np.float64] = total[:, :-1] / np.maximum(total[:, -1:], 1)
+        return mean
+
+    def quality(self, slots: NDArray[np.intp]) -> Quality:
+        """How well the speech in the window is heard, where `add` was told what was heard."""
+        return self._acoustics.read(slots)
+
+    def filled(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Intervals of stream time that the window spans so far, (B,)."""
+        return np.minimum(self.seen[slots], self.length)
+
+    def _jump(self, slot: int, to: int) -> None:
+        """Stream time went on without intervals: they are a pause."""
+        gap, since = to - int(self.seen[slot]), int(self._since[slot])
+        self._since[slot] += gap
+        if since < self.length <= since + gap:
+            self._forget(np.array([slot]))
+        elif (talk := min(max(min(PAUSE, self.length - 1) - since, 0), gap)) > 0:
+            old = int(self._talk[slot])
+            self._ring[slot][:, np.arange(old, old + talk) % self.length] = 0
+            begun = np.arange(-(-old // BLOCK), -(-(old + talk) // BLOCK)) % self._attention.shape[1]
+            self._attention[slot, begun] = 0
+            if self._sums is not None:
+                self._sums.jump(slot, old, old + talk)
+            self._acoustics.jump(slot, old, old + talk)
+            self._talk[slot] = old + talk
+        self.seen[slot] = to
+
+    def _forget(self, slots: NDArray[np.intp]) -> None:
+        """Empty the window."""
+        self._talk[slots] = self._ring[slots] = self._attention[slots] = 0
+        self._since[slots] = self.length
+        self._acoustics.reset(slots)
+        if self._sums is not None:
+            self._sums.reset(slots)
+
+    @staticmethod
+    def _mean(total: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        votes = total[:, -1]
+        return total[:, :-1] / np.maximum(votes, 1)[:, None], votes.astype(np.int64)

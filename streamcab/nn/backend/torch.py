@@ -1,0 +1,170 @@
+"""The reference backend: torch, on a CPU or a GPU.
+
+Streams in mid-course, which is nearly all of them, go through a `Pass` (layout.py). Streams near their start or end go
+through `Distiller.step` itself, which knows what to put beyond a stream's edges. Both work on the same state: one row
+of floats per slot, stage by stage the context of its convolution and then of its pooling.
+
+Knows nothing of which streams exist, of audio, or of votes.
+"""
+
+import ctypes
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from streamcab.nn.acb import fold
+from streamcab.nn.backend.layout import Arena, Kernel, Pass, contexts, unflatten
+from streamcab.nn.backend.pieces import Floats, Ints
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.distiller import FOREVER, Stage, StageState
+
+CPU_INTERVALS = 512
+"""Stream intervals per product on a CPU: what the layers pass on stays in the cache."""
+GPU_STREAMS = 16_384
+"""Streams per product on a GPU. Never measured: see docs/performance.md."""
+MANY = 16
+"""Slots from which on the process is a server, and keeps the memory that it frees."""
+LAYOUTS = 64
+"""Shapes whose `Pass` is kept."""
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to hand freed memory to the kernel after a step, and fetch it page by page at the next.
+
+    A step frees some megabytes, just above what glibc trims at; the page faults were two fifths of its
+    time. Holds for the whole process, which may keep up to 256 MB that it has freed; without glibc it
+    does nothing.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt(mmap_threshold, 32 << 20)
+    mallopt(trim_threshold, 256 << 20)
+
+
+class TorchBackend:
+    """See Backend. `precision` is that of weights, state and products; probabilities are float32 always."""
+
+    def __init__(self, model: CabCnn, slots: int, device: str = "cpu", precision: str = "f32") -> None:
+        self.device = torch.device(device)
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._on_cpu = self.device.type == "cpu"
+        if self._on_cpu and slots >= MANY:
+            keep_freed_memory()
+        if not self._on_cpu:
+            # Rounded to 10 bits of mantissa, streamed does not equal offline: only where it was asked for.
+            torch.backends.cudnn.allow_tf32 = precision == "tf32"
+            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        self._model = model.eval().to(self.device)
+        self._interval = model.distiller.interval
+        self._delay = model.distiller.delay
+        self._widths = model.architecture.widths
+        self._width = sum(self._widths)
+        self._stages = [stage for stage in model.distiller.stages if isinstance(stage, Stage)]
+        with torch.inference_mode():
+            self._reference_kernels = model.distiller.kernels()
+            self._kernels = [Kernel(stage, self._dtype) for stage in self._stages]
+            self._acb = fold(model.distiller.norm, model.acb, model.summary, self._dtype)
+            self._fresh = self._join(model.distiller.new_state(1)).to(self._dtype)
+            self._state = self._fresh.repeat(slots, 1)
+        self._work = self._state.new_empty(0)
+        self._passes: dict[tuple[int, int], Pass] = {}
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream's state in the net."""
+        return self._fresh.nbytes
+
+    @torch.inference_mode()
+    def reset(self, slots: Ints) -> None:
+        """See Backend."""
+        self._state[torch.from_numpy(slots).to(self.device)] = self._fresh
+
+    @torch.inference_mode()
+    def step(
+        self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> tuple[Floats, Floats, Floats]:
+        """See Backend."""
+        h = x.shape[1] // self._interval
+        out = np.empty((len(slots), h, self._width), np.float32)
+        near = (first < self._delay) | (first + h > end)
+        if not near.any():
+            self._midway(slots, x, out)
+        else:
+            edge = np.flatnonzero(near)
+            for there in np.array_split(edge, -(-len(edge) * h // CPU_INTERVALS)):
+                out[there] = self._edge(slots[there], x[there], first[there], end[there])
+            rest = np.flatnonzero(~near)
+            if rest.size:
+                answers = np.empty((len(rest), h, self._width), np.float32)
+                self._midway(slots[rest], x[rest], answers)
+                out[rest] = answers
+        labels, both = self._widths[0], self._width - self._widths[2]
+        return out[..., :labels], out[..., labels:both], out[..., both:]
+
+    def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
+        """A step of streams that are not near their start or end; fills out (B, H, all of an answer)."""
+        b, h = out.shape[:2]
+        most = max(CPU_INTERVALS // h, 1) if self._on_cpu else GPU_STREAMS
+        for i in range(0, b, most):
+            cut = slice(i, min(i + most, b))
+            layout = self._pass(cut.stop - i, h)
+            answer = self._compute(layout, *self._send(slots[cut], x[cut]))
+            out[cut] = answer.cpu().numpy().T.reshape(-1, h, self._width)
+
+    def _compute(self, layout: Pass, index: Tensor, x: Tensor) -> Tensor:
+        """The streams of a layout, all on the device: (all of an answer, B * H)."""
+        torch.index_select(self._state, 0, index, out=layout.rows)
+        answer = self._acb(layout.run(x))
+        self._state.index_copy_(0, index, layout.rows)
+        return answer
+
+    def _edge(self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
+        """The same for streams near their start or end, by the reference layers in float32."""
+        distiller = self._model.distiller
+        edges = (
+            torch.from_numpy(first).to(self.device),
+            torch.from_numpy(np.minimum(end, FOREVER)).to(self.device),
+        )
+        index, part = self._send(slots, x)
+        before = self._split(self._state[index].float())
+        a, after = distiller.step(part, before, self._reference_kernels, edges)
+        self._state[index] = self._join(after).to(self._dtype)
+        answer: Floats = self._model.read(a).cpu().numpy()
+        return answer
+
+    def _send(self, slots: Ints, x: Floats) -> tuple[Tensor, Tensor]:
+        """Slots and samples, where the state is; to a GPU in one copy, each slot ahead of its samples."""
+        if self._on_cpu:
+            return torch.from_numpy(slots), torch.from_numpy(np.ascontiguousarray(x))
+        head = np.ascontiguousarray(slots, np.int64)[:, None].view(np.float32)
+        both = torch.from_numpy(np.concatenate((head, x), 1)).to(self.device)
+        return both[:, :2].contiguous().view(torch.int64)[:, 0], both[:, 2:]
+
+    def _pass(self, b: int, h: int) -> Pass:
+        layout = self._passes.get((b, h))
+        if layout is None:
+            if len(self._passes) >= LAYOUTS:
+                self._passes.clear()
+            arena = Arena(self._work)
+            layout = Pass(self._kernels, b, h, arena)
+            if arena.taken > len(self._work):
+                self._work = self._work.new_empty(arena.taken)
+                self._passes.clear()
+                layout = Pass(self._kernels, b, h, Arena(self._work))
+            self._passes[b, h] = layout
+        return layout
+
+    def _split(self, rows: Tensor) -> list[StageState]:
+        """Rows of state (B, floats) as the stages know them."""
+        shapes = [shape for stage in self._stages for shape in contexts(stage)]
+        parts = unflatten(rows, shapes)
+        return [StageState(conv, pool) for conv, pool in zip(parts[::2], parts[1::2], strict=True)]
+
+    @staticmethod
+    def _join(states: list[StageState]) -> Tensor:
+        return torch.cat([part.flatten(1) for state in states for part in (state.conv, state.pool)], 1)

@@ -1,0 +1,140 @@
+"""A model as one file: safetensors with the weights, and all metadata as one JSON string in its header.
+
+Weights and labels cannot drift apart, loading executes nothing, and writing is atomic. A file that is damaged,
+foreign or newer is refused with the reason. Knows nothing of training or of streams.
+"""
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from streamcab.errors import CheckpointError
+from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.confidence import Confidence
+
+FORMAT = 1
+KEY = "streamcab"
+
+
+@dataclass
+class Checkpoint:
+    """A model with what must be known of it.
+
+    card  corpus, its hash, split, speakers, scores, licence, name: free-form, shown and published
+    hash  first 12 hex digits of the file's SHA-256
+    """
+
+    model: CabCnn
+    card: dict[str, Any] = field(default_factory=dict)
+    hash: str = ""
+
+    @property
+    def architecture(self) -> Architecture:
+        """Of the model."""
+        return self.model.architecture
+
+    @property
+    def confidence(self) -> Confidence:
+        """What the card says of temperature and threshold; ValueError for a card that `load` would refuse."""
+        return Confidence.of(self.card)
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write atomically: either the whole new file stands at `path`, or what stood there before. CheckpointError."""
+    meta = {"format": FORMAT, "architecture": checkpoint.architecture.to_dict(), "card": checkpoint.card}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
+    meta["digest"] = _digest(json.loads(json.dumps(meta)), tensors)
+    data = safetensors.torch.save(tensors, {KEY: json.dumps(meta, sort_keys=True)})
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and check a checkpoint; CheckpointError names the file and says what is wrong with it."""
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise CheckpointError(f"{path} is a folder, not a checkpoint") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from None
+    try:
+        tensors = safetensors.torch.load(data)
+        # From the same bytes: the file may be replaced at any moment.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {_line(error)}") from None
+    if KEY not in header:
+        raise CheckpointError(f"{path} holds tensors, but is no streamcab checkpoint")
+    try:
+        meta = json.loads(header[KEY])
+        if meta["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {meta['format']}; this version reads format {FORMAT}")
+        if "digest" in meta and meta.pop("digest") != _digest(meta, tensors):
+            raise CheckpointError(f"{path} is damaged: it is not what was written; fetch or train it again")
+        card = meta["card"]
+        if not isinstance(card, dict):
+            raise TypeError(f"its card is no table, but {card!r}")
+        Confidence.of(card)
+        # Without memory or random numbers, so that a size that cannot be costs nothing.
+        with torch.device("meta"):
+            model = CabCnn(Architecture.from_dict(meta["architecture"]))
+        _check_sizes(model, tensors)
+        model.to_empty(device="cpu").load_state_dict(tensors, strict=True)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"{path} does not fit this version of streamcab: {_line(error)}") from None
+    bad = [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    if bad:
+        raise CheckpointError(f"{path} holds weights that are no finite numbers, in {bad[0]}")
+    if (tensors["distiller.norm.running_var"] < 0).any():
+        raise CheckpointError(f"{path} holds a negative variance, in distiller.norm.running_var")
+    return Checkpoint(model.eval(), card, hashlib.sha256(data).hexdigest()[:12])
+
+
+def _check_sizes(model: CabCnn, tensors: dict[str, Tensor]) -> None:
+    """ValueError unless each of the model's tensors is there, in its shape and type, and no other."""
+    wanted = {k: (v.dtype, tuple(v.shape)) for k, v in model.state_dict().items()}
+    found = {k: (v.dtype, tuple(v.shape)) for k, v in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            (want, have) = (f"{d[0]} {d[1]}" if d else "nothing" for d in (wanted.get(name), found.get(name)))
+            raise ValueError(f"{name} is {have}, and its architecture wants {want}")
+
+
+def _digest(meta: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of metadata and weights: a weight with a flipped bit is a number too, and would be believed."""
+    sha = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
+    for name in sorted(tensors):
+        sha.update(name.encode())
+        sha.update(tensors[name].numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _line(error: Exception) -> str:
+    """An error's text as one line; for a missing key, which key."""
+    text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return " ".join(text.split())
+
+
+def bundled() -> Path:
+    """The model that ships with the package."""
+    return Path(str(resources.files("streamcab") / "models" / "default.safetensors"))

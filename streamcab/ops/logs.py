@@ -1,0 +1,258 @@
+"""The daemon's log: in which form a line is written, where, and how many of a kind.
+
+For people, for the journal of systemd (which wants the level as `<4>` and has a clock of its own), or as JSON.
+Of one kind of line BURST come at once and PER_SECOND after that; how many were left out is said with the next one.
+A file that was removed or moved away is begun anew with the next line; while it cannot be written, lines go to
+standard error. Knows nothing of what is logged. Nothing here raises once it has begun: a full disk must not end the
+daemon.
+"""
+
+import copy
+import errno
+import io
+import logging
+import os
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from streamcab.errors import StreamcabError
+
+Form = Literal["text", "journal", "json"]
+
+BURST = 50
+PER_SECOND = 1.0
+KINDS = 1_000
+"""Kinds of lines whose number is remembered."""
+
+_PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """How many lines of one kind may still come, and how many did not."""
+
+    left: float
+    filled: float
+    dropped: int = 0
+
+
+class Limit:
+    """Lets a burst of each kind pass, then so many a second. A kind is a logger and a text without its values."""
+
+    def __init__(
+        self,
+        burst: int = BURST,
+        per_second: float = PER_SECOND,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._burst, self._rate, self._clock = burst, per_second, clock
+        self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
+
+    def passes(self, record: logging.LogRecord) -> int | None:
+        """None: leave it out. Else how many of its kind were left out since the last one that passed."""
+        now, kind = self._clock(), (record.name, str(record.msg))
+        bucket = self._buckets.setdefault(kind, _Bucket(self._burst, now))
+        self._buckets.move_to_end(kind)
+        if len(self._buckets) > KINDS:
+            self._buckets.popitem(last=False)
+        bucket.left = min(bucket.left + (now - bucket.filled) * self._rate, self._burst)
+        bucket.filled = now
+        if bucket.left < 1:
+            bucket.dropped += 1
+            return None
+        bucket.left -= 1
+        dropped, bucket.dropped = bucket.dropped, 0
+        return dropped
+
+
+class Log(logging.Handler):
+    """Writes to `file`, or to standard error. StreamcabError when the file cannot be opened.
+
+    learn  is shown each record before it becomes a line
+    scrub  what is done to each line before it is written
+    """
+
+    def __init__(self, form: Form = "text", file: Path | None = None) -> None:
+        super().__init__()
+        self.scrub: Callable[[str], str] = str
+        self.learn: Callable[[logging.LogRecord], object] = id
+        self.lost = 0  # lines that could be written nowhere
+        self.strayed = 0  # lines that the file could not take
+        self._limit = Limit()
+        self._path: Path | None = None
+        self._file: io.FileIO | None = None
+        self._torn = False
+        self._missing = 0  # lines, since the file cannot be written
+        self._spare: logging.Formatter = _Text()
+        self.reopen(form, file)
+
+    def reopen(self, form: Form, file: Path | None) -> None:
+        """Go on in `file`, new or moved away; StreamcabError when it cannot be, and all stays as it was."""
+        try:
+            opened = None if file is None else _opened(file)
+        except OSError as error:
+            raise StreamcabError(f"cannot write the log {file}: {error.strerror}") from None
+        self.acquire()  # what emits holds it
+        before, self._file = self._file, opened
+        self._path, self._torn, self._missing = file, False, 0
+        self.setFormatter(_FORMATTERS[form]())
+        self._spare = _FORMATTERS[form_for("json" if form == "json" else "auto", None)]()
+        self.release()
+        if before is not None:
+            before.close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, if its kind has not had its share."""
+        dropped = self._limit.passes(record)
+        if dropped is None:
+            return
+        self.learn(record)
+        if dropped:
+            record = copy.copy(record)
+            record.msg, record.args = f"{record.getMessage()} ({dropped} more like this were left out)", None
+        try:
+            if self._path is None:
+                _to_stderr(self.scrub(self.format(record)))
+            elif not self._to_file(record):
+                self.strayed += 1
+                _to_stderr(self.scrub(self._spare.format(record)))
+        except (OSError, ValueError):
+            self.lost += 1
+
+    def counters(self) -> dict[str, int]:
+        """`log-strayed`: lines that went to standard error, since the file could not be written."""
+        return {"log-strayed": self.strayed} if self.strayed else {}
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._file is not None:
+            self._file.close()
+            self._path = self._file = None
+        super().close()
+
+    def _to_file(self, record: logging.LogRecord) -> bool:
+        """Whether the file has it now; that it cannot be written, and that it can again, is said once."""
+        assert self._path is not None
+        try:
+            news = self._renew(self._path)
+            if self._missing:
+                some = "1 line" if self._missing == 1 else f"{self._missing} lines"
+                news = f"{news}; {some} went to standard error meanwhile".lstrip("; ")
+            if news:
+                self._append(self.format(_warning(f"the log goes on: {news}")))
+                self._missing = 0
+            self._append(self.format(record))
+        except OSError as error:
+            if not self._missing:
+                why = f"the log {self._path} cannot be written: {error.strerror}; its lines come here until it can"
+                _to_stderr(self.scrub(self._spare.format(_warning(why))))
+            self._missing += 1
+            return False
+        return True
+
+    def _renew(self, path: Path) -> str:
+        """Begin the file anew if it is not at its path any more; what of that is worth a line."""
+        news = ""
+        if self._file is not None:
+            here = os.fstat(self._file.fileno())
+            try:
+                if os.path.samestat(os.stat(path), here):
+                    return ""
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            except OSError:  # a path that may not be looked at; the file itself can still be written
+                return ""
+            if not here.st_nlink:
+                news = "it was removed, this is a new one"
+            self._file.close()
+            self._file, self._torn = None, False
+        self._file = _opened(path)
+        return news
+
+    def _append(self, line: str) -> None:
+        """All of it, or OSError; a line that the disk has cut ends where it was cut."""
+        assert self._file is not None
+        data = ("\n" * self._torn + self.scrub(line) + "\n").encode(errors="backslashreplace")
+        wrote = self._file.write(data) or 0
+        self._torn = wrote < len(data) if wrote else self._torn
+        if wrote < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _opened(file: Path) -> io.FileIO:
+    number = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    return os.fdopen(number, "ab", buffering=0)
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _warning(text: str) -> logging.LogRecord:
+    """A line of the log about itself."""
+    return logging.LogRecord("streamcab.ops.logs", logging.WARNING, "", 0, text, None, None)
+
+
+class _Text(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+
+class _Journal(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        level = next((number for least, number in _PRIORITIES if record.levelno >= least), 7)
+        return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            # JSON has no words for the bytes of a file's name that are no text.
+            "message": record.getMessage().encode(errors="backslashreplace").decode(),
+        }
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            fields["trace"] = trace.encode(errors="backslashreplace").decode()
+        return msgspec.json.encode(fields).decode()
+
+
+_FORMATTERS: Mapping[Form, type[logging.Formatter]] = {"text": _Text, "journal": _Journal, "json": _Json}
+
+
+def form_for(word: str, file: Path | None, environment: Mapping[str, str] = os.environ) -> Form:
+    """`text` and `json` are themselves; `auto` is the journal's where standard error is the journal."""
+    if word == "json":
+        return "json"
+    return "journal" if word == "auto" and file is None and _is_journal(environment) else "text"
+
+
+def start(level: str, form: Form = "text", file: Path | None = None) -> Log:
+    """All of the program's log goes there from now on. StreamcabError when the file cannot be opened."""
+    log = Log(form, file)
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if isinstance(handler, Log)]:
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(log)
+    root.setLevel(level.upper())
+    return log
+
+
+def _is_journal(environment: Mapping[str, str]) -> bool:
+    try:
+        device, _, inode = environment["JOURNAL_STREAM"].partition(":")
+        there = os.fstat(2)
+        return (there.st_dev, there.st_ino) == (int(device), int(inode))
+    except (KeyError, ValueError, OSError):
+        return False

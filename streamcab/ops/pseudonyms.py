@@ -1,0 +1,163 @@
+"""Hides who is heard: the names of streams become hashes, the same ones for as long as the salt stays.
+
+A hash is keyed with a secret salt, since names (addresses, numbers) are few enough to be guessed. Owns the file of the
+salt, and what is known of each stream that must not be said. Knows nothing of the feed or of the log.
+"""
+
+import json
+import os
+import re
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from logging import LogRecord
+from pathlib import Path, PurePath
+from typing import Self
+
+from streamcab.errors import ConfigError, StreamcabError
+from streamcab.source import Line
+from streamcab.source.single import stream_name
+
+CREDENTIAL = "name-salt"
+"""What systemd calls the file of the salt."""
+LEAST = 16
+"""Bytes of a salt."""
+REMEMBERED = 10_000
+"""Secrets of streams that are kept from the log, the newest: of those who begin, speak or are spoken of."""
+
+
+class Pseudonyms:
+    """Hashes with `salt`; two veils of one salt give one stream the same name."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = blake2b(salt).digest()
+        self._known: dict[str, str] = {}
+        self._hidden: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()  # sources speak in threads of their own
+
+    @classmethod
+    def load(cls, file: Path | None, environment: Mapping[str, str] = os.environ) -> Self:
+        """With the salt in `file`; without one with that of this installation, made at its first use. ConfigError."""
+        path = file or _default(environment)
+        try:
+            if file is None and not path.exists():
+                _make(path)
+            salt = path.read_bytes().strip()
+        except OSError as error:
+            raise ConfigError(f"no salt for the names of streams in {path}: {error.strerror}") from None
+        if len(salt) < LEAST:
+            raise ConfigError(
+                f"the salt in {path} has {len(salt)} bytes; at least {LEAST}: openssl rand -hex 32 > {path}"
+            )
+        return cls(salt)
+
+    def name(self, text: str) -> str:
+        """What a stream of this name is called."""
+        return f"s-{blake2b(text.encode(), key=self._salt, digest_size=6).hexdigest()}"
+
+    def know(self, *sources: Path | str) -> None:
+        """Files and devices that will be heard: hidden for good, before any stream of theirs begins."""
+        for source in sources:
+            text = str(source)
+            if not text.isdigit():  # a device's index tells nothing
+                self._known |= dict.fromkeys(
+                    _forms(_of_path(text)), self.name(stream_name(PurePath(text).stem))
+                )
+
+    def cover(self, line: Line) -> str:
+        """The name of a stream that begins; from now on `scrub` knows what it hides."""
+        name = self.name(line.name)
+        self._hide(_secrets(line), name)
+        return name
+
+    def of(self, line: Line, text: str) -> str:
+        """What is said of one stream, without what would tell whose it is."""
+        return _replaced(text, dict.fromkeys(_forms(_secrets(line)), self.name(line.name)))
+
+    def learn(self, record: LogRecord) -> None:
+        """What a record of the log is about: sources speak of streams before anybody else knows of them."""
+        line = getattr(record, "line", None)
+        if isinstance(line, Line):
+            self.cover(line)
+        for value in record.args if isinstance(record.args, tuple) else ():
+            if isinstance(value, StreamcabError):
+                self._blame(value)
+
+    def scrub(self, text: str) -> str:
+        """A line of the log, without what would tell whose streams these are."""
+        with self._lock:
+            hidden = self._hidden | self._known
+        return _replaced(text, hidden)
+
+    def cleaned(self, error: StreamcabError) -> StreamcabError:
+        """The same error, without what would tell whose streams these are."""
+        self._blame(error)
+        return type(error)(self.scrub(str(error)))
+
+    def _blame(self, error: StreamcabError) -> None:
+        for secret in error.secrets:
+            self._hide([secret], self.name(stream_name(secret)))
+
+    def _hide(self, secrets: Iterable[str], name: str) -> None:
+        with self._lock:
+            for secret in _forms(secrets):
+                self._hidden[secret] = name
+                self._hidden.move_to_end(secret)
+            while len(self._hidden) > REMEMBERED:
+                self._hidden.popitem(last=False)
+
+
+def _secrets(line: Line) -> Iterator[str]:
+    """The name, and what the source knows that is as good as a name: addresses, paths, devices."""
+    yield line.name
+    for kind, value in list(line.labels.items()):
+        if kind == "codec":
+            continue
+        yield value
+        if kind == "file":
+            yield from _of_path(value)
+        elif kind == "source":
+            yield value.rpartition(":")[0].strip("[]")
+        elif kind == "device":
+            yield re.sub(r"\s*\((plug)?hw:.*", "", value)
+
+
+def _of_path(text: str) -> Iterator[str]:
+    path = PurePath(text)
+    yield from (text, str(path), path.name, path.stem, stream_name(path.stem))
+
+
+def _forms(secrets: Iterable[str]) -> Iterator[str]:
+    """As they are, as Python quotes them, as JSON does, and as what is no text is written."""
+    for secret in secrets:
+        if secret and secret != "*":
+            plain = secret.encode(errors="backslashreplace").decode()
+            quoted = (json.dumps(text, ensure_ascii=False)[1:-1] for text in (secret, plain))
+            yield from {secret, plain, repr(secret)[1:-1], *quoted}
+
+
+def _replaced(text: str, hidden: Mapping[str, str]) -> str:
+    """`text` with the names for the secrets, the longest first; no part of a word is one."""
+    for secret in sorted((secret for secret in hidden if secret in text), key=len, reverse=True):
+        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", hidden[secret], text)
+    return text
+
+
+def _default(environment: Mapping[str, str]) -> Path:
+    if credentials := environment.get("CREDENTIALS_DIRECTORY"):
+        path = Path(credentials, CREDENTIAL)
+        if path.exists():
+            return path
+    if state := environment.get("STATE_DIRECTORY"):
+        return Path(state.split(":")[0], CREDENTIAL)
+    home = environment.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(home, "streamcab", CREDENTIAL)
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(number, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32) + "\n")

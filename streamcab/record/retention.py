@@ -1,0 +1,96 @@
+"""The folder of recordings: what its files are called, which must go, and whether there is room for more.
+
+Owns the limits: bytes of all recordings together, their age, and what stays free on the disk. Only files whose names it
+could have given are ever deleted. Knows nothing of audio.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamcab.clock import BELIEVED_S, MACHINE, Clock, Doubt
+from streamcab.errors import StreamcabError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*\.[0-9]{8}T[0-9]{6}\.[0-9]{3}Z\.flac")
+
+
+@dataclass
+class Limits:
+    """max_bytes of all recordings together; max_age_s since one was last written; min_free_bytes on the disk."""
+
+    max_bytes: int
+    max_age_s: float
+    min_free_bytes: int
+
+
+class Retention:
+    """Recordings in `folder`, which is made. StreamcabError: it cannot be written, or the disk is nearly full."""
+
+    def __init__(self, folder: Path, limits: Limits, clock: Clock = MACHINE) -> None:
+        self.folder, self.limits = folder, limits
+        self.doubt = ""  # why nothing is too old, in words
+        self._clock, self._doubt = clock, Doubt(clock)
+        self.deleted = 0  # files
+        self.room = 0  # bytes that may be written before `tidy` must look again
+        self.why = ""  # nothing may be written, in words
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(0, "Permission denied")
+            self.tidy(())
+        except OSError as error:
+            raise StreamcabError(f"cannot record into {folder}: {error.strerror}") from None
+        if self.why:
+            raise StreamcabError(f"not recorded: {self.why}")
+
+    def path(self, stream: str, unix: float) -> Path:
+        """Where a recording of `stream` that begins at this Unix time goes; nothing is there yet."""
+        while True:
+            whole, ms = divmod(round(unix * 1000), 1000)
+            stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(whole))
+            path = self.folder / f"{stream}.{stamp}.{ms:03d}Z.flac"
+            if not path.exists():
+                return path
+            unix += 0.001
+
+    def tidy(self, in_use: Container[str]) -> None:
+        """Delete what is too old or too much, oldest first, but for the names `in_use`; see what room is left."""
+        now, jumped_s = self._clock.time(), self._doubt.jumped_s()
+        self.doubt = (
+            f"the clock has jumped by {jumped_s / 86_400:+.1f} days: nothing is deleted for its age until it is back "
+            f"or has stood so for {BELIEVED_S / 60:g} minutes"
+            if jumped_s
+            else ""
+        )
+        found = []
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if _NAME.fullmatch(entry.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        status = entry.stat(follow_symlinks=False)
+                        found.append((status.st_mtime, entry.name, status.st_size))
+        total = sum(size for _, _, size in found)
+        for written, name, size in sorted(found):
+            too_old = not jumped_s and now - written > self.limits.max_age_s
+            if not too_old and total <= 0.9 * self.limits.max_bytes:
+                break
+            if name not in in_use:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self.folder / name)
+                    self.deleted += 1
+                total -= size
+        free = shutil.disk_usage(self.folder).free
+        least = self.limits.min_free_bytes
+        self.room = min(self.limits.max_bytes - total, free - least)
+        self.why = ""
+        if free <= least:
+            self.why = f"{self.folder} has {free / 1e9:.2f} GB free, and {least / 1e9:g} GB shall stay free"
+        elif self.room <= 0:
+            self.why = (
+                f"{self.folder} is full: {total / 1e9:.2f} of {self.limits.max_bytes / 1e9:g} GB, all in use"
+            )

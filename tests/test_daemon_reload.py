@@ -1,0 +1,211 @@
+"""SIGHUP to the real command: what it takes, what it asks a restart for, and that nothing else moves."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import pytest
+from rtp_peer import Talker, sending
+from serving import running, save_model, until
+from signals import eventually
+from speech import SMALL_STAGES, tiny_model
+from test_ops_notify import Ear
+
+from streamcab.feed import Subscriber
+from streamcab.feed.curve import ClientKeys, create
+from streamcab.message import AnyMessage, DaemonStatus, decode
+from streamcab.nn.checkpoint import Checkpoint
+
+
+class Call:
+    """Packets of G.711 from a port of its own, 50 a second, until it ends."""
+
+    def __init__(self, port: int, ssrc: int) -> None:
+        self._to, self._talker, self._over = ("127.0.0.1", port), Talker(ssrc=ssrc), threading.Event()
+        self._thread = threading.Thread(target=self._talk)
+
+    def _talk(self) -> None:
+        with sending() as plug:
+            while not self._over.wait(0.02):
+                plug.sendto(self._talker.say(bytes(range(160)))[0], self._to)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+class Daemon:
+    """`streamcab listen` with a TOML file that a test writes anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
+            plug.bind(("127.0.0.1", 0))
+            self.port = plug.getsockname()[1]
+        save_model(Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}), folder)
+        self.endpoint = f"ipc://{folder}/feed.ipc"
+        self.log = folder / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def settings(self, **settings: object) -> None:
+        """The whole of the file, in place of what was there."""
+        fixed = {
+            "rtp": f"127.0.0.1:{self.port}",
+            "model": str(self.folder / "model.safetensors"),
+            "endpoint": self.endpoint,
+            "log_file": str(self.log),
+            "max_streams": 4,
+            "idle": 1.0,
+        }
+        lines = [f"{key} = {_toml(value)}" for key, value in {**fixed, **settings}.items()]
+        (self.folder / "mic.toml").write_text("\n".join(lines))
+
+    def hang_up(self, answer: str) -> str:
+        """SIGHUP, and the line with which it is answered."""
+        before = self.answers()
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+        eventually(lambda: len(self.answers()) > len(before), 30)
+        line = self.answers()[-1]
+        assert answer in line, line
+        return line
+
+    def answers(self) -> list[str]:
+        """Lines of the log that answer a SIGHUP for good."""
+        text = self.log.read_text() if self.log.exists() else ""
+        return [line for line in text.splitlines() if "SIGHUP: " in line and "stay as they were" not in line]
+
+    @contextmanager
+    def running(self, *words: str, env: dict[str, str] | None = None) -> Iterator[None]:
+        """While it serves."""
+        more = ("--config", self.folder / "mic.toml", "--quiet", *words)
+        with running("listen", *more, env=env) as self.process:
+            eventually(lambda: Path(self.folder, "feed.ipc").exists() or self.process.poll() is not None, 60)
+            assert self.process.poll() is None, self.process.stderr.read()  # type: ignore[union-attr]
+            yield
+            self.process.send_signal(signal.SIGTERM)
+            _, errors = self.process.communicate(timeout=20)
+            assert self.process.returncode == 0, errors
+            assert b"Traceback" not in errors
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
+
+
+@pytest.fixture
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Daemon:
+    # Short: the name of a socket has at most 107 bytes.
+    return Daemon(tmp_path_factory.mktemp("r"))
+
+
+def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -> None:
+    names = daemon.folder / "names.csv"
+    names.write_text("127.0.0.1,*,*,before\n")
+    daemon.settings(name_map=str(names))
+    with daemon.running(), Subscriber(daemon.endpoint) as feed:
+        with Call(daemon.port, 1):
+            until(feed, lambda m: m.stream == "before")
+
+            # Nothing has changed but the file of names, which bears the same name.
+            names.write_text("127.0.0.1,*,*,after\n")
+            daemon.hang_up("SIGHUP: no setting has changed that can change now")
+            with Call(daemon.port, 2):
+                until(feed, lambda m: m.stream == "after")
+
+        # Another level, senders that are nobody here, a file that logrotate has moved away.
+        shutil.move(daemon.log, daemon.folder / "log.1")
+        daemon.settings(name_map=str(names), log_level="info", allow=["192.0.2.0/24"], every=0.2)
+        line = daemon.hang_up("taken: --allow, --log-level; wants a restart: --every")
+        assert "WARNING" in line
+        with Call(daemon.port, 3):
+            until(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("not_allowed", 0) > 50)
+        daemon.settings(name_map=str(names), log_level="info", idle=0.5)
+        daemon.hang_up("taken: --allow, --idle")
+        with Call(daemon.port, 4):
+            until(feed, lambda m: m.stream == "after" and m.run != "")
+        eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text(), 30)
+    assert "SIGHUP: no setting has changed" in (daemon.folder / "log.1").read_text()
+
+
+def test_what_is_wrong_changes_nothing(daemon: Daemon) -> None:
+    daemon.settings()
+    with daemon.running(), Subscriber(daemon.endpoint) as feed:
+        for text, told in (
+            ("every = ", "is no TOML"),
+            ("evry = 1", "did you mean every?"),
+            ('log_level = "loud"', "'loud' is not one of"),
+            ('allow = ["nowhere"]', "not a network: 'nowhere'"),
+            ('name_map = "/nowhere"', "cannot read the name map /nowhere"),
+        ):
+            (daemon.folder / "mic.toml").write_text(text)
+            daemon.hang_up("no setting has changed")
+            assert told in daemon.log.read_text()
+        with Call(daemon.port, 5):
+            until(feed, lambda m: m.stream.startswith("rtp-127.0.0.1-"))
+
+
+def test_a_log_that_cannot_be_opened_anew_goes_on_where_it_was(daemon: Daemon) -> None:
+    daemon.settings()
+    with daemon.running():
+        daemon.settings(log_file="/nowhere/log")
+        assert "cannot write the log /nowhere/log" in daemon.hang_up("SIGHUP: ")
+
+
+def test_the_feed_goes_to_a_file_that_may_be_moved_away(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.settings(jsonl=str(tmp_path / "feed.jsonl"), jsonl_max_mb=1.0)
+    with daemon.running():
+        eventually(lambda: (tmp_path / "feed.jsonl").stat().st_size > 0)
+        shutil.move(tmp_path / "feed.jsonl", tmp_path / "moved")
+        daemon.settings(jsonl=str(tmp_path / "feed.jsonl"), jsonl_max_mb=0.01, jsonl_keep=2)
+        daemon.hang_up("taken: --jsonl-keep, --jsonl-max-mb")
+        with Call(daemon.port, 6):
+            eventually(lambda: (tmp_path / "feed.jsonl.2").exists(), 60)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "moved",
+        *(f"feed.jsonl{n}" for n in ("", ".1", ".2")),
+    }
+    messages: list[AnyMessage] = []
+    for name in ("moved", "feed.jsonl.2", "feed.jsonl.1", "feed.jsonl"):
+        lines = (tmp_path / name).read_bytes().splitlines()
+        messages += [decode(line) for line in lines]
+        if name.startswith("feed"):
+            assert (tmp_path / name).stat().st_size <= 10_000
+    assert any(m.stream.startswith("rtp-") for m in messages)
+    assert messages[-1].stream == "daemon" or getattr(messages[-1], "state", "") == "ended"
+
+
+def test_a_key_that_is_put_into_the_folder_counts_at_once(daemon: Daemon) -> None:
+    keys = daemon.folder / "keys"
+    create(keys, "server")
+    secret, public = create(daemon.folder / "mine", "laptop")
+    daemon.settings(keys=str(keys))
+    with daemon.running():
+        shutil.copy(public, keys / "allow")
+        daemon.hang_up("SIGHUP: ")
+        with Subscriber(daemon.endpoint, keys=ClientKeys.load(secret, keys / "server.key")) as feed:
+            assert feed.recv(20) is not None
+
+
+def test_systemd_hears_when_reloading_begins_and_ends(daemon: Daemon) -> None:
+    daemon.settings()
+    ear = Ear(f"{daemon.folder}/notify")
+    with ear.socket, daemon.running(env={"NOTIFY_SOCKET": ear.address, "WATCHDOG_USEC": "10000000"}):
+        ear.until("READY")
+        daemon.hang_up("SIGHUP: ")
+        heard = ear.until("RELOADING")
+        assert int(heard[-1]["MONOTONIC_USEC"]) > 0
+        assert ear.until("READY")
+        assert ear.until("WATCHDOG")
