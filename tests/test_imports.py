@@ -126,7 +126,7 @@ TABLE = table()
 def test_the_table_is_read() -> None:
     assert len(TABLE) > 20
     assert TABLE["errors"] == set()
-    assert TABLE["cabcnn"] == {"distiller", "acb"}
+    assert TABLE["cabcnn"] == {"distiller", "acb", "bands", "detector"}
     assert TABLE["cli"] is None
     assert {"cabcnn", "normalise", "ring"} <= (TABLE["engine"] or set())
 

@@ -162,7 +162,7 @@ def make_pieces(folder: Path, name: str, side: str, count: int, seed: int) -> No
         levels.append(bands.levels(p.x.reshape(-1, INTERVAL)))
         labels.append(p.speech)
         kinds.append(p.kind)
-        if k % 500 == 499:
+        if k % 100 == 99:
             log.info(f"{k + 1} pieces, {time.monotonic() - begun:.0f} s")
     np.savez(folder / f"{name}.npz", levels=np.stack(levels), labels=np.stack(labels), kinds=np.array(kinds))
 
@@ -225,12 +225,15 @@ class Net(nn.Module):
 
 
 def train(folder: Path, epochs: int, batch: int, rate: float, seed: int) -> None:
-    """Fit the net to pieces-train.npz; the best on pieces-valid.npz becomes net.pt."""
+    """Fit the net to pieces-train*.npz; the best on pieces-valid*.npz becomes net.pt."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    data = {name: np.load(folder / f"pieces-{name}.npz") for name in ("train", "valid")}
-    x = {name: torch.from_numpy(d["levels"]) for name, d in data.items()}
-    y = {name: torch.from_numpy(d["labels"]) for name, d in data.items()}
+    data = {
+        name: [np.load(path) for path in sorted(folder.glob(f"pieces-{name}*.npz"))]
+        for name in ("train", "valid")
+    }
+    x = {name: torch.from_numpy(np.concatenate([d["levels"] for d in some])) for name, some in data.items()}
+    y = {name: torch.from_numpy(np.concatenate([d["labels"] for d in some])) for name, some in data.items()}
     net = Net()
     steps = epochs * (len(x["train"]) // batch)
     optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=1e-4)
@@ -312,8 +315,9 @@ def main() -> None:
     one.add_argument("--most", type=int, default=2000, help="clips of each corpus")
     one = stages.add_parser("pieces")
     one.add_argument("folder", type=Path)
-    one.add_argument("--count", type=int, default=4000)
-    one.add_argument("--valid", type=int, default=300)
+    one.add_argument("--name", default="pieces-train")
+    one.add_argument("--count", type=int, default=3000)
+    one.add_argument("--seed", type=int, default=2)
     one = stages.add_parser("train")
     one.add_argument("folder", type=Path)
     one.add_argument("--epochs", type=int, default=20)
@@ -328,8 +332,7 @@ def main() -> None:
     if args.stage == "gather":
         gather(args.folder, args.speech, args.sounds, args.keep_out, args.most)
     elif args.stage == "pieces":
-        make_pieces(args.folder, "pieces-valid", "train", args.valid, 1)
-        make_pieces(args.folder, "pieces-train", "train", args.count, 2)
+        make_pieces(args.folder, args.name, "train", args.count, args.seed)
     elif args.stage == "train":
         train(args.folder, args.epochs, args.batch, args.rate, args.seed)
     elif args.stage == "attach":
