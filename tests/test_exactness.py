@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import SMALL_STAGES, Samples, naive_intervals, noise, silence, talk, tiny_model
+from speech import SMALL_STAGES, Samples, detecting_model, naive_intervals, noise, silence, talk, tiny_model
 
 from streamcab.audio.ring import Bank
+from streamcab.dsp.normalise import VOICED
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import intervals
@@ -24,6 +25,8 @@ EXACT = 1e-5
 
 PAPER = tiny_model(0)
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
+HEARING = detecting_model(1, stages=SMALL_STAGES, classifiers=8)
+BOTH = pytest.mark.parametrize("model", [SMALL, HEARING], ids=["level", "detector"])
 
 
 def scene(rate: int, seed: int, seconds: float) -> Samples:
@@ -115,6 +118,7 @@ def test_a_stream_of_packets_equals_the_naive_implementation(rate: int) -> None:
     np.testing.assert_allclose(np.array([told.c[k] for k in range(len(c))]), c, rtol=0, atol=EXACT)
 
 
+@BOTH
 @settings(deadline=None, max_examples=20)
 @given(
     rate=st.one_of(st.sampled_from(RATES), st.integers(4000, 50_000)),
@@ -123,13 +127,13 @@ def test_a_stream_of_packets_equals_the_naive_implementation(rate: int) -> None:
     seed=st.integers(0, 999),
 )
 def test_streamed_equals_offline_for_any_rate_and_any_chunks(
-    rate: int, seconds: float, sizes: list[float], seed: int
+    model: CabCnn, rate: int, seconds: float, sizes: list[float], seed: int
 ) -> None:
     x = scene(rate, seed, seconds)
     # From single samples to two seconds, and now and then a twentieth of the clip: it has to end.
     chunks = [max(1, round(10**size * rate)) for size in sizes]
     chunks.append(max(1, len(x) // 20))
-    run(SMALL, x, rate, chunks).check(SMALL, x, rate)
+    run(model, x, rate, chunks).check(model, x, rate)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025])
@@ -138,19 +142,20 @@ def test_single_samples_make_no_difference(rate: int) -> None:
     run(SMALL, x, rate, [1]).check(SMALL, x, rate)
 
 
+@BOTH
 @pytest.mark.parametrize("rate", RATES + ODD)
-def test_clips_that_are_short_or_end_on_an_interval_are_exact(rate: int) -> None:
+def test_clips_that_are_short_or_end_on_an_interval_are_exact(model: CabCnn, rate: int) -> None:
     x = talk(1.6, rate, seed=7)
     lengths = [0, 1, rate // 100, rate // 40 - 1]
     for k in (1, 2, 3, 4, 39, 40, 41, 42):
         n = -(-k * 100 * rate // 4000)
         lengths += [n - 1, n, n + 1]
     for n in lengths:
-        told = run(SMALL, x[:n], rate, [max(1, n // 3)])
-        told.check(SMALL, x[:n], rate)
+        told = run(model, x[:n], rate, [max(1, n // 3)])
+        told.check(model, x[:n], rate)
     for k in (1, 3, 40):
         n = -(-k * 100 * rate // 4000)
-        assert len(run(SMALL, x[:n], rate, [n]).c) >= k
+        assert len(run(model, x[:n], rate, [n]).c) >= k
 
 
 def test_the_whole_paper_net_is_exact_over_a_minute() -> None:
@@ -229,11 +234,12 @@ def party(model: CabCnn, seed: int, callers: int, slots: int, seconds: float) ->
     return people
 
 
+@BOTH
 @settings(deadline=None, max_examples=6)
 @given(seed=st.integers(0, 2**20))
-def test_nothing_that_others_do_changes_a_stream(seed: int) -> None:
-    for person in party(SMALL, seed, callers=9, slots=4, seconds=3.0):
-        person.told.check(SMALL, person.x, person.rate, complete=person.leaves > 1000)
+def test_nothing_that_others_do_changes_a_stream(model: CabCnn, seed: int) -> None:
+    for person in party(model, seed, callers=9, slots=4, seconds=3.0):
+        person.told.check(model, person.x, person.rate, complete=person.leaves > 1000)
 
 
 @pytest.mark.slow
@@ -262,6 +268,12 @@ def test_a_batch_larger_than_one_product_is_exact() -> None:
     assert engine.finished.all()
     for collected, row in list(told.values())[::17]:
         collected.check(SMALL, clips[row], rate)
+
+
+def test_the_untrained_detector_calls_some_of_a_talk_speech_and_not_all() -> None:
+    x = talk(8, 8000, 3) + noise(8, 8000, 3, 3e-2)
+    kind = intervals(HEARING, x, 8000)[1].kind[0]
+    assert 0.1 < (kind == VOICED).mean() < 0.9
 
 
 def test_the_comparison_can_fail() -> None:

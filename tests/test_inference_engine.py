@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import SMALL_STAGES, Samples, noise, silence, talk, tiny_model
+from speech import SMALL_STAGES, Samples, detecting_model, noise, silence, talk, tiny_model
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.frontend import Pooled, front_end
@@ -16,8 +16,10 @@ from streamcab.dsp.normalise import MISSING, VOICED, normalise_whole
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import interval_results
+from streamcab.nn.cabcnn import CabCnn, detector_of
 
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
+HEARING = detecting_model(1, stages=SMALL_STAGES, classifiers=8)
 
 
 def gather(out: list[EngineOutput], slot: int = 0) -> tuple[NDArray, NDArray, NDArray]:
@@ -155,7 +157,7 @@ GAPS = st.sampled_from([2, 3, 7, 8, 9, 20, 39, 40, 41, 60, 90, 1100, 1199, 1200,
 
 def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
     """Some intervals of a clip, zeros around it."""
-    front = front_end(rate, 8000, 4000, 100)
+    front = front_end(rate, 8000, 4000, 100, bands=True)
     a, b = front.span(first, stop - first)
     padded = np.pad(x, (max(-a, 0), max(b - len(x), 0)))
     return front.pool(padded[None, max(a, 0) : max(a, 0) + b - a], first, stop - first)
@@ -169,13 +171,14 @@ def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
     chunk=st.integers(400, 6000),
     seed=st.integers(0, 99),
 )
+@pytest.mark.parametrize("model", [SMALL, HEARING], ids=["level", "detector"])
 def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
-    rate: int, before: float, gap: int, chunk: int, seed: int
+    model: CabCnn, rate: int, before: float, gap: int, chunk: int, seed: int
 ) -> None:
     past = np.concatenate([silence(0.5, rate), talk(before, rate, seed)])
     left_out = noise(gap * 0.025 + 0.1, rate, seed, rms=0.2)
     x = np.concatenate([past, left_out, talk(3, rate, seed + 1)])
-    engine, bank = Engine(SMALL, 1), Bank(rate, 1, len(x))
+    engine, bank = Engine(model, 1), Bank(rate, 1, len(x))
     slot = engine.attach(bank, 0)
     out = stream(engine, bank, past, chunk, finish=False)
     bank.write(0, x[len(past) :], 0.0)
@@ -200,12 +203,14 @@ def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
             np.concatenate([p.sum for p in parts], 1),
             np.concatenate([p.square for p in parts], 1),
             np.concatenate([p.missing for p in parts], 1),
+            np.concatenate([p.levels for p in parts], 1),
         ),
         0.025,
         "running",
+        detector_of(model),
     )
     assert (heard.kind[0, first : first + gap] == MISSING).all()
-    expected = interval_results(SMALL, heard.x[0]).c
+    expected = interval_results(model, heard.x[0]).c
     k, c, kind = gather(out)
     assert k.tolist() == sorted(set(k.tolist()))
     assert set(range(first)) | set(range(first + gap, total)) <= set(k.tolist())
