@@ -16,10 +16,10 @@ from streamcab.dsp.bands import BANDS, FLOOR, STEP
 
 AHEAD = 4
 """Intervals that are heard beyond the one that is judged."""
-DILATIONS = (1, 3, 9, 18)
+DILATIONS = (1, 3, 9, 27)
 """Intervals between a layer's three taps."""
 TAPS = 3
-CHANNELS = 24
+CHANNELS = 40
 LEVEL = 64
 """Intervals over which the loudest and the softest are looked for."""
 INPUTS = BANDS + 2
@@ -27,9 +27,12 @@ RANGE = 20
 """Octaves of power (60 dB) that are told apart below the loudest."""
 QUIETEST = FLOOR + 10 * STEP
 """What is softer than this is not raised."""
-WEIGHT_STEP, ACTIVE_STEP = 64, 16
-"""Weights are multiples of 1/64, activations of 1/16, inputs of 1/STEP: sums of products are exact in float32."""
+ACTIVE_STEP = 32
+"""Activations are multiples of 1/32, inputs of 1/STEP, and bytes in these units."""
 MOST = 255
+WEIGHT_STEPS = (1024, 256)
+"""Weights of the first layer are multiples of 1/1024 and at most 1, those of the others of 1/256 and at most 2: their
+sums of products are exact in float32."""
 
 Ints = NDArray[np.intp]
 Bytes = NDArray[np.uint8]
@@ -55,8 +58,13 @@ def shapes(channels: int = CHANNELS) -> dict[str, tuple[int, ...]]:
 
 
 def weights(tensors: dict[str, NDArray[np.float32]]) -> Weights:
-    """From the tensors of a checkpoint."""
+    """From the tensors of a checkpoint; ValueError where sums would not be exact in float32."""
     layers = range(len(DILATIONS))
+    for i in layers:
+        largest = RANGE * STEP if i == 0 else MOST
+        units = np.abs(tensors[f"kernel{i}"].astype(np.float64)) * WEIGHT_STEPS[min(i, 1)]
+        if (units != np.rint(units)).any() or units.sum(0).max() * largest > 2**24:
+            raise ValueError(f"detector.kernel{i} holds weights whose sums are not exact in float32")
     return Weights(
         tuple(np.ascontiguousarray(tensors[f"kernel{i}"]) for i in layers),
         tuple(tensors[f"bias{i}"] for i in layers),
@@ -128,7 +136,7 @@ class Detector:
             back = np.arange(h)[:, None] - dilation * np.arange(TAPS - 1, -1, -1)
             taps = past[row[:, :, None], (first[:, None, None] + back) % room]
             y = taps.reshape(b * h, -1).astype(np.float32) @ w.kernels[i]
-            # Inputs are counted in eighths, activations in sixteenths; both become sixteenths.
+            # Inputs are counted in other steps than activations.
             y *= np.float32(ACTIVE_STEP / (STEP if i == 0 else ACTIVE_STEP))
             y += w.biases[i] * np.float32(ACTIVE_STEP)
             np.rint(y, out=y)

@@ -32,6 +32,8 @@ def features(
     (paper, section 4). `detector`: the weights of the model's, where it has one.
     """
     arch = architecture
+    if (detector is None) != (arch.detector == 0):
+        raise ValueError("a model with a detector is fed by that, and one without by none")
     seconds = arch.extra.get("seconds")
     if arch.normaliser == "clip" and seconds is not None:
         samples = samples[: round(seconds * rate)]

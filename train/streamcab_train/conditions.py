@@ -17,6 +17,7 @@ from streamcab.dsp.resample import resampler
 from streamcab.evidence.layer import Evidence, evidence_of
 from streamcab.inference.engine_output import voting
 from streamcab.inference.offline import features, interval_results, intervals
+from streamcab.nn.cabcnn import detector_of
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.codec import TABLES
 from streamcab.verify import random_chunks
@@ -66,7 +67,8 @@ def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
         return offline(through_mu_law(samples, rate), TELEPHONE)
 
     def whole(samples: Samples, rate: int) -> Votes:
-        heard = features(samples, rate, dataclasses.replace(arch, normaliser="clip", extra={}))
+        clip = dataclasses.replace(arch, normaliser="clip", extra={})
+        heard = features(samples, rate, clip, detector_of(model))
         answered = interval_results(model, heard.x[0])
         return Votes(answered.c, heard.kind[0], answered.u, evidence)
 

@@ -35,7 +35,7 @@ from streamcab.dsp.detector import (
     QUIETEST,
     RANGE,
     TAPS,
-    WEIGHT_STEP,
+    WEIGHT_STEPS,
 )
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.checkpoint import Checkpoint, load, save
@@ -178,6 +178,11 @@ def inputs(levels: Tensor) -> Tensor:
     return (x.clamp(0, RANGE * bands.STEP) / bands.STEP).transpose(1, 2)
 
 
+SPREAD, MIDDLE = 5.0, 10.0
+"""Deviation and mean of inputs, about."""
+OUT_STEP = 256
+
+
 def _rounded(x: Tensor, step: int) -> Tensor:
     """To multiples of 1 / step; the gradient passes as if it were not."""
     return x + (torch.round(x * step) / step - x).detach()
@@ -194,33 +199,39 @@ class Net(nn.Module):
             for a, b, d in zip(widths[:-1], widths[1:], DILATIONS, strict=True)
         )
         self.out = nn.Linear(CHANNELS, 1)
-        with torch.no_grad():
-            self.layers[0].weight /= 4  # type: ignore[operator]
+
+    def weights(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Of a convolution, as they will be: rounded. The first learns on inputs of about mean 0 and deviation 1."""
+        conv = self.layers[layer]
+        assert isinstance(conv, nn.Conv1d)
+        assert conv.bias is not None
+        step = WEIGHT_STEPS[min(layer, 1)]
+        w, b = conv.weight, conv.bias
+        if layer == 0:
+            w = w / SPREAD
+            b = b - MIDDLE * w.sum((1, 2))
+        most = 1024 / step
+        return _rounded(w.clamp(-most, most), step), _rounded(b, step)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, INPUTS, K) -> evidence for speech at K instants, (B, K); before the first lies what x begins with."""
-        for layer in self.layers:
-            assert isinstance(layer, nn.Conv1d)
-            w = _rounded(layer.weight.clamp(-2, 2), WEIGHT_STEP)
-            d = layer.dilation[0]
+        for i, d in enumerate(DILATIONS):
+            w, b = self.weights(i)
             padded = torch.cat((x[:, :, :1].expand(-1, -1, (TAPS - 1) * d), x), 2)
-            y = nn.functional.conv1d(padded, w, _rounded(layer.bias, WEIGHT_STEP), dilation=d)  # type: ignore[arg-type]
+            y = nn.functional.conv1d(padded, w, b, dilation=d)
             x = _rounded(y.clamp(0, MOST / ACTIVE_STEP), ACTIVE_STEP)
-        w = _rounded(self.out.weight.clamp(-2, 2), WEIGHT_STEP)
-        return torch.einsum("bck,c->bk", x, w[0]) + _rounded(self.out.bias, WEIGHT_STEP)
+        w = _rounded(self.out.weight.clamp(-4, 4), OUT_STEP)
+        return torch.einsum("bck,c->bk", x, w[0]) + _rounded(self.out.bias, OUT_STEP)
 
     def tensors(self) -> dict[str, Tensor]:
         """As a checkpoint holds them: kernels (TAPS * inputs, CHANNELS), the oldest tap first."""
         found: dict[str, Tensor] = {}
-        for i, layer in enumerate(self.layers):
-            assert isinstance(layer, nn.Conv1d)
-            w = torch.round(layer.weight.detach().clamp(-2, 2) * WEIGHT_STEP) / WEIGHT_STEP
+        for i in range(len(DILATIONS)):
+            w, b = (part.detach() for part in self.weights(i))
             found[f"kernel{i}"] = w.permute(2, 1, 0).reshape(-1, w.shape[0]).contiguous()
-            bias = layer.bias
-            assert bias is not None
-            found[f"bias{i}"] = torch.round(bias.detach() * WEIGHT_STEP) / WEIGHT_STEP
-        found["out"] = torch.round(self.out.weight.detach().clamp(-2, 2)[0] * WEIGHT_STEP) / WEIGHT_STEP
-        found["bias"] = torch.round(self.out.bias.detach() * WEIGHT_STEP) / WEIGHT_STEP
+            found[f"bias{i}"] = b
+        found["out"] = torch.round(self.out.weight.detach().clamp(-4, 4)[0] * OUT_STEP) / OUT_STEP
+        found["bias"] = torch.round(self.out.bias.detach() * OUT_STEP) / OUT_STEP
         return found
 
 
@@ -293,7 +304,7 @@ def attach(folder: Path, model: Path, threshold: float) -> None:
     net = Net()
     net.load_state_dict(torch.load(folder / "net.pt", weights_only=True))
     tensors = net.tensors()
-    tensors["bias"] = tensors["bias"] - round(threshold * WEIGHT_STEP) / WEIGHT_STEP
+    tensors["bias"] = tensors["bias"] - round(threshold * OUT_STEP) / OUT_STEP
     found = load(model)
     whole = CabCnn(dataclasses.replace(found.architecture, detector=CHANNELS))
     state = {k: v for k, v in found.model.state_dict().items() if not k.startswith("detector.")}
