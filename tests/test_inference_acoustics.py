@@ -35,11 +35,17 @@ def test_the_ratio_is_that_of_speech_to_the_noise_under_it(snr: float) -> None:
 
 
 def test_nothing_is_said_of_what_was_not_heard() -> None:
-    for acoustics in (Acoustics(1, 40), told(*words(25, 1e-3, 1e-6))):
+    for acoustics in (Acoustics(1, 40), told(*words(19, 1e-3, 1e-6))):
         quality = acoustics.read(ONE)
         assert np.isnan(quality.snr_db[0])
         assert not quality.noisy[0]
     assert not Acoustics(1, 40).read(ONE).narrow[0]
+
+
+def test_without_pauses_noise_is_judged_by_what_is_softest() -> None:
+    rng, kind = np.random.default_rng(0), np.full(400, VOICED, np.uint8)
+    power = np.where(np.arange(400) % 20 < 15, 1e-3, 0.0) + 1e-4 * rng.normal(1, 0.12, 400)
+    assert told(kind, power, kind == VOICED).read(ONE).snr_db[0] == pytest.approx(8.75, abs=1.5)
 
 
 def test_what_comes_long_after_words_is_no_noise_of_theirs() -> None:

@@ -26,12 +26,12 @@ FLOOR = -264
 """The least level, about -100 dB of full scale: digital silence and all that lies below the last of 16 bits."""
 HIGH = 2300.0
 """Hz from which on a telephone's band is called high; narrow-band audio has nothing there."""
-NARROW = 14 * STEP
-"""An interval whose loudest high band lies further below its loudest band has nothing high: 42 dB."""
+NARROW = 10 * STEP
+"""An interval whose loudest high band lies further below its loudest band has nothing high: 30 dB."""
 
-_SAMPLE_BITS, _WEIGHT, _QUIET = 11, 120, 60
-# The level of a sine of full scale: 2**_SAMPLE_BITS times half the window's sum, squared.
-_FULL = round(STEP * 2 * np.log2(2.0**_SAMPLE_BITS * _WEIGHT * INTERVAL / 4))
+_WEIGHT, _NORM_BITS, _QUIET = 120, 14, 60
+# The level of a sine of full scale: 2**_NORM_BITS times half the window's sum, squared.
+_FULL = round(STEP * 2 * np.log2(2.0**_NORM_BITS * _WEIGHT * INTERVAL / 4))
 
 
 def edges() -> NDArray[np.float64]:
@@ -55,7 +55,9 @@ def filters() -> NDArray[np.float32]:
     # A constant is heard in no band.
     bank = np.rint(_WEIGHT * hann * (waves - (hann * waves).sum(0) / hann.sum()))
     bank[INTERVAL // 2] -= bank.sum(0)
-    assert np.abs(bank).sum(0).max() * 2**_SAMPLE_BITS <= 2**24, "sums of this bank are not exact in float32"
+    # Cauchy and Schwarz, with half a unit per sample for rounding: no partial sum is larger.
+    largest = np.sqrt((bank**2).sum(0).max()) * (2**_NORM_BITS + 0.5 * np.sqrt(INTERVAL))
+    assert largest <= 2**24, "sums of this bank are not exact in float32"
     return bank.astype(np.float32)
 
 
@@ -65,15 +67,16 @@ def high_bands() -> NDArray[np.bool_]:
     return found
 
 
-def levels(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+def levels(samples: NDArray[np.float32], energy: NDArray[np.float64] | None = None) -> NDArray[np.int16]:
     """Samples at 8 kHz of N whole intervals (N, INTERVAL), full scale being 1 -> levels (N, BANDS).
 
-    A level of 0 is about the power of a sine of full scale.
+    A level of 0 is about the power of a sine of full scale. `energy` (N,), the sums of squares, where they are known.
     """
-    peak = np.maximum(samples.max(1), -samples.min(1))
-    # peak < 2**exponent: a power of two scales without rounding. Below 2**-_QUIET all is FLOOR anyway.
-    exponent = np.maximum(np.frexp(peak)[1], -_QUIET)
-    q = samples * np.ldexp(np.float32(1), _SAMPLE_BITS - exponent)[:, None]
+    if energy is None:
+        energy = np.einsum("ni,ni->n", samples, samples, dtype=np.float64)
+    # The samples' norm is below 2**exponent: a power of two scales without rounding. Far below, all is FLOOR anyway.
+    exponent = np.maximum((np.frexp(energy)[1] + 1) // 2, -_QUIET)
+    q = samples * np.ldexp(np.float32(1), _NORM_BITS - exponent)[:, None]
     np.rint(q, out=q)
     parts = q @ filters()
     parts *= parts

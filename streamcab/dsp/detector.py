@@ -134,7 +134,9 @@ class Detector:
             at = (first[:, None] + np.arange(h)) % room
             past[row, at] = x
             back = np.arange(h)[:, None] - dilation * np.arange(TAPS - 1, -1, -1)
-            taps = past[row[:, :, None], (first[:, None, None] + back) % room]
+            where = row[:, :, None] * room + (first[:, None, None] + back) % room
+            # `take` of whole rows: fancy indices cost four times as much.
+            taps = np.take(past.reshape(-1, past.shape[2]), where.ravel(), axis=0)
             y = taps.reshape(b * h, -1).astype(np.float32) @ w.kernels[i]
             # Inputs are counted in other steps than activations.
             y *= np.float32(ACTIVE_STEP / (STEP if i == 0 else ACTIVE_STEP))

@@ -107,7 +107,9 @@ class FrontEnd:
             total = np.add.reduceat(wide, edges[:-1], axis=1)
             square = np.add.reduceat(wide * wide, edges[:-1], axis=1)
         missing = np.zeros(total.shape, np.bool_) if gone is None else self._missing(gone, k, h)
-        bands = levels(y.reshape(-1, INTERVAL)).reshape(len(y), h, -1) if self._bands else None
+        bands = (
+            levels(y.reshape(-1, INTERVAL), square.ravel()).reshape(len(y), h, -1) if self._bands else None
+        )
         return Pooled(maxima, np.diff(edges), total, square, missing, bands)
 
     def _maxima(self, y: NDArray[np.float32], k: int, h: int) -> NDArray[np.float32]:

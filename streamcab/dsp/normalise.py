@@ -6,7 +6,7 @@
               starts a hold.
     holding   a second of audio is kept back, to learn the level from; then its intervals pass all at once,
               normalised alike. If too little of it was speech, they pass as zeros: idle again.
-    active    an interval is voiced if it is speech, and within `BELOW_SPEECH` of the mean level of speech. Mean and
+    active    an interval is voiced if it is speech, and within 40 dB of the mean level of speech. Mean and
               deviation are those of the voiced samples of the last 30 s.
 
 What is speech, the model's detector says (detector.py), `AHEAD` intervals later. Models without one hear level alone:
@@ -36,6 +36,8 @@ ABOVE_FLOOR = 8.0
 """Power ratio, 9 dB."""
 BELOW_SPEECH = 1e-3
 """Power ratio, -30 dB: what speech leaves in its pauses when a noise gate makes the floor zero."""
+BELOW_HEARD = 1e-4
+"""The same where a detector says what is speech: -40 dB."""
 POWER_FLOOR = 1e-10
 """Power, -100 dB of full scale: below the last bit of 16."""
 ONSET = 4
@@ -83,6 +85,7 @@ class RunningNormaliser:
         self.ahead = AHEAD if self.detector else 0
         """Intervals that are pushed beyond the one that is judged."""
         self._onset = ONSET_HEARD if self.detector else ONSET
+        self._below = BELOW_HEARD if self.detector else BELOW_SPEECH
         self._room = self.hold + margin + self.ahead
 
         self.vad_state = np.zeros(slots, np.uint8)
@@ -249,7 +252,7 @@ class RunningNormaliser:
             n = np.maximum(total[:, 0], 1)
             speech = total[:, 2] / n - (total[:, 1] / n) ** 2
             lowest = POWER_FLOOR if self.detector else np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR)
-            voiced = np.isfinite(lv) & (lv > np.maximum(lowest, BELOW_SPEECH * speech)) & self._speech[s, a]
+            voiced = np.isfinite(lv) & (lv > np.maximum(lowest, self._below * speech)) & self._speech[s, a]
             filling += self._stats[s, a] * voiced[:, None]
             self._blocks[s, block] = filling
             self._kind[s[voiced], a[voiced]] = VOICED
@@ -275,7 +278,7 @@ class RunningNormaliser:
         lowest = POWER_FLOOR if self.detector else np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR)
         voiced = here & (power > lowest) & self._speech[row, at]
         level = (power * voiced).sum(1, keepdims=True) / np.maximum(voiced.sum(1, keepdims=True), 1)
-        voiced &= power > BELOW_SPEECH * level
+        voiced &= power > self._below * level
         talk = voiced.sum(1) >= self._onset
         self._silence(row[~talk], at[~talk])
         self.vad_state[slots[~talk]] = IDLE

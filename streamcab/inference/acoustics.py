@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp.normalise import POWER_FLOOR, SILENT, VOICED
+from streamcab.dsp.normalise import MISSING, POWER_FLOOR, SILENT, VOICED
 
 BLOCK = 40
 """Intervals per block."""
@@ -17,6 +17,8 @@ AFTER, UNTIL = 5, 20
 """Intervals after a word in which its pause is listened to: before, the word rings on."""
 ENOUGH = 20
 """Intervals of speech, and half as many of pauses, from which on something is said of them."""
+SOFTEST = 1.5
+"""Noise is so much louder than the softest interval of a second of it, about."""
 CLEAN_DB, NOISY_DB, DEAF_DB = 20.0, 15.0, 3.0
 """At which ratio noise is no matter; below which it is said; from which down answers are worth the least."""
 NARROW_SHARE = 0.02
@@ -61,15 +63,16 @@ class Acoustics:
     def __init__(self, slots: int, length: int) -> None:
         # Voiced intervals, their power, those of them that are wide; intervals of pauses, their power.
         self._sums = np.zeros((slots, -(-length // BLOCK), 5))
+        self._least = np.full(self._sums.shape[:2], np.inf)
 
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
-        return self._sums.nbytes // len(self._sums)
+        return (self._sums.nbytes + self._least.nbytes) // len(self._sums)
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
-        self._sums[slots] = 0
+        self._sums[slots], self._least[slots] = 0, np.inf
 
     def add(
         self,
@@ -84,23 +87,31 @@ class Acoustics:
         block = index // BLOCK % self._sums.shape[1]
         fresh = index % BLOCK == 0
         if fresh.any():
-            self._sums[slots[fresh], block[fresh]] = 0
+            self._sums[slots[fresh], block[fresh]], self._least[slots[fresh], block[fresh]] = 0, np.inf
         voiced = kind == VOICED
         pause = (kind == SILENT) & (since >= AFTER) & (since <= UNTIL)
         self._sums[slots, block] += np.stack(
             (voiced, power * voiced, wide & voiced, pause, power * pause), axis=1
         )
 
+        soft = np.where(kind == MISSING, np.inf, power)
+        self._least[slots, block] = np.minimum(self._least[slots, block], soft)
+
     def jump(self, slot: int, old: int, new: int) -> None:
         """Talk went on from interval `old` to `new` with nothing heard."""
-        self._sums[slot, np.arange(-(-old // BLOCK), -(-new // BLOCK)) % self._sums.shape[1]] = 0
+        begun = np.arange(-(-old // BLOCK), -(-new // BLOCK)) % self._sums.shape[1]
+        self._sums[slot, begun], self._least[slot, begun] = 0, np.inf
 
     def read(self, slots: Ints) -> Quality:
         """How well the speech in the window is heard."""
         voiced, speech, wide, pauses, noise = self._sums[slots].sum(1).T
         speech = speech / np.maximum(voiced, 1)
-        noise = np.maximum(noise / np.maximum(pauses, 1), POWER_FLOOR)
+        # Where nobody pauses, as when noise fills the pauses with what sounds like speech: the softest of each second.
+        least = self._least[slots]
+        heard = np.isfinite(least)
+        soft = SOFTEST * np.where(heard, least, 0).sum(1) / np.maximum(heard.sum(1), 1)
+        noise = np.where(pauses >= ENOUGH // 2, noise / np.maximum(pauses, 1), soft)
+        noise = np.maximum(noise, POWER_FLOOR)
         snr = 10 * np.log10(np.maximum(speech - noise, 0.1 * noise) / noise)
-        known = (voiced >= ENOUGH) & (pauses >= ENOUGH // 2)
-        narrow = (voiced >= ENOUGH) & (wide < NARROW_SHARE * voiced)
-        return Quality(np.where(known, snr, np.nan), narrow, voiced)
+        enough = voiced >= ENOUGH
+        return Quality(np.where(enough, snr, np.nan), enough & (wide < NARROW_SHARE * voiced), voiced)

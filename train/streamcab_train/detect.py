@@ -235,7 +235,7 @@ class Net(nn.Module):
         return found
 
 
-def train(folder: Path, epochs: int, batch: int, rate: float, seed: int) -> None:
+def train(folder: Path, epochs: int, batch: int, rate: float, seed: int, start: Path | None = None) -> None:
     """Fit the net to pieces-train*.npz; the best on pieces-valid*.npz becomes net.pt."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
@@ -246,6 +246,8 @@ def train(folder: Path, epochs: int, batch: int, rate: float, seed: int) -> None
     x = {name: torch.from_numpy(np.concatenate([d["levels"] for d in some])) for name, some in data.items()}
     y = {name: torch.from_numpy(np.concatenate([d["labels"] for d in some])) for name, some in data.items()}
     net = Net()
+    if start is not None:
+        net.load_state_dict(torch.load(start, weights_only=True))
     steps = epochs * (len(x["train"]) // batch)
     optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
@@ -335,6 +337,7 @@ def main() -> None:
     one.add_argument("--batch", type=int, default=32)
     one.add_argument("--rate", type=float, default=3e-3)
     one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--start", type=Path, help="a net.pt to go on from")
     one = stages.add_parser("attach")
     one.add_argument("folder", type=Path)
     one.add_argument("model", type=Path)
@@ -345,7 +348,7 @@ def main() -> None:
     elif args.stage == "pieces":
         make_pieces(args.folder, args.name, "train", args.count, args.seed)
     elif args.stage == "train":
-        train(args.folder, args.epochs, args.batch, args.rate, args.seed)
+        train(args.folder, args.epochs, args.batch, args.rate, args.seed, args.start)
     elif args.stage == "attach":
         attach(args.folder, args.model, args.threshold)
 

@@ -56,7 +56,7 @@ def voiced_power(x: Floats) -> float:
 def piece(material: Material, rng: np.random.Generator) -> Piece:
     """One piece of any sort."""
     draw = rng.random()
-    if draw < 0.55:
+    if draw < 0.45:
         x, speech = _talk(material, rng, LENGTH)
         x, kind = _background(x, material, rng), "speech"
     elif draw < 0.87:

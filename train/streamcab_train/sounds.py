@@ -151,7 +151,10 @@ def _band(x: Floats, low: float, high: float) -> Floats:
 
 
 def _slow(n: int, rng: np.random.Generator, hz: float) -> Floats:
-    """A wandering value around 0 with deviation 1, changing at about so many Hz."""
+    """A wandering value around 0 with deviation 1, changing at about so many Hz, smoothly or roughly."""
+    if rng.random() < 0.5:
+        rough = lfilter([1], [1, -np.exp(-2 * np.pi * hz / RATE)], rng.normal(0, 1, n))
+        return _unit(rough)
     few = rng.normal(0, 1, max(int(n / RATE * hz * 2), 2) + 3)
     return np.interp(np.arange(n), np.linspace(0, n, len(few)), few)
 
