@@ -1,17 +1,23 @@
-# The whole developer interface. Every target sets up what it needs; see README.md.
-#   make run               the demo (DEVICE=0 listens to a microphone, ARGS=... goes to the command)
-#   make test              the tests            make test-all  with the slow ones
-#   make check             ruff and mypy        make fmt       let ruff mend
-#   make bench             the benchmarks, as ratios to a reference layer
-#   make audit             known vulnerabilities of what it is made of
+# The whole developer interface. Every target installs what it needs first; see README.md and CONTRIBUTING.md.
+#   make run        the demo; DEVICE=0 listens to a microphone, ARGS=... goes to the command
+#   make test       the tests, the same in each run; ARGS=... goes to pytest, JOBS=0 runs them in one process
+#   make test-all   adds the slow tests, and hypothesis searches at random
+#   make coverage   the tests, and which lines they reached (htmlcov/index.html)
+#   make check      ruff and mypy
+#   make fmt        formats the code and fixes what ruff can fix
+#   make bench      the benchmarks, as ratios to a reference layer
+#   make docs       the documentation with the Python reference, into site/
+#   make audit      known vulnerabilities of the pinned dependencies
 
 VENV ?= .venv
 PYTHON ?= python3
 PY := $(VENV)/bin/python
 ARGS ?=
+# Tests at a time: one more than there are cores, since many of them wait; five at most, since each process holds torch.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n + 1 : 5)))
 SHELL := /bin/bash
 
-.PHONY: run test test-all check fmt bench clean system system-test node-test audit
+.PHONY: run test test-all coverage check fmt bench clean system system-test node-test audit docs
 
 run: $(VENV)/run.ready system
 ifdef DEVICE
@@ -20,11 +26,16 @@ else
 	$(VENV)/bin/streamcab demo $(ARGS)
 endif
 
+PYTEST = $(PY) -m pytest -n $(JOBS) --dist loadfile --durations 15
+
 test: $(VENV)/dev.ready system-test node-test
-	$(PY) -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-all: $(VENV)/dev.ready system-test node-test
-	$(PY) -m pytest -m "slow or not slow" $(ARGS)
+	$(PYTEST) -m "slow or not slow" --hypothesis-profile random $(ARGS)
+
+coverage: $(VENV)/dev.ready system-test node-test
+	$(PYTEST) --cov --cov-report term --cov-report html $(ARGS)
 
 check: $(VENV)/dev.ready
 	$(VENV)/bin/ruff check .
@@ -58,12 +69,15 @@ $(VENV)/bin/python:
 
 $(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing streamcab and what it needs into $(VENV) (torch is 200 MB; a minute or two)"
-	$(PIP) -e '.[fast]'
+	$(PIP) -e '.[torch]'
 	@touch $@
 
 $(VENV)/dev.ready: $(VENV)/run.ready
-	$(PIP) -e '.[fast,codecs,health,dev]'
+	$(PIP) -e '.[torch,codecs,health,dev]'
 	@touch $@
+
+docs: $(VENV)/dev.ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 # Known vulnerabilities of the exact versions, from PyPI's advisories; in an environment of its own.
 audit: $(VENV)/bin/python
@@ -71,4 +85,4 @@ audit: $(VENV)/bin/python
 	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 clean:
-	rm -rf $(VENV) examples/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) examples/node_modules build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage*

@@ -28,9 +28,8 @@ from numpy.typing import NDArray
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.resample import resampler
-from streamcab.evidence.layer import evidence_of
 from streamcab.inference.engine import Engine
-from streamcab.inference.window import Window
+from streamcab.inference.window import window_of
 from streamcab.nn import checkpoint
 from streamcab.nn.backend import BACKENDS, PRECISIONS, Backend, make_backend
 from streamcab.nn.cabcnn import Architecture, CabCnn
@@ -123,8 +122,7 @@ class Calls:
     def __init__(self, net: CabCnn, backend: Backend, streams: int, rate: int) -> None:
         arch = net.architecture
         self._engine = Engine(net, streams, backend)
-        length = round(30 / arch.interval_s)
-        self._window = Window(streams, len(arch.labels), arch.classifiers, length, evidence_of(net))
+        self._window = window_of(net, streams, arch.intervals(30))
         self._bank = Bank(rate, streams, 3 * rate)
         for row in range(streams):
             self._engine.attach(self._bank, row)
@@ -237,7 +235,7 @@ def start_ups(net: CabCnn, backend: str, precision: str) -> None:
         ("python itself", lambda: timed([*python, "pass"])),
         ("streamcab --help", lambda: timed([*CLI, "--help"])),
         ("streamcab watch, until a message is shown", connected),
-        ("import streamcab and its engine", lambda: timed([*python, "import streamcab.engine"])),
+        ("import streamcab and its engine", lambda: timed([*python, "import streamcab.inference.engine"])),
     ):
         try:
             print(f"{name:44} {f():7.2f}")

@@ -32,7 +32,8 @@ from streamcab_train.step import summary
 
 from streamcab.dsp.normalise import VOICED
 from streamcab.evidence.layer import evidence_of
-from streamcab.nn.cabcnn import CabCnn, detector_of
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import detector_of
 
 RECIPE = Path(__file__).parent.parent / "configs" / "phones.toml"
 PARTS: dict[str, Callable[[int], slice]] = {

@@ -31,7 +31,7 @@ from streamcab.dsp import bands
 from streamcab.dsp.detector import AHEAD, Detector
 from streamcab.dsp.normalise import VOICED
 from streamcab.inference.offline import features
-from streamcab.nn.cabcnn import detector_of
+from streamcab.nn.weights import detector_of
 
 RATE, INTERVAL = bands.RATE, bands.INTERVAL
 Sound = NDArray[np.float64]

@@ -4,7 +4,7 @@
 //     node subscribe.mjs                                    # every stream of the daemon on this machine
 //     node subscribe.mjs tcp://127.0.0.1:5557 mic           # one stream
 //
-// The same as subscribe.py: subscribe, take two frames, read JSON, skip what you have. docs/feed.md says what
+// The same as subscribe.py: subscribe, take two frames, read JSON, skip what you have. docs/reference/feed.md says what
 // else is in a message.
 
 import { Subscriber } from "zeromq";

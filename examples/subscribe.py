@@ -5,7 +5,7 @@
     python subscribe.py tcp://127.0.0.1:5557 mic           # one stream
 
 Needs pyzmq and nothing of streamcab, so it shows all that there is to do, in any language: subscribe, take
-two frames, read JSON, skip what you have. docs/feed.md says what else is in a message.
+two frames, read JSON, skip what you have. docs/reference/feed.md says what else is in a message.
 """
 
 import argparse

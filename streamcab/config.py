@@ -12,16 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from streamcab.errors import ConfigError
+from streamcab.shipped import recipes, shipped
 
 PREFIX = "STREAMCAB_"
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The tables of a TOML file, called `what` where it cannot be read. ConfigError: not readable, or not TOML."""
+    """Read a TOML file.
+
+    Args:
+        path: The file. One that is not here and is named `configs/...` is the one that came with streamcab.
+        what: What to call it in an error.
+
+    Returns:
+        Its tables.
+
+    Raises:
+        ConfigError: It cannot be read, or is not TOML.
+    """
+    ours = path.parts[:1] == ("configs",) and not path.exists()
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(((shipped(path) if ours else None) or path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from None
+        nearest = _nearest(str(path), set(recipes())) if ours else ""
+        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}{nearest}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no TOML: {error}") from None
 

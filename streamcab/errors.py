@@ -1,8 +1,8 @@
 """Every failure that a user can cause or meet, as one small tree.
 
-Raised anywhere in the package with a message of one line that says what is wrong, with which value, and what to do.
-Turned into text and an exit code in `cli/` only. Programmer errors stay plain asserts and ValueErrors. Knows nothing of
-who raises what.
+An error is raised anywhere in the package. Its message is one line: what is wrong, with which value, and what to do.
+Only `cli/` turns errors into text and an exit code. Programming mistakes stay plain assertions and ValueErrors. Knows
+nothing of who raises what.
 
     StreamcabError
     +-- ConfigError          exit 2: a setting that cannot be right
@@ -10,22 +10,28 @@ who raises what.
     +-- CorpusError          exit 1: a manifest, a split or a feature cache that cannot be trained on
     +-- AudioError           exit 1: a file or stream of samples that cannot be classified
     +-- ComputeError         exit 1: the net cannot be computed any more
+    +-- InstallError         exit 1: a package that an extra installs is missing
     +-- FeedError            exit 1: a socket that cannot be bound, a message that cannot be read
     +-- ServiceError         exit 1: a service that cannot be installed, removed or asked
     +-- SourceError          exit 1: a microphone, file or port that cannot be opened
         +-- SourceLost       exit 75: a file or pipe broke off (EX_TEMPFAIL: a supervisor may restart us)
 
-A microphone or port that is lost after it was opened is no failure: it is taken up again, and the feed says so until
-then.
+A microphone or port that is lost after it was opened is not an error. The daemon reopens it, and the feed says that it
+is lost until then.
 """
 
 from collections.abc import Iterable
 
 
 class StreamcabError(Exception):
-    """Root of the tree; `exit_code` is what the command line ends with.
+    """Root of the tree.
 
-    secrets  what in its text is as good as the name of a stream, where nobody else could know
+    Args:
+        text: The message, one line.
+        secrets: Parts of the message that reveal the name of a stream, such as a path. `--hash-names` replaces them.
+
+    Attributes:
+        exit_code: What the command line exits with.
     """
 
     exit_code = 1
@@ -36,36 +42,44 @@ class StreamcabError(Exception):
 
 
 class ConfigError(StreamcabError):
+    """A setting or an argument cannot be right."""
+
     exit_code = 2
 
 
 class CheckpointError(StreamcabError):
-    pass
+    """A model file is missing, damaged or of another kind."""
 
 
 class CorpusError(StreamcabError):
-    pass
+    """A manifest, a split or a feature cache cannot be trained on."""
+
+
+class InstallError(StreamcabError):
+    """A package is not installed that this command needs. The message holds the line to type."""
 
 
 class AudioError(StreamcabError):
-    pass
+    """Samples cannot be classified."""
 
 
 class ComputeError(StreamcabError):
-    pass
+    """The network cannot be computed any more."""
 
 
 class FeedError(StreamcabError):
-    pass
+    """A socket cannot be bound, or a message cannot be read."""
 
 
 class ServiceError(StreamcabError):
-    pass
+    """A service cannot be installed, removed or queried."""
 
 
 class SourceError(StreamcabError):
-    pass
+    """A microphone, file or port cannot be opened."""
 
 
 class SourceLost(SourceError):
+    """A file or pipe broke off. Exit code 75 (EX_TEMPFAIL) tells a supervisor that a restart may help."""
+
     exit_code = 75

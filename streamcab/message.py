@@ -1,8 +1,8 @@
 """What the daemon says: the messages of the feed, as types.
 
 Knows nothing of sockets, models or audio: a subscriber elsewhere imports this without torch or numpy.
-The strings under the fields are the reference: tools/make_schema.py copies them into docs/feed.schema.json,
-and docs/feed.md explains them. Added fields keep the version; a changed meaning is a new version.
+The strings under the fields are the reference: tools/make_schema.py copies them into docs/reference/feed.schema.json,
+and docs/reference/feed.md explains them. Added fields keep the version; a changed meaning is a new version.
 Numbers are finite: JSON knows no NaN, it would become null and the message would be refused where it arrives.
 """
 

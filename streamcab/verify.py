@@ -1,4 +1,4 @@
-"""The contract, shown on a user's own audio: streamed in random chunks, every c_t equals the offline one.
+"""Checks the contract on a user's own audio: streamed in random chunks, every c_t equals the offline one.
 
 Knows nothing of files or of printing.
 """
@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 from streamcab.classifier import Classifier
 from streamcab.dsp.normalise import VOICED
 from streamcab.inference.offline import intervals
+from streamcab.nn.weights import detector_of
 
 TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was compared, and the largest difference of any probability of any interval."""
+    """The outcome of a comparison.
+
+    Attributes:
+        intervals: Intervals compared.
+        voiced: How many of them are voiced.
+        chunks: Chunks that the audio was cut into.
+        difference: The largest difference of any probability of any interval; infinite where one is missing.
+    """
 
     intervals: int
     voiced: int
@@ -27,12 +35,21 @@ class Verdict:
 
     @property
     def equal(self) -> bool:
-        """Whether it is within the contract."""
+        """Whether the difference is at most 1e-5."""
         return self.difference <= TOLERANCE
 
 
 def random_chunks(samples: NDArray[np.float32], rate: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Samples (n,) in chunks of 1 sample to 2 s, log-uniform: single samples, packets and seconds alike."""
+    """Cut samples into chunks of 1 sample to 2 s, log-uniform: single samples, packets and seconds alike.
+
+    Args:
+        samples: Shape (n,).
+        rate: Hz.
+        seed: Of the random lengths.
+
+    Yields:
+        Views into `samples`, in order.
+    """
     rng, at = np.random.default_rng(seed), 0
     while at < len(samples):
         size = int(np.exp(rng.uniform(0, np.log(2 * rate))))
@@ -41,8 +58,22 @@ def random_chunks(samples: NDArray[np.float32], rate: int, seed: int) -> Iterato
 
 
 def verify(classifier: Classifier, samples: NDArray[np.float32], rate: int, seed: int = 0) -> Verdict:
-    """Stream `samples` (n,) in random chunks and compare with the whole clip at once. AudioError, ConfigError."""
-    answered, heard = intervals(classifier.checkpoint.model, samples, rate)
+    """Stream samples in random chunks and compare every c_t with that of the whole clip.
+
+    Args:
+        classifier: The model.
+        samples: Shape (n,), mono.
+        rate: Hz of the samples.
+        seed: Of the random chunks.
+
+    Returns:
+        What was compared and how large the difference is.
+
+    Raises:
+        AudioError: The samples cannot be classified.
+        ConfigError: The model cannot be streamed.
+    """
+    answered, heard = intervals(classifier.runtime, samples, rate, detector_of(classifier.checkpoint.weights))
     offline = answered.c
     stream = classifier.stream(rate)
     streamed = np.full_like(offline, np.nan)

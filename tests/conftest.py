@@ -1,14 +1,37 @@
 """Fixtures that several files of tests use."""
 
+import os
+import random
 import shutil
 import signal
+import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import hypothesis
 import pytest
+from scheduling import ByFile, rank
 from virtual_microphone import TOOLS, VirtualMicrophone
+from xdist.remote import Producer
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, print_blob=True)
+hypothesis.settings.register_profile("random", print_blob=True)
+hypothesis.settings.load_profile("repeatable")  # `make test-all` takes the other: --hypothesis-profile=random
+
+DEFAULT_PORTS = {
+    5557: "SOCK_STREAM",
+    9464: "SOCK_STREAM",
+    1883: "SOCK_STREAM",
+    5004: "SOCK_DGRAM",
+    5005: "SOCK_DGRAM",
+}
+"""Feed, metrics, MQTT, RTP and RTCP: kept from the tests, so that one which wants a default port fails everywhere."""
+FOLDERS = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TMUX_TMPDIR")
+"""Variables of folders that all programs of a user share."""
+MEANT_FOR_TESTS = {"STREAMCAB_CORPUS"}
 
 
 @pytest.fixture
@@ -31,19 +54,64 @@ def virtual_microphone(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualMicro
             microphone.kill()
 
 
-def pytest_configure() -> None:
-    """A shell that runs us in the background has us ignore these; what the tests start must not inherit that."""
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell that runs us in the background has us ignore these; what the tests start must not inherit that.
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    keep_to_ourselves(config)
+
+
+def keep_to_ourselves(config: pytest.Config) -> None:
+    """Nothing of this user is seen or touched: settings, keys, caches, sockets, and the ports of a running daemon."""
+    held = ExitStack()
+    config.add_cleanup(held.close)
+    # Not tmp_path: the name of a socket has at most 107 bytes.
+    home = Path(
+        held.enter_context(tempfile.TemporaryDirectory(prefix="streamcab", ignore_cleanup_errors=True))
+    )
+    for name in FOLDERS:
+        folder = home / name.partition("_")[2].lower()
+        folder.mkdir(mode=0o700)
+        os.environ[name] = str(folder)
+    for name in [
+        name for name in os.environ if name.startswith("STREAMCAB_") and name not in MEANT_FOR_TESTS
+    ]:
+        del os.environ[name]
+    for port, kind in DEFAULT_PORTS.items():
+        plug = held.enter_context(socket.socket(socket.AF_INET, getattr(socket, kind)))
+        with suppress(OSError):  # then another holds it
+            plug.bind(("127.0.0.1", port))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """torch computes on one thread, as in the daemon: on a busy machine two wait for each other."""
+    """The same draws in each run. torch computes on one thread, as in the daemon: two wait for each other."""
+    random.seed(0)
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+        torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: rank(item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    # Not `--dist loadgroup`: pytest-xdist 3.8 finds no group with pytest 9.2, and says nothing.
+    return ByFile(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was logged may hold a file's name that is no UTF-8, and pytest-xdist sends text as UTF-8."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

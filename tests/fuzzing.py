@@ -38,7 +38,7 @@ from streamcab.rtp.sdp import parse_sdp, parse_types
 from streamcab.source.file import read_audio
 from streamcab.source.single import LOUDEST
 from streamcab.source.stdin import Stdin
-from streamcab.view import Board, Choice, render_fleet, render_one, summary
+from streamcab.view import Board, ViewState, render_fleet, render_one, summary
 from streamcab.view.lines import line
 
 SUFFIXES = {
@@ -172,7 +172,7 @@ class Readers:
             line(message)
             payload(message)
         for size in ((80, 24), (1, 1), (200, 60)):
-            render_fleet(self.board, size, self.now, Choice())
+            render_fleet(self.board, size, self.now, ViewState())
             render_one(self.board, message.stream, size, self.now)
         summary(self.board).frame(80)
 

@@ -2,15 +2,15 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from patience import PATIENCE_S
 from serving import STREAMCAB, save_model
 from speech import SMALL_STAGES, tiny_model
 
@@ -27,22 +27,6 @@ def small_model(folder: Path, labels: tuple[str, ...] = ("au", "uk", "us")) -> P
     """A checkpoint of a net that is quick."""
     folder.mkdir(parents=True, exist_ok=True)
     return save_model(Checkpoint(tiny_model(2, stages=SMALL_STAGES, labels=labels), {"name": "tiny"}), folder)
-
-
-def free_port() -> int:
-    """A port whose neighbour is free as well, for UDP and TCP, and the one after that: RTP, RTCP and a feed."""
-    while True:
-        with ExitStack() as stack:
-            port = 0
-            try:
-                for k in range(3):
-                    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                        plug = stack.enter_context(socket.socket(socket.AF_INET, kind))
-                        plug.bind(("127.0.0.1", port + k if port else 0))
-                        port = port or plug.getsockname()[1]
-            except OSError:
-                continue
-            return port
 
 
 @contextmanager
@@ -102,7 +86,7 @@ class Patient:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
     @property
     def pid(self) -> int:
@@ -124,7 +108,9 @@ def patient(folder: Path, port: int, *words: str, calls: int = 1) -> Iterator[tu
         assert one.end() == 0, one.log.read_text()
 
 
-def wait_for(feed: Subscriber, wanted: Callable[[AnyMessage], bool], seconds: float = 60.0) -> AnyMessage:
+def wait_for(
+    feed: Subscriber, wanted: Callable[[AnyMessage], bool], seconds: float = PATIENCE_S
+) -> AnyMessage:
     """The first wanted message within so many seconds, whatever else is said meanwhile."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:

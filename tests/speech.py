@@ -17,6 +17,7 @@ from scipy.signal import firwin, resample_poly
 from streamcab.dsp import bands, detector
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab.nn.distiller import StageShape
+from streamcab.nn.trunk import BlockShape
 
 Samples = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -28,6 +29,13 @@ SMALL_STAGES = (
     StageShape(12, 10, 10, 5, 0.0),
 )
 """Table 2 with fewer filters: the same kernels, strides and delays, and quick."""
+SMALL_TRUNK = {
+    "trunk": (BlockShape(3, 1, 1), BlockShape(5, 2, 2), BlockShape(3, 3, 0)),
+    "trunk_hidden": 20,
+}
+"""Fields of Architecture."""
+LONG_STAGES = (*SMALL_STAGES[:2], StageShape(6, 60, 10, 5, 0.10), StageShape(12, 80, 10, 5, 0.0))
+"""The same with long kernels at the end: a delay of 11 intervals in place of 3."""
 
 
 def talk(seconds: float, rate: int = 8000, seed: int = 0, rms: float = 0.1, pauses: bool = True) -> Samples:
@@ -118,6 +126,11 @@ def tiny_model(seed: int = 0, *, labels: tuple[str, ...] = ("au", "uk", "us"), *
             y = stage(y)
         norm.running_mean.copy_(y.mean((0, 1)) * uniform(norm.running_mean, 0.7, 1.3))
         norm.running_var.copy_((y.var((0, 1)) + 0.05) * uniform(norm.running_var, 0.7, 1.5))
+        if model.trunk is not None:
+            for block in model.trunk.blocks:
+                block.norm.weight.copy_(uniform(block.norm.weight, 0.7, 1.3))
+                block.norm.bias.copy_(uniform(block.norm.bias, -0.3, 0.3))
+            model.trunk.norm.bias.copy_(uniform(model.trunk.norm.bias, -0.5, 0.5))
         for layer in model.acb.attention:
             layer.bias.copy_(uniform(layer.bias, -0.3, 0.3))
             layer.weight.mul_(1.2)

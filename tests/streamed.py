@@ -29,7 +29,7 @@ def check_streamed_evidence(model: CabCnn, rate: int) -> None:
         assert said[-1].probs[label] == pytest.approx(p, abs=1e-5)
 
 
-def talk_of(votes: Sequence[bool] | NDArray[np.bool_], length: int) -> list[int]:
+def talk_of(votes: Sequence[bool] | NDArray[np.bool_], length: int, second: int = 40) -> list[int]:
     """Which intervals of a stream its window of so many holds or held since it was emptied last, given those that
     vote: they, and the second after each."""
     found: list[int] = []
@@ -38,6 +38,6 @@ def talk_of(votes: Sequence[bool] | NDArray[np.bool_], length: int) -> list[int]
         since = 0 if vote else since + 1
         if since == length:
             found = []
-        elif since <= min(40, length):
+        elif since <= min(second, length - 1):
             found.append(k)
     return found

@@ -11,7 +11,7 @@ from streamcab.bench.traffic import Traffic
 from streamcab.cli.bench import bench
 
 # The machine may be busy: how quick it was is reported, and not asserted.
-PATIENT = Serving(every_s=0.2, budget_ms=60_000, options=["--backend", "torch"])
+PATIENT = Serving(every_s=0.2, budget_ms=60_000, options=["--backend", "torch", "--max-lag", "9"])
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_twenty_calls_lose_nothing(report):
 
 def test_the_report_says_what_was_measured(report):
     assert 0 < report.latency_ms.p50 <= report.latency_ms.p99 <= report.latency_ms.max
-    assert report.predictions > 100
+    assert report.predictions >= 20
     assert set(report.cpu) == {"daemon", "load generator", "subscriber"}
     assert all(used > 0 for used in report.cpu.values())
     assert report.bytes_per_stream > 10_000

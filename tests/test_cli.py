@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from patience import PATIENCE_S
+from ports import free_port
 from serving import ANYWHERE, here, run, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -122,7 +124,7 @@ def test_verify_refuses_a_clip_model_and_says_how_to_train_a_live_one(folder, tm
 def test_a_file_that_is_no_audio_is_one_line(folder, model, tmp_path, content, word):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(content)
-    for command in (["classify", bad], ["verify", bad], ["listen", "--file", bad]):
+    for command in (["classify", bad], ["verify", bad], ["listen", "--endpoint", ANYWHERE, "--file", bad]):
         one_line(here(command[0], "--model", model, *command[1:]), 1, "bad.wav", word)
 
 
@@ -151,10 +153,11 @@ def test_a_checkpoint_that_is_none_is_one_line(folder, model, tmp_path, damage):
 
 
 def test_a_port_that_is_taken_is_one_line(folder, model):
-    words = ("listen", "--model", model, "--file", folder / "talk.wav", "--endpoint", "tcp://127.0.0.1:47615")
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    words = ("listen", "--model", model, "--file", folder / "talk.wav", "--endpoint", endpoint)
     with running(*words, "--loop") as first:
         assert first.stdout.readline()
-        one_line(run(*words), 1, "tcp://127.0.0.1:47615")
+        one_line(run(*words), 1, endpoint)
 
 
 def test_a_feed_that_others_could_read_is_refused(folder, model):
@@ -225,7 +228,7 @@ def test_every_message_on_a_pipe_is_a_line_and_a_reader_that_leaves_is_no_error(
         assert seqs == list(range(seqs[0], seqs[0] + 12))
         daemon.stdout.close()
         daemon.stdout = open(os.devnull, "rb")  # noqa: SIM115 - for communicate()
-        assert daemon.wait(20) == 0
+        assert daemon.wait(PATIENCE_S) == 0
         assert b"Traceback" not in daemon.stderr.read()
 
 
@@ -236,7 +239,7 @@ def test_a_signal_ends_the_daemon_with_its_last_words_and_zero(folder, model, ho
     with running(*looped(folder, model)) as daemon:
         assert daemon.stdout.readline()
         daemon.send_signal(getattr(signal, f"SIG{how}"))
-        out, err = daemon.communicate(timeout=20)
+        out, err = daemon.communicate(timeout=PATIENCE_S)
         assert daemon.returncode == 0, err
         assert json.loads(out.splitlines()[-1])["state"] == "ended"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcab.config import check_environment, read_settings
+from streamcab.config import check_environment, read_settings, read_toml
 from streamcab.errors import ConfigError
 
 KNOWN = ("model", "window", "every", "gate", "max_streams")
@@ -80,6 +80,19 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             read_settings(path, KNOWN)
         assert str(path) in str(caught.value)
+
+
+def test_a_recipe_that_is_not_here_is_the_one_that_came_with_streamcab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("configs/live.toml")
+    assert "model" in read_toml(path, "recipe")
+    with pytest.raises(ConfigError, match=r"configs/lve\.toml.*did you mean configs/live\.toml\?"):
+        read_toml(Path("configs/lve.toml"), "recipe")
+    path.parent.mkdir()
+    path.write_text("[mine]\n")
+    assert read_toml(path, "recipe") == {"mine": {}}
 
 
 def test_environment_of_known_names_and_of_others_passes() -> None:

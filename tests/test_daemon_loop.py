@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, ended, predictions, serving, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -16,7 +17,7 @@ from streamcab.daemon.settings import Settings
 from streamcab.errors import ConfigError, FeedError, SourceError
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile, read_audio
 
@@ -58,6 +59,20 @@ def test_every_prediction_of_a_file_is_what_the_python_interface_says(checkpoint
         assert (a.sample, a.state, a.voiced_s) == (b.sample, b.state, b.voiced_s)
         assert a.probs == pytest.approx(b.probs, abs=1e-5)
         assert a.now == pytest.approx(b.now, abs=1e-5)
+
+
+def test_what_comes_in_pieces_and_can_wait_is_answered_by_its_own_time_alone(checkpoint):
+    hand, voice, own = Hand(live=False), talk(5), Classifier(checkpoint).stream(8000, every_s=0.25)
+    with serving(checkpoint, [hand], every_s=0.25) as feed:
+        hand.begin("a", 0)
+        heard = until(feed, lambda m: isinstance(m, Status))
+        for at in range(0, len(voice), 4000):
+            hand.bank.write(0, voice[at : at + 4000], time.monotonic())
+            heard += until(feed, lambda m, at=at: isinstance(m, Status) and m.captured_s * 8000 >= at + 4000)
+        hand.bank.finish(0)
+        heard += until(feed, ended("a"))
+    said = own.push(voice) + own.finish()
+    assert [p.sample for p in predictions(heard)] == [p.sample for p in said]
 
 
 def test_streams_side_by_side_do_not_touch_each_other(checkpoint, tmp_path):
@@ -170,7 +185,7 @@ def test_stopping_ends_every_stream_with_its_final_answer(checkpoint):
         hand.bank.write(0, voice, time.monotonic())
         until(feed, lambda m: isinstance(m, Prediction))
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_S)
         last = until(feed, ended("mic"))[-1]
     assert last.probs == pytest.approx(Classifier(checkpoint).classify(voice, 8000).probs, abs=1e-5)
     assert hand.closed

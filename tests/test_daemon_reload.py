@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pytest
+from patience import PATIENCE_S
+from ports import free_port
 from rtp_peer import Talker, sending
 from serving import running, save_model, until
 from signals import eventually
@@ -19,7 +21,7 @@ from test_ops_notify import Ear
 
 from streamcab.feed import Subscriber
 from streamcab.feed.curve import ClientKeys, create
-from streamcab.message import AnyMessage, DaemonStatus, decode
+from streamcab.message import AnyMessage, DaemonStatus, Prediction, decode
 from streamcab.nn.checkpoint import Checkpoint
 
 
@@ -49,9 +51,7 @@ class Daemon:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-            plug.bind(("127.0.0.1", 0))
-            self.port = plug.getsockname()[1]
+        self.port = free_port(2)
         save_model(Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}), folder)
         self.endpoint = f"ipc://{folder}/feed.ipc"
         self.log = folder / "log"
@@ -75,7 +75,7 @@ class Daemon:
         before = self.answers()
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
-        eventually(lambda: len(self.answers()) > len(before), 30)
+        eventually(lambda: len(self.answers()) > len(before))
         line = self.answers()[-1]
         assert answer in line, line
         return line
@@ -90,11 +90,11 @@ class Daemon:
         """While it serves."""
         more = ("--config", self.folder / "mic.toml", "--quiet", *words)
         with running("listen", *more, env=env) as self.process:
-            eventually(lambda: Path(self.folder, "feed.ipc").exists() or self.process.poll() is not None, 60)
+            eventually(lambda: Path(self.folder, "feed.ipc").exists() or self.process.poll() is not None)
             assert self.process.poll() is None, self.process.stderr.read()  # type: ignore[union-attr]
             yield
             self.process.send_signal(signal.SIGTERM)
-            _, errors = self.process.communicate(timeout=20)
+            _, errors = self.process.communicate(timeout=PATIENCE_S)
             assert self.process.returncode == 0, errors
             assert b"Traceback" not in errors
 
@@ -127,8 +127,8 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
 
         # Another level, senders that are nobody here, a file that logrotate has moved away.
         shutil.move(daemon.log, daemon.folder / "log.1")
-        daemon.settings(name_map=str(names), log_level="info", allow=["192.0.2.0/24"], every=0.2)
-        line = daemon.hang_up("taken: --allow, --log-level; wants a restart: --every")
+        daemon.settings(name_map=str(names), log_level="info", allow=["192.0.2.0/24"], window=20)
+        line = daemon.hang_up("taken: --allow, --log-level; wants a restart: --window")
         assert "WARNING" in line
         with Call(daemon.port, 3):
             until(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("not_allowed", 0) > 50)
@@ -136,8 +136,19 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
         daemon.hang_up("taken: --allow, --idle")
         with Call(daemon.port, 4):
             until(feed, lambda m: m.stream == "after" and m.run != "")
-        eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text(), 30)
+        eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text())
     assert "SIGHUP: no setting has changed" in (daemon.folder / "log.1").read_text()
+
+
+def test_answers_come_as_often_as_the_settings_say_anew(daemon: Daemon) -> None:
+    daemon.settings(every=3600.0)
+    with daemon.running(), Subscriber(daemon.endpoint) as feed, Call(daemon.port, 8):
+        until(feed, lambda m: isinstance(m, Prediction))
+        daemon.settings(every=0.1)
+        daemon.hang_up("taken: --every")
+        heard = until(feed, lambda m: isinstance(m, Prediction) and m.seq >= 12)
+        samples = [m.sample for m in heard if isinstance(m, Prediction)][-8:]
+        assert np.median(np.diff(samples)) < 0.2 * 8000
 
 
 def test_what_is_wrong_changes_nothing(daemon: Daemon) -> None:
@@ -172,7 +183,7 @@ def test_the_feed_goes_to_a_file_that_may_be_moved_away(daemon: Daemon, tmp_path
         daemon.settings(jsonl=str(tmp_path / "feed.jsonl"), jsonl_max_mb=0.01, jsonl_keep=2)
         daemon.hang_up("taken: --jsonl-keep, --jsonl-max-mb")
         with Call(daemon.port, 6):
-            eventually(lambda: (tmp_path / "feed.jsonl.2").exists(), 60)
+            eventually(lambda: (tmp_path / "feed.jsonl.2").exists())
     assert {file.name for file in tmp_path.iterdir()} == {
         "moved",
         *(f"feed.jsonl{n}" for n in ("", ".1", ".2")),

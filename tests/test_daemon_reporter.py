@@ -14,12 +14,11 @@ from streamcab.audio.ring import Bank
 from streamcab.daemon.passes import PassRunner
 from streamcab.daemon.reporter import Reporter
 from streamcab.daemon.settings import Settings
-from streamcab.daemon.streams import Live, StreamTable
+from streamcab.daemon.streams import StreamTable
 from streamcab.errors import FeedError
 from streamcab.feed import Subscriber
-from streamcab.inference.answer import PredictionBuilder
 from streamcab.inference.engine import Engine
-from streamcab.inference.window import Window
+from streamcab.inference.window import window_of
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Prediction, Status
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
@@ -47,36 +46,48 @@ class Still:
 
 @contextmanager
 def stage(supervisor=None, veil=None, streams=2):
-    """An announcer with a subscriber that hears everything from the start."""
+    """A reporter with a subscriber that hears everything from the start."""
     arch, model = CHECKPOINT.architecture, CHECKPOINT.model
     settings = Settings(ANYWHERE, window_s=20.0, max_streams=streams, veil=veil)
-    engine, clock = Engine(model, streams), Still()
-    window = Window(streams, len(arch.labels), arch.classifiers, 800)
-    roster = StreamTable(engine, clock)
-    ear = PassRunner(engine, window, roster, gate=True, every_s=0.1)
-    answers = PredictionBuilder(arch, window, CHECKPOINT.hash, True, CHECKPOINT.confidence)
-    announcer = Reporter(CHECKPOINT, settings, roster, ear, answers, clock, supervisor)
+    clock = Still()
+    table = StreamTable(arch, streams, clock)
+    engine = Engine(model, table)
+    passes = PassRunner(engine, window_of(model, streams, 800), table, gate=True)
+    reporter = Reporter(CHECKPOINT, settings, table, True, clock, supervisor)
     bank = Bank(RATE, streams, 30 * RATE)
 
     def begin(name, row=0):
-        slot = engine.attach(bank, row)
-        ear.reset(slot)
         line = Line(name, bank, row, f"by hand: {name}")
-        described = announcer.veiled(line, line.description)
-        live = Live(line, Hand(), veil.cover(line) if veil else name, slot, described)
-        roster.join(live, NOW)
-        announcer.begins(live)
+        described = reporter.veiled(line, line.description)
+        live = table.join(line, Hand(), NOW, veil.cover(line) if veil else name, described)
+        reporter.begins(live)
+        reporter.statuses(np.array([live.slot]))
         return live
 
     def hear(row, voice):
         bank.write(row, voice, NOW)
-        return ear.hear(roster.slots(), 1, NOW, lambda *_: None)
+        return passes.run(table.slots, 1, NOW, 0.1)
 
-    with announcer.feed, Subscriber(announcer.feed.endpoint) as feed:
-        while not announcer.feed.joined:
-            announcer.feed.poll()
+    def predict(live):
+        """The stream's answer now; whether its state has changed by it."""
+        slots = np.array([live.slot])
+        changed = reporter.predictions(passes.read(slots), table.standings(slots, NOW))
+        assert changed in ([], [live])
+        return bool(changed)
+
+    with reporter.feed, Subscriber(reporter.feed.endpoint) as feed:
+        while not reporter.feed.joined:
+            reporter.feed.poll()
         yield SimpleNamespace(
-            announcer=announcer, feed=feed, bank=bank, begin=begin, hear=hear, roster=roster, engine=engine
+            reporter=reporter,
+            feed=feed,
+            bank=bank,
+            begin=begin,
+            hear=hear,
+            predict=predict,
+            streams=table,
+            engine=engine,
+            passes=passes,
         )
 
 
@@ -103,30 +114,26 @@ def test_a_status_says_how_much_was_captured_classified_and_lost():
         next_of(s.feed, Status)
         s.hear(0, talk(2))
         s.bank.skip(0, 400, NOW)
-        s.bank.overflows[0], s.roster.told[live.slot] = 2, 0.0
-        s.announcer.statuses(np.array([live.slot]))
+        s.bank.overflows[0], s.streams.told[live.slot] = 2, 0.0
+        s.reporter.statuses(np.array([live.slot]))
         status = next_of(s.feed, Status)
         assert (status.captured_s, status.lost_ms, status.overflows) == (2.05, 50.0, 2)
         assert 0 < status.classified_s <= 2.0
-        assert (status.time, s.roster.told[live.slot]) == (UNIX, NOW)
+        assert (status.time, s.streams.told[live.slot]) == (UNIX, NOW)
 
 
-def test_a_change_of_state_is_told_with_the_answer_that_brought_it():
+def test_an_answer_that_changes_the_state_says_so():
     with stage() as s:
         live = s.begin("mic")
-        next_of(s.feed, Status)
-        slots = np.array([live.slot])
         s.hear(0, talk(6, pauses=False))
-        assert s.announcer.answers(slots) == []
-        kinds = [type(m) for m in until(s.feed, lambda m: isinstance(m, Status))]
-        assert kinds == [Prediction, Status]
-        assert live.state == "live"
-        # The same again is no news: an answer, and no status.
-        s.announcer.answers(slots)
+        assert s.predict(live)
+        assert next_of(s.feed, Prediction).state == live.state == "live"
+        # The same again is no news.
+        assert not s.predict(live)
         live.line.move("stalled", "nothing comes")
-        s.announcer.answers(slots)
-        heard = until(s.feed, lambda m: isinstance(m, Status))
-        assert [type(m) for m in heard] == [Prediction, Prediction, Status]
+        assert s.predict(live)
+        s.reporter.statuses(np.array([live.slot]))
+        heard = until(s.feed, lambda m: isinstance(m, Status) and m.detail)
         assert (heard[-1].source_state, heard[-1].detail) == ("stalled", "nothing comes")
 
 
@@ -137,19 +144,20 @@ def test_last_words_are_returned_and_then_forgotten(caplog):
         s.bank.finish(0)
         s.hear(0, silence(0))
         assert s.engine.finished[live.slot]
-        assert s.announcer.answers(np.array([live.slot])) == [live]
+        assert s.predict(live)
         assert next_of(s.feed, Prediction).state == "ended"
+        s.reporter.statuses(np.array([live.slot]))
         assert next_of(s.feed, Status).source_state == "ended"
         live.line.move("ended", "the tape is over")
-        s.announcer.ends(live)
+        s.reporter.ends(live)
         assert "mic ended: the tape is over" in caplog.text
-        assert "mic" not in s.announcer.feed._streams, "its last messages are retained for ever"
+        assert "mic" not in s.reporter.feed._streams, "its last messages are retained for ever"
 
 
 def test_the_daemon_speaks_of_itself_under_its_own_name():
     with stage() as s:
         s.begin("mic")
-        s.announcer.itself(0.0123, 1234.56, {"skips": 2}, "all is well")
+        s.reporter.itself(0.0123, 1234.56, {"skips": 2}, "all is well")
         own = next_of(s.feed, DaemonStatus)
         assert (own.stream, own.streams, own.pass_ms, own.intervals_per_s) == (DAEMON, 1, 12.3, 1234.6)
         assert (own.counters, own.detail, own.lost_ms) == ({"skips": 2}, "all is well", 0.0)
@@ -161,7 +169,7 @@ def test_what_would_tell_whose_a_stream_is_is_not_said():
     with stage(veil=veil) as s:
         live = s.begin("anna")
         live.line.move("stalled", "nothing from anna")
-        s.announcer.statuses(np.array([live.slot]))
+        s.reporter.statuses(np.array([live.slot]))
         heard = until(s.feed, lambda m: isinstance(m, Status) and m.detail)
         assert heard[-1].detail == f"nothing from {veil.name('anna')}"
         assert heard[-1].source == f"by hand: {veil.name('anna')}"
@@ -190,19 +198,19 @@ def test_a_supervisor_hears_that_audio_is_waited_for_then_ready_then_alive(told)
     supervisor, words = told
     with stage(supervisor) as s:
         s.begin("mic")
-        s.announcer.report(0)
+        s.reporter.report(False, not s.passes.behind())
         assert words() == ["STATUS=1 stream, waiting for the first audio, model tiny 0123456789ab"]
         s.hear(0, talk(1))
-        s.announcer.report(40)
+        s.reporter.report(True, not s.passes.behind())
         (ready,) = words()
         assert ready.splitlines()[0] == "READY=1"
         assert "1 stream, 0.0 s behind, model tiny" in ready
         assert ready.splitlines()[-1] == "WATCHDOG=1"
-        s.announcer.report(0)
+        s.reporter.report(False, not s.passes.behind())
         (alive,) = words()
         assert alive.startswith("STATUS=1 stream")
         assert alive.endswith("WATCHDOG=1")
-        s.announcer.stopping()
+        s.reporter.stopping()
         assert words()[0].startswith("STOPPING=1")
 
 
@@ -211,19 +219,19 @@ def test_a_daemon_that_answers_nothing_while_audio_waits_says_nothing(told):
     with stage(supervisor) as s:
         s.begin("mic")
         s.hear(0, talk(1))
-        s.announcer.report(40)
+        s.reporter.report(True, not s.passes.behind())
         words()
         s.bank.write(0, talk(1), NOW)
-        s.announcer.report(0)
+        s.reporter.report(False, not s.passes.behind())
         assert words() == []
-        s.announcer.report(1)
+        s.reporter.report(True, not s.passes.behind())
         assert len(words()) == 1
 
 
 def test_sources_without_a_stream_are_ready_at_once(told):
     supervisor, words = told
     with stage(supervisor) as s:
-        s.announcer.report(0)
+        s.reporter.report(False, not s.passes.behind())
         assert words()[0].startswith("READY=1\nSTATUS=0 streams, model tiny")
 
 
@@ -234,7 +242,7 @@ def test_sources_that_are_lost_are_named_to_the_supervisor(told):
             live = s.begin(f"call-{row}", row)
             if row:
                 live.line.move("lost", "gone")
-        s.announcer.report(1)
+        s.reporter.report(True, not s.passes.behind())
         (ready,) = words()
         # Slots are given out in order, so names are too.
         assert "1 stream, call-1, call-2, call-3 and others lost: reconnecting, 0.0 s behind" in ready
@@ -242,10 +250,10 @@ def test_sources_that_are_lost_are_named_to_the_supervisor(told):
 
 def test_without_a_supervisor_nobody_is_told_and_nothing_breaks():
     with stage() as s:
-        s.announcer.report(1)
-        s.announcer.stopping()
+        s.reporter.report(True, not s.passes.behind())
+        s.reporter.stopping()
 
 
 def test_an_address_that_is_taken_is_an_error_before_anything_is_said():
     with stage() as s, pytest.raises(FeedError, match="taken"):
-        Reporter(CHECKPOINT, Settings(s.announcer.feed.endpoint), s.roster, None, None, Still(), None)
+        Reporter(CHECKPOINT, Settings(s.reporter.feed.endpoint), s.streams, True, Still(), None)

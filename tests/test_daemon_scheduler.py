@@ -2,21 +2,41 @@
 
 import numpy as np
 import pytest
+from serving import Hand
 
+from streamcab.audio.ring import Bank
 from streamcab.daemon.scheduler import GATHER, SLICE, Load, Scheduler
+from streamcab.daemon.streams import StreamTable
+from streamcab.nn.cabcnn import Architecture
+from streamcab.source import Line
+
+
+class Stage(Scheduler):
+    """The scheduler of `slots` streams, which a test lets begin."""
+
+    def __init__(self, slots, period=0.2, most=SLICE):
+        super().__init__(StreamTable(Architecture(("a", "b")), slots), period, most)
+        self._bank = Bank(8000, slots, 1)
+
+    def join(self, slot, now, paced=True):
+        line = Line(f"call-{slot}", self._bank, slot, "by hand")
+        assert self._streams.join(line, Hand(rows=1, seconds=1, live=paced), now).slot == slot
+
+    def leave(self, slot):
+        self._streams.leave(self._streams[slot])
 
 
 def joined(n, period=0.2, most=128, paced=True, slots=None):
-    turns = Scheduler(slots or n, period, most)
+    turns = Stage(slots or n, period, most)
     for slot in range(n):
         turns.join(slot, 0.0, paced)
     return turns
 
 
 def test_few_streams_share_one_turn_each_period():
-    turns = Scheduler(8, 0.2)
+    turns = Stage(8, 0.2)
     for slot in range(3):
-        turns.join(slot, 0.03 * slot, True)
+        turns.join(slot, 0.03 * slot)
     assert turns.take(0.06).tolist() == [0, 1, 2]
     assert turns.take(0.1).size == 0
     assert turns.wait(0.1) == pytest.approx(0.1)
@@ -42,9 +62,9 @@ def test_every_stream_is_visited_once_in_each_period():
 
 
 def test_in_time_a_turn_takes_few_and_late_it_takes_more():
-    turns = Scheduler(1000, 0.2)
+    turns = Stage(1000, 0.2)
     for slot in range(1000):
-        turns.join(slot, 0.0002 * slot, True)
+        turns.join(slot, 0.0002 * slot)
     assert abs(len(turns.take(0.0)) - GATHER) <= 1
     assert len(turns.take(0.15)) == SLICE
     assert len(turns.take(0.15)) < SLICE

@@ -6,7 +6,7 @@ from serving import Hand
 from speech import SMALL_STAGES, tiny_model
 
 from streamcab.audio.ring import Bank
-from streamcab.daemon.streams import Live, StreamTable
+from streamcab.daemon.streams import StreamTable
 from streamcab.inference.engine import Engine
 from streamcab.source import Line
 
@@ -25,21 +25,22 @@ class Fixed:
 
 
 class Stage:
-    """An engine of four slots, its roster, and streams that a test begins."""
+    """An engine of four slots, its streams, and streams that a test begins."""
 
     def __init__(self):
-        self.engine, self.clock = Engine(MODEL, 4), Fixed()
-        self.roster = StreamTable(self.engine, self.clock)
+        self.clock = Fixed()
+        self.streams = StreamTable(MODEL.architecture, 4, self.clock)
+        self.engine = Engine(MODEL, self.streams)
 
     def join(self, name, bank, row=0, live=True, now=0.0):
-        slot = self.engine.attach(bank, row)
-        joined = Live(Line(name, bank, row, "by hand"), Hand(live=live), name, slot)
-        self.roster.join(joined, now)
-        return joined
+        return self.streams.join(Line(name, bank, row, "by hand"), Hand(live=live), now)
 
     def at(self, *some, now=0.0, intervals=None):
         self.clock.now = now
-        return self.roster.standings(np.array([s.slot for s in some]), now, intervals)
+        slots = np.array([s.slot for s in some])
+        return self.streams.standings(
+            slots, now, None if intervals is None else np.full(len(slots), intervals)
+        )
 
 
 @pytest.fixture
@@ -49,38 +50,47 @@ def stage():
 
 def test_who_joins_is_there_until_it_leaves(stage):
     bank = Bank(8000, 2, 8000)
-    a, b = stage.join("a", bank, 0), stage.join("b", bank, 1, live=False)
-    roster = stage.roster
-    assert len(roster) == 2
-    assert list(roster) == [a, b]
-    assert roster[a.slot] is a
-    assert roster.slots().tolist() == sorted([a.slot, b.slot])
-    assert roster.of(np.array([b.slot, a.slot])) == [b, a]
-    assert roster.rows(np.array([b.slot, a.slot])).tolist() == [1, 0]
-    assert roster.paced[[a.slot, b.slot]].tolist() == [True, False]
-    assert roster.news[[a.slot, b.slot]].all()
-    roster.leave(a)
-    assert not roster.has(a)
-    assert roster.has(b)
-    assert len(roster) == 1
-    assert not roster.paced[a.slot]
+    a, b = stage.join("a", bank, 0, now=5.0), stage.join("b", bank, 1, live=False, now=5.0)
+    streams = stage.streams
+    assert len(streams) == 2
+    assert list(streams) == [a, b]
+    assert streams[a.slot] is a
+    assert streams.slots.tolist() == sorted([a.slot, b.slot])
+    assert streams.of(np.array([b.slot, a.slot])) == [b, a]
+    assert streams.row[np.array([b.slot, a.slot])].tolist() == [1, 0]
+    assert streams.paced[[a.slot, b.slot]].tolist() == [True, False]
+    assert streams.news[[a.slot, b.slot]].tolist() == [True, False]
+    assert streams.turn[[a.slot, b.slot]].tolist() == [5.0, 0.0]
+    streams.leave(a)
+    assert not streams.has(a)
+    assert streams.has(b)
+    assert len(streams) == 1
+    assert not streams.paced[a.slot]
+    assert streams.turn[a.slot] == np.inf
 
 
 def test_a_slot_that_another_has_now_is_not_the_one_that_left(stage):
     bank = Bank(8000, 2, 8000)
     first = stage.join("first", bank)
-    stage.roster.leave(first)
-    stage.engine.detach(first.slot)
+    stage.streams.leave(first)
     second = stage.join("second", bank, 1)
     assert second.slot == first.slot
-    assert stage.roster.has(second)
-    assert not stage.roster.has(first)
+    assert stage.streams.has(second)
+    assert not stage.streams.has(first)
+
+
+def test_of_one_name_the_second_bears_a_number_until_the_first_has_gone(stage):
+    bank = Bank(8000, 3, 8000)
+    first, second = stage.join("mic", bank, 0), stage.join("mic", bank, 1)
+    assert (first.name, second.name) == ("mic", "mic-2")
+    stage.streams.leave(first)
+    assert stage.join("mic", bank, 2).name == "mic"
 
 
 def test_streams_of_one_bank_come_together_and_every_stream_comes_once(stage):
     banks = [Bank(8000, 2, 8000), Bank(16000, 1, 16000)]
     some = [stage.join("a", banks[0], 1), stage.join("b", banks[1]), stage.join("c", banks[0], 0)]
-    found = list(stage.roster.by_bank(np.array([s.slot for s in some])))
+    found = list(stage.streams.by_bank(np.array([s.slot for s in some])))
     assert [(bank, which.tolist(), rows.tolist()) for which, bank, rows in found] == [
         (banks[0], [0, 2], [1, 0]),
         (banks[1], [1], [0]),
@@ -147,7 +157,7 @@ def test_what_was_lost_is_counted_by_stream_and_stays_counted_when_it_is_gone(st
     slow.skip(0, 800, 1.0)
     quick.skip(0, 800, 1.0)
     stage.engine.dropped[b.slot] = 1600
-    assert stage.roster.lost_ms(np.array([a.slot, b.slot])).tolist() == [100.0, 150.0]
+    assert stage.streams.lost_ms(np.array([a.slot, b.slot])).tolist() == [100.0, 150.0]
     assert stage.at(a, b).lost_ms.tolist() == [100.0, 150.0]
-    stage.roster.leave(b)
-    assert stage.roster.all_lost_ms == 250.0
+    stage.streams.leave(b)
+    assert stage.streams.all_lost_ms == 250.0

@@ -1,20 +1,23 @@
 """The accumulator: which intervals count in a stream are those that count in the clip, however it is cut and paused."""
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamcab.evidence.accumulator import BLOCK, HANG, Accumulator, counted
+from streamcab.evidence.accumulator import Accumulator, Spans, counted
+from streamcab.nn.cabcnn import Architecture
 
 ONE = np.array([1])
+BLOCK, HANG = 40, 16
 
 
 class Counting(Accumulator):
     """An accumulator of nothing but how many count."""
 
     def __init__(self, length: int) -> None:
-        super().__init__(2, 3, 1, 4, length)
+        super().__init__(2, 3, 1, 4, Spans(BLOCK, HANG, length))
 
     def add(self, first: int, u: NDArray[np.float32], votes: NDArray[np.bool_]) -> list[bool]:
         found = []
@@ -38,20 +41,22 @@ def clip(seed: int, n: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     return u, rng.random(n) < 0.06
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**20), cut=st.integers(0, 300))
 def test_a_stream_counts_what_the_clip_counts(seed: int, cut: int) -> None:
     u, votes = clip(seed, 300)
     sums = Counting(400)
     assert (
-        sums.add(0, u[:cut], votes[:cut]) + sums.add(cut, u[cut:], votes[cut:]) == counted(u, votes).tolist()
+        sums.add(0, u[:cut], votes[:cut]) + sums.add(cut, u[cut:], votes[cut:])
+        == counted(u, votes, HANG).tolist()
     )
-    assert sums.total() == counted(u, votes).sum()
+    assert sums.total() == counted(u, votes, HANG).sum()
 
 
 def test_what_follows_a_vote_closely_counts_and_no_more() -> None:
     votes = np.zeros(60, np.bool_)
     votes[10] = True
-    assert np.flatnonzero(counted(np.zeros((60, 3), np.float32), votes)).tolist() == list(
+    assert np.flatnonzero(counted(np.zeros((60, 3), np.float32), votes, HANG)).tolist() == list(
         range(10, 11 + HANG)
     )
 
@@ -86,3 +91,11 @@ def test_a_reset_slot_is_fresh_and_its_neighbour_as_it_was() -> None:
     sums.reset(ONE)
     assert sums.total() == 0
     assert sums.add(0, np.zeros((9, 3), np.float32), np.zeros(9, np.bool_)) == [False] * 9
+
+
+@pytest.mark.parametrize(("pooled_rate", "block", "hang"), [(8000, 80, 32), (4000, 40, 16), (2000, 20, 8)])
+def test_blocks_and_what_follows_a_vote_are_as_long_for_intervals_of_any_length(
+    pooled_rate: int, block: int, hang: int
+) -> None:
+    architecture = Architecture(("a", "b"), pooled_rate=pooled_rate)
+    assert Spans.of(architecture, 100) == Spans(block, hang, 100)

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from speech import SMALL_STAGES, tiny_model
 from streamed import check_streamed_evidence, talk_of
 
-from streamcab.evidence.accumulator import HANG, counted
-from streamcab.evidence.layer import HALF, Evidence, evidence_of
+from streamcab.evidence.accumulator import Spans, counted
+from streamcab.evidence.layer import HALF_S, Evidence, evidence_of
 from streamcab.evidence.moments import Moments, moments
-from streamcab.inference.window import Window
+from streamcab.inference.window import window_of
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab.nn.checkpoint import Checkpoint, load, save
 
-K, LAGS = 3, (0, 2, 5)
+K, LAGS, HANG = 3, (0, 2, 5), 16
 
 
 def telling(seed: int = 4, **kw: object) -> CabCnn:
@@ -42,6 +42,7 @@ def by_hand(u: NDArray, votes: NDArray, lags: tuple[int, ...]) -> NDArray:
     return np.array(found)
 
 
+@settings(deadline=None)
 @given(n=st.integers(0, 60), seed=st.integers(0, 2**20), share=st.sampled_from([0.0, 0.1, 0.7, 1.0]))
 def test_moments_are_means_of_products_of_those_that_vote(n: int, seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
@@ -54,8 +55,8 @@ def test_moments_are_means_of_products_of_those_that_vote(n: int, seed: int, sha
 def test_what_follows_a_vote_closely_counts_where_it_was_heard() -> None:
     u, votes = np.zeros((3 * HANG, K), np.float32), np.zeros(3 * HANG, np.bool_)
     votes[5], u[8] = True, np.nan
-    assert np.flatnonzero(counted(u, votes)).tolist() == [t for t in range(5, 6 + HANG) if t != 8]
-    assert not counted(u, np.zeros_like(votes)).any()
+    assert np.flatnonzero(counted(u, votes, HANG)).tolist() == [t for t in range(5, 6 + HANG) if t != 8]
+    assert not counted(u, np.zeros_like(votes), HANG).any()
 
 
 @settings(deadline=None, max_examples=40)
@@ -72,7 +73,7 @@ def test_a_window_holds_the_moments_of_its_whole_blocks(
     rng = np.random.default_rng(seed)
     model = telling()
     # A slot on each side, busy with other streams.
-    window, slot, at = Window(3, 3, 8, length, Evidence(model)), np.array([1]), -delay
+    window, slot, at = window_of(model, 3, length), np.array([1]), -delay
     everything = np.full((sum(h + gap for h, gap in steps) + 1, K), np.nan, np.float32)
     voted = np.zeros(len(everything), np.bool_)
     for h, gap in steps:
@@ -89,7 +90,7 @@ def test_a_window_holds_the_moments_of_its_whole_blocks(
         oldest = max(0, ((len(talk) - 1) // 40 - -(-length // 40) + 1) * 40) if talk else 0
         assert window._sums is not None
         found, size = window._sums.read(slot)
-        counts = counted(everything[talk], voted[talk])
+        counts = counted(everything[talk], voted[talk], HANG)
         assert size[0] == counts[oldest:].sum()
         want = pairs_since(everything[talk], counts, oldest)
         np.testing.assert_allclose(found[0], want, atol=2e-5)
@@ -113,7 +114,7 @@ def pairs_since(u: NDArray, votes: NDArray, oldest: int) -> NDArray:
 def test_a_reused_slot_is_a_fresh_one() -> None:
     rng, slot, first = np.random.default_rng(0), np.array([0]), np.array([0])
     u, votes = rng.normal(0, 1, (1, 90, K)).astype(np.float32), np.ones((1, 90), np.bool_)
-    fresh, used = Moments(1, K, LAGS, 100), Moments(1, K, LAGS, 100)
+    fresh, used = (Moments(1, K, LAGS, Spans(40, HANG, 100)) for _ in range(2))
     used.add(slot, first, 5 * u, votes)
     used.reset(slot)
     for one in (fresh, used):
@@ -121,11 +122,12 @@ def test_a_reused_slot_is_a_fresh_one() -> None:
     np.testing.assert_array_equal(used.read(slot)[0], fresh.read(slot)[0])
 
 
-def test_evidence_weighs_the_mean_by_its_formula() -> None:
-    model = telling()
+@pytest.mark.parametrize("pooled_rate", [8000, 4000, 2000])
+def test_evidence_weighs_the_mean_by_its_formula(pooled_rate: int) -> None:
+    model = telling(pooled_rate=pooled_rate)
     assert model.evidence is not None
     mean, found = np.array([[0.2, 0.3, 0.5]]), np.random.default_rng(1).normal(0, 1, (1, 24))
-    votes = np.array([HALF / 3])
+    votes = np.array([HALF_S / 3 / model.architecture.interval_s])
     with torch.no_grad():
         word = model.evidence.double()(torch.from_numpy(found)).numpy()
     want = mean * np.exp(word / 4)

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from speech import SMALL_STAGES, tiny_model
 from streamed import check_streamed_evidence, talk_of
 
-from streamcab.evidence.accumulator import counted
-from streamcab.evidence.layer import Evidence
-from streamcab.evidence.phones import PRIOR, Phones, Recogniser, phone_sounds
-from streamcab.inference.window import Window
+from streamcab.evidence.accumulator import Spans, counted
+from streamcab.evidence.phones import PRIOR_S, Phones, Recogniser, phone_sounds
+from streamcab.inference.window import window_of
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab.nn.checkpoint import Checkpoint, load, save
 
 K, PHONES, REACH = 3, 5, 2
+SPANS = Spans(40, 16, 100)
 
 
 def telling(seed: int = 4) -> CabCnn:
@@ -51,7 +51,10 @@ def by_hand(model: CabCnn, u: NDArray, counts: NDArray, oldest: int = 0) -> tupl
         n, sums, known = n + p, sums + p[:, None] * u[t], known + 1
     away = [sums[i] - n[i] * layer.usual[i].double().numpy() for i in range(1, PHONES)]
     voice = np.sum(away, 0) / n[1:].sum() if known else np.zeros(K)
-    found = [(a - m * voice) / (m + PRIOR) for a, m in zip(away, n[1:], strict=True)]
+    found = [
+        (a - m * voice) / (m + PRIOR_S / model.architecture.interval_s)
+        for a, m in zip(away, n[1:], strict=True)
+    ]
     return (np.array(found) / layer.deviation.double().numpy()).ravel(), known
 
 
@@ -80,7 +83,7 @@ def test_a_window_holds_the_phones_of_its_whole_blocks(
 ) -> None:
     rng, model = np.random.default_rng(seed), telling()
     # A slot on each side, busy with other streams.
-    window, slot, at = Window(3, 3, 8, length, Evidence(model)), np.array([1]), -delay
+    window, slot, at = window_of(model, 3, length), np.array([1]), -delay
     everything = np.full((sum(h + gap for h, gap in steps) + 1, K), np.nan, np.float32)
     voted = np.zeros(len(everything), np.bool_)
     for h, gap in steps:
@@ -97,7 +100,9 @@ def test_a_window_holds_the_phones_of_its_whole_blocks(
         oldest = max(0, ((told - 1) // 40 - -(-length // 40) + 1) * 40) if told > 0 else 0
         assert window._sums is not None
         found, size = window._sums.read(slot)
-        want, known = by_hand(model, everything[talk], counted(everything[talk], voted[talk]), oldest)
+        want, known = by_hand(
+            model, everything[talk], counted(everything[talk], voted[talk], SPANS.hang), oldest
+        )
         assert size[0] == known
         np.testing.assert_allclose(found[0], want, atol=1e-3)
 
@@ -105,7 +110,7 @@ def test_a_window_holds_the_phones_of_its_whole_blocks(
 def test_a_stream_among_others_is_what_it_is_alone() -> None:
     rng, recogniser = np.random.default_rng(1), Recogniser(telling())
     u, votes = rng.normal(0, 1, (4, 90, K)).astype(np.float32), rng.random((4, 90)) < 0.8
-    together, alone = Phones(4, recogniser, 100), Phones(1, recogniser, 100)
+    together, alone = Phones(4, recogniser, SPANS), Phones(1, recogniser, SPANS)
     together.add(np.arange(4), np.zeros(4, np.int64), u, votes)
     for j in range(90):
         alone.add(np.array([0]), np.array([j]), u[2:3, j : j + 1], votes[2:3, j : j + 1])
@@ -118,7 +123,7 @@ def test_a_reused_slot_is_a_fresh_one_and_nothing_grows() -> None:
     rng, slot, first = np.random.default_rng(0), np.array([0]), np.array([0])
     u, votes = rng.normal(0, 1, (1, 90, K)).astype(np.float32), np.ones((1, 90), np.bool_)
     recogniser = Recogniser(telling())
-    fresh, used = Phones(1, recogniser, 100), Phones(1, recogniser, 100)
+    fresh, used = Phones(1, recogniser, SPANS), Phones(1, recogniser, SPANS)
     size = used.bytes_per_slot
     for k in range(20):
         used.add(slot, first + 90 * k, 5 * u, votes)

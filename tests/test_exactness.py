@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import SMALL_STAGES, Samples, detecting_model, naive_intervals, noise, silence, talk, tiny_model
+from speech import (
+    LONG_STAGES,
+    SMALL_STAGES,
+    SMALL_TRUNK,
+    Samples,
+    detecting_model,
+    naive_intervals,
+    noise,
+    silence,
+    talk,
+    tiny_model,
+)
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.normalise import VOICED
@@ -18,6 +29,7 @@ from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import intervals
 from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import detector_of
 
 RATES = [8000, 11025, 16000, 22050, 44100, 48000]
 ODD = [8001, 7350, 12345]
@@ -26,7 +38,14 @@ EXACT = 1e-5
 PAPER = tiny_model(0)
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
 HEARING = detecting_model(1, stages=SMALL_STAGES, classifiers=8)
-BOTH = pytest.mark.parametrize("model", [SMALL, HEARING], ids=["level", "detector"])
+OTHERS = {
+    "delay 11": tiny_model(1, stages=LONG_STAGES, classifiers=8),
+    "12.5 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=8000),
+    "50 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=2000),
+    "trunk": tiny_model(1, stages=SMALL_STAGES, classifiers=8, **SMALL_TRUNK),
+    "detector": HEARING,
+}
+"""Nets of another geometry, and one that hears speech by a detector."""
 
 
 def scene(rate: int, seed: int, seconds: float) -> Samples:
@@ -63,7 +82,7 @@ class Collected:
 
     def check(self, model: CabCnn, x: Samples, rate: int, complete: bool = True) -> None:
         """Every c_t, attention and kind equal the offline ones, and when complete none lacks."""
-        answered, heard = intervals(model, x, rate)
+        answered, heard = intervals(model, x, rate, detector_of(model))
         c, alpha = answered.c, answered.alpha
         ks = sorted(self.c)
         if complete:
@@ -118,7 +137,6 @@ def test_a_stream_of_packets_equals_the_naive_implementation(rate: int) -> None:
     np.testing.assert_allclose(np.array([told.c[k] for k in range(len(c))]), c, rtol=0, atol=EXACT)
 
 
-@BOTH
 @settings(deadline=None, max_examples=20)
 @given(
     rate=st.one_of(st.sampled_from(RATES), st.integers(4000, 50_000)),
@@ -127,13 +145,29 @@ def test_a_stream_of_packets_equals_the_naive_implementation(rate: int) -> None:
     seed=st.integers(0, 999),
 )
 def test_streamed_equals_offline_for_any_rate_and_any_chunks(
-    model: CabCnn, rate: int, seconds: float, sizes: list[float], seed: int
+    rate: int, seconds: float, sizes: list[float], seed: int
 ) -> None:
     x = scene(rate, seed, seconds)
     # From single samples to two seconds, and now and then a twentieth of the clip: it has to end.
     chunks = [max(1, round(10**size * rate)) for size in sizes]
     chunks.append(max(1, len(x) // 20))
-    run(model, x, rate, chunks).check(model, x, rate)
+    run(SMALL, x, rate, chunks).check(SMALL, x, rate)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@settings(deadline=None, max_examples=12)
+@given(
+    rate=st.sampled_from(RATES + ODD),
+    sizes=st.lists(st.floats(-3.0, 0.3), min_size=1, max_size=7),
+    seed=st.integers(0, 999),
+)
+def test_streamed_equals_offline_for_nets_of_another_geometry(
+    name: str, rate: int, sizes: list[float], seed: int
+) -> None:
+    x = scene(rate, seed, 3.5)
+    run(OTHERS[name], x, rate, [max(1, round(10**size * rate)) for size in sizes]).check(
+        OTHERS[name], x, rate
+    )
 
 
 @pytest.mark.parametrize("rate", [8000, 11025])
@@ -142,20 +176,19 @@ def test_single_samples_make_no_difference(rate: int) -> None:
     run(SMALL, x, rate, [1]).check(SMALL, x, rate)
 
 
-@BOTH
 @pytest.mark.parametrize("rate", RATES + ODD)
-def test_clips_that_are_short_or_end_on_an_interval_are_exact(model: CabCnn, rate: int) -> None:
+def test_clips_that_are_short_or_end_on_an_interval_are_exact(rate: int) -> None:
     x = talk(1.6, rate, seed=7)
     lengths = [0, 1, rate // 100, rate // 40 - 1]
     for k in (1, 2, 3, 4, 39, 40, 41, 42):
         n = -(-k * 100 * rate // 4000)
         lengths += [n - 1, n, n + 1]
     for n in lengths:
-        told = run(model, x[:n], rate, [max(1, n // 3)])
-        told.check(model, x[:n], rate)
+        told = run(SMALL, x[:n], rate, [max(1, n // 3)])
+        told.check(SMALL, x[:n], rate)
     for k in (1, 3, 40):
         n = -(-k * 100 * rate // 4000)
-        assert len(run(model, x[:n], rate, [n]).c) >= k
+        assert len(run(SMALL, x[:n], rate, [n]).c) >= k
 
 
 def test_the_whole_paper_net_is_exact_over_a_minute() -> None:
@@ -212,7 +245,7 @@ def party(model: CabCnn, seed: int, callers: int, slots: int, seconds: float) ->
     there: dict[int, Caller] = {}
     waiting, used, turn = sorted(people, key=lambda p: p.joins), 0, 0
     while waiting or there:
-        while waiting and waiting[0].joins <= turn and engine.free:
+        while waiting and waiting[0].joins <= turn and engine.table.free:
             person = waiting.pop(0)
             person.slot = engine.attach(person.bank, person.row)
             assert person.slot not in there
@@ -234,7 +267,7 @@ def party(model: CabCnn, seed: int, callers: int, slots: int, seconds: float) ->
     return people
 
 
-@BOTH
+@pytest.mark.parametrize("model", [SMALL, HEARING], ids=["level", "detector"])
 @settings(deadline=None, max_examples=6)
 @given(seed=st.integers(0, 2**20))
 def test_nothing_that_others_do_changes_a_stream(model: CabCnn, seed: int) -> None:
@@ -272,7 +305,7 @@ def test_a_batch_larger_than_one_product_is_exact() -> None:
 
 def test_the_untrained_detector_calls_some_of_a_talk_speech_and_not_all() -> None:
     x = talk(8, 8000, 3) + noise(8, 8000, 3, 3e-2)
-    kind = intervals(HEARING, x, 8000)[1].kind[0]
+    kind = intervals(HEARING, x, 8000, detector_of(HEARING))[1].kind[0]
     assert 0.1 < (kind == VOICED).mean() < 0.9
 
 

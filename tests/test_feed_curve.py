@@ -115,6 +115,7 @@ def content(public: str = GOOD.public.decode(), secret: str = GOOD.secret.decode
         (content(public=OTHER.public.decode()), "halves of two keys"),
         (b"#" * (1 << 20) + b"\n" + content(), "holds no secret key"),
     ],
+    ids=["empty", "binary", "cut", "short", "quotes", "hashes", "two-keys", "too-long"],
 )
 def test_a_file_that_is_no_key_is_an_error_in_words(tmp_path: Path, damaged: bytes, words: str) -> None:
     path = tmp_path / "laptop.key_secret"

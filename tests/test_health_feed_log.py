@@ -63,7 +63,9 @@ def test_a_full_disk_costs_lines_but_no_line_is_torn_and_it_goes_on_by_itself(tm
     lines = JsonLinesFile(tmp_path / "f", 1_000, keep=1)
     with biggest_file(45):
         assert lines.write(numbered(0, 2)) == ""
-        assert lines.write(numbered(2, 6)) == f"{tmp_path / 'f'}: File too large; lines dropped so far: 4"
+        assert lines.write(numbered(2, 6)) == (
+            f"cannot write {tmp_path / 'f'}: File too large; lines dropped so far: 4"
+        )
     assert lines.dropped == 4
     assert lines.write(numbered(6, 7)) == ""
     lines.close()

@@ -11,7 +11,7 @@ ONE = np.zeros(1, np.intp)
 
 
 def told(kind: NDArray, power: NDArray, wide: NDArray, length: int = 1200, first: int = 0) -> Acoustics:
-    acoustics, since = Acoustics(1, length), 1000
+    acoustics, since = Acoustics(1, length, 40), 1000
     for k in range(len(kind)):
         since = 0 if kind[k] == VOICED else since + 1
         acoustics.add(
@@ -31,15 +31,15 @@ def test_the_ratio_is_that_of_speech_to_the_noise_under_it(snr: float) -> None:
     quality = told(*words(400, 1e-3, 1e-3 * 10 ** (-snr / 10))).read(ONE)
     assert quality.snr_db[0] == pytest.approx(snr, abs=0.01)
     assert quality.noisy[0] == (snr < 15)
-    assert quality.voiced[0] == 200
+    assert quality.voiced_s[0] == 5
 
 
 def test_nothing_is_said_of_what_was_not_heard() -> None:
-    for acoustics in (Acoustics(1, 40), told(*words(19, 1e-3, 1e-6))):
+    for acoustics in (Acoustics(1, 40, 40), told(*words(19, 1e-3, 1e-6))):
         quality = acoustics.read(ONE)
         assert np.isnan(quality.snr_db[0])
         assert not quality.noisy[0]
-    assert not Acoustics(1, 40).read(ONE).narrow[0]
+    assert not Acoustics(1, 40, 40).read(ONE).narrow[0]
 
 
 def test_without_pauses_noise_is_judged_by_what_is_softest() -> None:
@@ -73,17 +73,17 @@ def test_missing_intervals_are_neither_speech_nor_noise() -> None:
 
 def test_a_window_forgets_by_whole_blocks_and_a_jump_empties_what_it_passes() -> None:
     acoustics = told(*words(400, 1e-3, 1e-6), length=80)
-    assert acoustics.read(ONE).voiced[0] == 40
+    assert acoustics.read(ONE).voiced_s[0] == 1
     acoustics.jump(0, 400, 440)
-    assert acoustics.read(ONE).voiced[0] == 20
+    assert acoustics.read(ONE).voiced_s[0] == 0.5
     acoustics.jump(0, 440, 520)
-    assert acoustics.read(ONE).voiced[0] == 0
+    assert acoustics.read(ONE).voiced_s[0] == 0
     acoustics.reset(ONE)
-    assert acoustics.read(ONE).voiced[0] == 0
+    assert acoustics.read(ONE).voiced_s[0] == 0
 
 
-def quality(snr: float = 30, narrow: bool = False, voiced: float = 1000) -> Quality:
-    return Quality(np.array([snr]), np.array([narrow]), np.array([float(voiced)]))
+def quality(snr: float = 30, narrow: bool = False, voiced_s: float = 25) -> Quality:
+    return Quality(np.array([snr]), np.array([narrow]), np.array([float(voiced_s)]))
 
 
 def test_an_answer_is_worth_all_when_it_is_clean_and_long() -> None:
@@ -94,6 +94,6 @@ def test_an_answer_is_worth_all_when_it_is_clean_and_long() -> None:
 def test_and_less_in_noise_in_half_a_band_or_after_a_word() -> None:
     weights = [quality(snr=snr).weight[0] for snr in (20, 15, 10, 5, 3, -5)]
     assert weights == sorted(weights, reverse=True)
-    assert weights[-1] == quality(narrow=True).weight[0] == quality(voiced=10).weight[0] == LEAST
+    assert weights[-1] == quality(narrow=True).weight[0] == quality(voiced_s=0.25).weight[0] == LEAST
     # Of three labels none reaches a half, whatever the net says.
     assert 1 / 3 + LEAST * 2 / 3 < 0.5

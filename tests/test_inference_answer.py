@@ -24,7 +24,7 @@ def standing(name="mic", **fields):
 
 def window(*streams, length=100):
     """A window of one slot for each: how many intervals it has heard, and whether they voted."""
-    found = Window(len(streams), len(ARCH.labels), ARCH.classifiers, length)
+    found = Window(len(streams), len(ARCH.labels), ARCH.classifiers, length, 40)
     for slot, (n, voted) in enumerate(streams):
         if n:
             c = np.tile(np.float32(C), (1, n, 1))
@@ -34,9 +34,9 @@ def window(*streams, length=100):
 
 
 def answers(of, standings, attention=True, confidence=None, slots=None):
-    made = PredictionBuilder(ARCH, of, "5f0c", attention, *([confidence] if confidence else []))
+    made = PredictionBuilder(ARCH, "5f0c", *([confidence] if confidence else []))
     slots = np.arange(len(standings)) if slots is None else np.array(slots)
-    return list(made.of(slots, standings))
+    return list(made.of(of.read(slots, attention=attention), standings))
 
 
 def test_an_answer_names_what_the_window_means():
@@ -111,5 +111,5 @@ def test_standings_one_by_one_and_as_columns_are_the_same():
     some = [standing("a"), standing("b", power=0.0, lost=True), standing("c", ended=True)]
     of = window((WARM, True), (3, True), (5, False))
     assert answers(of, some) == list(
-        PredictionBuilder(ARCH, of, "5f0c", True).of(np.arange(3), Standings.of(some))
+        PredictionBuilder(ARCH, "5f0c").of(of.read(np.arange(3), attention=True), Standings.of(some))
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import SMALL_STAGES, Samples, detecting_model, noise, silence, talk, tiny_model
+from speech import LONG_STAGES, SMALL_STAGES, Samples, detecting_model, noise, silence, talk, tiny_model
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.frontend import Pooled, front_end
@@ -16,10 +16,12 @@ from streamcab.dsp.normalise import MISSING, VOICED, normalise_whole
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import interval_results
-from streamcab.nn.cabcnn import CabCnn, detector_of
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import detector_of
 
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
 HEARING = detecting_model(1, stages=SMALL_STAGES, classifiers=8)
+LONG = tiny_model(1, stages=LONG_STAGES, classifiers=8)
 
 
 def gather(out: list[EngineOutput], slot: int = 0) -> tuple[NDArray, NDArray, NDArray]:
@@ -88,11 +90,11 @@ def test_slots_run_out_and_come_back() -> None:
     engine, bank = Engine(SMALL, 3), Bank(8000, 5, 8000)
     slots = [engine.attach(bank, row) for row in range(3)]
     assert sorted(slots) == [0, 1, 2]
-    assert engine.free == 0
+    assert engine.table.free == 0
     with pytest.raises(ValueError, match="all 3 slots"):
         engine.attach(bank, 3)
     engine.detach(slots[1])
-    assert engine.free == 1
+    assert engine.table.free == 1
     assert engine.attach(bank, 4) == slots[1]
 
 
@@ -152,7 +154,12 @@ def test_votes_are_the_voiced_or_without_a_gate_all_that_was_heard() -> None:
     assert set(kind.tolist()) == {0, 1, 2}
 
 
-GAPS = st.sampled_from([2, 3, 7, 8, 9, 20, 39, 40, 41, 60, 90, 1100, 1199, 1200, 1300])
+def test_a_net_of_long_kernels_looks_far_ahead() -> None:
+    assert (SMALL.architecture.delay, SMALL.architecture.memory) == (3, 8)
+    assert (LONG.architecture.delay, LONG.architecture.memory) == (11, 32)
+
+
+GAPS = st.sampled_from([2, 3, 7, 8, 9, 20, 31, 32, 33, 39, 40, 41, 60, 90, 1100, 1199, 1200, 1300])
 
 
 def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
@@ -163,6 +170,7 @@ def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
     return front.pool(padded[None, max(a, 0) : max(a, 0) + b - a], first, stop - first)
 
 
+@pytest.mark.parametrize("model", [SMALL, LONG, HEARING], ids=["delay 3", "delay 11", "detector"])
 @settings(deadline=None, max_examples=12)
 @given(
     rate=st.sampled_from([8000, 8000, 11025, 44100]),
@@ -171,7 +179,6 @@ def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
     chunk=st.integers(400, 6000),
     seed=st.integers(0, 99),
 )
-@pytest.mark.parametrize("model", [SMALL, HEARING], ids=["level", "detector"])
 def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
     model: CabCnn, rate: int, before: float, gap: int, chunk: int, seed: int
 ) -> None:

@@ -29,16 +29,16 @@ def same(a, b):
 
 
 @given(st.integers(1, 5), st.integers(1, 8), st.integers(0, 99))
-def test_intervals_one_by_one_are_the_whole(b, h, seed):
+def test_parts_of_a_stream_are_the_whole(b, h, seed):
     e = emitted(b, h, seed)
     for i in range(b):
-        for j in range(h):
-            one = e.at(i, j)
-            assert (one.slots[0], one.first[0]) == (e.slots[i], e.first[i] + j)
+        for start, stop in ((0, h), (0, 1), (h - 1, h), (h // 2, h)):
+            part = e.part(i, start, stop)
+            assert (part.slots[0], part.first[0]) == (e.slots[i], e.first[i] + start)
             for name in ("c", "alpha", "u", "kind", "power"):
-                mine = getattr(one, name)
-                assert mine.shape[:2] == (1, 1)
-                assert np.array_equal(mine[0, 0], getattr(e, name)[i, j])
+                mine = getattr(part, name)
+                assert mine.shape[:2] == (1, stop - start)
+                assert np.array_equal(mine[0], getattr(e, name)[i, start:stop])
 
 
 @given(st.data())
@@ -48,7 +48,7 @@ def test_some_streams_keep_all_that_is_theirs_and_their_order(data):
     rest = e.of(keep)
     assert rest.slots.tolist() == e.slots[keep].tolist()
     for k, i in enumerate(np.flatnonzero(keep)):
-        assert same(rest.at(k, 2), e.at(int(i), 2))
+        assert same(rest.part(k, 1, 3), e.part(int(i), 1, 3))
     assert same(e.of(np.ones(len(keep), np.bool_)), e)
 
 

@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, ended, until
-from speech import SMALL_STAGES, talk, tiny_model
+from speech import LONG_STAGES, SMALL_STAGES, talk, tiny_model
 
 from streamcab.audio.ring import Bank
 from streamcab.classifier import Classifier
@@ -16,10 +17,10 @@ from streamcab.daemon.settings import Settings
 from streamcab.dsp.normalise import MISSING
 from streamcab.errors import ComputeError
 from streamcab.feed import Subscriber
-from streamcab.inference.engine import GAP, Engine
+from streamcab.inference.engine import Engine
 from streamcab.inference.retry import BROKEN_S, CALM_S, STRIKES, Retry
 from streamcab.message import DaemonStatus, Prediction, Status
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 
 
@@ -85,6 +86,14 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
 def test_a_pass_that_fails_is_a_gap_and_what_comes_after_it_is_exact(checkpoint, error):
+    check_a_failed_pass(checkpoint, error, most_ms=400)
+
+
+def test_the_gap_is_as_long_as_the_net_remembers():
+    check_a_failed_pass(Checkpoint(tiny_model(3, stages=LONG_STAGES), {}, ""), ERRORS[0], most_ms=1200)
+
+
+def check_a_failed_pass(checkpoint, error, most_ms):
     sound, struck = Stage(checkpoint, 3), Stage(checkpoint, 3)
     for stage in (sound, struck):
         stage.hear(4)
@@ -101,10 +110,10 @@ def test_a_pass_that_fails_is_a_gap_and_what_comes_after_it_is_exact(checkpoint,
             np.testing.assert_allclose(c, sound.emitted[slot][k][0], atol=1e-6)
         all_of_it = {k for k, (_, kind) in sound.emitted[slot].items() if kind != MISSING}
         lost = sorted(all_of_it - heard.keys())
-        assert len(lost) <= 4 + struck.engine.delay + GAP
+        assert len(lost) <= 4 + struck.engine.delay + struck.engine.architecture.memory
         assert lost == list(range(lost[0], lost[-1] + 1))
         lost_ms = struck.engine.dropped[slot] / 8
-        assert 0 < len(lost) * 25 <= lost_ms <= 400
+        assert 0 < len(lost) * 25 <= lost_ms <= most_ms
 
 
 def test_what_has_no_room_together_goes_in_halves_and_together_again_after_a_while(checkpoint):
@@ -183,8 +192,8 @@ def test_the_daemon_goes_on_says_so_and_every_stream_is_answered(checkpoint, cap
         while len(seen) < 4:
             seen.add(until(feed, lambda m: isinstance(m, Prediction) and m.heard_s > 1)[-1].stream)
         # One stream is poison; it is known by its slot.
-        bad = daemon._roster.slots()[0]
-        name = daemon._roster[int(bad)].name
+        bad = daemon._streams.slots[0]
+        name = daemon._streams[int(bad)].name
         backend.fails = lambda slots: torch.OutOfMemoryError("no memory") if bad in slots else None
         for row, voice in enumerate(voices.values()):
             hand.bank.write(row, voice, 0.0)
@@ -202,7 +211,7 @@ def test_the_daemon_goes_on_says_so_and_every_stream_is_answered(checkpoint, cap
             others.discard(last.stream)
             assert last.top is not None
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert any("a pass failed" in r.getMessage() for r in caplog.records)
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from speech import SMALL_STAGES, tiny_model
 from streamed import talk_of
 
-from streamcab.inference.window import Window
+from streamcab.inference.window import Window, window_of
 
 ONE = np.zeros(1, np.intp)
 
@@ -17,8 +18,8 @@ ONE = np.zeros(1, np.intp)
 class Listed:
     """The same as a list of every interval of the stream, voted or not: (c, alpha, vote)."""
 
-    def __init__(self, length: int) -> None:
-        self.length, self.all = length, []
+    def __init__(self, length: int, second: int) -> None:
+        self.length, self.second, self.all = length, second, []
 
     @property
     def seen(self) -> int:
@@ -34,7 +35,7 @@ class Listed:
         self.all += [(c[j], alpha[j], bool(votes[j])) for j in range(len(c)) if first + j >= 0]
 
     def talk(self) -> list[tuple[NDArray, NDArray, bool]]:
-        return [self.all[k] for k in talk_of([vote for _, _, vote in self.all], self.length)]
+        return [self.all[k] for k in talk_of([vote for _, _, vote in self.all], self.length, self.second)]
 
     def mean(self, back: int) -> tuple[NDArray | None, int]:
         some = [c for c, _, vote in self.talk()[-back:] if vote]
@@ -42,8 +43,8 @@ class Listed:
 
     def attention(self) -> NDArray | None:
         """Over the last whole blocks, with the one that is being filled."""
-        talk, blocks = self.talk(), -(-self.length // 40)
-        oldest = max((len(talk) - 1) // 40 - blocks + 1, 0) * 40
+        talk, blocks = self.talk(), -(-self.length // self.second)
+        oldest = max((len(talk) - 1) // self.second - blocks + 1, 0) * self.second
         some = [a for _, a, vote in talk[oldest:] if vote]
         return np.mean(some, 0, dtype=np.float64) if some else None
 
@@ -56,19 +57,24 @@ def random(rng: np.random.Generator, h: int, classifiers: int = 4) -> tuple[NDAr
     )
 
 
-@example(length=100, steps=[(9, 0)] * 20 + [(9, 5)] * 20, delay=3, seed=0)
-@example(length=41, steps=[(7, 0)] * 20, delay=0, seed=1)
+@example(length=100, second=40, steps=[(9, 0)] * 20 + [(9, 5)] * 20, delay=3, seed=0)
+@example(length=41, second=40, steps=[(7, 0)] * 20, delay=0, seed=1)
+@example(length=100, second=80, steps=[(9, 0)] * 20 + [(9, 5)] * 20, delay=3, seed=0)
+@example(length=50, second=20, steps=[(7, 0)] * 20, delay=2, seed=1)
 @settings(deadline=None, max_examples=40)
 @given(
     length=st.sampled_from([1, 2, 7, 39, 40, 41, 100, 200]),
+    second=st.sampled_from([20, 40, 80]),
     steps=st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0, 0, 0, 1, 5, 41, 300])), max_size=60),
     delay=st.integers(0, 3),
     seed=st.integers(0, 2**20),
 )
-def test_is_the_mean_of_a_list(length: int, steps: list[tuple[int, int]], delay: int, seed: int) -> None:
+def test_is_the_mean_of_a_list(
+    length: int, second: int, steps: list[tuple[int, int]], delay: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     # A slot on each side, busy with other streams.
-    window, listed = Window(3, 3, 4, length), Listed(length)
+    window, listed = Window(3, 3, 4, length, second), Listed(length, second)
     slot, at = np.array([1]), -delay
     for h, gap in steps:
         at += gap if at > 0 else 0
@@ -78,7 +84,7 @@ def test_is_the_mean_of_a_list(length: int, steps: list[tuple[int, int]], delay:
         window.add(np.array([2]), np.array([at]), *noise)
         listed.add(at, c[0], alpha[0], votes[0])
         at += h
-        for got, back in ((window.mean(slot), length), (window.now(slot), min(40, length))):
+        for got, back in ((window.mean(slot), length), (window.now(slot), min(second, length))):
             expected, n = listed.mean(back)
             assert got[1][0] == n
             np.testing.assert_allclose(got[0][0], np.zeros(3) if expected is None else expected, atol=1e-6)
@@ -93,7 +99,7 @@ def test_is_the_mean_of_a_list(length: int, steps: list[tuple[int, int]], delay:
 
 def test_streams_at_different_places_share_a_call() -> None:
     rng = np.random.default_rng(0)
-    together, alone = Window(2, 3, 4, 50), [Window(1, 3, 4, 50) for _ in range(2)]
+    together, alone = Window(2, 3, 4, 50, 40), [Window(1, 3, 4, 50, 40) for _ in range(2)]
     first = np.array([-3, 117])
     for _ in range(30):
         parts = [random(rng, 5) for _ in range(2)]
@@ -108,7 +114,7 @@ def test_streams_at_different_places_share_a_call() -> None:
 
 
 def test_a_gap_is_a_pause_and_takes_up_no_more_room_than_one() -> None:
-    window = Window(1, 2, 2, 100)
+    window = Window(1, 2, 2, 100, 40)
     yes, half = np.ones((1, 60), bool), np.full((1, 60, 2), 0.5, np.float32)
     window.add(ONE, np.array([0]), half / 2, half, yes)
     window.add(ONE, np.array([120]), half[:, :20] * 2, half[:, :20], yes[:, :20])
@@ -130,7 +136,7 @@ def talking(h: int, value: float) -> tuple[NDArray, NDArray, NDArray]:
 
 
 def test_in_silence_the_answer_stands_still_until_the_window_is_empty_at_once() -> None:
-    window = Window(1, 3, 4, 200)
+    window = Window(1, 3, 4, 200, 40)
     window.add(ONE, np.array([0]), *talking(100, 0.1))
     window.add(ONE, np.array([100]), *talking(70, 0.5))
     spoken = window.mean(ONE)[0]
@@ -147,7 +153,7 @@ def test_in_silence_the_answer_stands_still_until_the_window_is_empty_at_once() 
 
 
 def test_what_leaves_gives_way_to_new_speech_one_for_one() -> None:
-    window = Window(1, 3, 4, 100)
+    window = Window(1, 3, 4, 100, 40)
     window.add(ONE, np.array([0]), *talking(100, 0.25))
     silent(window, 100, 90)
     before = window.mean(ONE)[1][0]
@@ -160,7 +166,7 @@ def test_what_leaves_gives_way_to_new_speech_one_for_one() -> None:
 
 
 def test_nothing_voiced_is_zeros_and_no_votes() -> None:
-    window = Window(1, 3, 4, 40)
+    window = Window(1, 3, 4, 40, 40)
     for mean, n in (window.mean(ONE), window.now(ONE)):
         assert not mean.any()
         assert n[0] == 0
@@ -172,7 +178,7 @@ def test_nothing_voiced_is_zeros_and_no_votes() -> None:
 
 def test_a_reset_slot_is_fresh() -> None:
     rng = np.random.default_rng(1)
-    used, fresh = Window(2, 3, 4, 30), Window(2, 3, 4, 30)
+    used, fresh = Window(2, 3, 4, 30, 40), Window(2, 3, 4, 30, 40)
     used.add(ONE, np.array([70]), *random(rng, 25))
     used.add(ONE + 1, np.array([0]), *random(rng, 25))
     used.reset(ONE)
@@ -189,7 +195,7 @@ def test_a_reset_slot_is_fresh() -> None:
 def test_after_ten_hours_the_mean_is_a_fresh_sum_and_memory_is_that_of_a_minute(every: int) -> None:
     """Of all seconds but the first and the last, one in `every` comes as intervals, the others as gaps."""
     rng = np.random.default_rng(2)
-    step, window = 40, Window(1, 3, 40, 1200)
+    step, window = 40, Window(1, 3, 40, 1200, 40)
     # Large numbers and tiny ones: what a running sum loses would show.
     pool = [
         (c * np.float32(10.0 ** rng.uniform(-6, 0)), alpha, votes)
@@ -221,7 +227,7 @@ def test_after_ten_hours_the_mean_is_a_fresh_sum_and_memory_is_that_of_a_minute(
 
 
 def test_a_stream_of_years_still_counts_right() -> None:
-    window = Window(1, 3, 4, 1200)
+    window = Window(1, 3, 4, 1200, 40)
     rng = np.random.default_rng(3)
     late = 3 * 10**9
     some = random(rng, 16)
@@ -231,6 +237,18 @@ def test_a_stream_of_years_still_counts_right() -> None:
     np.testing.assert_allclose(mean[0], some[0][some[2]].mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize(("pooled_rate", "second"), [(8000, 80), (4000, 40), (2000, 20)])
+def test_now_is_the_newest_second_for_intervals_of_any_length(pooled_rate: int, second: int) -> None:
+    model = tiny_model(0, stages=SMALL_STAGES, classifiers=4, pooled_rate=pooled_rate)
+    window = window_of(model, 1, model.architecture.intervals(5.0))
+    c, alpha, _ = random(np.random.default_rng(4), 4 * second)
+    window.add(ONE, np.array([0]), c, alpha, np.ones(c.shape[:2], np.bool_))
+    now, n = window.now(ONE)
+    assert n[0] == second
+    np.testing.assert_allclose(now[0], c[0, -second:].mean(0, dtype=np.float64), atol=1e-6)
+    assert window.length == 5 * second
+
+
 def test_a_window_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        Window(1, 3, 4, 0)
+        Window(1, 3, 4, 0, 40)

@@ -1,6 +1,7 @@
 """The main job as in real use: processes, a microphone, a subscriber that shares no code with us, and a terminal."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -8,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import zmq
-from serving import STREAMCAB, run, running, save_model
+from patience import PATIENCE_S
+from ports import free_port
+from serving import ANYWHERE, STREAMCAB, run, running, save_model
 from signals import eventually, write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
 from streamcab.nn.checkpoint import Checkpoint
-
-ENDPOINT = "tcp://127.0.0.1:47621"
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,11 @@ def model(tmp_path_factory):
     return save_model(
         Checkpoint(tiny_model(2, stages=SMALL_STAGES), {"name": "tiny"}), tmp_path_factory.mktemp("live")
     )
+
+
+@pytest.fixture
+def endpoint():
+    return f"tcp://127.0.0.1:{free_port()}"
 
 
 class Stranger:
@@ -53,7 +59,7 @@ class Stranger:
 
 
 @pytest.mark.audio
-def test_a_microphone_is_heard_and_a_stranger_reads_of_it(virtual_microphone, model, tmp_path):
+def test_a_microphone_is_heard_and_a_stranger_reads_of_it(virtual_microphone, model, endpoint, tmp_path):
     voice = write_wav(tmp_path / "voice.wav", talk(12, 48000, rms=0.2), 48000)
     words = (
         "listen",
@@ -63,11 +69,11 @@ def test_a_microphone_is_heard_and_a_stranger_reads_of_it(virtual_microphone, mo
         "--model",
         model,
         "--endpoint",
-        ENDPOINT,
+        endpoint,
         "--every",
         "0.025",
     )
-    with running(*words, env=virtual_microphone.env) as daemon, Stranger(ENDPOINT) as stranger:
+    with running(*words, env=virtual_microphone.env) as daemon, Stranger(endpoint) as stranger:
         first = stranger.until(lambda m: m["kind"] == "prediction" and m["sample"] > 0)
         assert first["state"] in ("warming", "silent")
         assert first["top"] is None
@@ -93,7 +99,8 @@ def test_devices_lists_the_microphone(virtual_microphone):
 
 @pytest.mark.audio
 def test_a_microphone_that_is_not_there_is_one_line(virtual_microphone, model):
-    done = run("listen", "--model", model, "--device", "no such thing", env=virtual_microphone.env)
+    words = ("listen", "--model", model, "--device", "no such thing", "--endpoint", ANYWHERE)
+    done = run(*words, env=virtual_microphone.env)
     assert done.returncode == 1
     assert b"no such thing" in done.stderr
     assert b"streamcab devices" in done.stderr
@@ -115,17 +122,17 @@ def test_the_demo_draws_in_a_terminal_and_leaves_it_clean(model):
     if shutil.which("tmux") is None:
         pytest.skip("no terminal without tmux: apt install tmux")
 
+    name = f"streamcab-{os.getpid()}-demo"  # its socket lies in a folder of all programs
+
     def tmux(*words):
-        return subprocess.run(
-            ["tmux", "-L", "streamcab-test", *words], capture_output=True, text=True, timeout=20
-        )
+        return subprocess.run(["tmux", "-L", name, *words], capture_output=True, text=True, timeout=20)
 
     command = " ".join(map(str, (*STREAMCAB, "demo", "--model", model)))
     tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", f"{command}; echo code=$?; exec sh")
     try:
-        eventually(lambda: "uk-1" in tmux("capture-pane", "-p").stdout, 60, "the view shows no stream")
+        eventually(lambda: "uk-1" in tmux("capture-pane", "-p").stdout, why="the view shows no stream")
         assert tmux("display", "-p", "#{alternate_on}").stdout.strip() == "1"
-        eventually(lambda: "code=0" in tmux("capture-pane", "-p").stdout, 90, "the demo does not end")
+        eventually(lambda: "code=0" in tmux("capture-pane", "-p").stdout, why="the demo does not end")
         assert tmux("display", "-p", "#{alternate_on} #{cursor_flag}").stdout.strip() == "0 1"
         screen = tmux("capture-pane", "-p", "-S", "-60").stdout
         assert "synthetic" in screen
@@ -134,10 +141,10 @@ def test_the_demo_draws_in_a_terminal_and_leaves_it_clean(model):
         tmux("kill-server")
 
 
-def test_listen_and_watch_are_two_processes_with_one_feed(model, tmp_path):
+def test_listen_and_watch_are_two_processes_with_one_feed(model, endpoint, tmp_path):
     voice = write_wav(tmp_path / "voice.wav", talk(6), 8000)
-    words = ("listen", "--file", voice, "--loop", "--no-view", "--model", model, "--endpoint", ENDPOINT)
-    with running(*words), running("watch", ENDPOINT, "--json") as watcher:
+    words = ("listen", "--file", voice, "--loop", "--no-view", "--model", model, "--endpoint", endpoint)
+    with running(*words), running("watch", endpoint, "--json") as watcher:
         lines = [json.loads(watcher.stdout.readline()) for _ in range(20)]
     assert {m["stream"] for m in lines} == {"voice"}
     assert [m["seq"] for m in lines] == sorted({m["seq"] for m in lines})
@@ -152,4 +159,4 @@ def test_watching_nobody_ends_when_told(tmp_path):
     with running("watch", f"ipc://{tmp_path}/nobody", "--json") as watcher:
         eventually(catches_sigterm)
         watcher.terminate()
-        assert watcher.wait(20) == 0
+        assert watcher.wait(PATIENCE_S) == 0

@@ -27,8 +27,8 @@ from streamcab.message import (
 )
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT = (ROOT / "docs" / "feed.md").read_text(encoding="utf-8")
-SCHEMA = json.loads((ROOT / "docs" / "feed.schema.json").read_text(encoding="utf-8"))
+DOCUMENT = (ROOT / "docs" / "reference" / "feed.md").read_text(encoding="utf-8")
+SCHEMA = json.loads((ROOT / "docs" / "reference" / "feed.schema.json").read_text(encoding="utf-8"))
 
 ANSWER = Prediction(
     run="a1",
@@ -145,7 +145,7 @@ def test_the_schema_requires_what_every_daemon_sends(name: str) -> None:
 def test_the_schema_is_up_to_date() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     made = runpy.run_path(str(ROOT / "tools" / "make_schema.py"))["text"]()
-    assert (ROOT / "docs" / "feed.schema.json").read_text(encoding="utf-8") == made, (
+    assert (ROOT / "docs" / "reference" / "feed.schema.json").read_text(encoding="utf-8") == made, (
         "python tools/make_schema.py"
     )
 

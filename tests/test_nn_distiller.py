@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speech import SMALL_STAGES
 
-from streamcab.nn.distiller import FOREVER, PAPER_STAGES, Distiller, Stage, StageShape
+from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.distiller import FOREVER, PAPER_STAGES, Distiller, Stage, StageShape, geometry
 
 TABLE_2 = [
     # filters, kernel, pooling, stride, dropout
@@ -125,6 +126,46 @@ def test_streamed_equals_whole_for_any_kernels_and_strides(
         whole = distiller(x)
     scale = max(1.0, float(whole.abs().max()))
     torch.testing.assert_close(streamed(distiller, x, sizes), whole, rtol=0, atol=1e-5 * scale)
+
+
+SHAPES = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 6), st.integers(0, 7)), min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**20), shapes=SHAPES)
+def test_beyond_its_reach_nothing_touches_an_interval(seed: int, shapes: list[tuple[int, int, int]]) -> None:
+    stages = tuple(StageShape(3, kernel, stride + more, stride, 0.0) for kernel, stride, more in shapes)
+    found, distiller = geometry(stages), lively(stages, seed)
+    assert (found.interval, found.delay, found.reach) == (
+        distiller.interval,
+        distiller.delay,
+        distiller.reach,
+    )
+    middle, inside = found.reach + 1, slice(found.interval, -found.interval)
+    x = torch.randn(2, (2 * middle + 1) * found.interval, generator=torch.Generator().manual_seed(seed))
+    x[1, inside] = x[0, inside]
+    with torch.inference_mode():
+        a, b = distiller(x)[:, middle]
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**20), shapes=SHAPES)
+def test_delay_and_reach_after_a_stream_its_state_knows_of_it_no_more(
+    seed: int, shapes: list[tuple[int, int, int]]
+) -> None:
+    stages = tuple(StageShape(3, kernel, stride + more, stride, 0.0) for kernel, stride, more in shapes)
+    architecture = Architecture(("a", "b"), stages=stages)
+    assert architecture.memory == architecture.delay + architecture.context
+    distiller, n = lively(stages, seed), max(architecture.memory, 1) * architecture.interval
+    past = torch.randn(2, n, generator=torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        kernels = distiller.kernels()
+        _, state = distiller.step(past, distiller.new_state(2), kernels)
+        _, state = distiller.step(torch.zeros(2, n), state, kernels)
+    for stage in state:
+        for a, b in (stage.conv, stage.pool):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
 def test_a_stream_in_mid_course_needs_no_edges() -> None:

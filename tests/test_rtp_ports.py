@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from ports import free_port
 
 from streamcab.errors import SourceError
 from streamcab.rtp.plug import BUFFER, Address
@@ -29,13 +30,7 @@ def is_free(port):
 @pytest.fixture
 def three():
     """The first of three free ports in a row."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-            plug.bind(("127.0.0.1", 0))
-            first = number(plug)
-            if first < 65_533 and is_free(first + 1) and is_free(first + 2):
-                break
-    return first
+    return free_port(3)
 
 
 def test_where_the_system_chooses_rtcp_is_the_neighbour():

@@ -3,13 +3,13 @@ offline.
 """
 
 import shutil
-import socket
 import subprocess
 import wave
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from ports import free_port
 from rtp_peer import heard, listening, until
 
 from streamcab.rtp.codec import TABLES
@@ -107,23 +107,6 @@ def elements(command):
     )
 
 
-def free_pair():
-    """Two neighbouring free ports, the first even."""
-    for _ in range(50):
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as a,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as b,
-        ):
-            a.bind(("127.0.0.1", 0))
-            port = a.getsockname()[1] & ~1
-            try:
-                b.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no two free ports side by side")
-
-
 ATTEMPTS, HUNG_S = 3, 30.0
 """gst-launch with rtpbin was seen to hang at its end, on a busy machine: then all begin anew."""
 
@@ -155,7 +138,7 @@ def everybody(listener, files):
     heard_, missing = {}, set()
     running, ports = {}, {}
     for name, command in COMMANDS.items():
-        mine = free_pair()
+        mine = free_port(2)
         words = {
             **{key: str(path) for key, path in files.items()},
             "port": listener.port,

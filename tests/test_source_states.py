@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from network import cable
-from patient import free_port
+from patience import PATIENCE_S
+from ports import free_port
 from rtp_peer import Talker, bye, listening, sending, until
 from serving import STREAMCAB, save_model
 from serving import until as heard_until
@@ -175,7 +176,7 @@ def daemon(folder: Path, *words: str, before: tuple[str, ...] = ()) -> Iterator[
                 yield feed
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_S) == 0
 
 
 @contextmanager
@@ -193,7 +194,7 @@ def state_is(*wanted: str):
 
 
 def test_a_sender_that_is_killed_ends_and_one_that_restarts_is_a_new_call(tmp_path, measured):
-    port = free_port()
+    port = free_port(2)
     with daemon(tmp_path, "--rtp", f"127.0.0.1:{port}", "--idle", "2") as feed:
         with calling("127.0.0.1", str(port), "1"):
             first = heard_until(feed, state_is("live"))[-1]

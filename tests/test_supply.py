@@ -117,7 +117,7 @@ def test_classify_asks_nobody(folder: Path, tmp_path: Path, bundled: bool) -> No
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_listen_asks_nobody(folder: Path, tmp_path: Path, backend: str) -> None:
     if backend == "openvino":
-        pytest.importorskip("openvino", reason="pip install 'streamcab[fast]'")
+        pytest.importorskip("openvino", reason="pip install streamcab")
     words = ("--file", folder / "talk.wav", "--fast", "--model", folder / "model.safetensors", "--json")
     done, asked = alone(tmp_path, "listen", *words, "--backend", backend, "--endpoint", "tcp://127.0.0.1:*")
     assert done.returncode == 0, done.stderr

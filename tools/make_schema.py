@@ -1,4 +1,4 @@
-"""Writes docs/feed.schema.json from the types in streamcab/message.py: `python tools/make_schema.py`.
+"""Writes docs/reference/feed.schema.json from the types in streamcab/message.py: `python tools/make_schema.py`.
 
 The descriptions are the strings under the fields. Objects may grow: further properties are allowed, and what
 has a default is not required. tests/test_message.py fails while the file is not what this makes.
@@ -15,7 +15,7 @@ import msgspec
 
 from streamcab import message
 
-TARGET = Path(__file__).parents[1] / "docs" / "feed.schema.json"
+TARGET = Path(__file__).parents[1] / "docs" / "reference" / "feed.schema.json"
 
 
 def descriptions(kind: type) -> dict[str, str]:

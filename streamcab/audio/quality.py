@@ -43,12 +43,17 @@ class Flaws:
         self._looked = np.zeros(slots, np.int64)
         self._refused = np.zeros(slots, np.int64)
 
-    def reset(self, slot: int) -> None:
-        """A new stream."""
-        self._seen[slot] = -np.inf
-        self._silent_since[slot] = np.inf
-        self._said[slot] = False
-        self._looked[slot] = self._refused[slot] = 0
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream."""
+        return sum(a.nbytes // len(a) for a in vars(self).values())
+
+    def reset(self, slots: NDArray[np.intp]) -> None:
+        """Make slots ready for new streams."""
+        self._seen[slots] = -np.inf
+        self._silent_since[slots] = np.inf
+        self._said[slots] = False
+        self._looked[slots] = self._refused[slots] = 0
 
     def look(
         self,

@@ -1,4 +1,4 @@
-"""`bench loss`: what lost packets and codecs do to the answers.
+"""`bench loss`: how lost packets and codecs change the answers.
 
 Clips become RTP packets, some of which never arrive, and go through the real intake and engine, all clips
 side by side, as fast as they are classified: time is the packets' own. Each clip's final answer over all
@@ -23,9 +23,9 @@ from streamcab.bench.speech import at_rate, bundled_clips, encode
 from streamcab.bench.traffic import Losses
 from streamcab.classifier import Classifier
 from streamcab.errors import ConfigError, SourceError
-from streamcab.evidence.layer import evidence_of
 from streamcab.inference.engine import Engine
-from streamcab.inference.window import Window
+from streamcab.inference.window import window_of
+from streamcab.nn.backend import make_backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
@@ -44,6 +44,8 @@ CODECS = {
 OPUS_BITS = 24_000
 BLOCK = 25
 """Frames between two passes of the engine: half a second, where the rings hold four."""
+SLACK_S = 2.0
+"""By which the window is longer than the longest call: none of it is forgotten."""
 SENDER = ("192.0.2.1", 4000)
 
 Samples = NDArray[np.float32]
@@ -51,7 +53,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Material:
-    """What is played: files, and what to call it."""
+    """The audio that is played: files, and a name for them."""
 
     name: str
     files: Sequence[Path]
@@ -192,15 +194,9 @@ class _Play:
     def __init__(self, checkpoint: Checkpoint, intake: Intake, calls: Sequence[Sequence[bytes]]) -> None:
         arch = checkpoint.architecture
         self._intake, self._calls = intake, calls
-        self._engine = Engine(checkpoint.model, len(calls))
+        self._engine = Engine(checkpoint.net, len(calls), make_backend("auto", checkpoint.net, len(calls)))
         longest = max(map(len, calls)) * FRAME_S
-        self._window = Window(
-            len(calls),
-            len(arch.labels),
-            arch.classifiers,
-            round(longest / arch.interval_s) + 80,
-            evidence_of(checkpoint.model),
-        )
+        self._window = window_of(checkpoint.net, len(calls), arch.intervals(longest + SLACK_S))
         self._gate, self._confidence = arch.gate, checkpoint.confidence
         self._born: dict[int, Born] = {}
         self._call_of: dict[int, int] = {}
@@ -261,7 +257,7 @@ def _goodbye(ssrc: int) -> bytes:
 
 
 def markdown(rows: Sequence[Row], material: Material) -> str:
-    """The table, for docs/robustness.md."""
+    """The table, for docs/results/robustness.md."""
     people = f", {material.speakers} speakers" if material.speakers else ""
     lines = [
         f"{material.name}: {len(material.files)} clips{people}.",

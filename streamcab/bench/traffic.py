@@ -1,4 +1,4 @@
-"""What a load of calls is: how many, in which codec, how damaged; and the plan of who sends what when.
+"""Describes a load of calls (number, codec, damage) and plans which call sends which packet when.
 
 Load generator and probe make the same plan from the same `Traffic`, so the probe knows when each packet
 was due without being told. Time is counted in frames of one packet duration; in each frame every place
@@ -103,7 +103,7 @@ class Plan:
         self.streams, self.frame_s = n, frame_s
         ramp = ceil(n / RAMP / frame_s)
         self.frames = ramp + ceil(traffic.seconds / frame_s)
-        # A talk is first held for a second (docs/architecture.md): an answer can be expected after that.
+        # A talk is first held for a second (docs/explanation/architecture.md): an answer can be expected after that.
         self.steady = min(ramp + ceil(2.0 / frame_s), self.frames - 1)
         place = [*range(n)]
         first = [p * ramp // n for p in range(n)]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from streamcab.cli.notice import loading
 from streamcab.cli.options import (
     Command,
     backend_maker,
@@ -41,9 +42,10 @@ def demo(
     view: bool | None,
 ) -> None:
     """Play short clips of synthetic speech as live calls, and watch them being classified."""
+    loading()
     from streamcab.daemon.session import demo as run
 
-    checkpoint, device = load_checkpoint(model, compute, threads)
+    checkpoint, device = load_checkpoint(model, compute)
     with stop_on_signals() as stop:
         run(
             checkpoint,

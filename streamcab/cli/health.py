@@ -5,22 +5,25 @@ Each listens to the feed of a daemon and is a process of its own. Knows click, a
 
 import json
 import shutil
-import signal
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcab.cli.options import Command, client_keys, endpoint_argument, key_options, option
+from streamcab.cli.options import (
+    Command,
+    client_keys,
+    endpoint_argument,
+    key_options,
+    option,
+    stop_on_signals,
+)
 from streamcab.errors import ConfigError
 
 if TYPE_CHECKING:
-    import threading
-
     from streamcab.feed import Subscriber
     from streamcab.feed.curve import ClientKeys
 
@@ -105,7 +108,7 @@ def metrics(
 ) -> None:
     """Serve the daemon's health to Prometheus.
 
-    On http://127.0.0.1:9464/metrics unless told otherwise. docs/operations.md lists what there is.
+    On http://127.0.0.1:9464/metrics unless told otherwise. docs/how-to/operations.md lists what there is.
     """
     from streamcab.feed import Subscriber
     from streamcab.health.exporter import export, is_loopback
@@ -114,7 +117,7 @@ def metrics(
         raise ConfigError(
             f"--listen {listen[0]} is not this machine's own; scrape by a proxy, or say --expose"
         )
-    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=client_keys(key, server_key)) as feed:
+    with stop_on_signals() as stop, Subscriber(endpoint, keys=client_keys(key, server_key)) as feed:
         export(feed, *listen, stop, click.echo)
 
 
@@ -165,7 +168,7 @@ def bridge(
             raise ConfigError(f"{word} {part!r} cannot begin a topic of MQTT")
     _start_logging()
     where = mqtt.Broker(*broker, username, _password(password_file), tls, str(ca) if ca else None)
-    with _stop_on_signals() as (stop, _), Subscriber(endpoint, keys=client_keys(key, server_key)) as feed:
+    with stop_on_signals() as stop, Subscriber(endpoint, keys=client_keys(key, server_key)) as feed:
         names = EntityNames(base, discovery)
         mqtt.bridge(feed, where, names, stop, click.echo, every_s=every, discover=bool(discovery))
 
@@ -197,16 +200,16 @@ def log(
 ) -> None:
     """Write the feed to a file, JSON lines, with rotation.
 
-    Each line is a message as docs/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
+    Each line is a message as docs/reference/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
     never holds more than (keep + 1) * max-mb.
     """
     from streamcab.health.feed_log import record
     from streamcab.health.jsonl import JsonLinesFile
 
-    lines = JsonLinesFile(out, round(max_mb * 1e6), keep)
+    lines, reopen = JsonLinesFile(out, round(max_mb * 1e6), keep), threading.Event()
     try:
         keys = client_keys(key, server_key)
-        with _stop_on_signals() as (stop, reopen), _subscriber(endpoint, streams, kinds, keys) as feed:
+        with stop_on_signals(reopen) as stop, _subscriber(endpoint, streams, kinds, keys) as feed:
             record(feed, lines, stop, reopen, lambda text: click.echo(text, err=True))
     finally:
         lines.close()
@@ -238,21 +241,6 @@ def _start_logging() -> None:
     import logging
 
     logging.basicConfig(level="WARNING", stream=sys.stderr, format="%(levelname)s %(message)s")
-
-
-@contextmanager
-def _stop_on_signals() -> "Iterator[tuple[threading.Event, threading.Event]]":
-    """Events that SIGINT or SIGTERM, and SIGHUP set."""
-    import threading
-
-    stop, again = threading.Event(), threading.Event()
-    wanted = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: again}
-    before = {s: signal.signal(s, lambda *_, e=event: e.set()) for s, event in wanted.items()}
-    try:
-        yield stop, again
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
 
 
 def _hung(text: str, at: int) -> str:

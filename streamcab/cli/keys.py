@@ -9,7 +9,7 @@ from streamcab.cli.options import Group
 
 @click.group(cls=Group)
 def keys() -> None:
-    """Keys that guard the feed, so that it may leave this machine (CURVE). See docs/feed.md."""
+    """Keys that guard the feed, so that it may leave this machine (CURVE). See docs/reference/feed.md."""
 
 
 folder_option = click.option(

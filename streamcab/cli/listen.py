@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from streamcab.cli.notice import loading
 from streamcab.cli.options import (
     Command,
     backend_maker,
@@ -165,6 +166,8 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
     streamcab listen --rtp 127.0.0.1:5004
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
+    if not o["quiet"]:
+        loading()
     from streamcab.daemon.reload import Reload, limits
     from streamcab.daemon.session import listen as run
     from streamcab.daemon.sidecars import Extras
@@ -198,7 +201,7 @@ def listen(ctx: click.Context, /, **o: Any) -> None:
             if o["jsonl"]
             else None,
         )
-        checkpoint, device = load_checkpoint(o["model"], o["compute"], o["threads"])
+        checkpoint, device = load_checkpoint(o["model"], o["compute"])
         backend = backend_maker(checkpoint, device, o["backend"], o["precision"], o["threads"])
         if stop.is_set():
             return

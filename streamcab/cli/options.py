@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from streamcab.cli.notice import loaded, loading
 from streamcab.errors import ConfigError, StreamcabError
+from streamcab.extras import line_for, missing
 
 if TYPE_CHECKING:
     from streamcab.classifier import Classifier
@@ -54,10 +56,17 @@ class Command(click.Command):
             return super().invoke(ctx)
         except StreamcabError as error:
             raise Failure(error) from error
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if line_for(package) is None:
+                raise
+            raise Failure(missing(package, ctx.command_path)) from error
         except BrokenPipeError:
             # The reader of our output went away: nothing to say, and nobody to say it to.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
             ctx.exit(0)
+        finally:
+            loaded()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click, remembering the words for `read_again`, and refusing NaN."""
@@ -177,15 +186,14 @@ def gate_of(word: str | None) -> bool | None:
     return None if word is None else word == "on"
 
 
-def load_checkpoint(model: Path | None, compute: str, threads: int | None) -> "tuple[Checkpoint, str]":
-    """The checkpoint, the bundled one without `model`, and the torch device. CheckpointError, ConfigError."""
-    import torch
-
+def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]":
+    """The checkpoint, the bundled one without `model`, and the device. CheckpointError, ConfigError."""
     from streamcab.nn import checkpoint
     from streamcab.nn.device import device_for
 
-    torch.set_num_threads(threads or 1)
-    return checkpoint.load(model or checkpoint.bundled()), device_for(compute)
+    found = checkpoint.load(model or checkpoint.bundled()), device_for(compute)
+    loaded()
+    return found
 
 
 def backend_maker(
@@ -194,16 +202,31 @@ def backend_maker(
     """What makes the backend, once the number of slots is known."""
     from streamcab.nn.backend import make_backend
     from streamcab.nn.device import threads_for_many
+    from streamcab.ops.cache import openvino_cache
 
-    many = threads or threads_for_many()
-    return lambda slots: make_backend(name, checkpoint.model, slots, device, precision, many)
+    _limit_torch(name, device, threads)
+    many, cache = threads or threads_for_many(), openvino_cache()
+    return lambda slots: make_backend(name, checkpoint.net, slots, device, precision, many, cache, wait=False)
 
 
 def load_classifier(model: Path | None, compute: str, threads: int | None) -> "Classifier":
     """As `load_checkpoint`, ready to answer."""
+    loading()
     from streamcab.classifier import Classifier
 
-    return Classifier(*load_checkpoint(model, compute, threads))
+    checkpoint, device = load_checkpoint(model, compute)
+    _limit_torch("auto", device, threads)
+    return Classifier(checkpoint, device, threads=threads or 1)
+
+
+def _limit_torch(backend: str, device: str, threads: int | None) -> None:
+    """Where torch is what computes: so many threads, 1 unless the user says."""
+    from streamcab.nn.backend import resolved
+
+    if resolved(backend, device) == "torch":
+        import torch
+
+        torch.set_num_threads(threads or 1)
 
 
 def read_again(ctx: click.Context) -> dict[str, Any]:

@@ -190,6 +190,6 @@ def installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"training is not installed ({error.name} is missing): install streamcab from its checkout"
-        ) from None
+        if error.name != "streamcab_train":
+            raise
+        raise ConfigError("training is not installed: install streamcab from its checkout") from None

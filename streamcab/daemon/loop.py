@@ -22,12 +22,13 @@ from streamcab.daemon.passes import PassRunner
 from streamcab.daemon.reporter import Reporter
 from streamcab.daemon.scheduler import GATHER, Load, Scheduler
 from streamcab.daemon.settings import Settings
-from streamcab.daemon.streams import Live, Slots, StreamTable
+from streamcab.daemon.streams import Live, StreamTable
 from streamcab.errors import ConfigError
-from streamcab.evidence.layer import evidence_of
-from streamcab.inference.answer import PredictionBuilder
+from streamcab.inference.answer import Standings
+from streamcab.inference.cadence import Due
 from streamcab.inference.engine import Engine
-from streamcab.inference.window import Window
+from streamcab.inference.slots import Slots
+from streamcab.inference.window import Reading, window_of
 from streamcab.nn.backend import Backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
@@ -59,7 +60,7 @@ class Daemon:
     """Answers every stream of `sources` until they are done or `stop` is set. `run` wants a thread of its own.
 
     endpoint  where the feed is, as it was bound
-    settings  may be replaced while it runs (reload.py): the next turn goes by the new ones
+    settings  may be replaced while it runs (reload.py): the next turn goes by its times, every_s, max_lag_s, budget_ms
     """
 
     def __init__(
@@ -83,25 +84,22 @@ class Daemon:
                 f"this model normalises over whole clips ({arch.normaliser!r}) and cannot listen; "
                 "train a live one: streamcab train --config configs/live.toml"
             )
-        self.settings = settings
+        self.settings = self._applied = settings
         self._clock, self._sources, self._recorder = clock, list(sources), recorder
         self._beside = beside
-        self.engine = Engine(checkpoint.model, settings.max_streams, backend)
-        length = max(round(settings.window_s / arch.interval_s), 1)
-        evidence = evidence_of(checkpoint.model)
-        self.window = Window(settings.max_streams, len(arch.labels), arch.classifiers, length, evidence)
-        self._roster = StreamTable(self.engine, clock)
+        self._streams = StreamTable(arch, settings.max_streams, clock)
+        self.engine = Engine(checkpoint.net, self._streams, backend)
+        length = arch.intervals(settings.window_s)
+        self.window = window_of(checkpoint.net, settings.max_streams, length)
         gate = arch.gate if settings.gate is None else settings.gate
-        self._ear = PassRunner(self.engine, self.window, self._roster, gate, settings.every_s)
-        self._ear.warm_up()
-        answers = PredictionBuilder(
-            arch, self.window, checkpoint.hash, settings.attention, checkpoint.confidence
+        self._passes = PassRunner(
+            self.engine, self.window, self._streams, gate=gate, attention=settings.attention
         )
-        self._announcer = Reporter(checkpoint, settings, self._roster, self._ear, answers, clock, supervisor)
-        self.endpoint = self._announcer.feed.endpoint
-        self._turns = Scheduler(settings.max_streams, settings.visit_s)
+        self._passes.warm_up()
+        self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor)
+        self.endpoint = self._reporter.feed.endpoint
+        self._scheduler = Scheduler(self._streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
-        self._names: set[str] = set()
         self._moved: deque[Live] = deque()  # streams whose source is in another state now
         self._arrived = threading.Event()
         self._refused: Counter[str] = Counter()
@@ -116,20 +114,20 @@ class Daemon:
         except BaseException:
             for source in started:
                 source.close()
-            self._announcer.feed.close()
+            self._reporter.feed.close()
             raise
 
     @property
     def bytes_per_stream(self) -> int:
-        """Memory of one stream in engine and window."""
-        return self.engine.bytes_per_slot + self.window.bytes_per_slot
+        """Memory of one stream, its ring not counted."""
+        return self._streams.bytes_per_slot
 
     def run(self, stop: threading.Event, await_subscriber_s: float = 0.0, subscribers: int = 1) -> None:
         """The loop. Returns when `stop` is set or every source is done, after each stream's final message.
 
         `await_subscriber_s`: wait for so long at most until so many have subscribed, who then miss nothing.
         """
-        feed, next_status = self._announcer.feed, 0.0
+        feed, next_status = self._reporter.feed, 0.0
         turn_s, counted_from, intervals = 0.0, 0.0, 0
         try:
             until = self._clock.monotonic() + await_subscriber_s
@@ -139,28 +137,39 @@ class Daemon:
                 feed.poll()
             while not stop.is_set():
                 began = self._clock.monotonic()
-                self._load.note(self._turns.behind(began), began)
+                self._apply(self.settings, began)
+                self._load.note(self._scheduler.behind(began), began)
                 self._admit(began)
                 self._tell_moves()
-                self._ear.skip_to_live(self.settings.max_lag_s, self._clock.monotonic())
-                slots = self._turns.take(began)
-                bunch = BUNCH if len(self._roster) > GATHER else 1
-                heard = self._ear.hear(slots, bunch, began, self._announcer.answers)
-                self._tell_due(slots)
-                intervals += heard
+                self._passes.skip_to_live(self.settings.max_lag_s, self._clock.monotonic())
+                slots = self._scheduler.take(began)
+                bunch = BUNCH if len(self._streams) > GATHER else 1
+                done = self._passes.run(slots, bunch, began, self.settings.every_s)
+                self._publish(done.due)
+                self._publish_due(slots)
+                intervals += done.intervals
                 now = self._clock.monotonic()
                 turn_s = max(turn_s, now - began)
                 if now >= next_status:
                     self._tell_of_itself(turn_s, intervals / max(now - counted_from, 1e-3))
-                    self._announcer.report(intervals)
+                    in_time = bool(intervals) or not self._passes.behind()
+                    self._reporter.report(bool(intervals), in_time)
                     turn_s, counted_from, intervals = 0.0, now, 0
                     next_status = now + STATUS_S
                 feed.poll()
-                if not len(self._roster) and all(s.done for s in self._sources):
+                if not len(self._streams) and all(s.done for s in self._sources):
                     break
-                self._wait(now, heard)
+                self._wait(now, done.intervals)
         finally:
             self._end()
+
+    def _apply(self, settings: Settings, now: float) -> None:
+        """Go by these settings from now on, if they are others than before."""
+        if settings is self._applied:
+            return
+        self._applied = settings
+        self._scheduler.period_s, self._load.budget_s = settings.visit_s, settings.budget_ms / 1000
+        np.minimum(self._streams.due, now + settings.every_s, out=self._streams.due)
 
     def _admit(self, now: float) -> None:
         """Newcomers get a slot and a name, or are refused."""
@@ -176,64 +185,70 @@ class Daemon:
                     source.release(line)
                     continue
                 line.bank.arrived = self._arrived
-                slot = self.engine.attach(line.bank, line.row)
-                self._ear.reset(slot)
-                described = self._announcer.veiled(line, line.description)
-                live = Live(line, source, self._name(wanted), slot, described)
+                described = self._reporter.veiled(line, line.description)
+                live = self._streams.join(line, source, now, wanted, described)
                 line.changed = partial(self._moved.append, live)
                 if self._recorder is not None:
                     self._recorder.begins(live.name, line)
-                self._roster.join(live, now)
-                self._turns.join(slot, now, source.live)
-                self._announcer.begins(live)
+                self._reporter.begins(live)
+                self._publish_status(np.array([live.slot]))
 
     def _refusal(self, source: Source) -> str:
         """Why a stream of this source cannot be taken now, as the name of a counter; empty if it can."""
-        if not self.engine.free:
+        if not self._streams.free:
             return "refused-full"
         # What can wait makes nobody late.
         return "refused-overload" if self._load.high and source.live else ""
 
-    def _name(self, wanted: str) -> str:
-        """This name, or with a number behind it when it is taken."""
-        name, n = wanted, 1
-        while name in self._names:
-            n += 1
-            name = f"{wanted}-{n}"
-        self._names.add(name)
-        return name
-
     def _drop(self, live: Live) -> None:
         """A stream is over and has been told so: give back all that it had."""
-        self._announcer.ends(live)
+        self._reporter.ends(live)
         if self._recorder is not None:
             self._recorder.ends(live.line)
-        self._roster.leave(live)
-        self.engine.detach(live.slot)
-        self._turns.leave(live.slot)
-        self._names.discard(live.name)
+        self._streams.leave(live)
         live.source.release(live.line)
 
-    def _tell_due(self, slots: Slots) -> None:
-        """The answers of those of `slots` that have something new to say, if it is time; all last words."""
-        now, roster, finished = self._clock.monotonic(), self._roster, self.engine.finished[slots]
-        untold = slots[(roster.told[slots] <= now - STATUS_S) & ~finished]
+    def _publish(self, answers: Sequence[Due]) -> None:
+        """The answers that a pass has come to by streams' own time, in order."""
+        now = self._clock.monotonic()
+        for due in answers:
+            reading = due.reading
+            # What the net had taken in when it gave the newest interval of this answer.
+            intervals = reading.seen + self.engine.delay
+            self._predict(reading, self._streams.standings(reading.slots, now, intervals, due.power))
+
+    def _publish_due(self, slots: Slots) -> None:
+        """The answers of those of `slots` that a clock paces, if it is time and there is news; all last words."""
+        now, streams, finished = self._clock.monotonic(), self._streams, self.engine.finished[slots]
+        untold = slots[(streams.told[slots] <= now - STATUS_S) & ~finished]
         # Half a visit early is in time: the next one would come half a visit late.
-        due = slots[roster.news[slots] & (roster.due[slots] <= now + self._turns.period_s / 2) | finished]
+        in_time = streams.due[slots] <= now + self._scheduler.period_s / 2
+        due = slots[streams.paced[slots] & streams.news[slots] & in_time | finished]
         if len(due):
-            roster.news[due] = False
-            roster.due[due] = np.maximum(roster.due[due] + self.settings.every_s, now)
-            for live in self._announcer.answers(due):
-                self._drop(live)
+            streams.news[due] = False
+            streams.due[due] = np.maximum(streams.due[due] + self.settings.every_s, now)
+            self._predict(self._passes.read(due), streams.standings(due, now))
+        for live in self._streams.of(slots[finished]):
+            self._drop(live)
         if len(untold):
-            self._announcer.statuses(untold)
+            self._publish_status(untold)
+
+    def _predict(self, reading: Reading, standings: Standings) -> None:
+        """Answers, and the statuses of streams whose state they have changed."""
+        changed = self._reporter.predictions(reading, standings)
+        if changed:
+            self._publish_status(np.array([live.slot for live in changed]))
+
+    def _publish_status(self, slots: Slots) -> None:
+        self._passes.examine(slots, self._clock.monotonic())
+        self._reporter.statuses(slots)
 
     def _tell_moves(self) -> None:
         """The news of sources, at once: without audio, no prediction would carry them."""
         moved: dict[int, Live] = {}
         while self._moved:
             live = self._moved.popleft()
-            if self._roster.has(live):
+            if self._streams.has(live):
                 moved[live.slot] = live
         if not moved:
             return
@@ -241,16 +256,16 @@ class Daemon:
         for live in moved.values():
             if live.line.state in GONE:
                 live.state = "lost"
-        self._roster.news[slots], self._roster.due[slots] = True, 0.0
-        self._announcer.statuses(slots)
+        self._streams.news[slots], self._streams.due[slots] = True, 0.0
+        self._publish_status(slots)
 
     def _tell_of_itself(self, turn_s: float, intervals_per_s: float) -> None:
-        rescue = self._ear.rescue
+        retry = self._passes.retry
         counters = self._refused + Counter(
             {
-                "skips": self._ear.skips,
-                "feed-refused": self._announcer.feed.refused,
-                "passes-failed": rescue.failures,
+                "skips": self._passes.skips,
+                "feed-refused": self._reporter.feed.refused,
+                "passes-failed": retry.failures,
             }
         )
         for source in self._sources:
@@ -259,12 +274,12 @@ class Daemon:
             counters.update(self._recorder.counters())
         for counted in self._beside:
             counters.update(counted())
-        detail = filter(None, (rescue.in_words(self._clock.monotonic()), self._load.in_words()))
-        self._announcer.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
+        detail = filter(None, (retry.in_words(self._clock.monotonic()), self._load.in_words()))
+        self._reporter.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
 
     def _wait(self, now: float, heard: int) -> None:
         """Until it is somebody's turn; or, of streams that no clock paces, until something has arrived."""
-        left = min(self._turns.wait(now), NAP_S)
+        left = min(self._scheduler.wait(now), NAP_S)
         if left > 0:
             self._clock.sleep(left)
         elif not heard:
@@ -273,11 +288,11 @@ class Daemon:
 
     def _end(self) -> None:
         """Close the sources, answer what they have left, say goodbye for each stream."""
-        self._announcer.stopping()
+        self._reporter.stopping()
         for source in self._sources:
             source.close()
-        for live in self._roster:
+        for live in self._streams:
             live.line.bank.finish(live.line.row)
-        self._ear.hear_out(self._clock.monotonic(), self._announcer.answers)
-        self._tell_due(self._roster.slots())
-        self._announcer.feed.close(linger_s=0.5)
+        self._publish(self._passes.run_out(self._clock.monotonic(), self.settings.every_s).due)
+        self._publish_due(self._streams.slots)
+        self._reporter.feed.close(linger_s=0.5)

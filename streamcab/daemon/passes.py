@@ -5,49 +5,57 @@ Knows nothing of the feed, of who is let in or of whose turn it is: slots and mo
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamcab.audio.quality import Flaws
 from streamcab.audio.ring import Bank
 from streamcab.daemon.settings import KEEP_S
-from streamcab.daemon.streams import Slots, StreamTable
+from streamcab.daemon.streams import StreamTable
 from streamcab.errors import ComputeError
+from streamcab.inference.cadence import Due, add_by_own_time
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.retry import Retry
-from streamcab.inference.window import Window
+from streamcab.inference.slots import Slots
+from streamcab.inference.window import Reading, Window
 
 log = logging.getLogger("streamcab.daemon")
 
 WARN_S = 10.0
 """Between two warnings of skips."""
 
-Tell = Callable[[Slots, int], object]
-"""Tells the answers of some streams as they stood after so many intervals of each."""
+
+@dataclass
+class Pass:
+    """What a pass has come to: how many intervals were answered, and the answers that fell due by streams' own time."""
+
+    intervals: int = 0
+    due: list[Due] = field(default_factory=list)
 
 
 class PassRunner:
-    """Of all streams of an engine.
+    """Runs the engine's passes over the streams of its table, which it shares with the window.
 
-    gate     whether only voiced intervals vote
-    every_s  seconds of its own time after which a stream that no clock paces is told its answer
-    skips    how often a stream has been skipped to live
+    gate       whether only voiced intervals vote
+    attention  whether answers carry it
+    skips      how often a stream has been skipped to live
     """
 
     def __init__(
-        self, engine: Engine, window: Window, roster: StreamTable, gate: bool, every_s: float
+        self, engine: Engine, window: Window, streams: StreamTable, *, gate: bool, attention: bool = True
     ) -> None:
         self.skips = 0
-        self.rescue = Retry(engine)
-        self._engine, self._window, self._roster = engine, window, roster
+        self.retry = Retry(engine)
+        self._engine, self._window, self._streams = engine, window, streams
         self._flaws = Flaws(engine.slots)
-        self.gate = gate
-        self._every = max(round(every_s / engine.architecture.interval_s), 1)
+        streams.add(window.reset, window.bytes_per_slot)
+        streams.add(self._flaws.reset, self._flaws.bytes_per_slot)
+        self.gate, self._attention = gate, attention
         self._warned = -inf
 
     def warm_up(self) -> None:
@@ -61,20 +69,15 @@ class PassRunner:
         engine.advance()
         engine.detach(slot)
 
-    def reset(self, slot: int) -> None:
-        """A new stream: nothing has been heard of it."""
-        self._window.reset(np.array([slot]))
-        self._flaws.reset(slot)
-
     def skip_to_live(self, max_lag_s: float, now: float) -> None:
         """Streams that the world paces and that wait longer lose the oldest, not the newest."""
         skipped, lost_s = 0, 0.0
         for bank, slots, waiting in self._engine.backlog():
-            late = (waiting > max_lag_s * bank.rate) & self._roster.paced[slots]
-            late &= ~bank.ended[self._roster.rows(slots)]
+            late = (waiting > max_lag_s * bank.rate) & self._streams.paced[slots]
+            late &= ~bank.ended[self._streams.row[slots]]
             if late.any():
                 skipped += int(late.sum())
-                left_out = self.rescue.skip(slots[late], waiting[late] - int(KEEP_S * bank.rate), now)
+                left_out = self.retry.skip(slots[late], waiting[late] - int(KEEP_S * bank.rate), now)
                 lost_s += float(left_out.sum()) / bank.rate
         self.skips += skipped
         if skipped and now - self._warned > WARN_S:
@@ -87,23 +90,29 @@ class PassRunner:
                 lost_s,
             )
 
-    def hear(self, slots: Slots, bunch: int, now: float, tell: Tell) -> int:
-        """A pass over some streams, `bunch` as in `Engine.advance`; how many intervals were answered.
+    def run(self, slots: Slots, bunch: int, now: float, every_s: float) -> Pass:
+        """A pass over some streams, `bunch` as in `Engine.advance`; those that no clock paces answer each `every_s`.
 
         A pass that fails costs a gap; a stream that fails always costs that stream. ComputeError when all is lost.
         """
-        emitted = self.rescue.advance(slots, bunch, now)
-        while self.rescue.hopeless:
-            slot, why = self.rescue.hopeless.popitem()
-            self._roster[slot].line.move("ended", f"an error inside streamcab: {why}", level=logging.ERROR)
+        outputs = self.retry.advance(slots, bunch, now)
+        while self.retry.hopeless:
+            slot, why = self.retry.hopeless.popitem()
+            self._streams[slot].line.move("ended", f"an error inside streamcab: {why}", level=logging.ERROR)
             self._engine.finished[slot] = True
-        return self._take(emitted, tell)
+        return self._add(outputs, every_s)
 
-    def hear_out(self, now: float, tell: Tell) -> None:
+    def run_out(self, now: float, every_s: float) -> Pass:
         """The last pass, over all streams: none has anything to come."""
+        done = Pass()
         with suppress(ComputeError):  # then the last words come without the last intervals
-            self._take(self.rescue.advance(None, 1, now), tell)
-        self._engine.finished[self._roster.slots()] = True
+            done = self._add(self.retry.advance(None, 1, now), every_s)
+        self._engine.finished[self._streams.slots] = True
+        return done
+
+    def read(self, slots: Slots) -> Reading:
+        """What the windows of some streams say now."""
+        return self._window.read(slots, attention=self._attention)
 
     def behind(self) -> bool:
         """Whether audio of any stream has waited for longer than it should."""
@@ -111,9 +120,9 @@ class PassRunner:
 
     def examine(self, slots: Slots, now: float) -> None:
         """What is wrong with the samples of some streams; each change is a line in the log."""
-        lives, flaws = self._roster.of(slots), self._flaws
+        lives, flaws = self._streams.of(slots), self._flaws
         refused = np.array([live.line.refused for live in lives], np.int64)
-        for which, bank, rows in self._roster.by_bank(slots):
+        for which, bank, rows in self._streams.by_bank(slots):
             flaws.look(slots[which], bank, rows, refused[which], now)
         for live, silent in zip(lives, flaws.silent(slots, now).tolist(), strict=True):
             if silent and live.line.state == "live":
@@ -121,7 +130,7 @@ class PassRunner:
             elif live.line.state == "silent" and not silent:
                 live.line.move("live", only_from="silent")
         for slot, found in flaws.changed(slots, now):
-            live = self._roster[slot]
+            live = self._streams[slot]
             live.flaws = found
             log.log(
                 min(logging.WARNING, live.line.loudest),
@@ -130,31 +139,22 @@ class PassRunner:
                 ", ".join(found) or "nothing any more",
             )
 
-    def _take(self, emitted: Sequence[EngineOutput], tell: Tell) -> int:
-        """Into the windows with what the engine has answered; how many intervals it was."""
-        for e in emitted:
-            votes = e.votes(self.gate)
-            paced = self._roster.paced[e.slots]
-            if paced.all():
-                self._window.add(e.slots, e.first, e.c, e.alpha, votes, e.u, e.heard)
-            elif paced.any():
-                some = e.of(paced)
-                self._window.add(some.slots, some.first, some.c, some.alpha, votes[paced], some.u, some.heard)
-            self._roster.power[e.slots] = e.power.mean(1)
-            self._roster.news[e.slots] = True
-            for i in np.flatnonzero(~paced).tolist():
-                self._take_fast(e, i, votes, tell)
-        return sum(e.kind.size for e in emitted)
-
-    def _take_fast(self, e: EngineOutput, i: int, votes: NDArray[np.bool_], tell: Tell) -> None:
-        """A stream that no clock paces is told its answer for each `every_s` of its own time."""
-        slot = int(e.slots[i])
-        for j in range(e.c.shape[1]):
-            one = e.at(i, j)
-            k = int(one.first[0])
-            vote = votes[i : i + 1, j : j + 1]
-            self._window.add(one.slots, one.first, one.c, one.alpha, vote, one.u, one.heard)
-            if k >= 0 and (k + 1) % self._every == 0:
-                self._roster.power[slot] = e.power[i, j]
-                tell(one.slots, k + 1 + self._engine.delay)
-                self._roster.news[slot] = False
+    def _add(self, outputs: Sequence[EngineOutput], every_s: float) -> Pass:
+        """Into the windows with what the engine has answered."""
+        done, streams = Pass(), self._streams
+        every = self._engine.architecture.intervals(every_s)
+        for output in outputs:
+            done.intervals += output.kind.size
+            paced = streams.paced[output.slots]
+            some = output if paced.all() else output.of(paced)
+            if len(some.slots):
+                votes = some.votes(self.gate)
+                self._window.add(some.slots, some.first, some.c, some.alpha, votes, some.u, some.heard)
+                streams.power[some.slots] = some.power.mean(1)
+                streams.news[some.slots] = True
+            for row in np.flatnonzero(~paced).tolist():
+                done.due += add_by_own_time(
+                    self._window, output, row, every, gate=self.gate, attention=self._attention
+                )
+                streams.power[output.slots[row]] = output.power[row, -1]
+        return done

@@ -26,7 +26,7 @@ log = logging.getLogger("streamcab.reload")
 TAKEN = frozenset(
     {
         *("log_level", "log_file", "log_format"),
-        *("allow", "name_map", "idle", "max_lag"),
+        *("allow", "name_map", "idle", "every", "max_lag"),
         *("record_max_gb", "record_max_days", "record_min_free_gb"),
         *("jsonl_max_mb", "jsonl_keep"),
     }
@@ -108,7 +108,7 @@ def _retune_sources(parts: Parts, new: Options) -> None:
 
 
 def _retune(parts: Parts, new: Options) -> None:
-    parts.daemon.settings = replace(parts.daemon.settings, max_lag_s=new["max_lag"])
+    parts.daemon.settings = replace(parts.daemon.settings, every_s=new["every"], max_lag_s=new["max_lag"])
     if parts.daemon.settings.keys is not None:
         parts.daemon.settings.keys.reread()
     if parts.recorder is not None:

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from streamcab.clock import Clock
-from streamcab.daemon.passes import PassRunner
 from streamcab.daemon.settings import Settings
-from streamcab.daemon.streams import Live, Slots, StreamTable
+from streamcab.daemon.streams import Live, StreamTable
 from streamcab.feed import Publisher
-from streamcab.inference.answer import PredictionBuilder
+from streamcab.inference.answer import PredictionBuilder, Standings
+from streamcab.inference.slots import Slots
+from streamcab.inference.window import Reading
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Status
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
@@ -23,21 +24,21 @@ log = logging.getLogger("streamcab.daemon")
 
 
 class Reporter:
-    """Of the streams of a roster, on `feed`, the publisher that it binds."""
+    """Of the streams of a table, on `feed`, the publisher that it binds."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
         settings: Settings,
-        roster: StreamTable,
-        ear: PassRunner,
-        answers: PredictionBuilder,
+        streams: StreamTable,
+        gate: bool,
         clock: Clock,
         supervisor: Supervisor | None,
     ) -> None:
-        """Binds the feed; FeedError when it cannot."""
+        """Binds the feed; FeedError when it cannot. `gate`: whether only voiced intervals vote."""
         self._checkpoint, self._settings = checkpoint, settings
-        self._roster, self._ear, self._answers, self._clock = roster, ear, answers, clock
+        self._streams, self._gate, self._clock = streams, gate, clock
+        self._predictions = PredictionBuilder(checkpoint.architecture, checkpoint.hash, checkpoint.confidence)
         self.feed = Publisher(settings.endpoint, keys=settings.keys, ipc_group=settings.ipc_group)
         self._started = clock.monotonic()
         self._supervisor, self._ready = supervisor, False
@@ -52,7 +53,6 @@ class Reporter:
         log.info("%s begins", live.name)
         log.debug("%s is %s", live.name, live.description)
         self.feed.publish(self._model_info(live))
-        self.statuses(np.array([live.slot]))
 
     def ends(self, live: Live) -> None:
         """A stream has had its last words: whoever subscribes now shall not hear of it."""
@@ -60,34 +60,29 @@ class Reporter:
         log.info("%s ended%s", live.name, f": {detail}" if detail else "")
         self.feed.forget(live.name)
 
-    def answers(self, slots: Slots, intervals: int | None = None) -> list[Live]:
-        """The answers of some streams as they stand; `intervals` as in `StreamTable.standings`.
-
-        Returns the streams whose last words these were.
-        """
-        ended = []
-        standings = self._roster.standings(slots, self._clock.monotonic(), intervals)
-        for live, prediction in zip(self._roster.of(slots), self._answers.of(slots, standings), strict=True):
+    def predictions(self, reading: Reading, standings: Standings) -> list[Live]:
+        """The answers of some streams; those whose state is another now, or why it is."""
+        changed = []
+        lives = self._streams.of(reading.slots)
+        for live, prediction in zip(lives, self._predictions.of(reading, standings), strict=True):
             self.feed.publish(prediction)
+            live.told = prediction
             if prediction.state != live.state or live.line.detail != live.detail:
                 live.state, live.detail = prediction.state, live.line.detail
-                self.statuses(np.array([live.slot]))
-            if live.state == "ended":
-                ended.append(live)
-        return ended
+                changed.append(live)
+        return changed
 
     def statuses(self, slots: Slots) -> None:
         """How the sources of some streams are doing."""
         now, unix = self._clock.monotonic(), self._clock.time()
-        self._roster.told[slots] = now
-        self._ear.examine(slots, now)
-        s = self._roster.standings(slots, now)
+        self._streams.told[slots] = now
+        s = self._streams.standings(slots, now)
         captured_s, classified_s = (s.written / s.rate).round(3), (s.sample / s.rate).round(3)
         columns = (s.rate, captured_s, classified_s, s.lag_ms.round(1), s.lost_ms.round(1), s.overflows)
         rows = zip(*(column.tolist() for column in columns), strict=True)
-        heard = self._answers.heard(slots, s)
-        for live, row, speech in zip(self._roster.of(slots), rows, heard, strict=True):
+        for live, row in zip(self._streams.of(slots), rows, strict=True):
             rate, captured, classified, lag, lost, overflows = row
+            told = live.told
             self.feed.publish(
                 Status(
                     stream=live.name,
@@ -102,10 +97,10 @@ class Reporter:
                     overflows=overflows,
                     detail=self.veiled(live.line, live.line.detail),
                     source_state="ended" if live.state == "ended" else live.line.state,
-                    flaws=live.flaws + speech["flaws"],
-                    speech_s=speech["speech_s"],
-                    hears=speech["hears"],
-                    snr_db=speech["snr_db"],
+                    flaws=live.flaws + (told.flaws if told else []),
+                    speech_s=told.heard_s if told else 0.0,
+                    hears=told.hears if told else "silence",
+                    snr_db=told.snr_db if told else None,
                 )
             )
 
@@ -115,26 +110,26 @@ class Reporter:
             DaemonStatus(
                 stream=DAEMON,
                 time=self._clock.time(),
-                streams=len(self._roster),
+                streams=len(self._streams),
                 pass_ms=round(turn_s * 1000, 2),
                 intervals_per_s=round(intervals_per_s, 1),
-                lost_ms=round(self._roster.all_lost_ms, 1),
+                lost_ms=round(self._streams.all_lost_ms, 1),
                 uptime_s=round(self._clock.monotonic() - self._started, 1),
                 counters=dict(counters),
                 detail=detail,
             )
         )
 
-    def report(self, intervals: int) -> None:
-        """To the supervisor that all is well, if so: `intervals` answered since the last time, or no audio waits."""
+    def report(self, answered: bool, in_time: bool) -> None:
+        """To the supervisor that all is well, if so: some interval was answered since the last time, or none waits."""
         supervisor = self._supervisor
         if supervisor is None:
             return
         if not self._ready:
             # Sources without a stream, such as a socket between calls, are open and deliver what comes.
-            self._ready = bool(intervals) or not len(self._roster)
+            self._ready = answered or not len(self._streams)
             (supervisor.ready if self._ready else supervisor.waiting)(self._in_words())
-        elif intervals or not self._ear.behind():
+        elif answered or in_time:
             supervisor.alive(self._in_words())
 
     def stopping(self) -> None:
@@ -144,7 +139,7 @@ class Reporter:
 
     def _in_words(self) -> str:
         """What `systemctl status` shows."""
-        standings = self._roster.standings(self._roster.slots(), self._clock.monotonic())
+        standings = self._streams.standings(self._streams.slots, self._clock.monotonic())
         heard = int(np.count_nonzero(~standings.lost))
         lost = [name for name, gone in zip(standings.stream, standings.lost, strict=True) if gone]
         words = [f"{heard} stream{'s' * (heard != 1)}"]
@@ -167,7 +162,7 @@ class Reporter:
             labels=list(arch.labels),
             rate=arch.rate,
             normaliser=arch.normaliser,
-            gate=self._ear.gate,
+            gate=self._gate,
             window_s=self._settings.window_s,
             licence=str(card.get("licence", "")),
             corpus=str(card.get("corpus", "")),

@@ -10,6 +10,8 @@ to do at once; `behind` tells by how much. Knows nothing of clocks, threads or a
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.daemon.streams import StreamTable
+
 SLICE = 512
 """Streams per turn at most. The longer the turns, the less is lost between them, and the staler is the audio."""
 GATHER = 128
@@ -18,54 +20,40 @@ NEVER = np.inf
 
 
 class Scheduler:
-    """For `slots` streams, each visited every `period_s` seconds."""
+    """The turns of the streams of a table, each visited every `period_s` seconds, `most` at a time."""
 
-    def __init__(self, slots: int, period_s: float, most: int = SLICE) -> None:
-        self.period_s, self.most = period_s, most
-        self._at = np.full(slots, NEVER)
-        self._paced = np.zeros(slots, np.bool_)
-        self.streams = 0
-
-    def join(self, slot: int, now: float, paced: bool) -> None:
-        """A stream begins; one that no clock paces has a turn whenever there is time."""
-        self._at[slot] = now if paced else 0.0
-        self._paced[slot] = paced
-        self.streams += 1
-
-    def leave(self, slot: int) -> None:
-        """A stream is over."""
-        self._at[slot] = NEVER
-        self._paced[slot] = False
-        self.streams -= 1
+    def __init__(self, streams: StreamTable, period_s: float, most: int = SLICE) -> None:
+        self._streams, self.period_s, self.most = streams, period_s, most
 
     def take(self, now: float) -> NDArray[np.intp]:
         """The slots whose turn it is, at most a slice of them."""
         if self.wait(now) > 0:
             return np.zeros(0, np.intp)
+        turn = self._streams.turn
         # Those that are nearly due come along: few streams fall into one step, many stay spread.
-        slack = self.period_s / max(self.streams / min(self.most, GATHER), 1.0)
-        due = np.flatnonzero(self._at <= now + slack)
+        slack = self.period_s / max(len(self._streams) / min(self.most, GATHER), 1.0)
+        due = np.flatnonzero(turn <= now + slack)
         if len(due) > self.most:
-            due = np.sort(due[np.argpartition(self._at[due], self.most)[: self.most]])
-        paced = due[self._paced[due]]
+            due = np.sort(due[np.argpartition(turn[due], self.most)[: self.most]])
+        paced = due[self._streams.paced[due]]
         # Not from when it was due: what is late is late, and need not be made up for.
-        self._at[paced] = np.maximum(self._at[paced] + self.period_s, now + self.period_s / 2)
+        turn[paced] = np.maximum(turn[paced] + self.period_s, now + self.period_s / 2)
         return due
 
     def behind(self, now: float) -> float:
         """Seconds by which the latest visit is overdue."""
-        return max(now - float(self._at[self._paced].min(initial=NEVER)), 0.0)
+        return max(now - float(self._streams.turn[self._streams.paced].min(initial=NEVER)), 0.0)
 
     def wait(self, now: float) -> float:
         """Seconds until the next turn; infinite without streams."""
-        return max(float(self._at.min(initial=NEVER)) - now, 0.0)
+        return max(float(self._streams.turn.min(initial=NEVER)) - now, 0.0)
 
 
 class Load:
     """Whether there is more to do than can be done: late by more than `budget_s`, for `patience_s` on end."""
 
     def __init__(self, budget_s: float, patience_s: float) -> None:
-        self._budget_s, self._patience_s = budget_s, patience_s
+        self.budget_s, self._patience_s = budget_s, patience_s
         self._since: float | None = None
         self._behind_s = 0.0
         self.high = False
@@ -74,7 +62,7 @@ class Load:
         """Visits are `behind_s` late."""
         self._behind_s = behind_s
         # It stays high until visits are in time by a good margin, lest it flutter.
-        late = behind_s > (self._budget_s / 2 if self.high else self._budget_s)
+        late = behind_s > (self.budget_s / 2 if self.high else self.budget_s)
         if late == self.high:
             self._since = None
         elif self._since is None:

@@ -10,19 +10,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.audio.ring import Bank
 from streamcab.clock import MACHINE, Clock
 from streamcab.inference.answer import Standings
-from streamcab.inference.engine import Engine
-from streamcab.message import State
+from streamcab.inference.slots import Slots, SlotTable
+from streamcab.message import Prediction, State
+from streamcab.nn.architecture import Architecture
 from streamcab.source import GONE, Line, Source
 
-Slots = NDArray[np.intp]
+Times = NDArray[np.float64]
 
 
 @dataclass
 class Live:
-    """A stream that is being answered. `state`, `detail` and `flaws` are those that the feed was told last."""
+    """A stream that is being answered. `state`, `detail`, `flaws` and `told` are what the feed was told last."""
 
     line: Line
     source: Source
@@ -32,35 +32,32 @@ class Live:
     state: State = "warming"
     detail: str = ""
     flaws: list[str] = field(default_factory=list)
+    told: Prediction | None = None
 
 
-class StreamTable:
-    """Up to as many streams as the engine has slots.
+class StreamTable(SlotTable):
+    """The streams that are being answered, by slot.
 
-    paced   (slots,) bool     the world sets the pace: a microphone or a socket, not a file that can wait
-    news    (slots,) bool     intervals were answered since the last prediction
-    due     (slots,) float64  monotonic time of the next prediction
-    told    (slots,) float64  monotonic time of the last status
-    power   (slots,) float64  level of the newest intervals
+    paced   (size,) bool     the world sets the pace: a microphone or a socket, not a file that can wait
+    turn    (size,) float64  monotonic time of its next turn
+    news    (size,) bool     paced, and intervals were answered since the last prediction
+    due     (size,) float64  monotonic time of the next prediction
+    told    (size,) float64  monotonic time of the last status
+    power   (size,) float64  level of the newest intervals
     """
 
-    def __init__(self, engine: Engine, clock: Clock = MACHINE) -> None:
-        slots = engine.slots
-        self._clock = clock
-        self._engine = engine
+    def __init__(self, architecture: Architecture, size: int, clock: Clock = MACHINE) -> None:
+        super().__init__(size)
+        self._architecture, self._clock = architecture, clock
         self._live: dict[int, Live] = {}
-        self.paced = np.zeros(slots, np.bool_)
-        self.news = np.zeros(slots, np.bool_)
-        self.due = np.zeros(slots)
-        self.told = np.zeros(slots)
-        self.power = np.zeros(slots)
-        self._banks: list[Bank] = []
-        self._bank = np.zeros(slots, np.intp)
-        self._row = np.zeros(slots, np.intp)
+        self._names: set[str] = set()
         self._lost_before_ms = 0.0
-
-    def __len__(self) -> int:
-        return len(self._live)
+        self.paced: NDArray[np.bool_] = self.column(np.bool_)
+        self.turn: Times = self.column(np.float64, np.inf)
+        self.news: NDArray[np.bool_] = self.column(np.bool_)
+        self.due: Times = self.column(np.float64)
+        self.told: Times = self.column(np.float64)
+        self.power: NDArray[np.float64] = self.column(np.float64)
 
     def __iter__(self) -> Iterator[Live]:
         return iter(self._live.values())
@@ -76,50 +73,59 @@ class StreamTable:
         """The streams in these slots."""
         return [self._live[slot] for slot in slots.tolist()]
 
-    def rows(self, slots: Slots) -> Slots:
-        """Which rows of their banks the streams in these slots read."""
-        return self._row[slots]
-
-    def slots(self) -> Slots:
-        """Of all streams."""
-        return np.array(sorted(self._live), np.intp)
-
-    def join(self, live: Live, now: float) -> None:
-        """A stream begins."""
-        slot, line = live.slot, live.line
+    def join(self, line: Line, source: Source, now: float, name: str = "", description: str = "") -> Live:
+        """A stream begins: it has a slot, and a name that no other has. ValueError when all slots are taken."""
+        slot = self.attach(line.bank, line.row)
+        live = Live(line, source, self._name(name or line.name), slot, description)
         self._live[slot] = live
-        self.paced[slot] = live.source.live
-        self.news[slot], self.due[slot], self.told[slot], self.power[slot] = True, now, now, 0.0
-        known = next((i for i, bank in enumerate(self._banks) if bank is line.bank), None)
-        if known is None:
-            known = len(self._banks)
-            self._banks.append(line.bank)
-        self._bank[slot], self._row[slot] = known, line.row
+        self.paced[slot] = source.live
+        # One that no clock paces has a turn whenever there is time.
+        self.turn[slot] = now if source.live else 0.0
+        self.news[slot], self.due[slot], self.told[slot] = source.live, now, now
+        return live
 
     def leave(self, live: Live) -> None:
         """A stream is over; what it lost stays counted."""
         self._lost_before_ms += float(self.lost_ms(np.array([live.slot]))[0])
         del self._live[live.slot]
-        self.paced[live.slot] = False
+        self._names.discard(live.name)
+        self.detach(live.slot)
+
+    def _name(self, wanted: str) -> str:
+        """This name, or with a number behind it when it is taken."""
+        name, n = wanted, 1
+        while name in self._names:
+            n += 1
+            name = f"{wanted}-{n}"
+        self._names.add(name)
+        return name
 
     def lost_ms(self, slots: Slots) -> NDArray[np.float64]:
         """Audio of each stream that was captured or announced, and never classified."""
         lost = np.zeros(len(slots))
         for which, bank, rows in self.by_bank(slots):
-            lost[which] = (self._engine.dropped[slots[which]] + bank.skipped[rows]) / bank.rate * 1000
+            lost[which] = (self.dropped[slots[which]] + bank.skipped[rows]) / bank.rate * 1000
         return lost
 
     @property
     def all_lost_ms(self) -> float:
         """The same of all streams since the start."""
-        return self._lost_before_ms + float(self.lost_ms(self.slots()).sum())
+        return self._lost_before_ms + float(self.lost_ms(self.slots).sum())
 
-    def standings(self, slots: Slots, now: float, intervals: int | None = None) -> Standings:
-        """Where some streams stand at monotonic time `now`; `intervals`: how far, if not as the engine is."""
-        engine, n = self._engine, len(slots)
-        arch, lives = engine.architecture, self.of(slots)
-        heard = engine.stepped[slots] if intervals is None else np.full(n, intervals)
-        ended = engine.finished[slots] & (intervals is None)
+    def standings(
+        self,
+        slots: Slots,
+        now: float,
+        intervals: NDArray[np.int64] | None = None,
+        power: NDArray[np.float64] | None = None,
+    ) -> Standings:
+        """Where some streams stand at monotonic time `now`.
+
+        intervals, power (B,)  where they stood, after so many intervals of the net, if it was before the end of a pass
+        """
+        arch, lives, n = self._architecture, self.of(slots), len(slots)
+        heard = self.stepped[slots] if intervals is None else intervals
+        ended = self.finished[slots] & (intervals is None)
         written, sample, rate, overflows = np.zeros((4, n), np.int64)
         captured = np.full(n, now)
         for which, bank, rows in self.by_bank(slots):
@@ -136,17 +142,10 @@ class StreamTable:
             written=written,
             sample=sample,
             rate=rate,
-            power=self.power[slots],
+            power=self.power[slots] if power is None else power,
             lag_ms=np.maximum(now - captured, 0.0) * 1000,
             lost_ms=self.lost_ms(slots),
             overflows=overflows,
             ended=ended,
             lost=np.array([live.line.state in GONE for live in lives], np.bool_),
         )
-
-    def by_bank(self, slots: Slots) -> Iterator[tuple[Slots, Bank, Slots]]:
-        """Bank by bank: which of `slots` it has, the bank, their rows."""
-        banks = self._bank[slots]
-        for b in np.unique(banks).tolist():
-            which = np.flatnonzero(banks == b)
-            yield which, self._banks[b], self._row[slots[which]]

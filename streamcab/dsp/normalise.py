@@ -6,11 +6,12 @@
               starts a hold.
     holding   a second of audio is kept back, to learn the level from; then its intervals pass all at once,
               normalised alike. If too little of it was speech, they pass as zeros: idle again.
-    active    an interval is voiced if it is speech, and within 40 dB of the mean level of speech. Mean and
-              deviation are those of the voiced samples of the last 30 s.
+    active    an interval is voiced if its level stands `ABOVE_FLOOR` over the lowest of the last 2 s, and within
+              `BELOW_SPEECH` of the mean level of speech. Mean and deviation are those of the voiced samples of the
+              last 30 s.
 
-What is speech, the model's detector says (detector.py), `AHEAD` intervals later. Models without one hear level alone:
-what stands `ABOVE_FLOOR` over the lowest of the last 2 s counts as speech, at once.
+Models with a detector (detector.py) ask it first: what is no speech is not voiced, however loud; what is, and is
+`NEAR_SPEECH`, is voiced in any noise. It answers `AHEAD` intervals later.
 
 All thresholds are relative, so loudness changes nothing; silence, noise and, with a detector, sounds leave no trace in
 the statistics, so a talk after them is heard as if the stream had just begun. Interval by interval in absolute
@@ -36,19 +37,20 @@ ABOVE_FLOOR = 8.0
 """Power ratio, 9 dB."""
 BELOW_SPEECH = 1e-3
 """Power ratio, -30 dB: what speech leaves in its pauses when a noise gate makes the floor zero."""
-BELOW_HEARD = 1e-4
-"""The same where a detector says what is speech: -40 dB."""
+NEAR_SPEECH = 0.03
+"""Power ratio, -15 dB: what is speech to a detector and so near the mean level of speech counts in any noise."""
 POWER_FLOOR = 1e-10
 """Power, -100 dB of full scale: below the last bit of 16."""
-ONSET = 4
-"""Voiced intervals that a hold must contain to be a talk and not a click."""
-ONSET_HEARD = 8
+ONSET_S = 0.1
+"""Voiced audio that a hold must contain to be a talk and not a click."""
+ONSET_HEARD_S = 0.2
 """The same where a detector says what is speech."""
 
 IDLE, HOLDING, ACTIVE = 0, 1, 2
 SILENT, VOICED, MISSING = 0, 1, 2
 
 Ints = NDArray[np.intp]
+Floats = NDArray[np.float64]
 _HIGH = high_bands()
 
 
@@ -84,8 +86,7 @@ class RunningNormaliser:
         self.detector = None if detector is None else Detector(detector, slots, margin)
         self.ahead = AHEAD if self.detector else 0
         """Intervals that are pushed beyond the one that is judged."""
-        self._onset = ONSET_HEARD if self.detector else ONSET
-        self._below = BELOW_HEARD if self.detector else BELOW_SPEECH
+        self._onset = max(round((ONSET_HEARD_S if self.detector else ONSET_S) / interval_s), 1)
         self._room = self.hold + margin + self.ahead
 
         self.vad_state = np.zeros(slots, np.uint8)
@@ -251,8 +252,7 @@ class RunningNormaliser:
             total = closed + filling
             n = np.maximum(total[:, 0], 1)
             speech = total[:, 2] / n - (total[:, 1] / n) ** 2
-            lowest = POWER_FLOOR if self.detector else np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR)
-            voiced = np.isfinite(lv) & (lv > np.maximum(lowest, self._below * speech)) & self._speech[s, a]
+            voiced = np.isfinite(lv) & (lv > self._threshold(floor, speech)) & self._speech[s, a]
             filling += self._stats[s, a] * voiced[:, None]
             self._blocks[s, block] = filling
             self._kind[s[voiced], a[voiced]] = VOICED
@@ -275,10 +275,11 @@ class RunningNormaliser:
         here = self._kind[row, at] != MISSING
         power = self._power[row, at]
         floor = np.where(here, power, np.inf)[:, 1:].min(1, keepdims=True, initial=np.inf)
-        lowest = POWER_FLOOR if self.detector else np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR)
-        voiced = here & (power > lowest) & self._speech[row, at]
+        voiced = here & self._speech[row, at]
+        if self.detector is None:
+            voiced &= power > np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR)
         level = (power * voiced).sum(1, keepdims=True) / np.maximum(voiced.sum(1, keepdims=True), 1)
-        voiced &= power > self._below * level
+        voiced &= power > self._threshold(floor, level)
         talk = voiced.sum(1) >= self._onset
         self._silence(row[~talk], at[~talk])
         self.vad_state[slots[~talk]] = IDLE
@@ -292,6 +293,13 @@ class RunningNormaliser:
             self._closed[slot] = total - current
             self._set(np.full(n, slot), where, np.broadcast_to(total, (n, 3)))
         self.decided[slots] += n
+
+    def _threshold(self, floor: Floats, speech: Floats) -> Floats:
+        """The power over which an interval of speech is voiced, given the floor and the mean power of speech."""
+        above = ABOVE_FLOOR * floor
+        if self.detector is not None:
+            above = np.minimum(above, NEAR_SPEECH * speech)
+        return np.maximum(np.maximum(above, BELOW_SPEECH * speech), POWER_FLOOR)
 
     def _idle(self, slots: Ints) -> None:
         self.vad_state[slots] = IDLE

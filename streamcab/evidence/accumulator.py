@@ -5,30 +5,49 @@ block is begun afresh, so nothing drifts; a window is heard to the whole second.
 what is summed up, or of time but as a count of intervals.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 40
-"""Intervals per block."""
-HANG = 16
-"""Intervals that count after one that votes."""
+from streamcab.nn.architecture import Architecture
+
+BLOCK_S = 1.0
+"""Seconds per block."""
+HANG_S = 0.4
+"""Seconds that count after an interval that votes."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Spans:
+    """BLOCK_S and HANG_S in intervals of a net, and the length of a window."""
+
+    block: int
+    hang: int
+    length: int
+
+    @classmethod
+    def of(cls, architecture: Architecture, length: int) -> "Spans":
+        """Of a window of `length` intervals of this architecture."""
+        return cls(architecture.intervals(BLOCK_S), architecture.intervals(HANG_S), length)
+
+
 class Accumulator:
-    """Of `slots` streams over their last `length` intervals: `width` numbers, the first how many count.
+    """Of `slots` streams over their last `spans.length` intervals: `width` numbers, the first how many count.
 
     The newest `room` of u (K,) are kept too, at (absolute interval) % room, zeros where one does not count.
     """
 
-    def __init__(self, slots: int, summary: int, width: int, room: int, length: int) -> None:
-        self._blocks, self._room = -(-length // BLOCK), room
+    def __init__(self, slots: int, summary: int, width: int, room: int, spans: Spans) -> None:
+        self._block_length, self._hang = spans.block, spans.hang
+        self._blocks, self._room = -(-spans.length // spans.block), room
         self._sums = np.zeros((slots, self._blocks, width), np.float32)
         # Intervals since the newest that voted.
-        self._since = np.full(slots, HANG + 1, np.int64)
+        self._since = np.full(slots, spans.hang + 1, np.int64)
         self._past = np.zeros((slots, room, summary), np.float32)
         self._counted = np.zeros((slots, room), np.bool_)
 
@@ -41,7 +60,7 @@ class Accumulator:
         """Make slots ready for new streams."""
         for a in (self._sums, self._past, self._counted):
             a[slots] = 0
-        self._since[slots] = HANG + 1
+        self._since[slots] = self._hang + 1
 
     def _count(
         self, slots: Ints, index: NDArray[np.int64], u: NDArray[np.float32], votes: Flags
@@ -51,7 +70,7 @@ class Accumulator:
         real = index >= 0
         since = np.where(real & votes, 0, self._since[slots] + real)
         self._since[slots] = since
-        count = real & (since <= HANG) & np.isfinite(u[:, 0])
+        count = real & (since <= self._hang) & np.isfinite(u[:, 0])
         return np.where(count[:, None], u, np.float32(0)), count
 
     def _keep(self, slots: Ints, index: NDArray[np.int64], u: NDArray[np.float32], count: Flags) -> None:
@@ -60,21 +79,22 @@ class Accumulator:
 
     def _block(self, slots: Ints, index: NDArray[np.int64]) -> NDArray[np.int64]:
         """The block of each interval, emptied where the interval is its first."""
-        block = index // BLOCK % self._blocks
-        fresh = (index >= 0) & (index % BLOCK == 0)
+        block = index // self._block_length % self._blocks
+        fresh = (index >= 0) & (index % self._block_length == 0)
         if fresh.any():
             self._sums[slots[fresh], block[fresh]] = 0
         return block
 
     def _pass_over(self, slot: int, old: int, new: int) -> None:
         """Empty the blocks that begin from interval `old` to `new`."""
-        begun = np.arange(max(-(-old // BLOCK), new // BLOCK - self._blocks + 1), new // BLOCK + 1)
+        length = self._block_length
+        begun = np.arange(max(-(-old // length), new // length - self._blocks + 1), new // length + 1)
         self._sums[slot, begun % self._blocks] = 0
 
 
-def counted(u: NDArray[np.float32], votes: Flags) -> Flags:
-    """Which intervals of a whole clip count, given those that vote: u (N, K), votes (N,)."""
+def counted(u: NDArray[np.float32], votes: Flags, hang: int) -> Flags:
+    """Which intervals of a whole clip count, given those that vote: u (N, K), votes (N,), HANG_S in intervals."""
     at = np.arange(len(votes))
-    newest = np.maximum.accumulate(np.where(votes, at, -HANG - 1))
-    found: Flags = (at - newest <= HANG) & np.isfinite(u[:, 0])
+    newest = np.maximum.accumulate(np.where(votes, at, -hang - 1))
+    found: Flags = (at - newest <= hang) & np.isfinite(u[:, 0])
     return found

@@ -12,20 +12,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.evidence.accumulator import Accumulator
+from streamcab.evidence.accumulator import Accumulator, Spans
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
 class Moments(Accumulator):
-    """Products for `slots` streams over their last `length` intervals."""
+    """Products for `slots` streams over their last `spans.length` intervals."""
 
-    def __init__(self, slots: int, summary: int, lags: Sequence[int], length: int) -> None:
+    def __init__(self, slots: int, summary: int, lags: Sequence[int], spans: Spans) -> None:
         self._k, self._lags = summary, tuple(lags)
         # How many count, sum of u; then for each lag pairs that count, and the sum of their products.
         self._width = 1 + summary + len(self._lags) * (1 + summary * summary)
-        super().__init__(slots, summary, self._width, max(1, *self._lags), length)
+        super().__init__(slots, summary, self._width, max(1, *self._lags), spans)
         self._upper = np.triu_indices(summary)
 
     def add(

@@ -11,32 +11,31 @@ Knows nothing of audio, of words, or of time but as a count of intervals.
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.evidence.accumulator import Accumulator
-from streamcab.nn.cabcnn import CabCnn
+from streamcab.evidence.accumulator import Accumulator, Spans
+from streamcab.nn.weights import Net
 
-PRIOR = 4.0
-"""Intervals' worth of the usual sound that each phone is believed to have, before any is heard."""
+PRIOR_S = 0.1
+"""Seconds of the usual sound that each phone is believed to have, before any is heard."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
 class Recogniser:
-    """The net of a model that tells phones, outside torch, and how they usually sound.
+    """The part of a net that tells phones, and how they usually sound.
 
     phones  how many, no speech among them        reach  intervals heard on each side
     """
 
-    def __init__(self, model: CabCnn) -> None:
-        layer, arch = model.phones, model.architecture
-        assert layer is not None, "a model without phones"
+    def __init__(self, net: Net) -> None:
+        arch, weights = net.architecture, net.weights
+        assert arch.phones, "a net without phones"
         self.phones, self.reach, self.summary = arch.phones, arch.reach, arch.summary
-        self._layers = [
-            (part.weight.detach().cpu().numpy().T.copy(), part.bias.detach().cpu().numpy())
-            for part in (layer.hidden, layer.out)
-        ]
-        self._usual = layer.usual.detach().cpu().double().numpy()[1:]
-        self._deviation = layer.deviation.detach().cpu().double().numpy()
+        self._prior = arch.intervals(PRIOR_S)
+        layers = [weights.layer(f"phones.{part}") for part in ("hidden", "out")]
+        self._layers = [(weight.T.copy(), bias) for weight, bias in layers]
+        self._usual = weights["phones.usual"].astype(np.float64)[1:]
+        self._deviation = weights["phones.deviation"].astype(np.float64)
 
     def __call__(self, around: NDArray[np.float32]) -> NDArray[np.float32]:
         """u of the 2 * reach + 1 intervals around each, zeros where one does not count, (N, (2 * reach + 1) * summary)
@@ -55,17 +54,17 @@ class Recogniser:
         n = said[:, 1:, None]
         away = sums[:, 1:] - n * self._usual
         voice = away.sum(1, keepdims=True) / np.maximum(n.sum(1, keepdims=True), 1e-9)
-        found: Floats = ((away - n * voice) / (n + PRIOR) / self._deviation).reshape(len(said), -1)
+        found: Floats = ((away - n * voice) / (n + self._prior) / self._deviation).reshape(len(said), -1)
         return found
 
 
 class Phones(Accumulator):
-    """Phones of `slots` streams over their last `length` intervals."""
+    """Phones of `slots` streams over their last `spans.length` intervals."""
 
-    def __init__(self, slots: int, recogniser: Recogniser, length: int) -> None:
+    def __init__(self, slots: int, recogniser: Recogniser, spans: Spans) -> None:
         self._recogniser, k, p = recogniser, recogniser.summary, recogniser.phones
         # How many count; how many of each phone; the sums of their u.
-        super().__init__(slots, k, 1 + p + p * k, 2 * recogniser.reach + 1, length)
+        super().__init__(slots, k, 1 + p + p * k, 2 * recogniser.reach + 1, spans)
 
     def add(
         self, slots: Ints, first: NDArray[np.int64], u: NDArray[np.float32], votes: NDArray[np.bool_]

@@ -1,7 +1,8 @@
-"""The feed: `Publisher` in the daemon, `Subscriber` in whoever listens. See docs/feed.md."""
+"""The feed: `Publisher` in the daemon, `Subscriber` in whoever listens. See docs/reference/feed.md."""
 
 from streamcab.feed.endpoint import ENDPOINT
 from streamcab.feed.publisher import REPEATS, SUBSCRIPTIONS, Publisher
 from streamcab.feed.subscriber import DEAD_S, Subscriber
+from streamcab.message import Prediction
 
-__all__ = ["DEAD_S", "ENDPOINT", "REPEATS", "SUBSCRIPTIONS", "Publisher", "Subscriber"]
+__all__ = ["DEAD_S", "ENDPOINT", "REPEATS", "SUBSCRIPTIONS", "Prediction", "Publisher", "Subscriber"]

@@ -1,8 +1,8 @@
-"""The speaking end of the feed: sends, retains, and repeats to those who come late.
+"""The sending end of the feed: sends messages, keeps the last of each topic, and repeats it to late joiners.
 
-Owns the XPUB socket, the numbering of messages and the last message of every topic. Knows nothing of audio,
-models or threads: it belongs to the thread that made it, since the sockets of ZeroMQ are not thread safe. Who
-may come in is the business of `zap.py`; docs/feed.md describes what is on the wire, for any other language.
+Owns the XPUB socket, the numbering of messages and the last message of every topic. Knows nothing of audio, models or
+threads. A publisher belongs to the thread that made it, since ZeroMQ's sockets are not thread safe. `zap.py` decides
+who may connect; docs/reference/feed.md describes what is on the wire, for any other language.
 """
 
 import secrets
@@ -58,13 +58,26 @@ _Channels = dict[type[Message], _Channel]
 
 
 class Publisher:
-    """Binds `endpoint` and sends messages to any number of subscribers, none of which can slow it down.
+    """Binds an endpoint and sends messages to any number of subscribers. A slow subscriber delays nobody else.
 
-    `run` is the id of this start, random unless given; `queue` how many messages wait for one stalled
-    subscriber before newer ones are dropped for it; `ended_s` how many seconds an ended stream is repeated to
-    late joiners. With `keys` only those who hold one that they allow are served, and other machines may be.
-    An ipc endpoint is shared with `ipc_group`. Raises FeedError when the endpoint is taken, cannot be bound,
-    or is open to other machines without keys.
+    Args:
+        endpoint: Where to publish, such as `tcp://127.0.0.1:5557`. A `*` as the port takes a free one.
+        run: Identifier of this run; random unless given.
+        queue: Messages that wait for one stalled subscriber before newer ones are dropped for it.
+        ended_s: Seconds for which the last messages of an ended stream are repeated to late joiners.
+        keys: CURVE keys. With them only known clients are served, and the endpoint may leave this machine.
+        ipc_group: Unix group that may connect to an `ipc://` endpoint.
+
+    Attributes:
+        endpoint: The endpoint as bound.
+        run: Identifier of this run.
+        sent: Messages given to ZeroMQ, repeats included.
+        repeated: Messages sent again for late joiners.
+        failed: Messages that could not be encoded or sent.
+        joined: Subscriptions so far.
+
+    Raises:
+        FeedError: The endpoint is taken, cannot be bound, or would be open to other machines without keys.
     """
 
     def __init__(
@@ -113,14 +126,20 @@ class Publisher:
 
     @property
     def refused(self) -> int:
-        """Connections that ended in the handshake: strangers, wrong keys, and who hung up."""
+        """Connections that failed in the handshake: unknown or wrong keys, and clients that hung up."""
         return self._door.refused
 
     def publish(self, message: _M) -> _M:
-        """Sends `message` with run and seq filled in, returns it so, and retains it for late joiners.
+        """Send a message and keep it for late joiners. Never blocks.
 
-        Never blocks; what cannot be encoded or sent is counted in `failed`. Raises ValueError for a name that
-        no stream can have.
+        Args:
+            message: The message; `run` and `seq` are filled in.
+
+        Returns:
+            The message as sent. One that could not be encoded or sent is counted in `failed`.
+
+        Raises:
+            ValueError: The message names a stream that cannot exist.
         """
         try:
             channel = self._streams[message.stream][type(message)]
@@ -137,10 +156,13 @@ class Publisher:
         return message
 
     def forget(self, stream: str) -> None:
-        """Says that `stream` is over, once its `ended` messages are published: its memory is given back.
+        """Release the memory of a stream whose `ended` messages have been published.
 
-        Late joiners still get its last messages for `ended_s` seconds, of the newest ENDED_STREAMS such
-        streams. Until then a stream of the same name counts on; later it begins above every seq given back.
+        Late joiners still receive its last messages for `ended_s` seconds, for the newest 1,000 such streams. Within
+        that time a stream of the same name continues the numbering; later it begins above every number released.
+
+        Args:
+            stream: The name.
         """
         channels = self._streams.pop(stream, None)
         if channels is not None:
@@ -148,11 +170,11 @@ class Publisher:
             self._drop_ended()
 
     def poll(self) -> None:
-        """Serves late joiners: call it in the loop that publishes, some ten times a second or more.
+        """Serve late joiners. Call this ten times a second or more from the loop that publishes.
 
-        However many join at once, a call reads SUBSCRIPTIONS requests, looks through the topics once, and
-        sends REPEATS messages within REPEAT_S at most; the rest waits for the next calls. Requests for the
-        same topic are answered together, since every subscriber of it gets the answer.
+        However many join at once, one call reads at most 256 requests and sends at most 64 messages within 2 ms. The
+        rest waits for the next calls. Requests for one topic are answered together, since every subscriber of it
+        receives the answer.
         """
         self._door.poll()
         self._read_subscriptions()
@@ -160,7 +182,11 @@ class Publisher:
         self._drop_ended()
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Closes the socket; waits up to `linger_s` seconds for what was just published to leave."""
+        """Close the socket.
+
+        Args:
+            linger_s: Seconds to wait at most for published messages to leave.
+        """
         self._context.destroy(linger=round(linger_s * 1000))
 
     def __enter__(self) -> Self:

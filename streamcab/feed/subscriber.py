@@ -1,7 +1,7 @@
-"""The listening end of the feed: each message once, with what was missed counted.
+"""The receiving end of the feed: delivers each message once and counts the ones that were missed.
 
-Owns the SUB socket and what it remembers of every stream. Knows nothing of audio, models or threads: it
-belongs to the thread that made it, since the sockets of ZeroMQ are not thread safe.
+Owns the SUB socket and what it remembers of every stream. Knows nothing of audio, models or threads. A subscriber
+belongs to the thread that made it, since ZeroMQ's sockets are not thread safe.
 
 No ZMTP heartbeats, on purpose: libzmq 4.3.5 aborts the process of a subscriber whose queue is full when its
 own heartbeat runs out (libzmq #3937). TCP keep-alive finds vanished peers instead; `age` measures silence.
@@ -53,16 +53,30 @@ class _Seen:
 
 
 class Subscriber:
-    """Connects to `endpoint` and receives messages, each once; reconnects by itself for as long as it lives.
+    """Connects to a feed and receives its messages, each once. Reconnects by itself.
 
-    `streams` and `kinds` narrow it to these names (`daemon` is the daemon itself) and kinds; None means all.
-    `keys` is what a feed with keys wants to see. Raises FeedError for what cannot be an endpoint, and later,
-    out of whatever reads, when the feed refuses this subscriber for good. Nobody answering there is no error:
-    see `age`.
+    A feed that does not answer is not an error; `age` and `alive` tell. A subscriber can be iterated over, and is a
+    context manager that closes itself.
 
         with Subscriber() as feed:
             for message in feed:
                 print(message.stream, message)
+
+    Args:
+        endpoint: Where the daemon publishes, such as `tcp://127.0.0.1:5557`.
+        streams: Names of the streams wanted; None means all. `daemon` is the daemon itself.
+        kinds: Kinds of message wanted, such as `prediction`; None means all.
+        keys: CURVE keys, for a feed that requires them.
+
+    Attributes:
+        run: Identifier of the daemon's present run; None before the first message.
+        missed: Messages that were sent and never arrived.
+        repeats: Messages that arrived again, as the daemon repeats them for late joiners.
+        malformed: Messages that no daemon of this version sends.
+        restarts: How often the daemon was restarted.
+
+    Raises:
+        FeedError: The endpoint is not valid. While reading: the feed refuses this subscriber for good.
     """
 
     def __init__(
@@ -106,16 +120,26 @@ class Subscriber:
 
     @property
     def age(self) -> float:
-        """Seconds since the newest message was read here, infinite before the first."""
+        """Seconds since the newest message was read; infinite before the first."""
         return time.monotonic() - self._heard
 
     @property
     def alive(self) -> bool:
-        """Whether the daemon was heard in the last DEAD_S seconds."""
+        """Whether a message was read within the last 3 seconds."""
         return self.age < DEAD_S
 
     def recv(self, timeout_s: float | None = None) -> AnyMessage | None:
-        """The next message, waited for up to `timeout_s` seconds (None: for ever); None when none came."""
+        """Wait for the next message.
+
+        Args:
+            timeout_s: Seconds to wait at most; None means forever.
+
+        Returns:
+            The message, or None when the time is up.
+
+        Raises:
+            FeedError: The feed refuses this subscriber for good.
+        """
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while True:
             try:
@@ -131,9 +155,12 @@ class Subscriber:
                 self._poller.poll(None if left == math.inf else math.ceil(left * 1000))
 
     def drain(self) -> list[AnyMessage]:
-        """All that has arrived by now, oldest first, without waiting; at most RECEIVE_QUEUE messages.
+        """Take every message that has arrived, without waiting.
 
-        Whoever draws should draw only the newest of each stream: after a stall the queue holds the past.
+        After a stall the queue holds the past: a display should draw only the newest message of each stream.
+
+        Returns:
+            The messages, oldest first, at most 10,000.
         """
         messages: list[AnyMessage] = []
         for _ in range(RECEIVE_QUEUE):
@@ -148,11 +175,11 @@ class Subscriber:
         return messages
 
     def close(self) -> None:
-        """Closes the socket; what has arrived and was not read is lost."""
+        """Close the socket. Messages that arrived and were not read are lost."""
         self._context.destroy(linger=0)
 
     def __iter__(self) -> Iterator[AnyMessage]:
-        """Message after message, for ever."""
+        """Yield message after message, forever."""
         while True:
             message = self.recv()
             assert message is not None  # without a timeout recv ends with a message only

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from streamcab.dsp.normalise import POWER_FLOOR
 from streamcab.inference.acoustics import Quality
-from streamcab.inference.window import Window
+from streamcab.inference.window import Reading
 from streamcab.message import Prediction, State
-from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.architecture import Architecture
 from streamcab.nn.confidence import BARE, Confidence
 
 WARM_S = 2.0
@@ -89,41 +89,26 @@ class Standings:
 
 
 class PredictionBuilder:
-    """Predictions for the streams of a window.
+    """Predictions of a model; `model` is the hash of its checkpoint."""
 
-    model      hash of the checkpoint        attention   whether predictions carry it
-    """
-
-    def __init__(
-        self,
-        architecture: Architecture,
-        window: Window,
-        model: str,
-        attention: bool,
-        confidence: Confidence = BARE,
-    ) -> None:
+    def __init__(self, architecture: Architecture, model: str, confidence: Confidence = BARE) -> None:
         self.labels = list(architecture.labels)
         self._interval_s = architecture.interval_s
         # Models that hear level were taught to believe what they heard.
         self._weighs = architecture.detector > 0
-        self._window = window
         self._model = model
-        self._attention = attention
         self._confidence = confidence
 
-    def of(self, slots: NDArray[np.intp], standings: Sequence[Standing] | Standings) -> Iterator[Prediction]:
-        """One prediction for each slot, in order."""
+    def of(self, reading: Reading, standings: Sequence[Standing] | Standings) -> Iterator[Prediction]:
+        """One prediction for each stream of a reading, in order."""
         now = standings if isinstance(standings, Standings) else Standings.of(standings)
-        window, n = self._window, len(slots)
-        means, votes = window.answer(slots)
-        recent, recent_votes = window.now(slots)
+        votes, n = reading.votes, len(reading.slots)
         # The same answers, so the first label stays first.
-        means, recent = self._confidence(means), self._confidence(recent)
-        quality = window.quality(slots)
+        means, recent = self._confidence(reading.mean), self._confidence(reading.now)
         if self._weighs:
-            means, recent = (_weighed(p, quality.weight) for p in (means, recent))
-        heard_s = window.voiced[slots].astype(np.float64) * self._interval_s
-        weights = window.attention(slots).round(4).tolist() if self._attention else [None] * n
+            means, recent = (_weighed(p, reading.quality.weight) for p in (means, recent))
+        heard_s = reading.voiced.astype(np.float64) * self._interval_s
+        weights = [None] * n if reading.attention is None else reading.attention.round(4).tolist()
         level = (10 * np.log10(np.maximum(now.power, POWER_FLOOR))).round(1).tolist()
         best = zip(means.argmax(1).tolist(), means.max(1).tolist(), strict=True)
         some, loud = (votes > 0).tolist(), (now.power > POWER_FLOOR).tolist()
@@ -138,12 +123,12 @@ class PredictionBuilder:
             "rate": now.rate.tolist(),
             "labels": [self.labels] * n,
             "probs": self._named(means, votes),
-            "now": self._named(recent, recent_votes),
+            "now": self._named(recent, reading.now_votes),
             "top": [label for label, _ in leading],
             "confidence": [p for _, p in leading],
             "sure": self._sure(leading),
-            "state": self._states(slots, now, votes, heard_s),
-            "window_s": (window.filled(slots) * self._interval_s).round(3).tolist(),
+            "state": self._states(reading, now, heard_s),
+            "window_s": (reading.filled * self._interval_s).round(3).tolist(),
             "voiced_s": (votes * self._interval_s).round(3).tolist(),
             "heard_s": heard_s.round(3).tolist(),
             "level_db": [db if audible else None for db, audible in zip(level, loud, strict=True)],
@@ -152,29 +137,18 @@ class PredictionBuilder:
             "overflows": now.overflows.tolist(),
             "attention": [row if voted else None for row, voted in zip(weights, some, strict=True)],
             "model": [self._model] * n,
-            "hears": self._hears(recent_votes, now),
-            "snr_db": _snr(quality),
-            "flaws": _flaws(quality),
+            "hears": self._hears(reading, now),
+            "snr_db": _snr(reading.quality),
+            "flaws": _flaws(reading.quality),
         }
         for row in zip(*columns.values(), strict=True):
             fields: dict[str, Any] = dict(zip(columns, row, strict=True))
             yield Prediction(**fields)
 
-    def heard(self, slots: NDArray[np.intp], now: Standings) -> Iterator[dict[str, Any]]:
-        """What a status says of the speech of each stream: `speech_s`, `hears`, `snr_db`, and its `flaws`."""
-        quality = self._window.quality(slots)
-        columns: dict[str, Sequence[object]] = {
-            "speech_s": (self._window.voiced[slots] * self._interval_s).round(3).tolist(),
-            "hears": self._hears(self._window.now(slots)[1], now),
-            "snr_db": _snr(quality),
-            "flaws": _flaws(quality),
-        }
-        return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-
     @staticmethod
-    def _hears(recent_votes: NDArray[np.int64], now: Standings) -> list[str]:
+    def _hears(reading: Reading, now: Standings) -> list[str]:
         sound = np.where(now.power > AUDIBLE, "sound", "silence")
-        found: list[str] = np.where(recent_votes > 0, "speech", sound).tolist()
+        found: list[str] = np.where(reading.now_votes > 0, "speech", sound).tolist()
         return found
 
     def _sure(self, leading: list[tuple[str, float] | tuple[None, None]]) -> Sequence[bool | None]:
@@ -187,12 +161,11 @@ class PredictionBuilder:
         rows = zip(means.tolist(), votes.tolist(), strict=True)
         return [dict(zip(self.labels, mean, strict=True)) if n else {} for mean, n in rows]
 
-    def _states(
-        self, slots: NDArray[np.intp], now: Standings, votes: NDArray[np.int64], heard_s: Floats
-    ) -> list[State]:
+    @staticmethod
+    def _states(reading: Reading, now: Standings, heard_s: Floats) -> list[State]:
         code = np.where(heard_s >= WARM_S, LIVE, WARMING)
-        unheard = votes == 0
-        code[unheard] = np.where(self._window.seen[slots[unheard]] > 0, SILENT, WARMING)
+        unheard = reading.votes == 0
+        code[unheard] = np.where(reading.seen[unheard] > 0, SILENT, WARMING)
         # In rising order of what counts.
         code[now.lost] = LOST
         code[now.ended] = ENDED

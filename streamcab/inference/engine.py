@@ -1,6 +1,6 @@
 """Rings in, c_t out: front end, normaliser and net together, for all streams that are attached, in one pass.
 
-A pass takes whatever whole intervals have arrived. Streams are cut into runs of 8, 4, 2 and 1 intervals, and
+A pass takes whatever whole intervals have arrived. Streams are cut into runs of 8, 4, 2 and 1 intervals (RUNS), and
 all streams with a run of one length go through each layer together; so they join, leave and fall behind
 independently, and what a stream is answered depends on its own samples only.
 
@@ -8,7 +8,6 @@ Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,128 +17,73 @@ from streamcab.dsp.bands import BANDS, FLOOR
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
 from streamcab.inference.engine_output import EngineOutput
-from streamcab.nn.backend import Backend, TorchBackend
-from streamcab.nn.cabcnn import CabCnn, detector_of
-from streamcab.nn.distiller import FOREVER
-
-RUNS = (8, 4, 2, 1)
-GAP = 8
-"""Missing intervals after which the net has forgotten what was before them: its reach is less than 5."""
-
-
-@dataclass
-class _Group:
-    """The attached streams of one bank."""
-
-    bank: Bank
-    front: FrontEnd
-    slots: NDArray[np.intp]
-    rows: NDArray[np.intp]
+from streamcab.inference.slots import SlotTable
+from streamcab.nn.architecture import FOREVER
+from streamcab.nn.backend import RUNS, Backend, make_backend
+from streamcab.nn.weights import Net, detector_of
 
 
 class Engine:
-    """Up to `slots` streams on one set of weights.
+    """The streams of a table on one set of weights.
 
-    heard     (slots,) intervals taken from the ring, in stream time
-    stepped   (slots,) intervals that have gone into the net
-    dropped   (slots,) samples that were captured and not classified, because the reader was late
-    finished  (slots,) bool, the stream has ended and its last interval has been emitted
+    `heard`, `stepped`, `dropped` and `finished` are columns of the table.
     """
 
-    def __init__(self, model: CabCnn, slots: int, backend: Backend | None = None) -> None:
-        arch = model.architecture
+    def __init__(self, net: Net, slots: int | SlotTable, backend: Backend | None = None) -> None:
+        """`slots`: how many in a table of its own, or the table of whoever keeps more of its streams.
+
+        Without a backend: torch's, the reference.
+        """
+        arch = net.architecture
         if arch.normaliser != "running":
             raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
-        self.architecture, self.slots = arch, slots
-        self.delay = model.distiller.delay
-        self.backend = backend or TorchBackend(model, slots)
-        self._detector = detector_of(model)
+        table = slots if isinstance(slots, SlotTable) else SlotTable(slots)
+        self.architecture, self.table, self.slots = arch, table, table.size
+        self.delay = arch.delay
+        self.backend = backend or make_backend("torch", net, self.slots)
         self.normaliser = RunningNormaliser(
-            slots, arch.interval, arch.interval_s, max(RUNS[0], GAP), self._detector
+            self.slots, arch.interval, arch.interval_s, margin=RUNS[0], detector=detector_of(net)
         )
-        self.heard = np.zeros(slots, np.int64)
-        self.dropped = np.zeros(slots, np.int64)
-        self.finished = np.zeros(slots, np.bool_)
-        self.stepped = np.zeros(slots, np.int64)
-        self._end = np.full(slots, FOREVER, np.int64)
+        # What waits to be judged at a skip has to be missing.
+        self._memory = max(arch.memory, self.normaliser.ahead)
+        self.heard, self.stepped = table.heard, table.stepped
+        self.dropped, self.finished = table.dropped, table.finished
+        self._end = table.column(np.int64, FOREVER)
         # The sample after the last skip: what was left out is missing, though the ring may still hold it.
-        self._resumed = np.full(slots, -FOREVER, np.int64)
+        self._resumed = table.column(np.int64, -FOREVER)
         # Kind, level and width of the intervals whose c_t is still on its way through the net.
-        self._kind = np.zeros((slots, self.delay), np.uint8)
-        self._power = np.zeros((slots, self.delay))
-        self._wide = np.zeros((slots, self.delay), np.bool_)
+        self._kind = table.column(np.uint8, 0, self.delay)
+        self._power = table.column(np.float64, 0, self.delay)
+        self._wide = table.column(np.bool_, 0, self.delay)
         # Intervals to come that do not count: what the net remembers is not what was before them.
-        self._deaf = np.zeros(slots, np.int64)
-        self._free = list(range(slots - 1, -1, -1))
+        self._deaf = table.column(np.int64)
         self._out: list[EngineOutput] = []
-        self._groups: dict[int, _Group] = {}
-        self._group_of: dict[int, int] = {}
-
-    @property
-    def bytes_per_slot(self) -> int:
-        """Memory of one stream, ring and window not counted."""
-        own = sum(a.nbytes // len(a) for a in vars(self).values() if isinstance(a, np.ndarray))
-        return self.backend.bytes_per_slot + self.normaliser.bytes_per_slot + own
-
-    @property
-    def free(self) -> int:
-        """Streams that can still be attached."""
-        return len(self._free)
+        table.add(self.backend.reset, self.backend.bytes_per_slot)
+        table.add(self.normaliser.reset, self.normaliser.bytes_per_slot)
+        table.add(self._forget)
 
     def attach(self, bank: Bank, row: int) -> int:
-        """A new stream that reads `row` of `bank` from its sample 0 on; its slot. ValueError when all are taken."""
-        if not self._free:
-            raise ValueError(f"all {self.slots} slots are taken")
-        slot = self._free.pop()
-        one = np.array([slot])
-        self.backend.reset(one)
-        self.normaliser.reset(one)
-        for a in (
-            self.heard,
-            self.dropped,
-            self.stepped,
-            self.finished,
-            self._kind,
-            self._power,
-            self._wide,
-            self._deaf,
-        ):
-            a[slot] = 0
-        self._end[slot] = FOREVER
-        self._resumed[slot] = -FOREVER
-        group = self._groups.get(id(bank))
-        if group is None:
-            arch = self.architecture
-            bands = self._detector is not None
-            front = front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval, bands)
-            none = np.zeros(0, np.intp)
-            group = self._groups[id(bank)] = _Group(bank, front, none, none)
-        group.slots = np.append(group.slots, slot)
-        group.rows = np.append(group.rows, row)
-        self._group_of[slot] = id(bank)
-        return slot
+        """As `SlotTable.attach`."""
+        return self.table.attach(bank, row)
 
     def detach(self, slot: int) -> None:
-        """Forget a stream; its slot may be given to another."""
-        key = self._group_of.pop(slot)
-        group = self._groups[key]
-        keep = group.slots != slot
-        group.slots, group.rows = group.slots[keep], group.rows[keep]
-        if not len(group.slots):
-            del self._groups[key]
-        # Between two passes only a skip leaves answers.
-        self._out = [rest for e in self._out if len((rest := e.of(e.slots != slot)).slots)]
-        self._free.append(slot)
+        """As `SlotTable.detach`."""
+        self.table.detach(slot)
+
+    def _forget(self, slots: NDArray[np.intp]) -> None:
+        """Between two passes only a skip leaves answers."""
+        self._out = [rest for e in self._out if len((rest := e.of(~np.isin(e.slots, slots))).slots)]
 
     def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
         """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken."""
-        for group in self._groups.values():
-            waiting = group.bank.written[group.rows] - group.front.heard(self.heard[group.slots])
-            yield group.bank, group.slots, waiting
+        slots = self.table.slots
+        for which, bank, rows in self.table.by_bank(slots):
+            some = slots[which]
+            yield bank, some, bank.written[rows] - self._front(bank).heard(self.heard[some])
 
     def sample(self, slot: int, k: int) -> int:
         """How many samples of the stream's source lie in its first k intervals."""
-        front = self._groups[self._group_of[slot]].front
+        front = self._front(self.table.bank(slot))
         return k * front.interval * front.rate_in // front.pooled_rate
 
     def skip(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -147,13 +91,16 @@ class Engine:
 
         Returns how many it was of each, (B,).
         """
-        arch, group = self.architecture, self._groups[self._group_of[int(slots[0])]]
-        n = np.maximum(samples * arch.pooled_rate // (group.bank.rate * arch.interval), 0)
-        before = group.front.heard(self.heard[slots])
+        arch, bank = self.architecture, self.table.bank(int(slots[0]))
+        front = self._front(bank)
+        n = np.maximum(samples * arch.pooled_rate // (bank.rate * arch.interval), 0)
+        before = front.heard(self.heard[slots])
         left = n.copy()
         # Until the net has forgotten what was before, and no hold waits.
-        while (go := (left > 0) & ((n - left < GAP) | (self.normaliser.vad_state[slots] == HOLDING))).any():
-            some = np.where(go, np.minimum(left, GAP), 0)
+        while (
+            go := (left > 0) & ((n - left < self._memory) | (self.normaliser.vad_state[slots] == HOLDING))
+        ).any():
+            some = np.where(go, np.minimum(left, RUNS[0]), 0)
             for h in np.unique(some[go]).tolist():
                 self._push_missing(slots[some == h], h)
             left -= some
@@ -162,7 +109,7 @@ class Engine:
         self.normaliser.skip(rest, left[left > 0])
         self.stepped[rest] += left[left > 0]
         self.heard[rest] += left[left > 0]
-        after = group.front.heard(self.heard[slots])
+        after = front.heard(self.heard[slots])
         self._resumed[slots[n > 0]] = after[n > 0]
         self.dropped[slots] += after - before
         return after - before
@@ -172,22 +119,15 @@ class Engine:
 
         bunch  take a multiple of so many intervals of each, leave the rest for later: whole runs cost less
         """
-        wanted = np.full(self.slots, slots is None)
+        some = self.table.slots
         if slots is not None:
+            wanted = np.zeros(self.slots, np.bool_)
             wanted[slots] = True
-        for group in self._groups.values():
-            keep = wanted[group.slots]
-            if keep.all():
-                self._take_in(group, bunch)
-            elif keep.any():
-                self._take_in(_Group(group.bank, group.front, group.slots[keep], group.rows[keep]), bunch)
+            some = some[wanted[some]]
+        for which, bank, rows in self.table.by_bank(some):
+            self._take_in(bank, some[which], rows, bunch)
         out, self._out = self._out, []
         return out
-
-    @property
-    def attached(self) -> NDArray[np.intp]:
-        """The slots in use."""
-        return np.array(sorted(self._group_of), np.intp)
 
     def abandon(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """A pass over these streams broke off: what was on its way through the net is lost to them, and no more.
@@ -197,7 +137,7 @@ class Engine:
         lost_ms = np.zeros(len(slots))
         normaliser = self.normaliser
         for i, slot in enumerate(slots.tolist()):
-            if slot not in self._group_of:
+            if not self.table.in_use[slot]:
                 continue
             one, at = np.array([slot]), max(int(normaliser.pushed[slot]), int(self.heard[slot]))
             if normaliser.pushed[slot] != self.heard[slot]:
@@ -210,14 +150,18 @@ class Engine:
             if gone <= 0 and not ending:
                 continue
             self.stepped[slot] = normaliser.taken[slot]
-            self._kind[slot], self._deaf[slot] = MISSING, GAP
-            samples = self.sample(slot, max(gone, 0) + self.delay + GAP)
+            self._kind[slot], self._deaf[slot] = MISSING, self._memory
+            samples = self.sample(slot, max(gone, 0) + self.delay + self._memory)
             self.dropped[slot] += samples
-            lost_ms[i] = 1000 * samples / self._groups[self._group_of[slot]].bank.rate
+            lost_ms[i] = 1000 * samples / self.table.bank(slot).rate
         return lost_ms
 
-    def _take_in(self, group: _Group, bunch: int) -> None:
-        bank, front, slots, rows = group.bank, group.front, group.slots, group.rows
+    def _front(self, bank: Bank) -> FrontEnd:
+        arch = self.architecture
+        return front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval, arch.detector > 0)
+
+    def _take_in(self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], bunch: int) -> None:
+        front = self._front(bank)
         # In this order: what `ended` was said of is then the final `written`.
         ended = bank.ended[rows]
         written = bank.written[rows]
@@ -228,7 +172,7 @@ class Engine:
         for h in RUNS:
             while most >= h:
                 some = np.flatnonzero(waiting >= h)
-                self._push(group, some, h)
+                self._push(bank, slots[some], rows[some], h)
                 self._drain(slots[some])
                 waiting[some] -= h
                 most = int(waiting.max())
@@ -236,13 +180,12 @@ class Engine:
         if over.any():
             self._finish(slots[over])
 
-    def _push(self, group: _Group, which: NDArray[np.intp], h: int) -> None:
-        """The next h intervals of some streams of a group, from ring to normaliser."""
-        bank, front = group.bank, group.front
-        phase = self.heard[group.slots[which]] % front.period
+    def _push(self, bank: Bank, every: NDArray[np.intp], all_rows: NDArray[np.intp], h: int) -> None:
+        """The next h intervals of some streams of a bank, from ring to normaliser."""
+        front = self._front(bank)
+        phase = self.heard[every] % front.period
         for p in np.unique(phase) if front.period > 1 else (0,):
-            some = which[phase == p]
-            slots, rows = group.slots[some], group.rows[some]
+            slots, rows = every[phase == p], all_rows[phase == p]
             k = self.heard[slots]
             start, stop = front.span(int(k[0]), h)
             # Whole periods lie between these streams: their spans are equally long.
@@ -312,9 +255,7 @@ class Engine:
             while left >= h:
                 x = np.zeros((len(slots), h * self.architecture.interval), np.float32)
                 none = np.zeros((len(slots), h))
-                self._step(
-                    slots,
-                    NormalisedBatch(x, np.full_like(none, SILENT, np.uint8), none, none.astype(np.bool_)),
-                )
+                kind = np.full((len(slots), h), SILENT, np.uint8)
+                self._step(slots, NormalisedBatch(x, kind, none, none.astype(np.bool_)))
                 left -= h
         self.finished[slots] = True

@@ -48,12 +48,12 @@ class EngineOutput:
         """The same of some of the streams: keep (B,)."""
         return EngineOutput(*(getattr(self, field.name)[keep] for field in fields(self)))
 
-    def at(self, i: int, j: int) -> "EngineOutput":
-        """Interval j of stream i by itself: B = H = 1."""
-        row, here = slice(i, i + 1), (slice(i, i + 1), slice(j, j + 1))
+    def part(self, row: int, start: int, stop: int) -> "EngineOutput":
+        """Intervals start .. stop - 1 of one stream: B = 1."""
+        one, here = slice(row, row + 1), (slice(row, row + 1), slice(start, stop))
         return EngineOutput(
-            self.slots[row],
-            self.first[row] + j,
+            self.slots[one],
+            self.first[one] + start,
             self.c[here],
             self.alpha[here],
             self.u[here],

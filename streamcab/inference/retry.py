@@ -9,7 +9,6 @@ Knows nothing of sockets, sources or answers.
 """
 
 import logging
-from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,17 +40,17 @@ class Retry:
         self._most = engine.slots
         self._calm_since = 0.0
         self._failing_since: float | None = None
-        self._strikes: Counter[int] = Counter()
+        self._strikes = engine.table.column(np.int64)
         self._told = -np.inf
         self._words = ""
 
     def advance(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[EngineOutput]:
         """As `Engine.advance`; raises ComputeError alone."""
-        if self._most >= self._engine.slots and not self._strikes:
+        if self._most >= self._engine.slots and not self._strikes.any():
             return self._try(slots, bunch, now)
         if now - self._calm_since > CALM_S:
             self._calm_since, self._most = now, self._most * 2
-            self._strikes.clear()
+            self._strikes[:] = 0
         wanted = np.arange(self._engine.slots) if slots is None else slots
         emitted: list[EngineOutput] = []
         for i in range(0, len(wanted), self._most):
@@ -74,12 +73,12 @@ class Retry:
         try:
             emitted = self._engine.advance(slots, bunch)
         except Exception as error:  # whatever it is, it must cost a pass and not a thousand streams
-            self._failed(self._engine.attached if slots is None else slots, error, now)
+            self._failed(self._engine.table.slots if slots is None else slots, error, now)
             return []
         if emitted:
             self._failing_since = None
-            if self._strikes and slots is not None and len(slots) == 1:
-                self._strikes.pop(int(slots[0]), None)
+            if slots is not None and len(slots) == 1:
+                self._strikes[slots] = 0
         return emitted
 
     def _failed(self, slots: NDArray[np.intp], error: Exception, now: float) -> None:
@@ -97,8 +96,8 @@ class Retry:
         if len(slots) == 1:
             slot = int(slots[0])
             self._strikes[slot] += 1
-            if self._strikes[slot] >= STRIKES and len(self._engine.attached) > 1:
-                del self._strikes[slot]
+            if self._strikes[slot] >= STRIKES and len(self._engine.table) > 1:
+                self._strikes[slot] = 0
                 self.hopeless[slot] = what
         several = (
             f"{np.count_nonzero(lost_ms)} of {len(slots)} streams lost up to {lost_ms.max(initial=0):.0f} ms"

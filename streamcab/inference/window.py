@@ -4,34 +4,64 @@ evidence where the model has it.
 A ring of c_t for each stream. A mean is a fresh sum of the ring's members each time it is asked for, so nothing drifts,
 for hours or for months. Attention is kept in blocks of a second, since it is shown and not decided by.
 
-The window moves on with talk: pauses longer than `PAUSE` take up no room in it, so that in silence an answer stands
+The window moves on with talk: of a pause only the first second takes up room in it, so that in silence an answer stands
 still, and what leaves gives way to new speech, one interval for one. A pause as long as the window empties it. Knows
 nothing of audio, of the net, or of time but as a count of intervals.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.evidence.layer import Evidence
+from streamcab.evidence.layer import Evidence, evidence_of
 from streamcab.inference.acoustics import Acoustics, Quality
+from streamcab.nn.weights import Net
 
-BLOCK = 40
-"""Intervals per block of attention."""
-NOW = 40
-"""Intervals that `now` looks back on."""
-PAUSE = 40
-"""Intervals after speech that are talk too; no less than NOW, so that `now` is empty in silence."""
+NOW_S = 1.0
+"""Seconds that `now` looks back on, of a block of attention, and of a pause that is talk still: so `now` is empty in
+silence."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a window says of B streams at one moment.
+
+    seen (B,) intervals so far     voiced (B,) of them     filled (B,) of them in the window
+    mean (B, labels) the answer, of so many votes (B,)     now (B, labels) the same of the newest second, now_votes (B,)
+    quality how well it is heard     attention (B, classifiers), if it was asked for
+    """
+
+    slots: NDArray[np.intp]
+    seen: NDArray[np.int64]
+    voiced: NDArray[np.int64]
+    filled: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    votes: NDArray[np.int64]
+    now: NDArray[np.float64]
+    now_votes: NDArray[np.int64]
+    quality: Quality
+    attention: NDArray[np.float64] | None
 
 
 class Window:
-    """Sliding means for `slots` streams over the last `length` intervals of each."""
+    """Sliding means for `slots` streams over the last `length` intervals of talk of each.
+
+    second  NOW_S in intervals
+    """
 
     def __init__(
-        self, slots: int, labels: int, classifiers: int, length: int, evidence: Evidence | None = None
+        self,
+        slots: int,
+        labels: int,
+        classifiers: int,
+        length: int,
+        second: int,
+        evidence: Evidence | None = None,
     ) -> None:
         if length < 1:
             raise ValueError(f"a window needs at least one interval, not {length}")
-        self.length, self.labels = length, labels
+        self.length, self.labels, self._second = length, labels, second
         self.seen = np.zeros(slots, np.int64)
         """Intervals so far: one past the newest."""
         self.voiced = np.zeros(slots, np.int64)
@@ -41,10 +71,10 @@ class Window:
         self._since = np.full(slots, length, np.int64)
         # Time lies innermost, so that a sum runs over contiguous memory. The last row counts the votes.
         self._ring = np.zeros((slots, labels + 1, length), np.float32)
-        self._attention = np.zeros((slots, -(-length // BLOCK), classifiers + 1), np.float64)
+        self._attention = np.zeros((slots, -(-length // second), classifiers + 1), np.float64)
         self._evidence = evidence
         self._sums = evidence.sums(slots, length) if evidence is not None else None
-        self._acoustics = Acoustics(slots, length)
+        self._acoustics = Acoustics(slots, length, second)
 
     @property
     def bytes_per_slot(self) -> int:
@@ -85,15 +115,15 @@ class Window:
             self._since[slots] = since
             if (over := since == self.length).any():
                 self._forget(slots[over])
-            talk = real[:, j] & (since <= PAUSE) & (since < self.length)
+            talk = real[:, j] & (since <= self._second) & (since < self.length)
             if not talk.any():
                 continue
             ok = slice(None) if talk.all() else talk
             s = slots[ok]
             index = self._talk[s]
             self._ring[s, :, index % self.length] = members[ok, j]
-            block = index // BLOCK % self._attention.shape[1]
-            if (new := index % BLOCK == 0).any():
+            block = index // self._second % self._attention.shape[1]
+            if (new := index % self._second == 0).any():
                 self._attention[s[new], block[new]] = 0
             self._attention[s, block] += gained[ok, j]
             if self._sums is not None:
@@ -104,6 +134,19 @@ class Window:
             self._talk[s] = index + 1
         self.seen[slots] = np.maximum(first + h, 0)
         self.voiced[slots] += weight.sum(1).astype(np.int64)
+
+    def read(self, slots: NDArray[np.intp], *, attention: bool) -> Reading:
+        """All that it says of some streams."""
+        return Reading(
+            slots,
+            self.seen[slots],
+            self.voiced[slots],
+            self.filled(slots),
+            *self.answer(slots),
+            *self.now(slots),
+            self.quality(slots),
+            self.attention(slots) if attention else None,
+        )
 
     def answer(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `mean`, weighed by evidence where the model has it; zeros where none votes."""
@@ -119,7 +162,7 @@ class Window:
 
     def now(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same over the newest second only."""
-        n = min(NOW, self.length)
+        n = min(self._second, self.length)
         at = (self._talk[slots, None] - 1 - np.arange(n)) % self.length
         members = self._ring[slots[:, None, None], np.arange(self.labels + 1)[:, None], at[:, None, :]]
         return self._mean(members.sum(-1, dtype=np.float64))
@@ -144,10 +187,10 @@ class Window:
         self._since[slot] += gap
         if since < self.length <= since + gap:
             self._forget(np.array([slot]))
-        elif (talk := min(max(min(PAUSE, self.length - 1) - since, 0), gap)) > 0:
-            old = int(self._talk[slot])
+        elif (talk := min(max(min(self._second, self.length - 1) - since, 0), gap)) > 0:
+            old, second = int(self._talk[slot]), self._second
             self._ring[slot][:, np.arange(old, old + talk) % self.length] = 0
-            begun = np.arange(-(-old // BLOCK), -(-(old + talk) // BLOCK)) % self._attention.shape[1]
+            begun = np.arange(-(-old // second), -(-(old + talk) // second)) % self._attention.shape[1]
             self._attention[slot, begun] = 0
             if self._sums is not None:
                 self._sums.jump(slot, old, old + talk)
@@ -167,3 +210,9 @@ class Window:
     def _mean(total: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         votes = total[:, -1]
         return total[:, :-1] / np.maximum(votes, 1)[:, None], votes.astype(np.int64)
+
+
+def window_of(net: Net, slots: int, length: int) -> Window:
+    """A window for `slots` streams of a net, over the last `length` intervals of each."""
+    arch, evidence = net.architecture, evidence_of(net)
+    return Window(slots, len(arch.labels), arch.classifiers, length, arch.intervals(NOW_S), evidence)

@@ -71,6 +71,14 @@ class Acb(nn.Module):
         return c.view(*a.shape[:-1], -1), alpha.view(*a.shape[:-1], -1)
 
 
+def affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """What a batch norm multiplies by and adds at inference, each (features,)."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return gain, norm.bias - norm.running_mean * gain
+
+
 @dataclass(frozen=True)
 class FoldedAcb:
     """An `Acb` behind a BatchNorm, and the summary beside it, arranged for inference: the same in fewer products.
@@ -117,13 +125,14 @@ class FoldedAcb:
 
 @torch.no_grad()
 def fold(
-    norm: nn.BatchNorm1d, acb: Acb, summary: nn.Linear | None = None, dtype: torch.dtype = torch.float32
+    norm: nn.BatchNorm1d | None,
+    acb: Acb,
+    summary: nn.Linear | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> FoldedAcb:
-    """The inference form of `acb` and `summary` after `norm`, with weights of its own in `dtype`."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    shift = norm.bias - norm.running_mean * gain
+    """The inference form of `acb` and `summary`, after `norm` if any, with weights of its own in `dtype`."""
+    features = acb.classifiers.weights[0].shape[1]
+    gain, shift = (torch.ones(features), torch.zeros(features)) if norm is None else affine(norm)
     weights, biases = list(acb.classifiers.weights), list(acb.classifiers.biases)
     layers = [layer for layer in acb.attention if isinstance(layer, nn.Linear)]
     mine = weights[0].permute(0, 2, 1).flatten(0, 1)

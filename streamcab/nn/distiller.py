@@ -6,10 +6,8 @@ still needs. Streaming knows where a stream begins and ends, and puts there what
 ways give the same a_t.
 
 Knows nothing of normalising, of voices, or of time. Activations are laid out (batch, time, channels)
-throughout: on a CPU this "channels last" keeps convolution and pooling twice as fast as torch's default.
-
-    delay    how far a stage's output lags behind the newest pooled sample, in its own samples
-    context  how many of its input's past samples a stage keeps
+throughout: on a CPU this "channels last" keeps convolution and pooling twice as fast as torch's default. Delay, reach
+and context are those of architecture.py.
 """
 
 from collections.abc import Sequence
@@ -19,27 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FOREVER = 1 << 40
-"""End of a stream whose end is not known yet, in intervals."""
+from streamcab.nn.architecture import FOREVER, PAPER_STAGES, Geometry, StageShape, StageTiming, geometry
 
-
-@dataclass(frozen=True)
-class StageShape:
-    """One row pair of Table 2: a convolution of stride 1, a maximum pooling, and the dropout after it."""
-
-    filters: int
-    kernel: int
-    pool: int
-    stride: int
-    dropout: float
-
-
-PAPER_STAGES = (
-    StageShape(16, 4, 4, 2, 0.15),
-    StageShape(32, 4, 4, 2, 0.15),
-    StageShape(32, 10, 10, 5, 0.10),
-    StageShape(128, 10, 10, 5, 0.0),
-)
+__all__ = [
+    "FOREVER",
+    "PAPER_STAGES",
+    "Distiller",
+    "Geometry",
+    "Stage",
+    "StageShape",
+    "StageState",
+    "geometry",
+]
 
 
 @dataclass
@@ -81,8 +70,7 @@ class Stage(nn.Module):
     def __init__(self, shape: StageShape, channels: int, delay: int, unit: int) -> None:
         """`delay` and `unit` are those of the input: samples of lag, and samples per interval."""
         super().__init__()
-        if unit % shape.stride:
-            raise ValueError(f"a stride of {shape.stride} does not divide {unit} samples per interval")
+        timing = StageTiming.of(shape, delay, unit)
         self.shape = shape
         self.weight = nn.Parameter(torch.empty(shape.filters, channels, shape.kernel))
         self.bias = nn.Parameter(torch.zeros(shape.filters))
@@ -90,15 +78,10 @@ class Stage(nn.Module):
         nn.init.xavier_uniform_(self.weight)
         self.dropout = nn.Dropout(shape.dropout)
 
-        # Keras' `same` for an even kernel, and for a pooling whose stride divides the length.
-        self.conv_pad = ((shape.kernel - 1) // 2, shape.kernel // 2)
-        left = (shape.pool - shape.stride) // 2
-        self.pool_pad = (left, shape.pool - shape.stride - left)
-        self.unit, self.out_unit = unit, unit // shape.stride
-        self.conv_delay = delay + self.conv_pad[1]
-        self.delay = -(-(self.conv_delay + self.pool_pad[1]) // shape.stride)
-        self.conv_context = shape.kernel - 1
-        self.pool_context = shape.stride * self.delay + left - self.conv_delay
+        self.conv_pad, self.pool_pad = shape.conv_pad, shape.pool_pad
+        self.unit, self.out_unit = timing.unit, timing.out_unit
+        self.conv_delay, self.delay = timing.conv_delay, timing.delay
+        self.conv_context, self.pool_context = timing.conv_context, timing.pool_context
 
     def kernel(self) -> Tensor:
         """The weight as the two-dimensional, channels-last convolution takes it."""
@@ -138,23 +121,21 @@ class Stage(nn.Module):
 
 
 class Distiller(nn.Module):
-    """Table 2: stages, then BatchNorm (epsilon 1e-3, momentum 0.99 in Keras' sense)."""
+    """Table 2: stages, then BatchNorm (epsilon 1e-3, momentum 0.99 in Keras' sense).
+
+    `interval`, `delay` and `reach` are those of its `Geometry`.
+    """
 
     def __init__(self, stages: Sequence[StageShape]) -> None:
         super().__init__()
-        unit = 1
-        for shape in stages:
-            unit *= shape.stride
-        self.interval = unit
-        """Pooled samples per interval."""
+        found = geometry(stages)
+        self.interval, self.delay, self.reach = found.interval, found.delay, found.reach
         self.stages = nn.ModuleList()
-        channels, delay = 1, 0
+        channels, delay, unit = 1, 0, self.interval
         for shape in stages:
             stage = Stage(shape, channels, delay, unit)
             self.stages.append(stage)
             channels, delay, unit = shape.filters, stage.delay, stage.out_unit
-        self.delay = delay
-        """Intervals by which a streamed a_t lags behind the newest interval heard."""
         self.norm = nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,8 +8,6 @@ daemon.
 """
 
 import copy
-import errno
-import io
 import logging
 import os
 import sys
@@ -23,6 +21,7 @@ from typing import Literal
 import msgspec
 
 from streamcab.errors import StreamcabError
+from streamcab.ops.linefile import LineFile
 
 Form = Literal["text", "journal", "json"]
 
@@ -86,9 +85,7 @@ class Log(logging.Handler):
         self.lost = 0  # lines that could be written nowhere
         self.strayed = 0  # lines that the file could not take
         self._limit = Limit()
-        self._path: Path | None = None
-        self._file: io.FileIO | None = None
-        self._torn = False
+        self._file: LineFile | None = None
         self._missing = 0  # lines, since the file cannot be written
         self._spare: logging.Formatter = _Text()
         self.reopen(form, file)
@@ -96,12 +93,12 @@ class Log(logging.Handler):
     def reopen(self, form: Form, file: Path | None) -> None:
         """Go on in `file`, new or moved away; StreamcabError when it cannot be, and all stays as it was."""
         try:
-            opened = None if file is None else _opened(file)
+            opened = None if file is None else LineFile(file)
         except OSError as error:
             raise StreamcabError(f"cannot write the log {file}: {error.strerror}") from None
         self.acquire()  # what emits holds it
         before, self._file = self._file, opened
-        self._path, self._torn, self._missing = file, False, 0
+        self._missing = 0
         self.setFormatter(_FORMATTERS[form]())
         self._spare = _FORMATTERS[form_for("json" if form == "json" else "auto", None)]()
         self.release()
@@ -118,9 +115,9 @@ class Log(logging.Handler):
             record = copy.copy(record)
             record.msg, record.args = f"{record.getMessage()} ({dropped} more like this were left out)", None
         try:
-            if self._path is None:
+            if self._file is None:
                 _to_stderr(self.scrub(self.format(record)))
-            elif not self._to_file(record):
+            elif not self._to_file(self._file, record):
                 self.strayed += 1
                 _to_stderr(self.scrub(self._spare.format(record)))
         except (OSError, ValueError):
@@ -134,61 +131,30 @@ class Log(logging.Handler):
         """Give the file back."""
         if self._file is not None:
             self._file.close()
-            self._path = self._file = None
+            self._file = None
         super().close()
 
-    def _to_file(self, record: logging.LogRecord) -> bool:
+    def _to_file(self, file: LineFile, record: logging.LogRecord) -> bool:
         """Whether the file has it now; that it cannot be written, and that it can again, is said once."""
-        assert self._path is not None
         try:
-            news = self._renew(self._path)
+            news = "it was removed, this is a new one" if file.renew() else ""
             if self._missing:
                 some = "1 line" if self._missing == 1 else f"{self._missing} lines"
                 news = f"{news}; {some} went to standard error meanwhile".lstrip("; ")
             if news:
-                self._append(self.format(_warning(f"the log goes on: {news}")))
+                self._append(file, self.format(_warning(f"the log goes on: {news}")))
                 self._missing = 0
-            self._append(self.format(record))
+            self._append(file, self.format(record))
         except OSError as error:
             if not self._missing:
-                why = f"the log {self._path} cannot be written: {error.strerror}; its lines come here until it can"
+                why = f"the log {file.path} cannot be written: {error.strerror}; its lines come here until it can"
                 _to_stderr(self.scrub(self._spare.format(_warning(why))))
             self._missing += 1
             return False
         return True
 
-    def _renew(self, path: Path) -> str:
-        """Begin the file anew if it is not at its path any more; what of that is worth a line."""
-        news = ""
-        if self._file is not None:
-            here = os.fstat(self._file.fileno())
-            try:
-                if os.path.samestat(os.stat(path), here):
-                    return ""
-            except (FileNotFoundError, NotADirectoryError):
-                pass
-            except OSError:  # a path that may not be looked at; the file itself can still be written
-                return ""
-            if not here.st_nlink:
-                news = "it was removed, this is a new one"
-            self._file.close()
-            self._file, self._torn = None, False
-        self._file = _opened(path)
-        return news
-
-    def _append(self, line: str) -> None:
-        """All of it, or OSError; a line that the disk has cut ends where it was cut."""
-        assert self._file is not None
-        data = ("\n" * self._torn + self.scrub(line) + "\n").encode(errors="backslashreplace")
-        wrote = self._file.write(data) or 0
-        self._torn = wrote < len(data) if wrote else self._torn
-        if wrote < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _opened(file: Path) -> io.FileIO:
-    number = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    return os.fdopen(number, "ab", buffering=0)
+    def _append(self, file: LineFile, line: str) -> None:
+        file.append((self.scrub(line) + "\n").encode(errors="backslashreplace"))
 
 
 def _to_stderr(line: str) -> None:

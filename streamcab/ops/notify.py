@@ -1,7 +1,7 @@
-"""What a supervisor is told over its datagram socket: sd_notify(3) in a few lines of the standard library.
+"""Reports to a supervisor over its datagram socket: sd_notify(3) in a few lines of the standard library.
 
-Owns the socket and the form of the messages. Knows nothing of the daemon, nor when something is worth saying.
-Nothing here raises: a supervisor that cannot be reached must not end what it supervises.
+Owns the socket and the form of the messages. Knows nothing of the daemon or of when to report. Nothing here raises: an
+unreachable supervisor must not end the process that it supervises.
 """
 
 import logging
@@ -17,7 +17,7 @@ PATIENCE_S = 0.5
 
 
 class Supervisor:
-    """Who started this process and wants to know how it is. `watched`: whether silence is punished."""
+    """The supervisor of this process. `watched`: whether it kills a process that stops reporting."""
 
     def __init__(self, address: str, watched: bool) -> None:
         """`address`: the path of a socket, or, behind an @, an abstract name."""
@@ -31,12 +31,12 @@ class Supervisor:
         self._tell(f"STATUS={_line(text)}")
 
     def ready(self, text: str) -> None:
-        """Serving from now on."""
+        """Report that the daemon is serving."""
         self._serves = True
         self._tell("READY=1", f"STATUS={_line(text)}", *self._ping)
 
     def alive(self, text: str) -> None:
-        """Still serving: to be said after real work only."""
+        """Feed the watchdog. Call this after real work only."""
         self._tell(f"STATUS={_line(text)}", *self._ping)
 
     def reloading(self) -> None:
@@ -51,7 +51,7 @@ class Supervisor:
             self._tell("READY=1")
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Report that the daemon is stopping."""
         self._serves = False
         self._tell("STOPPING=1", "STATUS=saying goodbye")
 

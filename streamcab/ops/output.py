@@ -9,6 +9,8 @@ import logging
 import os
 from typing import TextIO
 
+from streamcab.ops.linefile import LineFile
+
 log = logging.getLogger("streamcab.output")
 
 
@@ -18,7 +20,7 @@ class Output:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._text: list[str] = []
-        self._torn = False
+        self._file: LineFile | None = None
         self._refused = False
         self.dropped = 0  # lines
 
@@ -40,7 +42,8 @@ class Output:
             self._stream.flush()
             return
         try:
-            self._write(descriptor, text)
+            self._file = self._file or LineFile.on(descriptor)
+            self._file.append(text.encode(errors="replace"))
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -48,17 +51,7 @@ class Output:
             if not self._refused:
                 self._refused = True
                 log.warning("the output cannot be written: %s; the feed goes on without it", error.strerror)
-
-    def _write(self, descriptor: int, text: str) -> None:
-        view = memoryview(("\n" * self._torn + text).encode(errors="replace"))
-        whole = len(view)
-        try:
-            while view:
-                view = view[os.write(descriptor, view) :]
-        finally:
-            # A line that the disk has cut ends where it was cut, not in the next one.
-            if len(view) < whole:
-                self._torn = bool(view)
+            return
         if self._refused:
             self._refused = False
             log.warning("the output can be written again; %d lines of it are missing", self.dropped)

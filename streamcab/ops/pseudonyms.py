@@ -1,7 +1,7 @@
-"""Hides who is heard: the names of streams become hashes, the same ones for as long as the salt stays.
+"""Replaces the names of streams by hashes. A name keeps its hash for as long as the salt stays the same.
 
-A hash is keyed with a secret salt, since names (addresses, numbers) are few enough to be guessed. Owns the file of the
-salt, and what is known of each stream that must not be said. Knows nothing of the feed or of the log.
+A hash is keyed with a secret salt, since names (addresses, numbers) are few enough to be guessed. Owns the salt file,
+and the parts of each stream's description that must not be published. Knows nothing of the feed.
 """
 
 import json
@@ -29,7 +29,7 @@ REMEMBERED = 10_000
 
 
 class Pseudonyms:
-    """Hashes with `salt`; two veils of one salt give one stream the same name."""
+    """Hashes with `salt`. Two instances with one salt give a stream the same pseudonym."""
 
     def __init__(self, salt: bytes) -> None:
         self._salt = blake2b(salt).digest()
@@ -54,7 +54,7 @@ class Pseudonyms:
         return cls(salt)
 
     def name(self, text: str) -> str:
-        """What a stream of this name is called."""
+        """The pseudonym of a stream."""
         return f"s-{blake2b(text.encode(), key=self._salt, digest_size=6).hexdigest()}"
 
     def know(self, *sources: Path | str) -> None:

@@ -1,6 +1,6 @@
 """The daemon as a service of systemd: carries out what `systemd_unit.py` has planned, and asks systemctl for the rest.
 
-Knows nothing of the command line, nor of the daemon.
+Knows nothing of the command line or of the daemon.
 """
 
 import os
@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from streamcab.errors import ServiceError
@@ -24,6 +23,7 @@ from streamcab.ops.systemd_unit import (
     standing,
     unit_text,
 )
+from streamcab.shipped import PACKAGE, shipped
 
 SOURCES = {False: UNIT, True: "streamcab-user.service"}
 SETTINGS = "streamcab.env.example"
@@ -43,7 +43,7 @@ def read(path: Path) -> str | None:
 
 
 def carry_out(steps: Iterable[Step]) -> None:
-    """Do it. A file is there whole or not at all."""
+    """Carry out a step. A file is written completely or not at all."""
     for step in steps:
         try:
             if step.verb == "put":
@@ -65,12 +65,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def template(name: str) -> str:
-    """A file of systemd/: beside the package in a checkout, inside it where it was installed as a wheel."""
-    package = resources.files("streamcab")
-    for folder in (package / "systemd", Path(str(package)).parent / "systemd"):
-        if (folder / name).is_file():
-            return (folder / name).read_text(encoding="utf-8")
-    raise ServiceError(f"{name} did not come with this installation of streamcab: install it again")
+    """Return the text of a file of systemd/."""
+    path = shipped(Path("systemd", name))
+    if path is None:
+        raise ServiceError(f"{name} did not come with this installation of streamcab: install it again")
+    return path.read_text(encoding="utf-8")
 
 
 def program() -> list[str]:
@@ -105,7 +104,7 @@ class Systemctl:
         """Whether there is one to talk to."""
 
     def spelled(self, *words: str) -> str:
-        """A command, as users type it."""
+        """A command as a user would type it."""
         return " ".join([*self._words, *words])
 
     def __call__(self, *words: str) -> str:
@@ -123,10 +122,10 @@ class Systemctl:
 def install(
     place: Place, instance: str, manager: Systemctl | None, *, force: bool, dry: bool, now: bool
 ) -> Iterator[str]:
-    """Put everything in place, and tell it line by line; without a `manager` the files only."""
+    """Install everything and yield a line for each step; without a `manager`, install the files only."""
     words = program()
     if not place.user and manager is not None:
-        why = unreachable([Path(words[0]), Path(sys.base_prefix), Path(str(resources.files("streamcab")))])
+        why = unreachable([Path(words[0]), Path(sys.base_prefix), PACKAGE])
         if why:
             raise ServiceError(
                 f"{why}: install streamcab in, say, /opt, or the service of this user with --user"
@@ -150,7 +149,7 @@ def install(
 def uninstall(
     place: Place, instance: str | None, manager: Systemctl | None, *, force: bool, dry: bool
 ) -> Iterator[str]:
-    """Stop an instance, or all, and remove what `install` put, and tell it line by line."""
+    """Stop one instance, or all, remove the installed files, and yield a line for each step."""
     mine = {place.settings_of(check_instance(instance))} if instance else set(_settings(place))
     others = set(_settings(place)) - mine
     unit = not others
@@ -181,7 +180,7 @@ def _carried_out(steps: Sequence[Step], manager: Systemctl | None, dry: bool) ->
 
 
 def status(place: Place, instance: str | None, manager: Systemctl | None) -> Iterator[str]:
-    """What is installed and how it is, line by line. ServiceError when nothing is."""
+    """Describe what is installed and its state, line by line. ServiceError when nothing is installed."""
     text = read(place.unit)
     if text is None:
         raise ServiceError(
@@ -207,7 +206,7 @@ def status(place: Place, instance: str | None, manager: Systemctl | None) -> Ite
 
 
 def in_words(shown: Mapping[str, str]) -> str:
-    """What `systemctl show` says of an instance, for people."""
+    """The state of an instance in words, from `systemctl show`."""
     words = [f"{shown['ActiveState']} ({shown['SubState']})", shown.get("UnitFileState") or "disabled"]
     if shown.get("Result", "success") != "success":
         words.append(f"last result: {shown['Result']}")

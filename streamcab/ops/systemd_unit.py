@@ -1,8 +1,8 @@
-"""Unit and settings of the service: which files go where, what is already there, and how to take them away.
+"""Plans the files of the service: where unit and settings go, what is already there, and how to remove them.
 
-Nothing that somebody has edited is overwritten, nothing that we did not put is removed. What we put bears a seal, a
-hash of itself in its first line: an edit shows, also after an upgrade. Plans over texts; touches no file and knows
-nothing of systemctl.
+A file that was edited is never overwritten, and a file that streamcab did not install is never removed. Every installed
+file carries a seal, a hash of itself in its first line, so that an edit shows even after an upgrade. Plans over texts:
+touches no file and knows nothing of systemctl.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class Place:
         return self.units / UNIT
 
     def settings_of(self, instance: str) -> Path:
-        """Where an instance's settings lie."""
+        """Path of an instance's settings."""
         return self.settings / f"{instance}.env"
 
 
@@ -77,7 +77,7 @@ def sealed(text: str) -> str:
 
 
 def standing(text: str | None) -> Literal["missing", "ours", "edited", "foreign"]:
-    """What a file is to us: as we put it, ours with changes, or somebody else's."""
+    """Classify a file: as installed, installed and edited, or foreign."""
     if text is None:
         return "missing"
     first, _, rest = text.partition("\n")
@@ -104,7 +104,7 @@ def unit_text(template: str, program: Sequence[str]) -> str:
 
 
 def check_instance(name: str) -> str:
-    """The name, if an instance can be called so."""
+    """Return the name if it is a valid name of an instance."""
     if not INSTANCE.fullmatch(name):
         raise ServiceError(f"{name!r} cannot name an instance: letters, digits, _ . and - only, e.g. mic")
     return name

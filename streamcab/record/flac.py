@@ -1,8 +1,8 @@
-"""One FLAC file that can be read at any moment, also after its writer was killed.
+"""A FLAC file that is readable at any moment, even after its writer was killed.
 
-libsndfile writes how long a FLAC is when it closes it; until then it says 0, which most readers take for endless. So
-the length of what is safely there is put into the header (STREAMINFO, RFC 9639) after every write. Owns the file and
-its descriptor. Knows nothing of streams or folders.
+libsndfile writes the length of a FLAC file only when it closes it. Until then the header says 0, which most readers
+take for endless. So the length written so far is put into the header (STREAMINFO, RFC 9639) after every write. Owns
+the file and its descriptor. Knows nothing of streams or folders.
 """
 
 import os
@@ -44,7 +44,7 @@ class FlacFile:
             raise OSError(f"{path}: {error}") from None
 
     def write(self, samples: NDArray[np.float32]) -> None:
-        """Append samples (n,) in [-1, 1]; what is no number becomes silence. OSError when the disk refuses them."""
+        """Append samples (n,) in [-1, 1]; NaN becomes silence. OSError when the disk refuses them."""
         try:
             self._file.write(pcm16(samples))
         except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that all was taken
@@ -72,7 +72,7 @@ class FlacFile:
 
 
 def pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples in [-1, 1] as 16 bit; what is louder is clipped, what is no number is silence."""
+    """Convert samples in [-1, 1] to 16 bit. Louder samples are clipped; NaN becomes silence."""
     exact = np.rint(samples * np.float32(32768))
     np.clip(exact, -32768, 32767, out=exact)
     exact[np.isnan(exact)] = 0
@@ -104,7 +104,7 @@ class _Disk:
         return data
 
     def write(self, data: bytes) -> int:
-        """How many bytes the disk took."""
+        """Bytes that the disk accepted."""
         done = 0
         try:
             while done < len(data):

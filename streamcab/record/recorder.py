@@ -1,7 +1,7 @@
-"""What was heard, as files: a second reader of the rings, in a thread of its own.
+"""Writes streams to files: a second reader of the rings, in a thread of its own.
 
-It takes what it is in time for and the inference never waits for it: what a slow disk made it miss is dropped and
-counted. Where samples never arrived a recording is silent, and the log says for how long. Owns that thread and the open
+Inference never waits for it: audio that a slow disk made it miss is dropped and counted. Where samples never arrived,
+a recording is silent, and the log gives the duration. Owns that thread and the open
 files. Knows nothing of models or of the feed.
 """
 
@@ -40,7 +40,7 @@ OTHER_FILES = 256
 
 @dataclass(eq=False)
 class Track:
-    """A stream that is recorded: how far, and into what. `missing` and `samples` are those of all its files."""
+    """A stream being recorded: its position and its file. `missing` and `samples` cover all its files."""
 
     name: str
     line: Line
@@ -59,7 +59,7 @@ class Track:
 
 @dataclass
 class Tail:
-    """What an ended stream has left: its row will belong to another."""
+    """The rest of an ended stream, copied because its row will be reused."""
 
     track: Track
     unix: float
@@ -74,7 +74,7 @@ class Recorder:
 
     def __init__(self, shelf: Retention) -> None:
         self.shelf = shelf
-        self._tracks: dict[int, Track] = {}  # by the identity of the line
+        self._tracks: dict[Line, Track] = {}
         self._tails: list[Tail] = []
         self._waiting = 0  # bytes of them
         self._lock = threading.Lock()
@@ -90,12 +90,12 @@ class Recorder:
     def begins(self, name: str, line: Line) -> None:
         """A stream that is recorded from its first sample on, under this name."""
         with self._lock:
-            self._tracks[id(line)] = Track(name, line)
+            self._tracks[line] = Track(name, line)
 
     def ends(self, line: Line) -> None:
-        """Its last sample is in the ring, and the row may be used again when this returns."""
+        """The stream has ended: its last sample is in the ring, and its row may be reused when this returns."""
         with self._lock:
-            track = self._tracks.pop(id(line), None)
+            track = self._tracks.pop(line, None)
             if track is None:
                 return
             bank, row = line.bank, line.row
@@ -139,7 +139,7 @@ class Recorder:
                 return
 
     def _turn(self) -> None:
-        """Write what has arrived."""
+        """Write the audio that has arrived."""
         now = time.monotonic()
         if now >= self._next_tidy:
             self._next_tidy = now + TIDY_S
@@ -173,7 +173,7 @@ class Recorder:
         """Write the next TURN_S of each of `tracks` that has so much; those that may have more."""
         n = round(TURN_S * bank.rate)
         with self._lock:
-            tracks = [t for t in tracks if id(t.line) in self._tracks]
+            tracks = [t for t in tracks if t.line in self._tracks]
             rows = np.array([t.line.row for t in tracks], np.intp)
             gaps = [
                 self._catch_up(t, int(oldest)) for t, oldest in zip(tracks, bank.oldest(rows), strict=True)
@@ -231,7 +231,7 @@ class Recorder:
             self._finish(track)
 
     def _opened(self, track: Track, unix: float) -> bool:
-        """Whether there is a file to write to."""
+        """Open the track's file if necessary; False if that is not possible."""
         if track.file is not None:
             return True
         if track.refused:
@@ -288,7 +288,7 @@ class Recorder:
             log.warning("recording goes on")
 
     def _pause(self, why: str) -> None:
-        """Nothing is written until there is room again."""
+        """Stop writing until there is room again."""
         if not self._paused:
             log.warning("recording pauses: %s", why)
         self._paused = why

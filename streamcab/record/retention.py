@@ -1,7 +1,7 @@
-"""The folder of recordings: what its files are called, which must go, and whether there is room for more.
+"""Recording retention: names the files, deletes them by age and total size, and reports how much may still be written.
 
-Owns the limits: bytes of all recordings together, their age, and what stays free on the disk. Only files whose names it
-could have given are ever deleted. Knows nothing of audio.
+Owns the limits: bytes of all recordings together, their age, and the free space to keep on the disk. It deletes only
+files whose names it could have given. Knows nothing of audio.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Retention:
             unix += 0.001
 
     def tidy(self, in_use: Container[str]) -> None:
-        """Delete what is too old or too much, oldest first, but for the names `in_use`; see what room is left."""
+        """Delete recordings that are too old or too many, oldest first, except those `in_use`; update the room left."""
         now, jumped_s = self._clock.time(), self._doubt.jumped_s()
         self.doubt = (
             f"the clock has jumped by {jumped_s / 86_400:+.1f} days: nothing is deleted for its age until it is back "

@@ -4,5 +4,5 @@
     rehearsal.py   the clock, the daemon, a subscriber; what is measured, and the verdict
 
 Everything but the clock and the capture is what serves real users: intake, engine, window, publisher, sockets of the
-feed. See docs/reliability.md.
+feed. See docs/reference/reliability.md.
 """

@@ -1,7 +1,7 @@
 """Large letters for a label and its percentage, drawn with half blocks (3 rows) or whole ones (5 rows).
 
-Capitals, digits and some signs, five dots high. Accents fall off; a text with other signs has no large form. Knows no
-stream and no colour.
+Capitals, digits and some signs, five dots high. Diacritics are dropped. A text with any other character has no
+large form. Knows nothing of streams or colours.
 """
 
 import unicodedata

@@ -1,7 +1,7 @@
-"""What a viewer knows: the newest message of every stream and its last 30 seconds.
+"""The state of a viewer: the newest message of every stream, and its last 30 seconds.
 
-Owns `Board`, `Stream` and `History`: fed with messages, bounded in streams and labels. Knows nothing of
-sockets, terminals or clocks: the time now is given in, by any clock that only goes forward.
+Owns `Board`, `Stream` and `History`: they take messages, and their size is bounded. Knows nothing of sockets,
+terminals or clocks: the caller passes the time, from any clock that only goes forward.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ class History:
         self.end = -1
 
     def put(self, at_s: float, label: int | None, probability: float = 0.0) -> None:
-        """The answer at `at_s` seconds of the stream; None: nobody spoke."""
+        """Record the answer at `at_s` seconds of the stream; None where nobody spoke."""
         bucket = max(0, int(at_s * _PER_S))
         gap = bucket - self.end
         if self.end < 0 or gap > _BUCKETS or gap < 0:
@@ -56,7 +56,7 @@ class History:
         self.end = bucket
 
     def cells(self, width: int) -> list[Cell]:
-        """The strip in `width` cells, oldest first, on a grid fixed to the stream: it never shimmers."""
+        """The strip in `width` cells, oldest first, on a grid fixed to the stream: so it does not flicker."""
         if self.end < 0:
             return [(-1, 0.0)] * width
         cut = (self.end + 1) % _BUCKETS
@@ -77,7 +77,7 @@ class History:
 
 
 class Stream:
-    """One stream as last heard of."""
+    """The newest messages of one stream."""
 
     __slots__ = (
         "born",
@@ -106,17 +106,17 @@ class Stream:
 
     @property
     def top(self) -> str | None:
-        """The answer to show: none in silence, and none before anything was voiced."""
+        """The label to show; None in silence and before the first speech."""
         return None if self.prediction is None or self.state == "silent" else self.prediction.top
 
     @property
     def confidence(self) -> float:
-        """The probability of the answer to show, 0 without one."""
+        """The probability of the label to show; 0 without one."""
         return 0.0 if self.top is None or self.prediction is None else self.prediction.confidence or 0.0
 
     @property
     def shown(self) -> Shown:
-        """The state to show: a source that brings nothing matters more than the last answer."""
+        """The state to show. A source that delivers nothing takes precedence over the last answer."""
         if self.status is not None and self.state != "ended":
             if self.status.source_state == "stalled" and self.state != "lost":
                 return "stalled"
@@ -126,28 +126,28 @@ class Stream:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the model itself would not stand by the answer to show."""
+        """Whether the confidence of the answer is below the model's own threshold."""
         return self.top is not None and self.prediction is not None and self.prediction.sure is False
 
     @property
     def lag_ms(self) -> float:
-        """Of the newest word about it."""
+        """Lag of the newest message, in milliseconds."""
         newest = self.prediction or self.status
         return 0.0 if newest is None else newest.lag_ms
 
     @property
     def lost_ms(self) -> float:
-        """Since it began, as far as heard."""
+        """Milliseconds lost since the stream began."""
         return max((m.lost_ms for m in (self.prediction, self.status) if m is not None), default=0.0)
 
     @property
     def overflows(self) -> int:
-        """The same of how often its source overflowed."""
+        """Overflows of its source since the stream began."""
         return max((m.overflows for m in (self.prediction, self.status) if m is not None), default=0)
 
 
 class Board:
-    """The newest of every stream, gathered from messages."""
+    """The newest messages of every stream."""
 
     def __init__(self, *, most: int = 4096, keep_ended_s: float = 8.0, forget_s: float = 15.0) -> None:
         """`most` streams at once; an ended one stays `keep_ended_s`, one that is not heard of `forget_s`."""
@@ -164,7 +164,7 @@ class Board:
         self._swept = float("-inf")
 
     def add(self, messages: Iterable[AnyMessage], now: float) -> None:
-        """Take in what the feed said."""
+        """Take a message of the feed."""
         for message in messages:
             self.heard = now
             self.changes += 1
@@ -191,15 +191,15 @@ class Board:
         self._forget(now)
 
     def age(self, now: float) -> float | None:
-        """Seconds since the feed last said anything; None before its first word."""
+        """Seconds since the last message of the feed; None before the first."""
         return None if self.heard is None else now - self.heard
 
     def quiet(self, now: float) -> bool:
-        """Whether the feed has fallen silent after it had spoken."""
+        """Whether the feed has stopped after it had sent messages."""
         return self.heard is not None and now - self.heard > QUIET_S
 
     def number(self, label: str) -> int:
-        """A label's number, the same for all streams and for good: what its colour hangs on."""
+        """The number of a label, which determines its colour. It is the same for all streams and never changes."""
         found = self._labels.get(label)
         if found is None:
             found = len(self._labels)
@@ -208,15 +208,15 @@ class Board:
         return found
 
     def labels(self) -> list[str]:
-        """All labels heard of, in the order of their numbers."""
+        """All labels seen, ordered by number."""
         return list(self._labels)
 
     def model(self, stream: Stream) -> ModelInfo | None:
-        """The model that answers for a stream, when the feed has told of it."""
+        """The model that classifies a stream, if the feed has announced it."""
         return None if stream.prediction is None else self.models.get(stream.prediction.model)
 
     def answers(self) -> dict[str, Prediction]:
-        """The newest answer of every stream that was ever here, as far as kept."""
+        """The newest prediction of every stream that is still remembered."""
         here = {name: s.prediction for name, s in self.streams.items() if s.prediction is not None}
         return {**self.finals, **here}
 

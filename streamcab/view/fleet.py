@@ -1,4 +1,4 @@
-"""The picture of many streams: a top for calls. Counts per accent, and as many rows as there is room for.
+"""The picture of many streams: a table, like `top`, one row per call, below the counts per accent.
 
 `render_fleet` is pure, and builds the visible rows only: what is not shown costs nothing. Knows no terminal.
 """
@@ -75,12 +75,12 @@ def render_fleet(
 
 
 def table_rows(height: int) -> int:
-    """How many streams fit into a picture of so many rows."""
+    """How many streams fit into a picture of this height."""
     return max(height - 3 - 2 * (height >= 8) - (height >= 16) - (height >= 20), 1)
 
 
 def _widths(room: int, accent: int, longest: int) -> _Widths:
-    """Deals the cells of a row out: what matters most comes first, then bar, strip and name grow."""
+    """Distribute the cells of a row: the most important columns first; then bar, strip and name grow."""
     name, accent = max(min(14, room // 3), 4), min(accent, max(room // 4, 6))
     given = {"name": name, "accent": accent, "percent": 5, "state": 1}
     wanted = (
@@ -125,7 +125,7 @@ def _header(board: Board, width: int, margin: int, now: float, caption: str) -> 
 
 
 def _shares(counts: Sequence[int], cells: int) -> list[int]:
-    """`cells` dealt out in proportion, at least one to whoever has any, and never more than there are."""
+    """Distribute `cells` in proportion: at least one to every non-zero share, and no more than there are."""
     total, out = sum(counts), [0] * len(counts)
     for i in sorted(range(len(counts)), key=lambda i: -counts[i])[:cells]:
         out[i] = max(1, cells * counts[i] // total) if counts[i] else 0

@@ -1,7 +1,7 @@
 """Pieces of a picture: rows of exact width, bars, meters, strips of blocks.
 
 Owns `Row` and `Frame`, a rich renderable exactly as wide and high as was asked for. Text from the feed is
-made harmless here: control and direction characters never reach the terminal. Knows no stream.
+sanitised here: control and direction characters never reach the terminal. Knows nothing of streams.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ ASCII = {ord(pair[0]): pair[1] for pair in _PAIRS.split()}
 
 
 def clean(text: str) -> str:
-    """`text` without characters that could steer a terminal."""
+    """`text` without characters that could control a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "·" for c in text)
 
 
@@ -143,7 +143,7 @@ def thin_bar(share: float, width: int, style: Style) -> list[tuple[str, Style]]:
 
 
 def runs(cells: Iterable[tuple[str, Style]]) -> list[tuple[str, Style]]:
-    """Neighbours of one style joined: fewer segments, the same picture."""
+    """Join neighbouring segments of one style."""
     out: list[tuple[str, Style]] = []
     for text, style in cells:
         if out and out[-1][1] is style:
@@ -165,7 +165,7 @@ def percent(probability: float) -> str:
 
 
 def duration(ms: float) -> str:
-    """Milliseconds in the largest unit that still says something, in at most six characters."""
+    """Milliseconds in the largest sensible unit, in at most six characters."""
     if ms < 999.5:
         return f"{max(ms, 0):.0f} ms"
     if ms < 59_950:

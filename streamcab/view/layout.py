@@ -1,4 +1,4 @@
-"""How the rows of the one-stream picture are dealt out: what matters most first, then what makes it roomier.
+"""Distributes the rows of the one-stream picture: the most important sections first, then spacing.
 
 Knows names of sections and numbers of rows, nothing of what is drawn in them.
 """
@@ -17,10 +17,14 @@ ORDER = (
 )  # fmt: skip
 """The sections from top to bottom; the footer follows at the very bottom. `air` is blank."""
 
+_STEADY = {"answer", "bars", "header", "footer"}
+"""The sections that never lose a row when the picture becomes higher."""
+
 
 def grant(height: int, bars: int, most: dict[str, int]) -> dict[str, int]:
     """How many rows each section gets: `bars` rows of bars are wished for, `most` limits sections."""
     given: dict[str, int] = {}
+    refused = False
     for section, rows in _WISHES:
         rows = min(rows, most.get(section, rows))
         if section == "bars":
@@ -30,6 +34,9 @@ def grant(height: int, bars: int, most: dict[str, int]) -> dict[str, int]:
         rest = sum(given.values()) - given.get(section, 0)
         if section == "bars" and rest + rows > height:
             rows = max(height - rest, given.get(section, 0))  # some of many bars are better than none
-        if rest + rows <= height and rows > 0:
+        if rest + rows > height:
+            refused = True
+        # One row more may grant what is refused here, at the cost of all later wishes: a steady section waits for it.
+        elif rows > 0 and not (refused and section in _STEADY):
             given[section] = rows
     return given

@@ -1,6 +1,6 @@
 """The feed as lines of text, for logs, pipes and terminals that cannot draw: one line per stream and second.
 
-For people. A reader that goes away ends it quietly. Knows nothing of sockets, or of what else is written where.
+The lines are for people. When the reader goes away, writing ends quietly. Knows nothing of sockets.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ class Feed(Protocol):
     """What the view needs of a `streamcab.feed.Subscriber`."""
 
     def drain(self) -> list[AnyMessage]:
-        """All messages that have arrived, without waiting."""
+        """Every message that has arrived, without waiting."""
 
 
 class Writer(Protocol):
@@ -72,7 +72,7 @@ def lines(
 
 
 def line(message: Prediction | Status, name_cells: int = 12, label_cells: int = 0) -> str:
-    """A message in one line for people."""
+    """One message as one line."""
     clock = _clock(message.time)
     name = clean(message.stream)
     head = f"{clock}  {name}{' ' * (name_cells - cell_len(name))}  {message.state:<7}"

@@ -1,4 +1,4 @@
-"""The view on a terminal: takes what the feed has, draws it, obeys keys and signals, leaves no trace.
+"""The view on a terminal: draws the feed, handles keys and signals, and restores the terminal.
 
 Owns the loop and its pace. Pictures are made in one.py and fleet.py, the terminal is screen.py's.
 """
@@ -28,12 +28,12 @@ SORT_S = 1.0  # seconds that an order of rows stands, so that rows can be read
 
 
 def drawable(console: Console) -> bool:
-    """Whether the view can draw there; else `lines` is what to use. A terminal without TERM is a dumb one."""
+    """Whether the view can draw on this console; otherwise use `lines`. A terminal without TERM counts as dumb."""
     return console.is_terminal and not console.is_dumb_terminal and named(console._environ)
 
 
 def named(environ: Mapping[str, str]) -> bool:
-    """Whether the terminal says what it is: else nobody knows what its escape codes would be."""
+    """Whether TERM names a terminal whose escape codes are known."""
     return bool(environ.get("TERM", "").strip())
 
 
@@ -119,7 +119,7 @@ class _Loop:
         self._sorted = (now, self.choice.sorting, self.choice.filter, len(self.board.streams))
 
     def _draw(self, now: float) -> None:
-        """Draw when there is anything new to see."""
+        """Draw if anything has changed."""
         size = self.screen.size
         caption, age = self.caption(), self.board.age(now)
         seconds = int(now - self.began if age is None else age if self.board.quiet(now) else 0)
@@ -191,7 +191,7 @@ class _Signals:
 
 
 def _hung_up(console: Console) -> bool:
-    """Whether the terminal is gone, rather than something of ours broken."""
+    """Whether the error means that the terminal is gone."""
     try:
         return not os.isatty(console.file.fileno())
     except (OSError, ValueError):

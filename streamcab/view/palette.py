@@ -1,8 +1,8 @@
 """Colours, and the words and signs of a state.
 
 Every colour stands at 3:1 or better on black and on white, and the first six stay apart for
-protanopes, deuteranopes and tritanopes. Nothing hangs on colour alone: lengths, heights, names and words say
-the same. Knows no stream.
+protanopes, deuteranopes and tritanopes. Nothing depends on colour alone: lengths, heights, names and words carry
+the same information. Knows no stream.
 """
 
 from functools import lru_cache

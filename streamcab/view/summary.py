@@ -1,4 +1,4 @@
-"""What is left when a demo or a file has been played: one line per stream with its final answer. Pure."""
+"""The table printed after a demo or a file: one line per stream with its final answer. Pure."""
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult

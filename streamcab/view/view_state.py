@@ -1,4 +1,4 @@
-"""What the viewer's user has picked: page, stream, sorting, filter. Changed by the names of keys only.
+"""The user's choices in the view: page, stream, sort order, filter. Changed by key names only.
 
 Owns `ViewState` and `sort`. Knows no terminal: keys come as words (`up`, `enter`, `q`), see keyboard.py.
 """

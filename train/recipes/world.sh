@@ -1,6 +1,6 @@
 #!/bin/sh
 # The model `world`: sh train/recipes/world.sh FOLDER, where FOLDER holds saa8k (manifest.csv and FLAC files). It does
-# not ship: docs/accuracy.md says why. An hour or two on one core. Killed, it goes on where it was.
+# not ship: docs/results/accuracy.md says why. An hour or two on one core. Killed, it goes on where it was.
 set -eu
 corpus=${1:?the folder of saa8k, which holds manifest.csv}
 cd "$(dirname "$0")/../.."

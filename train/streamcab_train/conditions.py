@@ -17,8 +17,8 @@ from streamcab.dsp.resample import resampler
 from streamcab.evidence.layer import Evidence, evidence_of
 from streamcab.inference.engine_output import voting
 from streamcab.inference.offline import features, interval_results, intervals
-from streamcab.nn.cabcnn import detector_of
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.weights import detector_of
 from streamcab.rtp.codec import TABLES
 from streamcab.verify import random_chunks
 
@@ -60,7 +60,7 @@ def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
     evidence = evidence_of(model)
 
     def offline(samples: Samples, rate: int) -> Votes:
-        answered, heard = intervals(model, samples, rate)
+        answered, heard = intervals(model, samples, rate, detector_of(model))
         return Votes(answered.c, heard.kind[0], answered.u, evidence)
 
     def mu_law(samples: Samples, rate: int) -> Votes:

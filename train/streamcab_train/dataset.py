@@ -82,7 +82,7 @@ def gather(
     files = [(f"{manifest.file} row {clip.row}", manifest.audio(clip)) for clip in manifest.clips]
     features = load_features(files, architecture, cache, progress)
     every = Selection(features, np.zeros(0, np.int64), np.zeros(0, np.int64), architecture.gate)
-    shortest = max(1, round(recipe.corpus.shortest_s / architecture.interval_s))
+    shortest = architecture.intervals(recipe.corpus.shortest_s)
     dropped = manifest.dropped.copy()
     rows = []
     for i in range(len(files)):

@@ -37,8 +37,8 @@ from streamcab.dsp.detector import (
     TAPS,
     WEIGHT_STEPS,
 )
-from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.checkpoint import Checkpoint, load, save
+from streamcab.nn.weights import Weights
 from streamcab.source.file import read_audio
 from streamcab_train.mixtures import INTERVAL, RATE, Clip, Material, piece
 from streamcab_train.silero import Silero
@@ -305,13 +305,11 @@ def attach(folder: Path, model: Path, threshold: float) -> None:
     """Give the model a detector: net.pt, speech where its evidence exceeds `threshold`. Its other weights stay."""
     net = Net()
     net.load_state_dict(torch.load(folder / "net.pt", weights_only=True))
-    tensors = net.tensors()
-    tensors["bias"] = tensors["bias"] - round(threshold * OUT_STEP) / OUT_STEP
+    arrays = {f"detector.{name}": t.numpy() for name, t in net.tensors().items()}
+    arrays["detector.bias"] = arrays["detector.bias"] - np.float32(round(threshold * OUT_STEP) / OUT_STEP)
     found = load(model)
-    whole = CabCnn(dataclasses.replace(found.architecture, detector=CHANNELS))
-    state = {k: v for k, v in found.model.state_dict().items() if not k.startswith("detector.")}
-    whole.load_state_dict(state | {f"detector.{name}": t for name, t in tensors.items()})
-    save(Checkpoint(whole.eval(), found.card), model)
+    architecture = dataclasses.replace(found.architecture, detector=CHANNELS)
+    save(Checkpoint(Weights(architecture, {**found.weights.arrays, **arrays}), found.card), model)
     log.info(f"{model}: {load(model).hash}")
 
 

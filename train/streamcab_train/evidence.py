@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.errors import CorpusError
-from streamcab.evidence.layer import HALF, evidence_of
+from streamcab.evidence.layer import HALF_S, evidence_of
 from streamcab.nn.cabcnn import CabCnn
 from streamcab_train.batches import Selection
 from streamcab_train.scores import confusion_matrix, scores
@@ -112,7 +112,7 @@ def fit_evidence(model: CabCnn, some: Selection, shrinkage: float) -> None:
     x, sizes = summed_up(model, some)
     weight, bias = discriminant(x, some.y, shrinkage)
     # A clip of a usual length is to be weighed as the discriminant weighs it.
-    whole = 1 + HALF / float(np.median(sizes))
+    whole = 1 + model.architecture.intervals(HALF_S) / float(np.median(sizes))
     with torch.no_grad():
         model.evidence.weight.copy_(torch.from_numpy(weight * whole))
         model.evidence.bias.copy_(torch.from_numpy(bias * whole))

@@ -77,7 +77,7 @@ def hear(
             if arch.normaliser != "running" and s < length[-1]:
                 # Normalised over what was heard, so less is not a part of more.
                 cut = ways[OFFLINE](samples[: s * rate], rate)
-            by_seconds[s].append(cut.answer(arch.gate, round(s / arch.interval_s)))
+            by_seconds[s].append(cut.answer(arch.gate, arch.intervals(s)))
     if not kept:
         raise CorpusError(f"{chosen.manifest}: every clip is too short or without speech")
     return ClipPredictions(

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from streamcab.dsp.normalise import VOICED
 from streamcab.errors import CheckpointError, ConfigError, CorpusError
-from streamcab.evidence.accumulator import counted
+from streamcab.evidence.accumulator import HANG_S, counted
 from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab.nn.checkpoint import Checkpoint
@@ -133,7 +133,7 @@ class _Pupils:
     def batch(self, keys: PretrainKeys, step: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
         """Crops at any gain: x (B, K * I), what the teacher says of them (B, K, CEPSTRA), which count (B, K)."""
         rng = np.random.default_rng([keys.seed, 1, step])
-        k = round(keys.seconds / self._arch.interval_s)
+        k = self._arch.intervals(keys.seconds)
         long = self._taught[self._features.length[self._taught] >= k]
         xs, said, counts = [], [], []
         for i in rng.choice(long, keys.batch).tolist():
@@ -252,7 +252,7 @@ def aligned_clips(
         with torch.inference_mode():
             u = model.summary(model.distiller(torch.from_numpy(x[None].copy())))[0].numpy()
         phones = labelled(aligned[path], names, len(u), model.architecture.interval_s)
-        clips.append((u, counted(u, kind == VOICED), phones))
+        clips.append((u, counted(u, kind == VOICED, model.architecture.intervals(HANG_S)), phones))
     return clips
 
 

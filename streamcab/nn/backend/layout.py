@@ -58,13 +58,16 @@ class Arena:
 class Pass:
     """The distiller over b streams and h intervals: every buffer, and every view of one, made once.
 
-    rows  (b, floats) state: to be filled before a run, and the new one after it
+    rows    (b, floats) state: to be filled before a run, and the new one after it
+    beyond  (b, further) the end of rows: state of what comes after the distiller, left alone here
     """
 
-    def __init__(self, kernels: list[Kernel], b: int, h: int, arena: Arena) -> None:
+    def __init__(self, kernels: list[Kernel], b: int, h: int, arena: Arena, further: int = 0) -> None:
         stages = [kernel.stage for kernel in kernels]
         ends = [shape for stage in stages for shape in contexts(stage)]
-        self.rows = arena.take(b, sum(n * c for n, c in ends))
+        own = sum(n * c for n, c in ends)
+        self.rows = arena.take(b, own + further)
+        self.beyond = self.rows[:, own:]
         kept = unflatten(self.rows, ends)
         inputs = [arena.take(b, s.conv_context + h * s.unit, s.weight.shape[1]) for s in stages]
         convolved = [arena.take(b, s.pool_context + h * s.unit, s.shape.filters) for s in stages]

@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 Thing = TypeVar("Thing")
 
+RUNS = (8, 4, 2, 1)
+"""Intervals of a step: what the engine cuts streams into, and what is compiled or recorded beforehand."""
 WASTE = 0.75
 """How full a piece must be; below that, smaller ones do the rest."""
 

@@ -2,54 +2,40 @@
 
 Streams in mid-course, which is nearly all of them, go through a `Pass` (layout.py). Streams near their start or end go
 through `Distiller.step` itself, which knows what to put beyond a stream's edges. Both work on the same state: one row
-of floats per slot, stage by stage the context of its convolution and then of its pooling.
+of floats per slot, stage by stage the context of its convolution and then of its pooling, then the trunk's, block by
+block.
 
 Knows nothing of which streams exist, of audio, or of votes.
 """
 
-import ctypes
+from copy import deepcopy
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from streamcab.nn.acb import fold
+from streamcab.nn.acb import affine, fold
 from streamcab.nn.backend.layout import Arena, Kernel, Pass, contexts, unflatten
+from streamcab.nn.backend.memory import MANY, keep_freed_memory
 from streamcab.nn.backend.pieces import Floats, Ints
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.distiller import FOREVER, Stage, StageState
+from streamcab.nn.trunk import outside
+from streamcab.nn.weights import Net
 
 CPU_INTERVALS = 512
 """Stream intervals per product on a CPU: what the layers pass on stays in the cache."""
 GPU_STREAMS = 16_384
-"""Streams per product on a GPU. Never measured: see docs/performance.md."""
-MANY = 16
-"""Slots from which on the process is a server, and keeps the memory that it frees."""
+"""Streams per product on a GPU. Never measured: see docs/results/performance.md."""
 LAYOUTS = 64
 """Shapes whose `Pass` is kept."""
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc not to hand freed memory to the kernel after a step, and fetch it page by page at the next.
-
-    A step frees some megabytes, just above what glibc trims at; the page faults were two fifths of its
-    time. Holds for the whole process, which may keep up to 256 MB that it has freed; without glibc it
-    does nothing.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, mmap_threshold = -1, -3
-    mallopt(mmap_threshold, 32 << 20)
-    mallopt(trim_threshold, 256 << 20)
 
 
 class TorchBackend:
     """See Backend. `precision` is that of weights, state and products; probabilities are float32 always."""
 
-    def __init__(self, model: CabCnn, slots: int, device: str = "cpu", precision: str = "f32") -> None:
+    def __init__(self, net: Net, slots: int, device: str = "cpu", precision: str = "f32") -> None:
         self.device = torch.device(device)
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._on_cpu = self.device.type == "cpu"
@@ -59,17 +45,24 @@ class TorchBackend:
             # Rounded to 10 bits of mantissa, streamed does not equal offline: only where it was asked for.
             torch.backends.cudnn.allow_tf32 = precision == "tf32"
             torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-        self._model = model.eval().to(self.device)
+        self._model = model = CabCnn.of(net).eval().to(self.device)
         self._interval = model.distiller.interval
-        self._delay = model.distiller.delay
+        self._delay = model.architecture.delay
         self._widths = model.architecture.widths
         self._width = sum(self._widths)
         self._stages = [stage for stage in model.distiller.stages if isinstance(stage, Stage)]
         with torch.inference_mode():
             self._reference_kernels = model.distiller.kernels()
             self._kernels = [Kernel(stage, self._dtype) for stage in self._stages]
-            self._acb = fold(model.distiller.norm, model.acb, model.summary, self._dtype)
-            self._fresh = self._join(model.distiller.new_state(1)).to(self._dtype)
+            self._trunk = None if model.trunk is None else deepcopy(model.trunk).to(self._dtype)
+            norm = model.distiller.norm
+            self._acb = fold(None if self._trunk else norm, model.acb, model.summary, self._dtype)
+            self._affine = tuple(part.to(self._dtype) for part in affine(norm))
+            contexts_of_trunk = [] if model.trunk is None else model.trunk.new_state(1)
+            self._blocks = [(state.shape[1], state.shape[2]) for state in contexts_of_trunk]
+            self._further = sum(n * c for n, c in self._blocks)
+            fresh = self._join(model.distiller.new_state(1), contexts_of_trunk)
+            self._fresh = fresh.to(self._dtype)
             self._state = self._fresh.repeat(slots, 1)
         self._work = self._state.new_empty(0)
         self._passes: dict[tuple[int, int], Pass] = {}
@@ -78,6 +71,9 @@ class TorchBackend:
     def bytes_per_slot(self) -> int:
         """Memory of one stream's state in the net."""
         return self._fresh.nbytes
+
+    def prepare(self, *, wait: bool = True) -> None:
+        """Nothing compiles: see Backend."""
 
     @torch.inference_mode()
     def reset(self, slots: Ints) -> None:
@@ -119,9 +115,22 @@ class TorchBackend:
     def _compute(self, layout: Pass, index: Tensor, x: Tensor) -> Tensor:
         """The streams of a layout, all on the device: (all of an answer, B * H)."""
         torch.index_select(self._state, 0, index, out=layout.rows)
-        answer = self._acb(layout.run(x))
+        a = layout.run(x)
+        if self._trunk is not None:
+            a = self._through_trunk(a, layout.beyond)
+        answer = self._acb(a)
         self._state.index_copy_(0, index, layout.rows)
         return answer
+
+    def _through_trunk(self, a: Tensor, kept: Tensor) -> Tensor:
+        """a before the BatchNorm (B * H, features) by the trunk, whose state (B, floats) becomes the new one."""
+        assert self._trunk is not None
+        gain, shift = self._affine
+        before = unflatten(kept, self._blocks)
+        h, after = self._trunk.step(torch.addcmul(shift, a, gain).view(len(kept), -1, a.shape[1]), before)
+        for to, value in zip(before, after, strict=True):
+            to.copy_(value)
+        return h.flatten(0, 1)
 
     def _edge(self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
         """The same for streams near their start or end, by the reference layers in float32."""
@@ -131,9 +140,13 @@ class TorchBackend:
             torch.from_numpy(np.minimum(end, FOREVER)).to(self.device),
         )
         index, part = self._send(slots, x)
-        before = self._split(self._state[index].float())
+        before, kept = self._split(self._state[index].float())
         a, after = distiller.step(part, before, self._reference_kernels, edges)
-        self._state[index] = self._join(after).to(self._dtype)
+        if self._model.trunk is not None:
+            # What lies outside of a stream is nothing to the trunk; the norm has made something of it.
+            a = a.masked_fill(outside(*edges, distiller.delay, a.shape[1]), 0.0)
+            a, kept = self._model.trunk.step(a, kept, edges)
+        self._state[index] = self._join(after, kept).to(self._dtype)
         answer: Floats = self._model.read(a).cpu().numpy()
         return answer
 
@@ -151,20 +164,43 @@ class TorchBackend:
             if len(self._passes) >= LAYOUTS:
                 self._passes.clear()
             arena = Arena(self._work)
-            layout = Pass(self._kernels, b, h, arena)
+            layout = Pass(self._kernels, b, h, arena, self._further)
             if arena.taken > len(self._work):
                 self._work = self._work.new_empty(arena.taken)
                 self._passes.clear()
-                layout = Pass(self._kernels, b, h, Arena(self._work))
+                layout = Pass(self._kernels, b, h, Arena(self._work), self._further)
             self._passes[b, h] = layout
         return layout
 
-    def _split(self, rows: Tensor) -> list[StageState]:
-        """Rows of state (B, floats) as the stages know them."""
+    def _split(self, rows: Tensor) -> tuple[list[StageState], list[Tensor]]:
+        """Rows of state (B, floats) as the stages and the blocks of the trunk know them."""
         shapes = [shape for stage in self._stages for shape in contexts(stage)]
-        parts = unflatten(rows, shapes)
-        return [StageState(conv, pool) for conv, pool in zip(parts[::2], parts[1::2], strict=True)]
+        parts = unflatten(rows, shapes + self._blocks)
+        mine, kept = parts[: len(shapes)], parts[len(shapes) :]
+        return [StageState(conv, pool) for conv, pool in zip(mine[::2], mine[1::2], strict=True)], kept
 
     @staticmethod
-    def _join(states: list[StageState]) -> Tensor:
-        return torch.cat([part.flatten(1) for state in states for part in (state.conv, state.pool)], 1)
+    def _join(states: list[StageState], kept: list[Tensor]) -> Tensor:
+        parts = [part for state in states for part in (state.conv, state.pool)]
+        return torch.cat([part.flatten(1) for part in (*parts, *kept)], 1)
+
+
+class TorchNet:
+    """See Runtime. Threads are those of the whole process."""
+
+    def __init__(self, net: Net, device: str = "cpu", precision: str = "f32") -> None:
+        self.architecture = net.architecture
+        self._model = CabCnn.of(net).eval().to(device)
+        self._device, self._precision = device, precision
+
+    def clip(self, x: Floats) -> Floats:
+        """See Runtime."""
+        return self._model.clip(x)
+
+    def backend(self, slots: int) -> TorchBackend:
+        """See Runtime."""
+        if self._device == "cpu":
+            return TorchBackend(self._model, slots, self._device, self._precision)
+        from streamcab.nn.backend.cuda import CudaBackend
+
+        return CudaBackend(self._model, slots, self._device, self._precision)
