@@ -169,7 +169,7 @@ class ModelInfo(Message, kw_only=True, frozen=True, tag="model", tag_field="kind
     gate: bool
     """Whether only intervals with speech in them vote."""
     window_s: float
-    """Seconds over which an answer is averaged."""
+    """Seconds of talk over which an answer is averaged; a pause counts for its first second at most."""
     licence: str
     """Under which the model may be used."""
     corpus: str

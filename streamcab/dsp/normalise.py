@@ -37,8 +37,8 @@ ABOVE_FLOOR = 8.0
 """Power ratio, 9 dB."""
 BELOW_SPEECH = 1e-3
 """Power ratio, -30 dB: what speech leaves in its pauses when a noise gate makes the floor zero."""
-NEAR_SPEECH = 0.03
-"""Power ratio, -15 dB: what is speech to a detector and so near the mean level of speech counts in any noise."""
+NEAR_SPEECH = 0.01
+"""Power ratio, -20 dB: what is speech to a detector and so near the mean level of speech counts in any noise."""
 POWER_FLOOR = 1e-10
 """Power, -100 dB of full scale: below the last bit of 16."""
 ONSET_S = 0.1

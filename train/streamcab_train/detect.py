@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,13 +153,15 @@ def material(folder: Path, side: str) -> Material:
     return Material([Clip(x, said) for x, said in zip(clips, labels, strict=True)], sounds)
 
 
-def make_pieces(folder: Path, name: str, side: str, count: int, seed: int) -> None:
-    """Levels and labels of pieces, as `name`.npz."""
+def make_pieces(folder: Path, name: str, side: str, count: int, seed: int, only: Sequence[str] = ()) -> None:
+    """Levels and labels of pieces, as `name`.npz; with `only`, of sounds by these makers and of recorded ones."""
     some, rng = material(folder, side), np.random.default_rng(seed)
+    if only:
+        some = dataclasses.replace(some, makers=tuple(only))
     levels, labels, kinds = [], [], []
     begun = time.monotonic()
     for k in range(count):
-        p = piece(some, rng)
+        p = piece(some, rng, sounds_only=bool(only))
         levels.append(bands.levels(p.x.reshape(-1, INTERVAL)))
         labels.append(p.speech)
         kinds.append(p.kind)
@@ -329,6 +332,9 @@ def main() -> None:
     one.add_argument("--name", default="pieces-train")
     one.add_argument("--count", type=int, default=3000)
     one.add_argument("--seed", type=int, default=2)
+    one.add_argument(
+        "--only", nargs="*", default=[], help="sounds of these makers, no speech: what is mistaken most"
+    )
     one = stages.add_parser("train")
     one.add_argument("folder", type=Path)
     one.add_argument("--epochs", type=int, default=20)
@@ -344,7 +350,7 @@ def main() -> None:
     if args.stage == "gather":
         gather(args.folder, args.speech, args.sounds, args.keep_out, args.most)
     elif args.stage == "pieces":
-        make_pieces(args.folder, args.name, "train", args.count, args.seed)
+        make_pieces(args.folder, args.name, "train", args.count, args.seed, args.only)
     elif args.stage == "train":
         train(args.folder, args.epochs, args.batch, args.rate, args.seed, args.start)
     elif args.stage == "attach":

@@ -53,9 +53,9 @@ def voiced_power(x: Floats) -> float:
     return float(e[e >= e.max() * 10**-2.5].mean())
 
 
-def piece(material: Material, rng: np.random.Generator) -> Piece:
-    """One piece of any sort."""
-    draw = rng.random()
+def piece(material: Material, rng: np.random.Generator, sounds_only: bool = False) -> Piece:
+    """One piece of any sort, or one without speech."""
+    draw = 0.5 if sounds_only else rng.random()
     if draw < 0.45:
         x, speech = _talk(material, rng, LENGTH)
         x, kind = _background(x, material, rng), "speech"
