@@ -58,7 +58,8 @@ def filters() -> NDArray[np.float32]:
     # Cauchy and Schwarz, with half a unit per sample for rounding: no partial sum is larger.
     largest = np.sqrt((bank**2).sum(0).max()) * (2**_NORM_BITS + 0.5 * np.sqrt(INTERVAL))
     assert largest <= 2**24, "sums of this bank are not exact in float32"
-    return bank.astype(np.float32)
+    found: NDArray[np.float32] = bank.astype(np.float32)
+    return found
 
 
 def high_bands() -> NDArray[np.bool_]:
@@ -88,4 +89,5 @@ def levels(samples: NDArray[np.float32], energy: NDArray[np.float64] | None = No
     power += (2 * STEP * exponent - _FULL).astype(np.float32)[:, None]
     np.rint(power, out=power)
     np.maximum(power, np.float32(FLOOR), out=power)
-    return power.astype(np.int16)
+    found: NDArray[np.int16] = power.astype(np.int16)
+    return found

@@ -8,6 +8,7 @@ which is addressed by absolute position. Knows nothing of samples, of normalisin
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,8 @@ class Detector:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
-        return sum(a.nbytes // len(a) for a in (self._level, self._pushed, *self._past))
+        arrays: list[NDArray[Any]] = [self._level, self._pushed, *self._past]
+        return sum(a.nbytes // len(a) for a in arrays)
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
