@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamcab.audio.ring import Bank
+from streamcab.config.tree import Answers
 from streamcab.errors import AudioError, ConfigError
 from streamcab.inference.answer import PredictionBuilder, Standing
 from streamcab.inference.cadence import add_by_own_time
@@ -31,7 +32,9 @@ from streamcab.nn import checkpoint as checkpoints
 from streamcab.nn.backend import make_runtime
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.device import device_for
+from streamcab.nn.weights import detector_of
 
+DEFAULT = Answers()
 RATES = range(2_000, 768_001)
 CHANNELS = 256
 """More are samples the wrong way round: (channels, n)."""
@@ -119,14 +122,15 @@ class Classifier:
         AudioError when the clip is shorter than one interval or cannot be heard.
         """
         x = as_samples(samples, rate)
-        answered, heard = intervals(self.runtime, x, rate)
+        answered, heard = intervals(self.runtime, x, rate, detector_of(self.checkpoint.weights))
         if not len(answered.c):
             raise self._too_short(name, len(x), rate)
         window = window_of(self.checkpoint.net, 1, len(answered.c))
         votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
-        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None])
+        kinds = heard.kind, heard.power, heard.wide
+        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None], kinds)
         power = float(heard.power[0].mean())
         standing = Standing(name, time.time(), len(x), int(rate), power, 0.0, 0.0, 0, ended=True)
         return next(self._predictions().of(window.read(slot, attention=True), [standing]))
@@ -158,7 +162,9 @@ class Classifier:
                 if skip < e.c.shape[1]:
                     part = slice(skip, None)
                     votes = e.votes(answering)[:, part]
-                    window.add(e.slots, e.first + skip, e.c[:, part], e.alpha[:, part], votes, e.u[:, part])
+                    kind, level, wide = (column[:, part] for column in e.heard)
+                    first, c, alpha = e.first + skip, e.c[:, part], e.alpha[:, part]
+                    window.add(e.slots, first, c, alpha, votes, e.u[:, part], (kind, level, wide))
                     power += float(e.power[:, part].sum())
 
         for piece in pieces:
@@ -182,8 +188,8 @@ class Classifier:
         self,
         rate: int,
         *,
-        window_s: float = 30.0,
-        every_s: float = 0.1,
+        window_s: float = DEFAULT.window,
+        every_s: float = DEFAULT.every,
         gate: bool | None = None,
         name: str = "stream",
     ) -> "Stream":

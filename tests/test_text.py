@@ -21,7 +21,7 @@ from streamcab_train.manifest import read_manifest
 from streamcab_train.recipe import CorpusKeys
 
 from streamcab.audio.ring import Bank
-from streamcab.config import read_toml
+from streamcab.config.layers import read_toml
 from streamcab.errors import AudioError, ConfigError
 from streamcab.message import valid_name
 from streamcab.nn.checkpoint import Checkpoint

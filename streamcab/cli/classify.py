@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamcab.cli.options import (
-    Command,
-    channel_option,
-    compute_option,
-    config_option,
-    gate_of,
-    gate_option,
-    json_option,
-    load_classifier,
-    model_option,
-    option,
-    say,
-    threads_option,
-)
+from streamcab.cli.options import Command, config_option, gate_of, load_classifier, say, settings
+from streamcab.config.commands import Classify, Verify
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.text import as_unicode, printable
 
@@ -30,24 +18,13 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@model_option
-@compute_option
-@gate_option
-@channel_option
-@threads_option
-@json_option
+@settings(Classify)
 @config_option
-def classify(
-    files: tuple[Path, ...],
-    model: Path | None,
-    compute: str,
-    gate: str | None,
-    channel: str,
-    threads: int,
-    as_json: bool,
-) -> None:
+def classify(o: Classify, files: tuple[Path, ...]) -> None:
     """The answer for whole FILES: the mean over all their voiced intervals."""
-    classifier = load_classifier(model, compute, threads)
+    classifier = load_classifier(o.model, o.compute, o.threads)
+    import msgspec
+
     from streamcab.message import encode
     from streamcab.source.decoder import open_audio
     from streamcab.source.file import samples_of
@@ -57,29 +34,29 @@ def classify(
     def answers(file: Path) -> "Iterator[tuple[str, Prediction]]":
         """The name of each channel that is asked for, and its answer."""
         count = 1
-        if channel == "each":
+        if o.channel == "each":
             if is_pipe(file):
                 raise ConfigError(
                     f"{file}: --channel each reads a file twice, and this is a pipe: save it first"
                 )
             with open_audio(file) as audio:
                 count = audio.channels
-        wanted = [channel] if count == 1 else [str(number) for number in range(1, count + 1)]
+        wanted = [o.channel] if count == 1 else [str(number) for number in range(1, count + 1)]
         for one in wanted:
             name = as_unicode(str(file) if count == 1 else f"{file}:{one}")
             with open_audio(file) as audio:
                 mixer = Mixer(one, audio.channels, audio.rate)
                 pieces = (samples[:, 0] for samples in samples_of(audio, mixer))
-                answer = classifier.classify_pieces(pieces, audio.rate, gate=gate_of(gate), name=name)
+                answer = classifier.classify_pieces(pieces, audio.rate, gate=gate_of(o.gate), name=name)
                 if notes := [*audio.notes, *mixer.told.values()]:
                     click.echo(printable(f"Warning: {name}: {'; '.join(notes)}"), err=True)
-            yield name, answer
+            yield name, msgspec.structs.replace(answer, flaws=[*answer.flaws, *mixer.told])
 
     failed = 0
     for file in files:
         try:
             for name, answer in answers(file):
-                if as_json:
+                if o.json:
                     click.echo(encode(answer).decode())
                 elif answer.top is None:
                     say(f"{name}: no speech")
@@ -97,21 +74,17 @@ def classify(
 
 @click.command(cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
-@model_option
-@compute_option
-@channel_option
-@threads_option
-@option("--seed", type=int, default=0, help="Of the random chunks.")
+@settings(Verify)
 @config_option
-def verify(file: Path, model: Path | None, compute: str, channel: str, threads: int, seed: int) -> None:
+def verify(o: Verify, file: Path) -> None:
     """Show on FILE that the streamed answer is the offline one. Exit code 1 if any probability differs by 1e-5."""
-    classifier = load_classifier(model, compute, threads)
+    classifier = load_classifier(o.model, o.compute, o.threads)
     from streamcab.source.file import read_audio
     from streamcab.verify import TOLERANCE
     from streamcab.verify import verify as compare
 
-    samples, rate = read_audio(file, channel)
-    verdict = compare(classifier, samples, rate, seed)
+    samples, rate = read_audio(file, o.channel)
+    verdict = compare(classifier, samples, rate, o.seed)
     say(
         f"{file}: {verdict.intervals} intervals ({verdict.voiced} voiced), streamed in {verdict.chunks} random chunks; "
         f"largest difference of a probability from the offline answer: {verdict.difference:.1e} "
