@@ -21,8 +21,8 @@ import numpy as np
 from streamcab.rtp.codec import STATIC, TABLES
 from streamcab.rtp.intake import Intake
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.plug import Address, buffer_bytes, kernel_drops, listen
 from streamcab.rtp.receive import BatchReceiver, PlainReceiver
+from streamcab.rtp.udp import Address, buffer_bytes, kernel_drops, listen
 from streamcab.source.rtp import RtpSource
 
 PAYLOAD = 160
@@ -33,8 +33,8 @@ class Load:
     """`calls` senders of 20 ms of G.711 each, sent with sendmmsg: round k is packet k of every call."""
 
     def __init__(self, port: int, calls: int) -> None:
-        self.plug = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.plug.connect(("127.0.0.1", port))
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.connect(("127.0.0.1", port))
         self.calls = calls
         self.data = np.random.default_rng(0).integers(0, 256, (calls, 12 + PAYLOAD), np.uint8)
         self.data[:, 0], self.data[:, 1] = 0x80, 0
@@ -54,7 +54,7 @@ class Load:
         head = struct.pack(">HI", k % 65536, k * PAYLOAD % 2**32)
         self.data[first:last, 2:8] = np.frombuffer(head, np.uint8)
         while first < last:
-            sent = self.call(self.plug.fileno(), self.header[first:].ctypes.data, last - first, 0)
+            sent = self.call(self.sock.fileno(), self.header[first:].ctypes.data, last - first, 0)
             first += max(sent, 0)
 
 
@@ -80,10 +80,10 @@ class Bare:
         self.ring[call[0], at : at + size - 12] = self.table.take(self.view[12:size])
         self.packets += 1
 
-    def drain(self, plug: socket.socket) -> None:
+    def drain(self, sock: socket.socket) -> None:
         while True:
             try:
-                size = plug.recv_into(self.buffer)
+                size = sock.recv_into(self.buffer)
             except BlockingIOError:
                 return
             self.take(size)
@@ -100,10 +100,10 @@ class Same(Bare):
         self.seen: dict[int, list[int]] = {}
         self.written = np.zeros(calls, np.int64)
 
-    def drain(self, plug: socket.socket) -> None:
+    def drain(self, sock: socket.socket) -> None:
         while True:
             try:
-                size, source = plug.recvfrom_into(self.buffer)
+                size, source = sock.recvfrom_into(self.buffer)
             except BlockingIOError:
                 return
             self.packet(size, source, time.monotonic())
@@ -152,9 +152,9 @@ class Same(Bare):
 class Batched:
     """What streamcab does."""
 
-    def __init__(self, calls: int, plug: socket.socket, plain: bool = False) -> None:
+    def __init__(self, calls: int, sock: socket.socket, plain: bool = False) -> None:
         self.intake = Intake(PayloadTypes(PLAIN, {}), calls)
-        self.receiver = PlainReceiver([plug]) if plain else BatchReceiver([plug])
+        self.receiver = PlainReceiver([sock]) if plain else BatchReceiver([sock])
 
     def drain(self, _: socket.socket) -> None:
         while (batch := self.receiver.receive()) is not None:
@@ -168,15 +168,15 @@ class Batched:
 
 def drains(calls: int, rounds: int) -> None:
     """Microseconds of CPU per packet, from a socket that holds 20 packets of each call."""
-    plug = listen(Address("127.0.0.1", 0))
-    load = Load(plug.getsockname()[1], calls)
+    sock = listen(Address("127.0.0.1", 0))
+    load = Load(sock.getsockname()[1], calls)
     ways: dict[str, Bare | Batched] = {
         "recvfrom_into, one by one": Same(calls),
         "recv_into, one by one, bare": Bare(calls),
-        "recvmmsg and Intake": Batched(calls, plug),
-        "recvfrom_into and Intake (portable)": Batched(calls, plug, plain=True),
+        "recvmmsg and Intake": Batched(calls, sock),
+        "recvfrom_into and Intake (portable)": Batched(calls, sock, plain=True),
     }
-    each = min(20, buffer_bytes(plug) // (calls * 420))
+    each = min(20, buffer_bytes(sock) // (calls * 420))
     cost: dict[str, list[float]] = {name: [] for name in ways}
     k = 0
     for round_ in range(rounds + 1):
@@ -186,10 +186,10 @@ def drains(calls: int, rounds: int) -> None:
                 load.send(k)
                 k += 1
             begun = time.thread_time()
-            way.drain(plug)
+            way.drain(sock)
             spent = time.thread_time() - begun
             got = way.packets - before
-            assert got == calls * each, f"{name}: {got} of {calls * each}, {kernel_drops(plug)} dropped"
+            assert got == calls * each, f"{name}: {got} of {calls * each}, {kernel_drops(sock)} dropped"
             if round_:
                 cost[name].append(spent / got * 1e6)
     base = statistics.median(cost["recvfrom_into, one by one"])
@@ -198,7 +198,7 @@ def drains(calls: int, rounds: int) -> None:
     for name, values in cost.items():
         us = statistics.median(values)
         print(f"{name:38}{us:10.2f}{1e6 / us:12,.0f}{base / us:8.2f}")
-    plug.close()
+    sock.close()
 
 
 def send(port: int, calls: int, seconds: float) -> None:
@@ -251,25 +251,25 @@ def live(calls: int, seconds: float, busy: bool) -> None:
         load = "" if busy else f", {cpu / seconds * 100:.0f} % of a core"
         print(f"{name:38}{sent:10,} sent{got:10,} received{(1 - got / sent) * 100:8.2f} % lost{load}")
 
-    plug = listen(Address("127.0.0.1", 0))
-    plug.setblocking(True)
-    plug.settimeout(0.2)
+    sock = listen(Address("127.0.0.1", 0))
+    sock.setblocking(True)
+    sock.settimeout(0.2)
     bare, over = Bare(calls), threading.Event()
 
     def loop() -> None:
         while not over.is_set():
             try:
-                size = plug.recv_into(bare.buffer)
+                size = sock.recv_into(bare.buffer)
             except TimeoutError:
                 continue
             bare.take(size)
 
     reader = threading.Thread(target=loop, daemon=True)
     reader.start()
-    run("recv_into, one by one, bare", plug.getsockname()[1], lambda: bare.packets)
+    run("recv_into, one by one, bare", sock.getsockname()[1], lambda: bare.packets)
     over.set()
     reader.join()
-    plug.close()
+    sock.close()
 
     source = RtpSource(["127.0.0.1:0"], max_streams=calls)
     source.start()

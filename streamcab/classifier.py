@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamcab.audio.ring import Bank
+from streamcab.config.tree import Answers
 from streamcab.errors import AudioError, ConfigError
 from streamcab.inference.answer import PredictionBuilder, Standing
 from streamcab.inference.cadence import add_by_own_time
@@ -32,6 +33,7 @@ from streamcab.nn.backend import make_runtime
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.device import device_for
 
+DEFAULT = Answers()
 RATES = range(2_000, 768_001)
 CHANNELS = 256
 """More are samples the wrong way round: (channels, n)."""
@@ -134,8 +136,8 @@ class Classifier:
         self,
         rate: int,
         *,
-        window_s: float = 30.0,
-        every_s: float = 0.1,
+        window_s: float = DEFAULT.window,
+        every_s: float = DEFAULT.every,
         gate: bool | None = None,
         name: str = "stream",
     ) -> "Stream":

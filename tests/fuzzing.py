@@ -23,7 +23,9 @@ from signals import drain, tone
 from speech import SMALL_STAGES, tiny_model
 
 from streamcab.cli import main
-from streamcab.config import read_settings
+from streamcab.config.layers import read_settings
+from streamcab.config.setting import settings_of
+from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 from streamcab.feed import Subscriber
 from streamcab.health.homeassistant import payload
@@ -105,7 +107,7 @@ def settings(data: bytes) -> None:
     path = scratch() / "a.toml"
     path.write_bytes(data)
     with contextlib.suppress(StreamcabError):
-        read_settings(path, {"window", "every"})
+        read_settings(path, settings_of(Listen))
     with contextlib.suppress(click.ClickException):
         main.commands["listen"].make_context("listen", ["--config", str(path)])
 

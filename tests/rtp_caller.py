@@ -15,17 +15,17 @@ import time
 
 
 def main(host: str, port: int, calls: int, first: int) -> None:
-    plugs = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(calls)]
-    for plug in plugs:
-        plug.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
+    socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(calls)]
+    for sock in socks:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
     payload = random.Random(1).randbytes(160)
     began, pause = time.monotonic(), threading.Event()
     for n in itertools.count():
         pause.wait(max(began + n * 0.02 - time.monotonic(), 0))
-        for ssrc, plug in enumerate(plugs, first):
+        for ssrc, sock in enumerate(socks, first):
             head = struct.pack(">BBHII", 0x80, 0, n % 65536, n * 160 % 2**32, ssrc)
             with contextlib.suppress(OSError):
-                plug.sendto(head + payload, (host, port))
+                sock.sendto(head + payload, (host, port))
 
 
 if __name__ == "__main__":

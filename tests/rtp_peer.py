@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from streamcab.audio.ring import Bank
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import STATIC, Encoding
-from streamcab.rtp.intake import Born, Intake
+from streamcab.rtp.events import CallStarted
+from streamcab.rtp.intake import Intake
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.source import Line
 from streamcab.source.rtp import RtpSource
@@ -74,9 +75,9 @@ def feed(into: Intake, datagrams: list[tuple[bytes, tuple[str, int]]], now: floa
         into.feed(Batch.of(datagrams, port), now)
 
 
-def born(into: Intake) -> list[Born]:
+def started(into: Intake) -> list[CallStarted]:
     """The calls announced so far."""
-    return [event for event in into.events if isinstance(event, Born)]
+    return [event for event in into.events if isinstance(event, CallStarted)]
 
 
 def heard(bank: Bank, row: int, start: int = 0) -> NDArray[np.float32]:
@@ -134,6 +135,6 @@ def listening(*binds: str, **options: object) -> Iterator[Listener]:
 def sending(host: str = "127.0.0.1", port: int = 0) -> Iterator[socket.socket]:
     """A socket to send from."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as plug:
-        plug.bind((host, port))
-        yield plug
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, port))
+        yield sock

@@ -48,7 +48,8 @@ def test_damage_on_purpose_is_told_from_damage(report):
     assert hurt.packets_withheld > 0
     assert hurt.packets_received == hurt.packets_sent == hurt.packets_due - hurt.packets_withheld
     assert hurt.calls > 10
-    assert hurt.streams_seen == hurt.streams_ended == hurt.calls
+    taken = hurt.calls - hurt.counters.get("refused-overload", 0)  # a busy machine refuses newcomers
+    assert hurt.streams_seen == hurt.streams_ended == taken
     assert hurt.counters["lost_packets"] > 0
     assert hurt.lost_audio_ms > 0
     assert not any("lost" in why or "sent" in why for why in hurt.failures)

@@ -10,7 +10,7 @@ from health_feed import Speaker, daemon, run
 
 from streamcab.cli import health
 from streamcab.health import doctor
-from streamcab.rtp.plug import BUFFER
+from streamcab.rtp.udp import BUFFER
 
 
 def test_the_buffer_is_the_one_that_rtp_asks_for() -> None:
@@ -50,9 +50,9 @@ def test_ports() -> None:
         found = doctor.port(number, socket.SOCK_STREAM, "metrics", "metrics --listen")
         assert (found.grade, found.said) == ("warn", "metrics: Address already in use")
     assert doctor.port(number, socket.SOCK_STREAM, "metrics", "metrics --listen").grade == "ok"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-        plug.bind(("127.0.0.1", 0))
-        assert doctor.port(plug.getsockname()[1], socket.SOCK_DGRAM, "RTP", "listen --rtp").grade == "warn"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        assert doctor.port(sock.getsockname()[1], socket.SOCK_DGRAM, "RTP", "listen --rtp").grade == "warn"
 
 
 def test_a_feed_that_speaks_is_well_and_a_stranger_on_its_port_is_not(

@@ -8,8 +8,21 @@ from feeding import status
 from health_feed import Speaker, daemon, model, prediction, run
 
 from streamcab.feed.curve import ServerKeys, create
-from streamcab.health.status import SICK, SILENT, WELL, Snapshot, duration, observe, screen, troubles, verdict
+from streamcab.health.status import (
+    LOST,
+    REFUSED,
+    SICK,
+    SILENT,
+    WELL,
+    Snapshot,
+    duration,
+    observe,
+    screen,
+    troubles,
+    verdict,
+)
 from streamcab.message import AnyMessage
+from streamcab.rtp.packet import Fate
 
 
 def heard(*messages: AnyMessage) -> Snapshot:
@@ -45,6 +58,44 @@ def test_what_is_not_well(snapshot: Snapshot, word: str) -> None:
     assert verdict(snapshot) == SICK
     assert any(word in text for text in troubles(snapshot))
     assert word in screen(snapshot, "x")
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_no_counter_of_loss_may_grow(name: str) -> None:
+    snapshot = heard(daemon(seq=1, counters={name: 7}), daemon(seq=2, counters={name: 8}))
+    assert verdict(snapshot) == SICK
+    (text,) = troubles(snapshot)
+    assert f"{name} grew by 1" in text
+    assert verdict(heard(daemon(seq=1, counters={name: 7}), daemon(seq=2, counters={name: 7}))) == WELL
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(("refused", "code"), [(9, WELL), (10, SICK), (100, SICK)])
+def test_a_tenth_of_what_arrives_may_not_be_refused(name: str, refused: int, code: int) -> None:
+    before, after = {"received": 50, name: 3}, {"received": 150, name: 3 + refused}
+    snapshot = heard(daemon(seq=1, counters=before), daemon(seq=2, counters=after))
+    assert verdict(snapshot) == code
+    assert [name in text for text in troubles(snapshot)] == [True] * (code == SICK)
+
+
+def test_several_reasons_to_refuse_add_up() -> None:
+    after = {"received": 100, "jumped": 4, "unknown_type": 6}
+    snapshot = heard(daemon(seq=1), daemon(seq=2, counters=after))
+    (text,) = troubles(snapshot)
+    assert "unknown_type 6, jumped 4" in text
+
+
+def test_every_fate_of_a_packet_has_its_place_in_the_rule() -> None:
+    harmless = {"accepted", "comfort_noise", "event", "empty", "rtcp", "duplicate"}
+    assert {fate.name.lower() for fate in Fate} - harmless <= LOST.keys() | REFUSED.keys()
+
+
+def test_what_the_daemon_says_of_itself_is_a_trouble() -> None:
+    words = "overloaded: streams wait 90 ms too long for their turn; newcomers are refused"
+    snapshot = twice(detail=words)
+    assert verdict(snapshot) == SICK
+    assert troubles(snapshot) == [words]
+    assert screen(snapshot, "x").count(words) == 1
 
 
 @pytest.mark.parametrize("gone", [{"state": "lost"}, {"source_state": "stalled"}], ids=str)

@@ -20,7 +20,7 @@ ONLY_IN = {
     "prometheus_client": {"health"},
     "paho": {"health"},
     "sounddevice": {"source"},
-    "soundfile": {"source", "flac"},
+    "soundfile": {"source", "flac", "streamcab_train"},
     "zmq": {"feed"},
     "rich": {"view", "session", "streamcab_train"},
     "scipy": {"streamcab_train"},

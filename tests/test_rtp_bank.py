@@ -122,6 +122,7 @@ def test_a_hole_is_no_sample_that_a_codec_decodes_to():
 def test_the_memory_of_a_row_is_what_its_arrays_take():
     for compact, size in ((True, 2), (False, 4)):
         of = bank(rows=4, compact=compact)
-        arrays = (of.written, of.claimed, of.consumed, of.stamp, of.ended, of.overflows, of.skipped)
+        arrays = [of.written, of.claimed, of.consumed, of.stamp, of.ended, of.overflows, of.skipped]
+        arrays += [of.silence_from, of.silence_to]
         assert of.data.nbytes == 4 * CAPACITY * size
         assert of.bytes_per_row == (of.data.nbytes + sum(a.nbytes for a in arrays)) // 4

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from rtp_peer import Talker, born, feed, heard, intake, until
+from rtp_peer import Talker, feed, heard, intake, started, until
 
 from streamcab.rtp.codec import Encoding
-from streamcab.rtp.decoder import Decoders, _Decoder
-from streamcab.rtp.reorder import HELD, Reorder
+from streamcab.rtp.decode_queue import HELD, DecodeQueue
+from streamcab.rtp.decoder import AvDecoder, Decoders
 
 pytest.importorskip("av")
 
@@ -35,7 +35,7 @@ def run(call, sent, order, now=10.0):
         call.sweep(now)
         now += 0.0001
     call.sweep(now + 0.1)
-    (event,) = born(call)
+    (event,) = started(call)
     return event
 
 
@@ -45,7 +45,7 @@ def test_g722_out_of_order_is_decoded_in_order(decoders):
     order = [k ^ 1 for k in range(60)]  # each pair the wrong way round
     event = run(call, sent, [*order[:20], 3, *order[20:]])
     until(lambda: event.bank.written[event.slot] == 60 * 320, "the decoder")
-    want = _Decoder("G722").decode(b"".join(payloads))
+    want = AvDecoder("G722").decode(b"".join(payloads))
     np.testing.assert_array_equal(heard(event.bank, event.slot), want)
     assert event.bank.rate == 16000
     assert event.bank.skipped[event.slot] == 0
@@ -94,16 +94,16 @@ def test_garbage_is_counted_and_leaves_other_calls_alone(decoders):
         call.sweep(now)
         now += 0.001
     call.sweep(now + 0.1)
-    good = next(event for event in born(call) if event.ssrc != 1)
+    good = next(event for event in started(call) if event.ssrc != 1)
     until(lambda: good.bank.written[good.slot] == 60 * 320, "the decoder")
-    np.testing.assert_array_equal(heard(good.bank, good.slot), _Decoder("G722").decode(b"".join(payloads)))
+    np.testing.assert_array_equal(heard(good.bank, good.slot), AvDecoder("G722").decode(b"".join(payloads)))
 
 
 def test_waiting_payloads_are_bounded():
-    waiting = Reorder()
-    kept = [waiting.keep(0, 160 * k, 160, b"x") for k in range(HELD + 10)]
+    waiting = DecodeQueue()
+    kept = [waiting.keep(0, 160 * k, 160, G722[9], b"x") for k in range(HELD + 10)]
     assert sum(kept) == HELD
-    assert [p for p, _, _ in waiting.due(0, 320)] == [0, 160]
+    assert [p for p, *_ in waiting.due(0, 320)] == [0, 160]
     waiting.shift(0, 100)
     assert waiting.due(0, 300)[0][0] == 220
     waiting.forget(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rtp_peer import HERE, Talker, born, feed, heard, intake, packet, sdes
+from rtp_peer import HERE, Talker, feed, heard, intake, packet, sdes, started
 
 from streamcab.rtp.batch import SLOT, Batch
 from streamcab.rtp.codec import TABLES
@@ -143,7 +143,7 @@ def fuzz(count: int, batch: int = 1000):
         call.sweep(now)
         now += 0.02
     call.sweep(now + 0.06)
-    good = [event for event in born(call) if event.ssrc <= 50]
+    good = [event for event in started(call) if event.ssrc <= 50]
     assert len(good) == 50
     for event in good:
         assert (

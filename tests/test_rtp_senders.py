@@ -177,7 +177,7 @@ def everybody(listener, files):
             before, last[0] = last[0], int(line.bank.written[line.row])
             intake = listener.source._intake
             slot = line.row
-            return before == last[0] == intake.playout.newest[slot] or line.bank.ended[slot]
+            return before == last[0] == intake.jitter_buffer.newest[slot] or line.bank.ended[slot]
 
         until(settled, f"the end of {name}")
         heard_[name] = NormalisedBatch(line, heard(line.bank, line.row), int(line.bank.skipped[line.row]))

@@ -73,9 +73,9 @@ class Answerer(threading.Thread):
 
     def __init__(self, rtp_port):
         super().__init__(daemon=True)
-        self.plug = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.plug.bind(("127.0.0.1", 0))
-        self.port = self.plug.getsockname()[1]
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
         self.sdp = (
             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
             f"m=audio {rtp_port} RTP/AVP 0\r\na=recvonly\r\n"
@@ -83,7 +83,7 @@ class Answerer(threading.Thread):
 
     def run(self):
         while True:
-            request, caller = self.plug.recvfrom(65536)
+            request, caller = self.sock.recvfrom(65536)
             if not request:
                 return
             lines = request.decode().split("\r\n")
@@ -96,13 +96,13 @@ class Answerer(threading.Thread):
             head = ["SIP/2.0 200 OK", *keep, to + (";tag=us" if ";tag=" not in to else "")]
             head += [f"Contact: <sip:127.0.0.1:{self.port}>", f"Content-Length: {len(body)}"]
             head += ["Content-Type: application/sdp"] if body else []
-            self.plug.sendto(("\r\n".join(head) + "\r\n\r\n" + body).encode(), caller)
+            self.sock.sendto(("\r\n".join(head) + "\r\n\r\n" + body).encode(), caller)
 
     def close(self):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-            plug.sendto(b"", ("127.0.0.1", self.port))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"", ("127.0.0.1", self.port))
         self.join()
-        self.plug.close()
+        self.sock.close()
 
 
 @pytest.mark.slow

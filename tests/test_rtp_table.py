@@ -12,30 +12,26 @@ HOSTS = ("192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2")
 
 
 def words(*callers):
-    """The keys of callers (host, port, ssrc, socket, form)."""
+    """The keys of callers (host, port, ssrc, socket)."""
     names = b"".join(pack_address(host, port) for host, port, *_ in callers)
     name = np.frombuffer(names, np.uint64).reshape(-1, NAME // 8)
-    columns = [np.array([caller[k] for caller in callers]) for k in (2, 3, 4)]
-    return key_words(
-        name, columns[0].astype(np.uint32), columns[1].astype(np.int64), columns[2].astype(np.int64)
-    )
+    columns = [np.array([caller[k] for caller in callers]) for k in (2, 3)]
+    return key_words(name, columns[0].astype(np.uint32), columns[1].astype(np.int64))
 
 
 def admit(table, *callers, now=0.0):
-    return table.admit(words(*callers), True, np.array([c[4] for c in callers]), now)
+    return table.admit(words(*callers), True, np.zeros(len(callers), np.int64), now)
 
 
 def match(table, *callers):
     return table.match(words(*callers), True).tolist()
 
 
-def caller(n, host=HOSTS[0], form=0):
-    return (host, 4000, n, 0, form)
+def caller(n, host=HOSTS[0]):
+    return (host, 4000, n, 0)
 
 
-callers = st.tuples(
-    st.sampled_from(HOSTS), st.integers(0, 3), st.integers(0, 2**32 - 1), st.integers(0, 3), st.integers(0, 3)
-)
+callers = st.tuples(st.sampled_from(HOSTS), st.integers(0, 3), st.integers(0, 2**32 - 1), st.integers(0, 3))
 
 
 @given(st.lists(callers, min_size=1, max_size=40, unique=True), st.data())
@@ -51,24 +47,18 @@ def test_keys_lead_to_slots_as_in_a_dictionary(some, data):
             table.leave(np.array([known.pop(one)]), State.FREE)
         assert match(table, *gone) == [-1] * len(gone) if gone else True
     assert len(set(known.values())) == len(known)
-    for (host, port, ssrc, plug, _), slot in known.items():
+    for (host, port, ssrc, sock), slot in known.items():
         assert unpack_address(table.name(slot)) == (host, port)
-        assert (int(table.ssrc[slot]), table.port(slot)) == (ssrc, plug)
+        assert (int(table.ssrc[slot]), table.port(slot)) == (ssrc, sock)
 
 
 @pytest.mark.parametrize(
-    "other", [(HOSTS[1], 4000, 1, 0, 0), (HOSTS[0], 4001, 1, 0, 0), (HOSTS[0], 4000, 2, 0, 0)]
+    "other", [(HOSTS[1], 4000, 1, 0), (HOSTS[0], 4001, 1, 0), (HOSTS[0], 4000, 2, 0), (HOSTS[0], 4000, 1, 1)]
 )
-def test_another_address_port_or_ssrc_is_another_call(other):
+def test_another_address_port_ssrc_or_socket_is_another_call(other):
     table = Table(4)
     admit(table, caller(1))
     assert match(table, other) == [-1]
-
-
-def test_another_socket_or_sampling_rate_is_another_call():
-    table = Table(4)
-    admit(table, caller(1))
-    assert match(table, (HOSTS[0], 4000, 1, 1, 0), (HOSTS[0], 4000, 1, 0, 1)) == [-1, -1]
 
 
 def test_of_two_packets_of_one_newcomer_one_slot_is_taken():

@@ -8,8 +8,8 @@ from streamcab.rtp.batch import pack_address, unpack_address
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.names import Names, clean, parse_name_map
 from streamcab.rtp.packet import Fate
-from streamcab.rtp.plug import Address
 from streamcab.rtp.sdp import parse_sdp, parse_types
+from streamcab.rtp.udp import Address
 
 AES67 = """v=0
 o=- 1311738121 1311738121 IN IP4 192.0.2.1

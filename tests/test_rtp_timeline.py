@@ -1,41 +1,92 @@
-"""Timestamps as positions: over the wrap of 32 bits, out of order, and when a call's clock jumps."""
+"""Positions: batches give what packets one by one give, whatever the calls do; and calls have clocks of their own."""
 
 import numpy as np
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcab.rtp.timeline import FOLLOWS, JUMP_S, Timeline, difference
+from streamcab.rtp.cursor import Verdict, difference
+from streamcab.rtp.loss import Sequences, keys
+from streamcab.rtp.timeline import Arrivals, Timeline
 
 RATE = 8000
-JUMP = int(JUMP_S * RATE)
+LOOK = 480
 
 
-def one(value, kind=np.int64):
-    return np.array([value], kind)
+def begun(*calls, slots=4):
+    """A timeline with calls (sequence, time) in slots 0, 1, ..."""
+    sequences = Sequences(slots)
+    line = Timeline(slots, sequences)
+    which = np.arange(len(calls))
+    sequences.begin(which)
+    sequence = np.array([c[0] % 65536 for c in calls], np.uint16)
+    time = np.array([c[1] % 2**32 for c in calls], np.uint32)
+    rate = np.full(len(calls), float(RATE))
+    line.begin(which, sequence, time, np.full(len(calls), LOOK), rate, np.full(len(calls), RATE), 0.0)
+    return line, sequences
 
 
-def begun(time=1000, position=0, step=1, slots=2):
-    line = Timeline(slots)
-    line.begin(one(0), one(time, np.uint32), one(position), one(RATE, np.float64), one(step))
-    return line
+def locate(line, sequences, packets, now=0.02, floor=0):
+    """Packets (slot, sequence, time, samples) in one batch: positions, and verdicts."""
+    slot = np.array([p[0] for p in packets])
+    sequence = np.array([p[1] % 65536 for p in packets], np.uint16)
+    time = np.array([p[2] % 2**32 for p in packets], np.uint32)
+    samples = np.array([float(p[3]) for p in packets])
+    none = np.zeros(len(packets), np.bool_)
+    arrivals = Arrivals(slot, sequence, time, samples, np.full(len(packets), RATE), none)
+    position, verdict = line.locate(arrivals, np.full(4, floor), now)
+    good = verdict == Verdict.GOOD
+    key = keys(sequence, time, np.zeros(len(packets), np.uint64))
+    sequences.note(slot[good], key[good])
+    return position, verdict
 
 
-def locate(line, time, silent=0.0, behind=0.0):
-    time = one(time % 2**32, np.uint32)
-    position, stray = line.locate(one(0), time, one(silent, np.float64), one(behind, np.float64))
-    return int(position[0]), bool(stray[0])
+@st.composite
+def traffic(draw):
+    """Packets of three calls, some lost, swapped, stepped or off by a few ticks; and where the batches are cut."""
+    state = [[draw(st.integers(0, 65535)), draw(st.integers(0, 2**32 - 1))] for _ in range(3)]
+    first = [tuple(s) for s in state]
+    made = []
+    for _ in range(draw(st.integers(1, 60))):
+        slot = draw(st.integers(0, 2))
+        samples = draw(st.sampled_from([160, 160, 160, 80, 0]))
+        what = draw(st.sampled_from(["next"] * 12 + ["lost", "off", "number", "time"]))
+        jitter = 0
+        if what == "lost":
+            state[slot][0] += 1
+            state[slot][1] += 160
+        elif what == "off":
+            jitter = draw(st.integers(-8, 8))
+        elif what == "number":
+            state[slot][0] += draw(st.integers(-300, 300))
+        elif what == "time":
+            state[slot][1] += draw(st.integers(-20_000, 20_000))
+        made.append((slot, state[slot][0], state[slot][1] + jitter, samples))
+        state[slot][0] += 1
+        state[slot][1] += samples
+    for k in draw(st.sets(st.integers(1, max(len(made) - 1, 1)), max_size=4)):
+        if k < len(made):
+            made[k - 1], made[k] = made[k], made[k - 1]
+    cuts = sorted(draw(st.lists(st.integers(0, len(made)), max_size=8)))
+    return first, made, cuts
 
 
-@given(st.integers(0, 2**32 - 1), st.lists(st.integers(-2000, JUMP), max_size=30), st.integers(1, 2))
-def test_positions_are_differences_of_timestamps_whatever_wraps(time, steps, step):
-    line, position = begun(time, 500, step), 500
-    for ticks in steps:
-        limit = JUMP // step
-        ticks = min(ticks, limit)
-        time, position = time + ticks, position + ticks * step
-        assert locate(line, time) == (position, False)
-        line.move(one(0), one(time % 2**32, np.uint32), one(position))
+@settings(max_examples=200, deadline=None)
+@given(traffic())
+def test_batches_and_single_packets_come_to_the_same_places(some):
+    first, packets, cuts = some
+    alone, together = begun(*first), begun(*first)
+    one_by_one = [locate(*alone, [packet]) for packet in packets]
+    for a, b in zip([0, *cuts], [*cuts, len(packets)], strict=True):
+        if a == b:
+            continue
+        position, verdict = locate(*together, packets[a:b])
+        for k in range(a, b):
+            (expected,), (judged,) = one_by_one[k]
+            assert verdict[k - a] == judged
+            if judged == Verdict.GOOD:
+                assert abs(position[k - a] - expected) < 1e-6
+    assert alone[0].restarts == together[0].restarts
+    assert alone[1].lost.tolist() == together[1].lost.tolist()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(-(2**31), 2**31 - 1))
@@ -43,87 +94,35 @@ def test_a_difference_is_signed_and_undone_by_adding(base, ticks):
     assert difference((base + ticks) % 2**32, base) == ticks
 
 
-def test_further_than_wall_time_says_is_out_of_proportion():
-    line = begun(0)
-    assert locate(line, JUMP) == (JUMP, False)
-    assert locate(line, JUMP + 1)[1]
-    assert locate(line, -JUMP) == (-JUMP, False)
-    assert locate(line, -JUMP - 1)[1]
+def test_numbers_and_timestamps_wrap():
+    line, sequences = begun((65_534, 2**32 - 200))
+    packets = [(0, 65_534 + k, 2**32 - 200 + 160 * k, 160) for k in range(6)]
+    for packet in packets[:3]:
+        locate(line, sequences, [packet])
+    position, verdict = locate(line, sequences, packets[3:])
+    assert position.tolist() == [LOOK + 160 * k for k in (3, 4, 5)]
+    assert not verdict.any()
 
 
-def test_after_silence_a_timestamp_may_be_as_much_further():
-    line = begun(0)
-    assert locate(line, JUMP + 2 * RATE, silent=2.0) == (JUMP + 2 * RATE, False)
-    assert locate(line, JUMP + 2 * RATE + 1, silent=2.0)[1]
-    # After we were suspended only what is ahead is in proportion, not what lies before.
-    assert not locate(line, JUMP + 5 * RATE, behind=5.0)[1]
-    assert locate(line, -JUMP - 1, behind=5.0)[1]
+def test_of_a_slot_named_twice_the_first_packet_counts_and_a_new_call_knows_nothing_of_the_last():
+    line, sequences = begun((5, 100))
+    locate(line, sequences, [(0, 5, 100, 160), (0, 900, 7, 160)])
+    both = np.zeros(2, np.int64)
+    sequence, time = np.array([50, 51], np.uint16), np.array([7000, 7160], np.uint32)
+    sequences.begin(both)
+    line.begin(both, sequence, time, both + LOOK, both + float(RATE), both + RATE, 9.0)
+    position, verdict = locate(line, sequences, [(0, 50, 7000, 160), (0, 51, 7160, 160)], now=9.0)
+    assert position.tolist() == [LOOK, LOOK + 160]
+    assert not verdict.any()
+    assert sequences.lost[0] == 0
 
 
-def test_a_single_stray_packet_moves_nothing():
-    line = begun(0)
-    assert line.restart(0, 10 * JUMP, 7, newest=160, silent=0.02) == (None, False)
-    assert line.strays
-    line.settle(one(0))
-    assert not line.strays
-    # After a packet in proportion the next stray one is the first again.
-    assert line.restart(0, 10 * JUMP + 160, 8, newest=320, silent=0.02) == (None, False)
+def test_a_clock_that_drifts_by_five_percent_is_followed():
+    line, sequences = begun((0, 0), (0, 0))
+    for k in range(2000):
+        packets = [(0, k, 168 * k, 160), (1, k, 152 * k, 160)]
+        position, verdict = locate(line, sequences, packets, now=0.02 * (k + 1))
+        assert not verdict.any()
+        assert position.tolist() == [LOOK + 160 * k] * 2
     assert line.restarts == 0
-
-
-def test_two_to_the_same_place_are_a_new_clock_and_the_hole_is_as_long_as_wall_time_says():
-    line = begun(0)
-    line.restart(0, 10 * JUMP, 7, newest=160, silent=1.0)
-    assert line.restart(0, 10 * JUMP + 160, 8, newest=160, silent=1.5) == (160 + 12_000, True)
-    assert line.restarts == 1
-    assert locate(line, 10 * JUMP + 320) == (160 + 12_000 + 160, False)
-    # One that was behind it in the batch is placed by the new clock, and moves nothing again.
-    assert line.restart(0, 10 * JUMP + 480, 9, newest=160, silent=1.5) == (160 + 12_000 + 320, False)
-
-
-def test_a_hole_is_no_shorter_than_what_lies_between_the_two():
-    line = begun(0)
-    line.restart(0, 10 * JUMP, 7, newest=160, silent=0.0)
-    assert line.restart(0, 10 * JUMP + 800, 9, newest=160, silent=0.0) == (160 + 800, True)
-
-
-@pytest.mark.parametrize(
-    ("time", "sequence"),
-    [(20 * JUMP, 8), (10 * JUMP + 160, 7), (10 * JUMP + 160, 6), (10 * JUMP + 160, 7 + FOLLOWS)],
-    ids=["another place", "the same number", "an older number", "far apart"],
-)
-def test_two_that_do_not_belong_together_are_no_new_clock(time, sequence):
-    line = begun(0)
-    line.restart(0, 10 * JUMP, 7, newest=160, silent=0.0)
-    assert line.restart(0, time, sequence, newest=160, silent=0.0) == (None, False)
-    assert line.restarts == 0
-
-
-def test_sequence_numbers_of_a_pair_may_wrap():
-    line = begun(0)
-    line.restart(0, 10 * JUMP, 65535, newest=0, silent=0.0)
-    assert line.restart(0, 10 * JUMP + 160, 0, newest=0, silent=0.0)[1]
-
-
-def test_a_call_that_begins_in_a_slot_knows_nothing_of_the_last_one():
-    line = begun(0)
-    line.restart(0, 10 * JUMP, 7, newest=160, silent=0.0)
-    line.begin(one(0), one(5, np.uint32), one(480), one(RATE, np.float64), one(1))
-    assert not line.strays
-    assert locate(line, 5) == (480, False)
-
-
-def test_of_a_slot_named_twice_the_first_packet_counts():
-    line = Timeline(1)
-    twice = np.zeros(2, np.int64)
-    line.begin(twice, np.array([100, 260], np.uint32), twice + 480, twice + float(RATE), twice + 1)
-    assert locate(line, 260) == (640, False)
-
-
-def test_calls_have_clocks_of_their_own():
-    line = begun(0)
-    line.begin(one(1), one(2**31, np.uint32), one(0), one(16_000, np.float64), one(2))
-    both, times = np.array([0, 1]), np.array([160, 2**31 + 160], np.uint32)
-    position, stray = line.locate(both, times, np.zeros(2), np.zeros(2))
-    assert position.tolist() == [160, 320]
-    assert not stray.any()
+    assert not line.flaws

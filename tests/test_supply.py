@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from serving import save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -30,7 +32,7 @@ def needed() -> dict[str, str]:
     freeze = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(freeze)
     found: dict[str, str] = {}
-    freeze.closure("streamcab", {"torch", "codecs", "health", "dev"}, found)
+    freeze.closure("streamcab", {"fast", "codecs", "health", "dev"}, found)
     # What only a CUDA build of torch brings: it names exact versions of them itself.
     return {name: v for name, v in found.items() if not re.match(r"nvidia-|cuda-|triton", name)}
 
@@ -44,8 +46,11 @@ def test_every_package_has_an_exact_version_those_that_others_bring_too() -> Non
     assert [line for line in lines if not line.startswith("#")] == [f"{n}=={v}" for n, v in PINS.items()]
 
 
-def test_torch_is_the_version_that_the_constraints_name() -> None:
+def test_torch_is_the_pinned_version_which_lies_in_the_range_of_the_project() -> None:
     assert version("torch").partition("+")[0] == PINS["torch"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (torch,) = [need for need in map(Requirement, extras["torch"]) if need.name == "torch"]
+    assert torch.specifier.contains(PINS["torch"])
 
 
 ALONE = """\

@@ -38,6 +38,7 @@ class Bank:
     ended     (rows,) bool, the writer will write no more
     overflows (rows,) int64, how often the device or the writer lost samples
     skipped   (rows,) int64, samples known to be lost before they reached the ring (already part of `written`)
+    silence_from, silence_to  (rows,) int64, of the newest silence that a sender announced: missing, and nothing lost
 
     `data` is given by subclasses that store samples otherwise; what `read` returns is the same.
     """
@@ -57,6 +58,8 @@ class Bank:
         self.ended: NDArray[np.bool_] = np.zeros(rows, np.bool_)
         self.overflows: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.skipped: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self.silence_from: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self.silence_to: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.arrived = threading.Event()
         """Set by the writer after each write; a reader that shares one event among banks replaces it."""
 
@@ -126,6 +129,9 @@ class Bank:
     def reset(self, row: int) -> None:
         """Make a row ready for a new stream."""
         self.data[row] = NO_SAMPLE
-        for field in (self.written, self.claimed, self.consumed, self.stamp, self.overflows, self.skipped):
+        for field in (
+            *(self.written, self.claimed, self.consumed, self.stamp, self.overflows, self.skipped),
+            *(self.silence_from, self.silence_to),
+        ):
             field[row] = 0
         self.ended[row] = False

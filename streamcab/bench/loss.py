@@ -30,7 +30,8 @@ from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.decoder import Decoders, available
-from streamcab.rtp.intake import Born, Died, Intake
+from streamcab.rtp.events import CallEnded, CallStarted
+from streamcab.rtp.intake import Intake
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.source.file import SOUNDS, read_audio
 
@@ -198,7 +199,7 @@ class _Play:
         longest = max(map(len, calls)) * FRAME_S
         self._window = window_of(checkpoint.net, len(calls), arch.intervals(longest + SLACK_S))
         self._gate, self._confidence = arch.gate, checkpoint.confidence
-        self._born: dict[int, Born] = {}
+        self._started: dict[int, CallStarted] = {}
         self._call_of: dict[int, int] = {}
 
     def run(self, kind: int, ticks: int, losses: Losses) -> NDArray[np.float64]:
@@ -228,12 +229,12 @@ class _Play:
 
     def _advance(self) -> None:
         for event in self._intake.events:
-            if isinstance(event, Born):
+            if isinstance(event, CallStarted):
                 slot = self._engine.attach(event.bank, event.slot)
                 self._call_of[slot] = event.ssrc
-                self._born[event.slot] = event
-            elif isinstance(event, Died):
-                self._born.pop(event.slot, None)
+                self._started[event.slot] = event
+            elif isinstance(event, CallEnded):
+                self._started.pop(event.slot, None)
         self._intake.events.clear()
         self._await_decoders()
         for e in self._engine.advance():
@@ -242,8 +243,8 @@ class _Play:
     def _await_decoders(self) -> None:
         """Codecs with a state are decoded in another thread, which must not fall behind packets that need no time."""
         pause = threading.Event()
-        for born in self._born.values():
-            while born.bank.written[born.slot] < self._intake.playout.floor[born.slot]:
+        for started in self._started.values():
+            while started.bank.written[started.slot] < self._intake.jitter_buffer.floor[started.slot]:
                 pause.wait(0.001)
 
 

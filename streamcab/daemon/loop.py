@@ -32,7 +32,7 @@ from streamcab.inference.window import Reading, window_of
 from streamcab.nn.backend import Backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
-from streamcab.source import GONE, Source
+from streamcab.source import GONE, Source, Speaking
 
 if TYPE_CHECKING:
     from streamcab.record.recorder import Recorder
@@ -274,7 +274,8 @@ class Daemon:
             counters.update(self._recorder.counters())
         for counted in self._beside:
             counters.update(counted())
-        detail = filter(None, (retry.in_words(self._clock.monotonic()), self._load.in_words()))
+        said = [source.in_words for source in self._sources if isinstance(source, Speaking)]
+        detail = filter(None, (retry.in_words(self._clock.monotonic()), self._load.in_words(), *said))
         self._reporter.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
 
     def _wait(self, now: float, heard: int) -> None:

@@ -86,7 +86,7 @@ class Reporter:
                     stream=live.name,
                     time=unix,
                     state=live.state,
-                    source=live.description,
+                    source=self._described(live),
                     rate=rate,
                     captured_s=captured,
                     classified_s=classified,
@@ -95,9 +95,16 @@ class Reporter:
                     overflows=overflows,
                     detail=self.veiled(live.line, live.line.detail),
                     source_state="ended" if live.state == "ended" else live.line.state,
-                    flaws=live.flaws,
+                    flaws=[*live.flaws, *live.line.flaws],
                 )
             )
+
+    def _described(self, live: Live) -> str:
+        """What a stream comes from, without what would tell whose it is; worked out again when it has changed."""
+        words = live.line.in_words
+        if words != live.words:
+            live.words, live.description = words, self.veiled(live.line, words)
+        return live.description
 
     def itself(self, turn_s: float, intervals_per_s: float, counters: Mapping[str, int], detail: str) -> None:
         """How the daemon is doing: its longest turn, its rate, what it has counted, what an operator should know."""

@@ -29,6 +29,8 @@ class Live:
     name: str
     slot: int
     description: str = ""
+    words: str = ""
+    """What `description` was made of."""
     state: State = "warming"
     detail: str = ""
     flaws: list[str] = field(default_factory=list)

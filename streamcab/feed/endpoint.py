@@ -13,9 +13,9 @@ import stat
 
 import zmq
 
+from streamcab.config.tree import ENDPOINT
 from streamcab.errors import FeedError
 
-ENDPOINT = "tcp://127.0.0.1:5557"
 _SPELLED = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
 
 _TCP = re.compile(r"tcp://(?:\[([^\]]*)\]|([^:\[\]]*)):(\*|[0-9]{1,5})")

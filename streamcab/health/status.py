@@ -16,8 +16,37 @@ WELL, SICK, SILENT = 0, 1, 75
 """Exit codes: all is well; it answers, and something is wrong; nobody answers (EX_TEMPFAIL: try again)."""
 LATE_MS = 2_000.0
 """A live stream further behind than this is not live: where the daemon skips, unless told otherwise."""
-FULL = ("refused-full", "refused_full", "skips")
-"""Counters that grow where the machine has too many streams."""
+LOST = {
+    **dict.fromkeys(
+        ("refused-full", "refused_full", "evicted", "skips"),
+        "lower the load, or raise --max-streams if cores idle",
+    ),
+    **dict.fromkeys(("refused-overload", "overrun"), "lower the load: the machine is too slow for it"),
+    "kernel_dropped": "the receive buffer is too small, or the machine too slow",
+    "receive_errors": "the log says why",
+    "undecodable": "payloads are not of the codec that their type says, or damaged",
+    "overflows": "a source brought more than was taken",
+    "skipped": "a source lost samples",
+    "not_a_number": "a source brings what are no samples",
+    "passes-failed": "the log says why",
+    "feed-refused": "a subscriber is refused: the log says why",
+    "record-dropped-ms": "is there room on the disk?",
+    "record-failed": "is there room on the disk?",
+    "jsonl-dropped": "is there room on the disk?",
+}
+"""Counters of what is lost or refused: none of them may grow; and what to do."""
+REFUSED = {
+    "unknown_type": "the log says which payload types, and what to type",
+    "no_decoder": "install PyAV: pip install streamcab[codecs]",
+    "malformed": "something sends what is no RTP",
+    "truncated": "something sends packets that are too long",
+    "not_allowed": "somebody sends whom --allow does not name",
+    "late": "the network delays packets: raise --lookback-ms",
+    "jumped": "packets belong to no call: do two senders share an address, port and SSRC?",
+}
+"""Counters of packets that are refused: of those that arrive, few may be."""
+SHARE = 0.1
+"""Few."""
 MOST_LINES = 20
 
 
@@ -82,7 +111,10 @@ def observe(feed: Feed, wait_s: float, clock: Callable[[], float] = time.monoton
 
 
 def troubles(snapshot: Snapshot) -> list[str]:
-    """What is wrong, in words, each with what to do; empty when all is well."""
+    """What is wrong, in words, each with what to do; empty when all is well.
+
+    One rule: just now nothing is lost, less than a packet in ten is refused, and the daemon itself says nothing.
+    """
     daemon, first = snapshot.daemon, snapshot.first
     if daemon is None or first is None:
         return ["it says nothing of itself"]
@@ -107,11 +139,19 @@ def troubles(snapshot: Snapshot) -> list[str]:
     if daemon.lost_ms > first.lost_ms:
         found.append(f"{daemon.lost_ms - first.lost_ms:.0f} ms of audio lost just now")
     found.extend(
-        f"{name} grew by {grown} just now: lower the load, or raise --max-streams if cores idle"
-        for name in FULL
-        if (grown := snapshot.grown(name))
+        f"{name} grew by {grown} just now: {what}"
+        for name, what in LOST.items()
+        if (grown := snapshot.grown(name)) > 0
     )
-    return found
+    received = snapshot.grown("received")
+    refused = {name: grown for name in REFUSED if (grown := snapshot.grown(name)) > 0}
+    if refused and sum(refused.values()) >= SHARE * received:
+        counted = ", ".join(f"{name} {n}" for name, n in refused.items())
+        most = max(refused, key=lambda name: refused[name])
+        found.append(
+            f"of {received} packets just now {sum(refused.values())} are refused ({counted}): {REFUSED[most]}"
+        )
+    return found + ([clean(daemon.detail)] if daemon.detail else [])
 
 
 def verdict(snapshot: Snapshot) -> int:
@@ -133,8 +173,6 @@ def screen(snapshot: Snapshot, endpoint: str) -> str:
             f"up {duration(d.uptime_s)}, {d.streams} streams, {d.intervals_per_s:g} intervals/s, "
             f"longest pass {d.pass_ms:.0f} ms, lost {d.lost_ms / 1000:.1f} s in all"
         )
-        if d.detail:
-            lines.append(clean(d.detail))
     lines += [
         f"model {clean(m.name)} {clean(m.model)}: {clean(', '.join(m.labels))}"
         for m in snapshot.models.values()

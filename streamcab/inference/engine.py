@@ -69,11 +69,16 @@ class Engine:
         self._out = [rest for e in self._out if len((rest := e.of(~np.isin(e.slots, slots))).slots)]
 
     def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
-        """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken."""
+        """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken.
+
+        Silence that a sender has announced waits for nobody.
+        """
         slots = self.table.slots
         for which, bank, rows in self.table.by_bank(slots):
             some = slots[which]
-            yield bank, some, bank.written[rows] - self._front(bank).heard(self.heard[some])
+            written, own = bank.written[rows], self._front(bank).heard(self.heard[some])
+            silent = np.minimum(bank.silence_to[rows], written) - np.maximum(bank.silence_from[rows], own)
+            yield bank, some, written - own - np.maximum(silent, 0)
 
     def sample(self, slot: int, k: int) -> int:
         """How many samples of the stream's source lie in its first k intervals."""
@@ -85,6 +90,12 @@ class Engine:
 
         Returns how many it was of each, (B,).
         """
+        left_out = self._leave_out(slots, samples)
+        self.dropped[slots] += left_out
+        return left_out
+
+    def _leave_out(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The same, and nobody is to blame."""
         arch, bank = self.architecture, self.table.bank(int(slots[0]))
         front = self._front(bank)
         n = np.maximum(samples * arch.pooled_rate // (bank.rate * arch.interval), 0)
@@ -105,7 +116,6 @@ class Engine:
         self.heard[rest] += left[left > 0]
         after = front.heard(self.heard[slots])
         self._resumed[slots[n > 0]] = after[n > 0]
-        self.dropped[slots] += after - before
         return after - before
 
     def advance(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[EngineOutput]:
@@ -159,6 +169,9 @@ class Engine:
         # In this order: what `ended` was said of is then the final `written`.
         ended = bank.ended[rows]
         written = bank.written[rows]
+        pauses = np.minimum(bank.silence_to[rows], written) > front.heard(self.heard[slots])
+        if pauses.any():
+            self._pass_over(bank, slots[pauses], rows[pauses], written[pauses])
         whole = np.where(ended, front.total(written), front.ready(written))
         waiting = whole - self.heard[slots]
         waiting -= np.where(ended, 0, waiting % bunch)
@@ -173,6 +186,23 @@ class Engine:
         over = ended & ~self.finished[slots]
         if over.any():
             self._finish(slots[over])
+
+    def _pass_over(
+        self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], ends: NDArray[np.int64]
+    ) -> None:
+        """Streams in which a silence was announced: what lies before it is taken in, and the rest of it left out."""
+        front, rate = self._front(bank), bank.rate
+        for i in range(len(slots)):
+            slot, row = slots[[i]], rows[[i]]
+            start, end = int(bank.silence_from[row[0]]), min(int(bank.silence_to[row[0]]), int(ends[i]))
+            # An interval that reaches into the silence would not count: it is left out with it.
+            whole = start * front.pooled_rate // (front.interval * rate) - int(self.heard[slot[0]])
+            for h in RUNS:
+                while whole >= h:
+                    self._push(bank, slot, row, h)
+                    self._drain(slot)
+                    whole -= h
+            self._leave_out(slot, end - front.heard(self.heard[slot]))
 
     def _push(self, bank: Bank, every: NDArray[np.intp], all_rows: NDArray[np.intp], h: int) -> None:
         """The next h intervals of some streams of a bank, from ring to normaliser."""

@@ -1,16 +1,16 @@
 """RTP intake: thousands of calls on a few UDP ports, whole batches of datagrams at a time.
 
-    plug.py      an address, its socket and buffer      ports.py     the sockets of all addresses, in pairs
-    receive.py   sockets -> Batch                       batch.py     datagrams in rows
-    packet.py    Batch -> Headers
-    table.py     who is calling: keys, slots            payload.py   what a payload type means here
-    timeline.py  timestamps -> positions                loss.py      sequence numbers: duplicates, loss
-    codec.py     payload bytes -> samples               placing.py   payloads of a batch -> rings
-    bank.py      rings written out of order             reorder.py   payloads that wait for a decoder
-    decoder.py   G.722 and Opus, threads of their own   rtcp.py      BYE and names
-    sdp.py       payload types in words                 names.py     what a call is called
-    watch.py     which calls have stalled               allow.py     which addresses may call
-    playout.py   placed samples -> the reader, in time  intake.py    all of it together: the life of calls
+    udp.py            an address, its socket and buffer     ports.py         the sockets of all addresses, in pairs
+    receive.py        sockets -> Batch                      batch.py         datagrams in rows
+    packet.py         Batch -> Headers                      payload.py       what a payload type means here
+    table.py          who is calling: keys, slots           loss.py          sequence numbers: duplicates, loss
+    timeline.py       timestamps -> positions               scatter.py       payloads of a batch -> rings
+    codec.py          payload bytes -> samples              bank.py          rings written out of order
+    decode_queue.py   payloads that wait for a decoder      decoder.py       G.722 and Opus, threads of their own
+    jitter_buffer.py  placed samples -> the reader, late    rtcp.py          BYE and names
+    stalls.py         which calls have stalled              names.py         what a call is called
+    sdp.py            payload types in words                allow.py         which addresses may call
+    intake.py         all of it together: the life of calls
 
 `streamcab.source.rtp` puts them behind the `Source` protocol. Nothing here knows of models, intervals or the
 feed.

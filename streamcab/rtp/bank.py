@@ -42,11 +42,14 @@ class ScatterBank(Bank):
     @property
     def bytes_per_row(self) -> int:
         """Memory of one stream's ring and its bookkeeping."""
-        return self.capacity * self.data.itemsize + 6 * 8 + 1
+        return self.capacity * self.data.itemsize + 8 * 8 + 1
 
     def take(self, rows: NDArray[np.intp]) -> None:
         """Rows (m,) begin anew. Old samples are out of reach: `prepare` empties what comes into view."""
-        for field in (self.written, self.consumed, self.stamp, self.overflows, self.skipped, self.claimed):
+        for field in (
+            *(self.written, self.consumed, self.stamp, self.overflows, self.skipped, self.claimed),
+            *(self.silence_from, self.silence_to),
+        ):
             field[rows] = 0
         self.ended[rows] = False
 
@@ -79,6 +82,12 @@ class ScatterBank(Bank):
             windows(self.data, n)[places[whole]] = samples[whole]
         index = (at[~whole, None] + np.arange(n)) % self.capacity
         self.data[rows[~whole, None], index] = samples[~whole]
+
+    def stored(self, samples: NDArray[np.float32]) -> NDArray[Any]:
+        """Samples in [-1, 1] as `place` wants them."""
+        if not self.compact:
+            return samples
+        return np.clip(np.rint(samples * 32768), HOLE + 1, 32767).astype(np.int16)
 
     def rebase(self, row: int, first: int, end: int) -> int:
         """Samples first..end of a row that nobody has read become 0..; returns how many were kept."""

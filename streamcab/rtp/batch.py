@@ -6,7 +6,7 @@ Knows nothing of sockets, nor of RTP.
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ NAME = 32
 """Bytes for a source address: struct sockaddr_in (16) or sockaddr_in6 (28), zero after it."""
 
 _AF6 = 10  # AF_INET6 as Linux numbers it, whatever this system does: the sockaddrs here are Linux's
+_WIDE = _AF6.to_bytes(2, sys.byteorder)
 
 
 @dataclass(slots=True)
@@ -44,20 +45,35 @@ class Batch:
     @classmethod
     def of(cls, datagrams: Iterable[tuple[bytes, tuple[str, int]]], port: int = 0) -> "Batch":
         """Datagrams with their sources, e.g. from a capture file."""
-        pairs = list(datagrams)
-        data = np.zeros((len(pairs), STRIDE), np.uint8)
-        for row, (payload, _) in zip(data, pairs, strict=True):
+        return cls.of_rows([(payload, pack_address(*source), port) for payload, source in datagrams])
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[bytes, bytes, int]]) -> "Batch":
+        """Datagrams with their sources as NAME bytes and the indices of their sockets."""
+        data = np.zeros((len(rows), STRIDE), np.uint8)
+        for row, (payload, _, _) in zip(data, rows, strict=True):
             row[: min(len(payload), SLOT)] = np.frombuffer(payload[:SLOT], np.uint8)
-        length = np.array([len(payload) for payload, _ in pairs], np.int64)
-        names = b"".join(pack_address(*source) for _, source in pairs)
+        length = np.array([len(payload) for payload, _, _ in rows], np.int64)
+        names = [name for _, name, _ in rows]
         return cls(
             data=data,
             length=np.minimum(length, SLOT),
             truncated=length > SLOT,
-            name=np.frombuffer(names, np.uint64).reshape(-1, NAME // 8),
-            port=np.full(len(pairs), port, np.int64),
-            wide=any(":" in host for _, (host, _) in pairs),
+            name=np.frombuffer(b"".join(names), np.uint64).reshape(-1, NAME // 8),
+            port=np.array([port for _, _, port in rows], np.int64),
+            wide=any(name[:2] == _WIDE for name in names),
         )
+
+
+def unmap(name: NDArray[np.uint8]) -> None:
+    """IPv4 sources in name (n, NAME), as a socket of both families spells them, become what they are; in place."""
+    mapped = (name[:, :2] == np.frombuffer(_WIDE, np.uint8)).all(1)
+    mapped &= (name[:, 8:18] == 0).all(1) & (name[:, 18:20] == 255).all(1)
+    rows = np.flatnonzero(mapped)
+    if len(rows):
+        name[rows, 4:8] = name[rows, 20:24]
+        name[rows, 8:] = 0
+        name[rows, :2] = np.frombuffer(socket.AF_INET.to_bytes(2, sys.byteorder), np.uint8)
 
 
 def pack_address(host: str, port: int, scope: int = 0) -> bytes:

@@ -1,8 +1,8 @@
-"""G.722 and Opus by `av`, in threads of their own: decoding costs a hundred times what receiving does.
+"""Decoding in threads of their own, by `av` for G.722 and Opus: it costs a hundred times what receiving does.
 
-Gets payloads in order, with their places; writes samples there and tells the reader. One call is always
-decoded by the same thread. Knows nothing of packets, loss or sockets. `av` is an optional extra, imported
-when first needed.
+Gets payloads in order, with their places; writes samples there and tells the reader. A call whose codec changes is
+brought to the rate of its ring here. One call is always decoded by the same thread. Knows nothing of packets, loss or
+sockets. `av` is an optional extra, imported when first needed.
 """
 
 import logging
@@ -14,7 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.rtp import codec
 from streamcab.rtp.bank import ScatterBank
+from streamcab.rtp.codec import Encoding
+from streamcab.rtp.decode_queue import Packet
+from streamcab.rtp.rates import Run
 
 log = logging.getLogger("streamcab.rtp")
 
@@ -23,6 +27,8 @@ BACKLOG = 25
 counted: an overloaded decoder must lose, not lag.
 """
 _AV_NAMES = {"G722": ("g722",), "OPUS": ("libopus", "opus")}
+
+Samples = NDArray[np.float32]
 
 
 def available() -> bool:
@@ -40,41 +46,39 @@ class Job:
 
     key: tuple[int, int]
     """Slot and generation: one decoder's state belongs to each."""
-    codec: str
     bank: ScatterBank
     row: int
-    packets: list[tuple[int, int, bytes]]
-    """Position, samples expected and payload, in order of position."""
+    packets: list[Packet]
+    """In order of position."""
     upto: int
     """Position that the reader may have when this is done."""
     stamp: float
     skipped: int | None
     """Samples lost on the way so far; None while that may still change."""
     ended: bool
+    channel: int | None = None
 
 
-class _Decoder:
-    """One call's state."""
+class AvDecoder:
+    """The state of G.722 or Opus."""
 
-    def __init__(self, codec: str) -> None:
+    def __init__(self, name: str) -> None:
         import av
 
         self._av = av
-        self._joins = codec == "G722"
-        for name in _AV_NAMES[codec]:
+        for each in _AV_NAMES[name]:
             try:
-                context: Any = av.CodecContext.create(name, "r")
+                context: Any = av.CodecContext.create(each, "r")
             except (av.error.FFmpegError, ValueError):
                 continue
             context.layout = "mono"
-            context.sample_rate = 48000 if codec == "OPUS" else 16000
+            context.sample_rate = 48000 if name == "OPUS" else 16000
             self._context = context
             break
         else:
-            raise RuntimeError(f"this build of av has no decoder for {codec}")
-        self.dropped = 0
+            raise RuntimeError(f"this build of av has no decoder for {name}")
 
-    def decode(self, payload: bytes) -> NDArray[np.float32]:
+    def decode(self, payload: bytes) -> Samples:
         """Payload -> (n,) float32; empty when the payload is garbage."""
         try:
             frames = self._context.decode(self._av.Packet(payload))
@@ -82,25 +86,67 @@ class _Decoder:
             return np.zeros(0, np.float32)
         return np.concatenate([np.zeros(0, np.float32), *(_mono(frame.to_ndarray()) for frame in frames)])
 
-    def runs(self, packets: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
-        """Packets whose samples adjoin, joined where the codec allows: half the cost of one by one."""
-        if not self._joins:
-            return packets
-        joined: list[tuple[int, int, bytes]] = []
-        for position, samples, payload in packets:
-            if joined and joined[-1][0] + joined[-1][1] == position:
-                before = joined.pop()
-                joined.append((before[0], before[1] + samples, before[2] + payload))
-            else:
-                joined.append((position, samples, payload))
-        return joined
 
-
-def _mono(frame: NDArray[Any]) -> NDArray[np.float32]:
+def _mono(frame: NDArray[Any]) -> Samples:
     flat = frame.reshape(-1)
     if flat.dtype == np.int16:
         return flat.astype(np.float32) * np.float32(2**-15)
     return flat.astype(np.float32)
+
+
+class Voice:
+    """One call's decoders, and what brings them to the rate of its ring; `dropped`: samples that had no time."""
+
+    def __init__(self, rate: int) -> None:
+        self.dropped = 0
+        self._rate = rate
+        self._av: dict[str, AvDecoder] = {}
+        self._run: Run | None = None
+
+    def decode(self, encoding: Encoding, payload: bytes, channel: int | None) -> Samples:
+        """Payload -> (n,) float32 at the rate of its format."""
+        if not encoding.stateful:
+            samples: Samples = codec.decode(encoding, np.frombuffer(payload, np.uint8)[None], channel)[0]
+            return samples
+        if encoding.name not in self._av:
+            self._av[encoding.name] = AvDecoder(encoding.name)
+        return self._av[encoding.name].decode(payload)
+
+    def at_rate(self, position: int, expected: int, rate: int, samples: Samples) -> list[tuple[int, Samples]]:
+        """Samples of this rate as those of the ring, with their positions: what is certain by now."""
+        if rate == self._rate:
+            return [*self.flush(), (position, samples[:expected])]
+        done = []
+        if self._run is None or not self._run.goes_on(position, rate):
+            done, self._run = self.flush(), Run(position, rate, self._rate)
+        return [*done, self._run.push(samples)]
+
+    def flush(self) -> list[tuple[int, Samples]]:
+        """The last samples of a run that nothing follows."""
+        run, self._run = self._run, None
+        return [] if run is None else [run.finish()]
+
+    def ready(self, upto: int) -> int:
+        """How far before position `upto` nothing waits for what follows it."""
+        return upto if self._run is None else min(upto, self._run.ready)
+
+
+def _joined(packets: list[Packet]) -> list[Packet]:
+    """Packets of G.722 whose samples adjoin as one: half the cost of one by one."""
+    joined: list[Packet] = []
+    for packet in packets:
+        position, samples, encoding, payload = packet
+        before = joined[-1] if joined else None
+        if (
+            encoding.name == "G722"
+            and before is not None
+            and before[2] == encoding
+            and sum(before[:2]) == position
+        ):
+            joined[-1] = (before[0], before[1] + samples, encoding, before[3] + payload)
+        else:
+            joined.append(packet)
+    return joined
 
 
 class Decoders:
@@ -114,7 +160,7 @@ class Decoders:
         self.failed = 0
         """Payloads that did not decode."""
         self._threads = [
-            threading.Thread(target=self._run, args=(q,), name=f"rtp decoder {k}", daemon=True)
+            threading.Thread(target=self._work, args=(q,), name=f"rtp decoder {k}", daemon=True)
             for k, q in enumerate(self._queues)
         ]
         for thread in self._threads:
@@ -126,7 +172,7 @@ class Decoders:
         with self._lock:
             if self._waiting + len(job.packets) > self._limit:
                 refused = len(job.packets)
-                job.packets[:] = [(position, samples, b"") for position, samples, _ in job.packets]
+                job.packets[:] = [(position, n, encoding, b"") for position, n, encoding, _ in job.packets]
             else:
                 self._waiting += len(job.packets)
         self._queues[job.row % len(self._queues)].put(job)
@@ -139,42 +185,53 @@ class Decoders:
         for thread in self._threads:
             thread.join(seconds / len(self._threads))
 
-    def _run(self, jobs: "queue.SimpleQueue[Job | None]") -> None:
-        decoders: dict[tuple[int, int], _Decoder] = {}
+    def _work(self, jobs: "queue.SimpleQueue[Job | None]") -> None:
+        voices: dict[tuple[int, int], Voice] = {}
         while (job := jobs.get()) is not None:
-            decoder = decoders.get(job.key)
-            if decoder is None:
-                decoder = decoders[job.key] = _Decoder(job.codec)
+            voice = voices.get(job.key)
+            if voice is None:
+                voice = voices[job.key] = Voice(job.bank.rate)
             try:
-                self._do(job, decoder)
+                self._do(job, voice)
             except Exception:  # a defect of ours or of av's must cost one job, not all calls of this thread
                 self.failed += 1
                 log.exception("a job of the RTP decoder failed")
                 job.bank.written[job.row] = max(int(job.bank.written[job.row]), job.upto)
                 job.bank.ended[job.row] |= job.ended
             if job.ended:
-                del decoders[job.key]
+                del voices[job.key]
 
-    def _do(self, job: Job, decoder: _Decoder) -> None:
-        bank, row = job.bank, np.array([job.row])
-        kept = [packet for packet in job.packets if packet[2]]
-        decoder.dropped += sum(samples for _, samples, payload in job.packets if not payload)
-        bank.prepare(row, np.array([job.upto]))
-        for position, expected, payload in decoder.runs(kept):
-            samples = decoder.decode(payload)[:expected]
+    def _do(self, job: Job, voice: Voice) -> None:
+        bank = job.bank
+        kept = [packet for packet in job.packets if packet[3]]
+        voice.dropped += sum(packet[1] for packet in job.packets if not packet[3])
+        bank.prepare(np.array([job.row]), np.array([job.upto]))
+        for position, expected, encoding, payload in _joined(kept):
+            samples = voice.decode(encoding, payload, job.channel)
             if not len(samples):
                 self.failed += 1
                 continue
-            at = np.array([position])
-            bank.prepare(row, at + len(samples))
-            if position >= bank.claimed[job.row] - bank.capacity:
-                bank.place(row, at, samples[None])
+            for start, piece in voice.at_rate(position, expected, encoding.rate, samples):
+                _write(bank, job.row, start, piece)
+        if job.ended:
+            for start, piece in voice.flush():
+                _write(bank, job.row, start, piece[: max(job.upto - start, 0)])
         with self._lock:
             self._waiting -= len(kept)
         if job.skipped is not None:
-            bank.skipped[job.row] = job.skipped + decoder.dropped
-        bank.stamp[job.row] = job.stamp
-        bank.written[job.row] = max(int(bank.written[job.row]), job.upto)
+            bank.skipped[job.row] = job.skipped + voice.dropped
+        upto = voice.ready(job.upto)
+        bank.stamp[job.row] = job.stamp - (job.upto - upto) / bank.rate
+        bank.written[job.row] = max(int(bank.written[job.row]), upto)
         if job.ended:
             bank.ended[job.row] = True
         bank.arrived.set()
+
+
+def _write(bank: ScatterBank, row: int, position: int, samples: Samples) -> None:
+    if not len(samples):
+        return
+    rows, at = np.array([row]), np.array([position])
+    bank.prepare(rows, at + len(samples))
+    if position >= bank.claimed[row] - bank.capacity:
+        bank.place(rows, at, bank.stored(samples)[None])

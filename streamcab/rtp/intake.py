@@ -1,73 +1,52 @@
-"""What a batch of datagrams does to the calls: birth, samples, loss, death. No sockets, no clock, no thread.
+"""What a batch of datagrams does to the calls: they begin, get samples, lose some, end. No sockets, clock or thread.
 
 Positions count from the first sample that came while the call was on probation. What the reader may have
-(playout.py) ends `lookback` before the newest sample, or at the newest once the call has been silent for
-that long.
+(jitter_buffer.py) ends `lookback` before the newest sample, or at the newest once the call has been silent for that
+long.
 
-A call whose timestamps jump out of proportion, twice in a row to the same place, has been given a new
-clock (a transfer, a media server's restart; compare RFC 3550 appendix A.1). The same SSRC from the same
-port means the same source, so the call goes on under its name with a hole as long as wall time says. A new
-SSRC is another call, and so is a payload type of another sampling rate: its samples cannot stand in the
-same ring.
+The same SSRC from the same address and port is the same call: its codec, its numbers and its clock may change
+(cursor.py). Where number and timestamp both leap after seconds of silence, the sender has placed another call under
+the same SSRC. Another SSRC is another call, unless the operator says that it is not (`same_call`).
 """
 
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.audio.ring import windows
+from streamcab.config.tree import Rtp
 from streamcab.rtp.allow import AllowList
-from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.batch import Batch, unpack_address
+from streamcab.rtp.cursor import Verdict
 from streamcab.rtp.decoder import Decoders
-from streamcab.rtp.loss import Sequences
+from streamcab.rtp.endings import Endings
+from streamcab.rtp.events import CallEnded, CallStarted, CodecChanged, Event, FlawFound, SourceChanged
+from streamcab.rtp.inspection import LOOK_S, Inspection
+from streamcab.rtp.jitter_buffer import JitterBuffer
+from streamcab.rtp.leaps import Kept, Leaps
+from streamcab.rtp.loss import Sequences, keys
 from streamcab.rtp.packet import Fate, Headers, parse
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.playout import Playout
-from streamcab.rtp.rtcp import Bye, Name, reports
+from streamcab.rtp.rtcp import Bye, reports
+from streamcab.rtp.strangers import Strangers
 from streamcab.rtp.table import State, Table, key_words
-from streamcab.rtp.timeline import STRAYS, Timeline
+from streamcab.rtp.timeline import Arrivals, Timeline
 
 PROBATION = 5
 """Valid packets that make a call; RFC 3550 asks for 2, garbage for more."""
-PROBATION_S = 2.0
-SUPERSEDED_S = 2.0
-"""Silence that ends a call whose source port has begun another one."""
+ANOTHER_S = 2.0
+"""After so long a silence, a number and a timestamp that both leap are of another call."""
 REMEMBERED = 10_000
 """Refused calls, or a batch more, until somebody has been told of them."""
 REPORTS = 64
 """RTCP packets that are looked at per batch."""
+EDGE = 1e-6
+"""Of a sample: what is less far from a whole one is one."""
+_KEPT = len(Fate)
+"""Fate of what has leapt, until it is decided."""
 
 Column = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Born:
-    """A call has left probation."""
-
-    slot: int
-    generation: int
-    bank: ScatterBank
-    host: str
-    port: int
-    ssrc: int
-    local: int
-    """Index of the socket."""
-    kind: int
-    """Payload type of its newest packet."""
-
-
-@dataclass(frozen=True)
-class Died:
-    """A call is over; its samples stay until the slot is released."""
-
-    slot: int
-    generation: int
-    reason: str
-
-
-Event = Born | Died | Name
 
 
 class Intake:
@@ -77,8 +56,10 @@ class Intake:
     idle_s      silence that ends a call
     ring_s      seconds of audio kept per call
     rtcp_from   sockets numbered so and on carry RTCP only
+    same_call   a call goes on under another SSRC of its address and port, once the old one has stopped
 
-    refused  calls for which there was no slot; who tells of them clears it
+    refused    calls for which there was no slot; who tells of them clears it
+    strangers  who sends payload types that cannot be heard
     """
 
     def __init__(
@@ -86,24 +67,27 @@ class Intake:
         types: PayloadTypes,
         slots: int,
         *,
-        lookback_s: float = 0.06,
-        idle_s: float = 10.0,
+        lookback_s: float = Rtp().lookback_ms / 1000,
+        idle_s: float = Rtp().idle,
         ring_s: float = 4.0,
         channel: int | None = None,
         allow: AllowList | None = None,
         decoders: Decoders | None = None,
         rtcp_from: int = 2**15,
+        same_call: bool = False,
     ) -> None:
         self.types = types
         self.table = Table(slots)
         self.sequences = Sequences(slots)
-        self.timeline = Timeline(slots)
+        self.timeline = Timeline(slots, self.sequences)
         self.events: deque[Event] = deque()
         self.fates = np.zeros(len(Fate), np.int64)
         self.received = 0
         self.evicted = 0
+        self.succeeded = 0
         self.refused: set[tuple[int, int]] = set()
-        self.playout = Playout(
+        self.strangers = Strangers()
+        self.jitter_buffer = JitterBuffer(
             types,
             slots,
             self.sequences,
@@ -112,21 +96,35 @@ class Intake:
             channel=channel,
             decoders=decoders,
         )
+        self._endings, self._inspection, self._leaps = Endings(self.table), Inspection(slots), Leaps()
         self._lookback_s, self._idle_s = lookback_s, idle_s
-        self._allow, self._rtcp_from = allow, rtcp_from
+        self._allow, self._rtcp_from, self._same_call = allow, rtcp_from, same_call
         self._first = np.zeros(slots, np.int64)  # earliest position while on probation
         self._begun = np.zeros(slots, np.float64)
-        self._kind = np.zeros(slots, np.uint8)
-        self._bye = np.full(slots, np.inf)
+        self._kind, self._told = np.zeros((2, slots), np.uint8)
+        self._converted = np.zeros(slots, np.bool_)
+        self._early: dict[int, str] = {}  # what was wrong with clocks before their calls left probation
+        self._over: dict[int, str] = {}  # calls that end with this batch
+        self._again: list[Kept] = []  # datagrams to be taken in after this batch
+        self._misfits: set[tuple[int, int, int]] = (
+            set()
+        )  # callers whose packets are not what their type suggests
         self._next_look = 0.0
-        self._step = np.array([form.step for form in types.forms], np.int64)
 
     def retune(self, allow: AllowList | None, idle_s: float) -> None:
         """Other senders and another patience from the next batch on; from any thread."""
         self._allow, self._idle_s = allow, idle_s
 
+    # -- batches ---------------------------------------------------------------------------------------------
+
     def feed(self, batch: Batch, now: float) -> None:
         """Take in n datagrams that arrived by monotonic time `now`, in s."""
+        self._take(batch, now)
+        while self._again:
+            kept, self._again = self._again, []
+            self._take(Batch.of_rows([(k.data, k.name, k.port) for k in kept]), now)
+
+    def _take(self, batch: Batch, now: float) -> None:
         headers = parse(batch.data, batch.length, batch.truncated)
         fate = headers.fate
         if batch.port.max() >= self._rtcp_from:
@@ -134,33 +132,55 @@ class Intake:
         if self._allow is not None:
             fate[~self._allow.match(batch.name)] = Fate.NOT_ALLOWED
         if fate.any():
-            reports = np.flatnonzero(fate == Fate.RTCP)[:REPORTS]
-            if len(reports):
-                self._reports(batch, reports, now)
+            some = np.flatnonzero(fate == Fate.RTCP)[:REPORTS]
+            if len(some):
+                self._reports(batch, some, now)
             audio = fate == Fate.ACCEPTED
             fate[audio] = self.types.fate[headers.kind[audio]]
         else:
             fate[:] = self.types.fate[headers.kind]
         samples = self.types.samples(headers, batch.data)
+        self._guesses(batch, headers, samples)
         if samples.min() <= 0:
             fate[(fate == Fate.ACCEPTED) & (samples <= 0)] = Fate.MALFORMED
         slot = self._match(batch, headers, now)
         rows = np.arange(len(fate))
         if fate.any():
+            unheard = np.flatnonzero((fate == Fate.UNKNOWN_TYPE) | (fate == Fate.NO_DECODER))
+            self.strangers.note(unheard, batch.name, headers, now)
             samples[fate != Fate.ACCEPTED] = 0
             rows = np.flatnonzero((slot >= 0) & (fate <= Fate.EMPTY))
             slot, samples = slot[rows], samples[rows]
         if len(rows):
-            self._calls(batch, headers, rows, slot, samples, now)
-        self.fates += np.bincount(fate, minlength=len(Fate))
-        self.received += len(fate)
+            self._calls(batch, headers, rows, slot, samples.astype(np.float64), now)
+        counted = np.bincount(fate, minlength=_KEPT + 1)
+        self.fates += counted[:_KEPT]
+        self.received += len(fate) - int(counted[_KEPT])
+        while self._over:
+            self._leave(*self._over.popitem())
+
+    def _guesses(self, batch: Batch, headers: Headers, samples: Column) -> None:
+        """Packets whose type is a custom and no rule (118) are heard as long as their sizes fit it."""
+        guessed = self.types.guessed[headers.kind]
+        if not guessed.any():
+            return
+        fate = headers.fate
+        for row in np.flatnonzero(guessed & (fate == Fate.ACCEPTED)).tolist():
+            odd = headers.size[row] % self.types.guess_bytes
+            if odd or (self._misfits and self._caller(batch, headers, row) in self._misfits):
+                fate[row] = Fate.UNKNOWN_TYPE
+                samples[row] = 0
+
+    @staticmethod
+    def _caller(batch: Batch, headers: Headers, row: int) -> tuple[int, int, int]:
+        return hash(batch.name[row].tobytes()), int(headers.ssrc[row]), int(headers.kind[row])
 
     def _match(self, batch: Batch, headers: Headers, now: float) -> Column:
         """The slot of each datagram (n,), -1 for none; unknown sources of audio are let in."""
-        fate, form = headers.fate, self.types.form[headers.kind]
-        words = key_words(batch.name, headers.ssrc, batch.port, form)
+        fate = headers.fate
+        words = key_words(batch.name, headers.ssrc, batch.port)
         slot = self.table.match(words, batch.wide)
-        if slot.min() >= 0 and not fate.any():
+        if slot.min() >= 0:
             return slot
         audio = fate == Fate.ACCEPTED
         unknown = np.flatnonzero(audio & (slot < 0))
@@ -172,32 +192,32 @@ class Intake:
             if len(self.refused) < REMEMBERED:
                 # By port, SSRC and (IPv4) address.
                 self.refused.update(zip(words[0][full].tolist(), words[4][full].tolist(), strict=True))
-        other = np.flatnonzero((fate > Fate.ACCEPTED) & (fate <= Fate.EMPTY))
-        if len(other):
-            # Events, comfort noise and the like have no format, but are numbered with their call's audio.
-            slot[other] = -1
-            source = batch.name[other], headers.ssrc[other], batch.port[other]
-            for index in range(len(self.types.forms)):
-                same = key_words(*source, np.full(len(other), index))
-                slot[other] = np.maximum(slot[other], self.table.match(same, batch.wide))
         return slot
 
     def _admit(self, batch: Batch, headers: Headers, rows: NDArray[np.intp], now: float) -> None:
         """Slots for the unknown sources of these rows, as far as there are any."""
-        form = self.types.form[headers.kind[rows]]
-        words = key_words(batch.name[rows], headers.ssrc[rows], batch.port[rows], form)
+        words = key_words(batch.name[rows], headers.ssrc[rows], batch.port[rows])
         before = self.table.state.copy()
-        taken = self.table.admit(words, batch.wide, form, now)
+        taken = self.table.admit(words, batch.wide, self.types.form[headers.kind[rows]], now)
         self.evicted += int(np.count_nonzero(before[taken] == State.PROBATION))
         slot = self.table.match(words, batch.wide)
-        slot, rows, form = slot[slot >= 0], rows[slot >= 0], form[slot >= 0]
-        look, rate = self.playout.look[form], self.playout.rate[form]
-        self.timeline.begin(slot, headers.time[rows], look, rate, self._step[form])
-        self.sequences.begin(slot, headers.sequence[rows], look)
-        self.playout.begin(slot, form, now)
+        slot, first = np.unique(slot, return_index=True)  # of each caller, the first packet
+        slot, rows = slot[slot >= 0], rows[first[slot >= 0]]
+        form, buffer = self.table.form[slot], self.jitter_buffer
+        clock = self.types.clock[headers.kind[rows]]
+        self.timeline.begin(
+            slot, headers.sequence[rows], headers.time[rows], buffer.look[form], buffer.rate[form], clock, now
+        )
+        self.sequences.begin(slot)
+        buffer.begin(slot, form, now)
+        self._endings.begin(slot)
+        self._inspection.begin(slot)
+        self._give_up(set(slot.tolist()))
+        for one in self._early.keys() & set(slot.tolist()):
+            del self._early[one]
         self._first[slot] = np.iinfo(np.int64).max
         self._begun[slot] = now
-        self._bye[slot] = np.inf
+        self._converted[slot] = False
 
     def _calls(
         self,
@@ -205,83 +225,224 @@ class Intake:
         headers: Headers,
         rows: NDArray[np.intp],
         slot: Column,
-        samples: Column,
+        samples: NDArray[np.float64],
         now: float,
     ) -> None:
         """Datagrams (m,) of calls, samples 0 for what is no audio: place them, count them, move on."""
-        fate, time, sequence = headers.fate, headers.time[rows], headers.sequence[rows]
-        audio = samples > 0
-        playout = self.playout
-        rate = playout.rate[self.table.form[slot]]
-        # After we were suspended, what has waited in the socket comes all at once: older than the clock says.
-        behind = np.maximum(now - self._begun[slot] - playout.newest[slot] / rate, 0.0)
-        position, stray = self.timeline.locate(slot, time, now - self.table.last[slot], behind)
-        good = ~(stray & audio)
+        fate, buffer, stride = headers.fate, self.jitter_buffer, batch.data.shape[1]
+        # The last bytes tell repeats from numbers that come again; the header lies before them at least.
+        tail = rows * stride + headers.start[rows] + headers.size[rows] - 8
+        content = windows(batch.data.reshape(-1), 8)[tail].view(np.uint64)[:, 0]
+        key = keys(headers.sequence[rows], headers.time[rows], content)
+        good = ~self.sequences.repeated(slot, key)
         if not good.all():
-            for k in np.flatnonzero(~good)[:STRAYS].tolist():
-                found = self._stray(int(slot[k]), int(time[k]), int(sequence[k]), now)
-                if found is not None:
-                    position[k], good[k] = found, True
-            fate[rows[~good]] = Fate.JUMPED
-        if self.timeline.strays:
-            self.timeline.settle(slot[audio & ~stray])
-        repeated = self.sequences.repeated(slot, sequence)
-        late = position < playout.floor[slot]
-        good &= ~(repeated | (late & audio))
-        if not good.all():
-            heard = audio & (fate[rows] == Fate.ACCEPTED)
-            fate[rows[heard & repeated]] = Fate.DUPLICATE
-            fate[rows[heard & late & ~repeated]] = Fate.LATE
-            rows, slot, samples, sequence = rows[good], slot[good], samples[good], sequence[good]
-            position, time, audio = position[good], time[good], audio[good]
+            again = rows[~good]
+            fate[again[fate[again] == Fate.ACCEPTED]] = Fate.DUPLICATE
+            rows, slot, samples, key = rows[good], slot[good], samples[good], key[good]
+        other = (self.types.form[headers.kind[rows]] != self.table.form[slot]) & (samples > 0)
+        if other.any():
+            kept = self._convert(batch, headers, rows, slot, samples, other, now)
+            rows, slot, samples, key = rows[kept], slot[kept], samples[kept], key[kept]
+        if not len(rows):
+            return
+        kind = headers.kind[rows]
+        packets = Arrivals(
+            slot,
+            headers.sequence[rows],
+            headers.time[rows],
+            samples,
+            self.types.clock[kind],
+            fate[rows] == Fate.COMFORT_NOISE,
+        )
+        self.timeline.leapt = self._leaps.newest()
+        position, verdict = self.timeline.locate(packets, buffer.floor, now)
+        if verdict.any():
+            late, leapt = verdict == Verdict.LATE, np.flatnonzero(verdict == Verdict.LEAP)
+            fate[rows[late]] = Fate.LATE
+            good = verdict == Verdict.GOOD
+            if self._leaps:
+                self._give_up(set(slot[good & (samples > 0)].tolist()))
+            self._keep(batch, headers, rows[leapt], slot[leapt], now)
+            rows, slot, samples, key = rows[good], slot[good], samples[good], key[good]
+            position, kind = position[good], kind[good]
+        elif self._leaps:
+            self._give_up(set(slot[samples > 0].tolist()))
         self.table.last[slot] = now
-        self.sequences.note(slot, sequence, position, samples)
+        self.sequences.note(slot, key)
+        audio = samples > 0
         if not audio.all():
             rows, slot, samples = rows[audio], slot[audio], samples[audio]
-            position, time = position[audio], time[audio]
+            position, kind = position[audio], kind[audio]
         if not len(rows):
             return
 
-        playout.take(slot, position, samples, now)
-        np.minimum.at(self._first, slot, position)
+        start = (position + EDGE).astype(np.int64)
+        length = (position + samples + EDGE).astype(np.int64) - start
+        buffer.take(slot, start, length, now)
+        np.minimum.at(self._first, slot, start)
         np.add.at(self.table.packets, slot, 1)
-        self.timeline.move(slot, time, position)
-        kind = self._kind[slot] = headers.kind[rows]
-        full = playout.scatter(kind, batch.data, rows, headers.start, headers.size, slot, position, samples)
+        self._kind[slot] = kind
+        full = buffer.scatter(kind, batch.data, rows, headers.start, headers.size, slot, start, length)
         if full:
             fate[full] = Fate.OVERRUN
-        born = (self.table.state[slot] == State.PROBATION) & (self.table.packets[slot] >= PROBATION)
-        if born.any():
-            for one in np.unique(slot[born]).tolist():
+        self._news()
+        ready = (self.table.state[slot] == State.PROBATION) & (self.table.packets[slot] >= PROBATION)
+        if ready.any():
+            for one in np.unique(slot[ready]).tolist():
                 self._announce(one)
-        self._advance(slot, playout.newest[slot] - playout.look[self.table.form[slot]])
+        self._advance(slot, buffer.newest[slot] - buffer.look[self.table.form[slot]])
 
-    def _stray(self, slot: int, time: int, sequence: int, now: float) -> int | None:
-        """The position of a packet out of proportion, or None while nothing confirms it."""
-        silent = now - float(self.table.last[slot])
-        found, moved = self.timeline.restart(slot, time, sequence, int(self.playout.newest[slot]), silent)
-        if moved and found is not None:
-            self.sequences.renumber(slot, sequence, found)
-        return found
+    def _convert(
+        self,
+        batch: Batch,
+        headers: Headers,
+        rows: NDArray[np.intp],
+        slot: Column,
+        samples: NDArray[np.float64],
+        other: NDArray[np.bool_],
+        now: float,
+    ) -> NDArray[np.intp]:
+        """Packets of another rate than their call's: samples as its ring counts them. Returns which go on."""
+        buffer, table = self.jitter_buffer, self.table
+        for one in np.unique(slot[other & ~self._converted[slot]]).tolist():
+            if table.state[one] == State.LIVE and buffer.convert(one):
+                self._converted[one] = True
+            else:
+                self._over[one] = "its codec changed"
+        stays = np.ones(len(rows), np.bool_)
+        for k in np.flatnonzero(other).tolist() if self._over else ():
+            if int(slot[k]) in self._over:
+                stays[k] = False
+                self._again.append(self._copy(batch, headers, int(rows[k]), now))
+                headers.fate[rows[k]] = _KEPT
+        some = np.flatnonzero(other & stays)
+        rate = buffer.rate[self.types.form[headers.kind[rows[some]]]]
+        samples[some] *= buffer.rate[table.form[slot[some]]] / rate
+        return np.flatnonzero(stays)
+
+    # -- leaps -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _copy(batch: Batch, headers: Headers, row: int, now: float, clock: int = 0) -> Kept:
+        data = batch.data[row, : int(batch.length[row])].tobytes()
+        number, time = int(headers.sequence[row]), int(headers.time[row])
+        return Kept(data, batch.name[row].tobytes(), int(batch.port[row]), number, time, clock, now)
+
+    def _keep(self, batch: Batch, headers: Headers, rows: NDArray[np.intp], slot: Column, now: float) -> None:
+        """Packets (m,) of calls whose number and timestamp have leapt: kept until others follow them."""
+        believed: set[int] = set()
+        for row, one in zip(rows.tolist(), slot.tolist(), strict=True):
+            headers.fate[row] = _KEPT
+            packet = self._copy(batch, headers, row, now, int(self.types.clock[headers.kind[row]]))
+            if one in believed:
+                self._again.append(packet)
+                continue
+            kept, given_up = self._leaps.offer(one, packet)
+            self._give_up_packets(one, given_up)
+            if kept:
+                believed.add(one)
+                self._again += kept
+                self._believe(one, kept[0], now)
+
+    def _believe(self, slot: int, first: Kept, now: float) -> None:
+        """A call goes on with this packet under other numbers and another clock; or it is another call."""
+        silent = first.arrived - float(self.table.last[slot])
+        if self.table.state[slot] == State.LIVE and (silent >= ANOTHER_S or self._endings.said(slot)):
+            self._over[slot] = "another call came under its address, port and SSRC"
+        else:
+            self.timeline.restart(slot, first.sequence, first.time, first.clock, first.arrived)
+
+    def _give_up(self, slots: set[int]) -> None:
+        for slot, packets in self._leaps.settle(slots):
+            self._give_up_packets(slot, packets)
+
+    def _give_up_packets(self, slot: int, packets: int) -> None:
+        """What has leapt was a stray, or of another talk."""
+        self.fates[Fate.JUMPED] += packets
+        self.received += packets
+        self._inspection.refused[slot] += packets
+
+    # -- the life of calls -----------------------------------------------------------------------------------
 
     def _announce(self, slot: int) -> None:
         """Probation is over: the earliest sample so far becomes sample 0."""
-        bank, first = self.playout.rebase(slot, int(self.table.form[slot]), int(self._first[slot]))
-        self.timeline.position[slot] -= first
+        if self.types.guessed[self._kind[slot]] and not self.timeline.steady(slot):
+            self._misfit(slot)
+            return
+        heir = self._predecessor(slot) if self._same_call else None
+        if heir is not None:
+            self._succeed(heir, slot)
+            return
+        bank, first = self.jitter_buffer.rebase(slot, int(self.table.form[slot]), int(self._first[slot]))
+        self.timeline.shift(slot, first)
         self.sequences.shift(slot, first)
         self.table.state[slot] = State.LIVE
+        self._told[slot] = self._kind[slot]
         host, port = unpack_address(self.table.name(slot))
-        born = Born(
-            slot=slot,
-            generation=int(self.playout.generation[slot]),
-            bank=bank,
-            host=host,
-            port=port,
-            ssrc=int(self.table.ssrc[slot]),
-            local=self.table.port(slot),
-            kind=int(self._kind[slot]),
+        self.events.append(
+            CallStarted(
+                slot=slot,
+                generation=int(self.jitter_buffer.generation[slot]),
+                bank=bank,
+                host=host,
+                port=port,
+                ssrc=int(self.table.ssrc[slot]),
+                local=self.table.port(slot),
+                kind=int(self._kind[slot]),
+            )
         )
-        self.events.append(born)
+        if slot in self._early:
+            self.events.append(FlawFound(slot, "clock", self._early.pop(slot)))
+
+    def _misfit(self, slot: int) -> None:
+        """Its payload type suggests a format, and its timestamps do not fit it."""
+        if len(self._misfits) < REMEMBERED:
+            caller = hash(self.table.name(slot)), int(self.table.ssrc[slot]), int(self._kind[slot])
+            self._misfits.add(caller)
+        packets = int(self.table.packets[slot])
+        self.fates[Fate.ACCEPTED] -= packets
+        self.fates[Fate.UNKNOWN_TYPE] += packets
+        self.table.leave(np.array([slot]), State.FREE)
+
+    def _predecessor(self, slot: int) -> int | None:
+        """The only live call of the same address and port that has stopped since this one began; None without one."""
+        table = self.table
+        live = (table.state == State.LIVE) & (table.form == table.form[slot])
+        name, port = table.name(slot), table.port(slot)
+        same = [s for s in np.flatnonzero(live).tolist() if table.name(s) == name and table.port(s) == port]
+        stopped = [s for s in same if table.last[s] <= self._begun[slot] + self._lookback_s]
+        return stopped[0] if len(stopped) == len(same) == 1 else None
+
+    def _succeed(self, slot: int, heir: int) -> None:
+        """A call goes on with what has come under another SSRC, in the slot `heir`, which is free then."""
+        form, buffer = int(self.table.form[slot]), self.jitter_buffer
+        pause = (self._begun[heir] - self.table.last[slot]) * float(buffer.rate[form])
+        edge = round(self.timeline.edge(slot))
+        start = edge + (round(pause) if pause > self._lookback_s * buffer.rate[form] else 0)
+        if start > edge:
+            buffer.silence(slot, form, edge, start)
+        by = int(self._first[heir]) - start
+        buffer.inherit(slot, heir, form, int(self._first[heir]), start)
+        self.timeline.inherit(slot, heir, by)
+        self.sequences.inherit(slot, heir)
+        self._endings.begin(np.array([slot]))
+        self.table.inherit(slot, heir)
+        self.succeeded += 1
+        self.events.append(SourceChanged(slot, int(self.table.ssrc[slot])))
+
+    def _news(self) -> None:
+        """What the timeline has found out, told to who must know."""
+        timeline, table = self.timeline, self.table
+        for slot, start, end in timeline.silences:
+            if table.state[slot] == State.LIVE:
+                self.jitter_buffer.silence(slot, int(table.form[slot]), start, end)
+        for slot, words in timeline.flaws:
+            if table.state[slot] == State.LIVE:
+                self.events.append(FlawFound(slot, "clock", words))
+            else:
+                self._early[slot] = words
+        timeline.silences.clear()
+        timeline.flaws.clear()
 
     def _advance(self, slot: Column, target: Column) -> None:
         """Let the reader of those that are live have what lies before target (m,)."""
@@ -289,7 +450,7 @@ class Intake:
         if not live.all():
             slot, target = slot[live], target[live]
         if len(slot):
-            self.playout.advance(slot, self.table.form[slot], target)
+            self.jitter_buffer.advance(slot, self.table.form[slot], target)
 
     def sweep(self, now: float) -> None:
         """What happens because nothing arrived: call it every tick, after the sockets have been emptied."""
@@ -297,38 +458,45 @@ class Intake:
         if not table.state.any():
             return
         live, silent = table.state == State.LIVE, now - table.last
-        newest = self.playout.newest
-        quiet = np.flatnonzero(live & (newest > self.playout.floor) & (silent >= self._lookback_s))
+        newest = self.jitter_buffer.newest
+        quiet = np.flatnonzero(live & (newest > self.jitter_buffer.floor) & (silent >= self._lookback_s))
         if len(quiet):
             self._advance(quiet, newest[quiet])
-        for slot in np.flatnonzero(live & (now - self._bye >= self._lookback_s)).tolist():
-            self.end(slot, "the sender said goodbye")
-        for slot in np.flatnonzero((table.state == State.LIVE) & (silent >= self._idle_s)).tolist():
-            self.end(slot, f"no packet for {self._idle_s:g} s")
-        unproven = (table.state == State.PROBATION) & (silent >= PROBATION_S)
-        if unproven.any():
-            table.leave(np.flatnonzero(unproven), State.FREE)
+        for slot, reason in self._endings.due(now, self._idle_s):
+            self.end(slot, reason)
+        unproven = self._endings.unproven(now)
+        if len(unproven):
+            table.leave(unproven, State.FREE)
         if now >= self._next_look:
-            self._next_look = now + SUPERSEDED_S / 4
-            self._supersede(now)
+            self._next_look = now + LOOK_S
+            self._look(np.flatnonzero(table.state == State.LIVE), now)
 
-    def _supersede(self, now: float) -> None:
-        """End silent calls whose source address and port have begun another call since."""
-        table = self.table
-        live = table.state == State.LIVE
-        silent = np.flatnonzero(live & (now - table.last >= SUPERSEDED_S))
-        young = np.flatnonzero(live & (self._begun > now - self._idle_s - 1.0)) if len(silent) else silent
-        heirs = {(table.name(s), table.port(s)): s for s in young[np.argsort(self._begun[young])].tolist()}
-        for slot in silent.tolist() if heirs else []:
-            heir = heirs.get((table.name(slot), table.port(slot)), slot)
-            if heir != slot and self._begun[heir] > table.last[slot] - 0.5:
-                self.end(slot, f"its port went on with SSRC {int(table.ssrc[heir]):08x}")
+    def _look(self, live: NDArray[np.intp], now: float) -> None:
+        """Once a second: codecs that have changed, and what is wrong with packets."""
+        for slot in live[self._kind[live] != self._told[live]].tolist():
+            self._told[slot] = self._kind[slot]
+            self.events.append(CodecChanged(slot, int(self._kind[slot])))
+        found = self._inspection.collisions(live, self.table.packets, now)
+        for index, form in enumerate(self.types.forms):
+            if form.compact:
+                same = live[(self.table.form[live] == index) & ~self._converted[live]]
+                found += self._inspection.codes(
+                    same, self.jitter_buffer.newest, self.jitter_buffer.bank(index)
+                )
+        self.events += [FlawFound(f.slot, f.name, f.words) for f in found]
+
+    def _leave(self, slot: int, reason: str) -> None:
+        if self.table.state[slot] == State.LIVE:
+            self.end(slot, reason)
+        elif self.table.state[slot] == State.PROBATION:
+            self.table.leave(np.array([slot]), State.FREE)
 
     def end(self, slot: int, reason: str) -> None:
         """A live call is over: the reader may have all of it, and nothing more can come."""
-        self.playout.finish(slot, int(self.table.form[slot]))
+        self._give_up({slot})
+        self.jitter_buffer.finish(slot, int(self.table.form[slot]))
         self.table.leave(np.array([slot]), State.ENDED)
-        self.events.append(Died(slot, int(self.playout.generation[slot]), reason))
+        self.events.append(CallEnded(slot, int(self.jitter_buffer.generation[slot]), reason))
 
     def end_all(self, reason: str) -> None:
         """Every live call is over: the source closes."""
@@ -337,7 +505,7 @@ class Intake:
 
     def release(self, slot: int, generation: int) -> None:
         """The reader is done with an ended call."""
-        if self.table.state[slot] == State.ENDED and self.playout.generation[slot] == generation:
+        if self.table.state[slot] == State.ENDED and self.jitter_buffer.generation[slot] == generation:
             self.table.release(slot)
 
     def _reports(self, batch: Batch, rows: NDArray[np.intp], now: float) -> None:
@@ -345,31 +513,21 @@ class Intake:
             host, port = unpack_address(batch.name[row].tobytes())
             for report in reports(batch.data[row, : int(batch.length[row])].tobytes(), host):
                 if isinstance(report, Bye):
-                    self._goodbye(report, port, now)
+                    self._endings.goodbye(report, port, now)
                 else:
                     self.events.append(report)
-
-    def _goodbye(self, bye: Bye, port: int, now: float) -> None:
-        """RTCP leaves by another port than the audio. The same or the next one is sure; any other will do
-        for the only call with this SSRC from this address.
-        """
-        live = (self.table.state == State.LIVE) & (self.table.ssrc == np.uint32(bye.ssrc))
-        sources = {slot: unpack_address(self.table.name(slot)) for slot in np.flatnonzero(live).tolist()}
-        here = [slot for slot, (host, _) in sources.items() if host == bye.host]
-        sure = [slot for slot in here if sources[slot][1] in (port, port - 1)]
-        for slot in sure or (here if len(here) == 1 else []):
-            self._bye[slot] = min(self._bye[slot], now)
 
     def counters(self) -> dict[str, int]:
         """Datagrams by fate; packets known to be lost; calls with a new clock; newcomers that made room."""
         fates = self.fates.copy()
         # Accepted when they came, and dropped at the decoders' door.
-        fates[Fate.OVERRUN] += self.playout.overrun
-        fates[Fate.ACCEPTED] -= self.playout.overrun
+        fates[Fate.OVERRUN] += self.jitter_buffer.overrun
+        fates[Fate.ACCEPTED] -= self.jitter_buffer.overrun
         return {
             "received": self.received,
             **{fate.name.lower(): int(fates[fate]) for fate in Fate},
-            "lost_packets": self.playout.lost_packets,
+            "lost_packets": self.jitter_buffer.lost_packets,
             "restarts": self.timeline.restarts,
+            "ssrc_changes": self.succeeded,
             "evicted": self.evicted,
         }

@@ -17,13 +17,17 @@ SPECIAL: dict[int, Fate] = {13: Fate.COMFORT_NOISE, 19: Fate.COMFORT_NOISE, 101:
 """No audio unless a map says otherwise; 19 is the old number of comfort noise, 101 a habit."""
 
 
+GUESSED = {118: Encoding("L16", 16000)}
+"""What everybody means by a number that nobody has agreed on: Asterisk's slin16."""
+GUESS_BYTES = 320
+"""Its packets hold multiples of 10 ms."""
+
+
 @dataclass(frozen=True)
 class Form:
     """What samples share in a ring: within a call, payload types of one form may change."""
 
     rate: int
-    step: int
-    """Samples per tick of the RTP clock."""
     compact: bool
     decoder: str
     """G722, OPUS, or empty when no state is needed."""
@@ -34,16 +38,25 @@ class PayloadTypes:
 
     fate (128,) uint8   ACCEPTED for audio, or why not
     form (128,) int64   index into `forms`, -1 where there is none
+    clock (128,) int64  Hz of the timestamps, 0 where that is not known
+    guessed (128,) bool what it means is a custom: heard where its packets fit, whose sizes divide by `guess_bytes`
     """
+
+    guess_bytes = GUESS_BYTES
 
     def __init__(
         self,
         encodings: Mapping[int, Encoding],
         special: Mapping[int, Fate],
         missing: frozenset[str] = frozenset(),
+        guess: bool = False,
     ) -> None:
-        """`missing` names codecs that nothing here can decode."""
-        self.encodings = dict(encodings)
+        """`missing` names codecs that nothing here can decode; `guess`: types that are a custom are heard, too."""
+        customs = {k: v for k, v in GUESSED.items() if guess and k not in encodings and k not in special}
+        self.encodings = {**encodings, **customs}
+        self.clock: NDArray[np.int64] = np.zeros(128, np.int64)
+        self.guessed: NDArray[np.bool_] = np.zeros(128, np.bool_)
+        self.guessed[list(customs)] = True
         self.forms: list[Form] = []
         self.fate: NDArray[np.uint8] = np.full(128, Fate.UNKNOWN_TYPE, np.uint8)
         self.form: NDArray[np.int64] = np.full(128, -1, np.int64)
@@ -56,9 +69,8 @@ class PayloadTypes:
             if encoding.name in missing:
                 self.fate[number] = Fate.NO_DECODER
                 continue
-            form = Form(
-                encoding.rate, encoding.step, encoding.compact, encoding.name if encoding.stateful else ""
-            )
+            form = Form(encoding.rate, encoding.compact, encoding.name if encoding.stateful else "")
+            self.clock[number] = encoding.clock
             if form not in self.forms:
                 self.forms.append(form)
             self.fate[number] = Fate.ACCEPTED

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 
 from streamcab.errors import SourceError
-from streamcab.rtp.plug import BUFFER, Address, buffer_bytes, join_anew, kernel_drops, listen
+from streamcab.rtp.udp import BUFFER, Address, buffer_bytes, join_anew, kernel_drops, listen
 
 log = logging.getLogger("streamcab.source")
 
@@ -40,7 +40,7 @@ class Ports:
         except SourceError:
             self.close()
             raise
-        least = min((buffer_bytes(plug) for plug in self.rtp), default=BUFFER)
+        least = min((buffer_bytes(sock) for sock in self.rtp), default=BUFFER)
         self.short = least < BUFFER
         if self.short:
             self._warn(
@@ -55,44 +55,50 @@ class Ports:
 
     def look(self) -> None:
         """Count what the kernel has dropped, and follow groups whose interface went or came back."""
-        self.dropped = sum(kernel_drops(plug) for plug in self.sockets)
-        for plug, (address, index) in self._groups.items():
-            now = join_anew(plug, address, index)
+        self.dropped = sum(kernel_drops(sock) for sock in self.sockets)
+        for sock, (address, index) in self._groups.items():
+            now = join_anew(sock, address, index)
             if now != index:
-                self._groups[plug] = address, now
+                self._groups[sock] = address, now
                 log.warning("RTP: %s: its interface is %s", address, "back: joined again" if now else "gone")
 
     def close(self) -> None:
         """Give the ports back."""
-        for plug in self.sockets:
-            plug.close()
+        for sock in self.sockets:
+            sock.close()
 
     def _bind(self, address: Address, asked: set[tuple[str, int]]) -> None:
-        plug, second = self._pair(address, asked)
-        self.rtp.append(plug)
+        sock, second = self._pair(address, asked)
+        self.rtp.append(sock)
         self.rtcp += [second] if second else []
         if address.group and address.interface:
             index = socket.if_nametoindex(address.interface)
-            self._groups |= {p: (address, index) for p in (plug, second) if p}
-        self.bound.append(str(Address(address.host, plug.getsockname()[1], address.interface)))
+            self._groups |= {p: (address, index) for p in (sock, second) if p}
+        self.bound.append(str(Address(address.host, sock.getsockname()[1], address.interface)))
 
     def _pair(
         self, address: Address, asked: set[tuple[str, int]]
     ) -> tuple[socket.socket, socket.socket | None]:
         """For RTP, and for RTCP one port above where that is free and not itself asked for."""
         for k in range(PAIRS):
-            plug = listen(address)
-            port = int(plug.getsockname()[1])
+            sock = listen(address, dual=self._dual(address.port, asked))
+            port = int(sock.getsockname()[1])
             if (address.host, port + 1) in asked or port == 65535:
-                return plug, None
+                return sock, None
             try:
-                return plug, listen(Address(address.host, port + 1, address.interface))
+                second = Address(address.host, port + 1, address.interface)
+                return sock, listen(second, dual=self._dual(port + 1, asked))
             except SourceError as error:
                 if address.port or k == PAIRS - 1:
                     self._warn(f"{error}: goodbyes and names sent there are not heard")
-                    return plug, None
-                plug.close()
+                    return sock, None
+                sock.close()
         raise AssertionError("unreachable")
+
+    @staticmethod
+    def _dual(port: int, asked: set[tuple[str, int]]) -> bool:
+        """Whether `[::]` may take IPv4 along: nobody has asked for this port there."""
+        return not any(":" not in host and each == port for host, each in asked)
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:

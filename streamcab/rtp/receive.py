@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from streamcab.rtp.batch import NAME, SLOT, STRIDE, Batch, pack_address
+from streamcab.rtp.batch import NAME, SLOT, STRIDE, Batch, pack_address, unmap
 
 ROWS = 4096
 """Rows of a batch. Usually a tick brings a few hundred; after a stall, the larger the batch, the fewer the
@@ -54,8 +54,8 @@ class BatchReceiver:
     sockets or to catch up, keep it: against a busy thread, each time it is given up costs a switch interval.
     """
 
-    def __init__(self, plugs: list[socket.socket]) -> None:
-        self._plugs = plugs
+    def __init__(self, sockets: list[socket.socket]) -> None:
+        self._sockets = sockets
         self._turn = 0
         self.errors = 0
         self.error = ""
@@ -83,13 +83,13 @@ class BatchReceiver:
         self._header["name_size"][: self._filled] = NAME
         self._turn += 1
         filled, wide, call = 0, False, self._giving
-        for k in range(len(self._plugs)):
-            index = (self._turn + k) % len(self._plugs)
-            plug = self._plugs[index]
+        for k in range(len(self._sockets)):
+            index = (self._turn + k) % len(self._sockets)
+            sock = self._sockets[index]
             while filled < ROWS:
                 room = min(ROWS - filled, MOST)
                 at = self._first + filled * MMSGHDR.itemsize
-                got = call(plug.fileno(), at, room, socket.MSG_DONTWAIT, None)
+                got = call(sock.fileno(), at, room, socket.MSG_DONTWAIT, None)
                 call = self._keeping
                 if got < 0 and ctypes.get_errno() == errno.EINTR:
                     continue
@@ -100,13 +100,15 @@ class BatchReceiver:
                         self.error = os.strerror(why)
                     break
                 self._port[filled : filled + got] = index
-                wide |= plug.family == socket.AF_INET6
+                wide |= sock.family == socket.AF_INET6
                 filled += got
                 if got < room:
                     break
         self._filled = filled
         if filled == 0:
             return None
+        if wide:
+            unmap(self._name[:filled])
         header = self._header[:filled]
         return Batch(
             data=self._data[:filled],
@@ -121,8 +123,8 @@ class BatchReceiver:
 class PlainReceiver:
     """recvfrom_into, row by row: everywhere else than on Linux. The same batches at a third of the speed."""
 
-    def __init__(self, plugs: list[socket.socket]) -> None:
-        self._plugs = plugs
+    def __init__(self, sockets: list[socket.socket]) -> None:
+        self._sockets = sockets
         self._turn = 0
         self.errors = 0
         self.error = ""
@@ -137,12 +139,12 @@ class PlainReceiver:
         """See Receiver."""
         self._turn += 1
         filled, wide = 0, False
-        for k in range(len(self._plugs)):
-            index = (self._turn + k) % len(self._plugs)
-            plug = self._plugs[index]
+        for k in range(len(self._sockets)):
+            index = (self._turn + k) % len(self._sockets)
+            sock = self._sockets[index]
             while filled < ROWS:
                 try:
-                    size, source = plug.recvfrom_into(self._rows[filled])
+                    size, source = sock.recvfrom_into(self._rows[filled])
                 except (BlockingIOError, InterruptedError):
                     break
                 except OSError as error:
@@ -152,11 +154,11 @@ class PlainReceiver:
                         self.error = error.strerror or str(error)
                     break
                 scope = source[3] if len(source) == 4 else 0
-                packed = pack_address(source[0].partition("%")[0], source[1], scope)
+                packed = pack_address(source[0].partition("%")[0].removeprefix("::ffff:"), source[1], scope)
                 self._name[filled] = np.frombuffer(packed, np.uint8)
                 self._length[filled] = size
                 self._port[filled] = index
-                wide |= plug.family == socket.AF_INET6
+                wide |= sock.family == socket.AF_INET6
                 filled += 1
         if filled == 0:
             return None
@@ -171,8 +173,8 @@ class PlainReceiver:
         )
 
 
-def receiver(plugs: list[socket.socket]) -> Receiver:
+def receiver(sockets: list[socket.socket]) -> Receiver:
     """The fastest one that this system has."""
     if sys.platform == "linux" and ctypes.sizeof(ctypes.c_void_p) == 8:
-        return BatchReceiver(plugs)
-    return PlainReceiver(plugs)
+        return BatchReceiver(sockets)
+    return PlainReceiver(sockets)

@@ -1,7 +1,6 @@
 """Who is calling: a fixed number of slots, and the keys that lead to them.
 
-A call is known by source address, source port, SSRC, receiving socket and format of its samples: an SSRC
-alone is no identity, and a call that changes to another sampling rate is another stream. Everything is
+A call is known by source address, source port, SSRC and receiving socket: an SSRC alone is no identity. Everything is
 columns, so that a batch is matched, and newcomers are let in, without a loop. Knows nothing of time
 stamps, rings or codecs.
 """
@@ -30,11 +29,9 @@ class State(IntEnum):
     ENDED = 3
 
 
-def key_words(
-    name: NDArray[np.uint64], ssrc: NDArray[np.uint32], port: NDArray[np.int64], form: NDArray[np.int64]
-) -> Words:
-    """name (n, 4), ssrc, port (index of the socket), form (index of the format), each (n,) -> key columns."""
-    rest = ssrc.astype(np.uint64) | (port << 32 | form << 48).view(np.uint64)
+def key_words(name: NDArray[np.uint64], ssrc: NDArray[np.uint32], port: NDArray[np.int64]) -> Words:
+    """name (n, 4), ssrc (n,), port (n,), the index of the socket -> key columns."""
+    rest = ssrc.astype(np.uint64) | (port << 32).view(np.uint64)
     return name[:, 0], name[:, 1], name[:, 2], name[:, 3], rest
 
 
@@ -44,7 +41,7 @@ class Table:
     state  (slots,) uint8    a `State`
     last   (slots,) float64  monotonic time of the newest packet
     packets (slots,) int64   valid packets since the slot was taken
-    form   (slots,) int64    index of the format
+    form   (slots,) int64    index of the format of its ring
     ssrc   (slots,) uint32
     """
 
@@ -137,6 +134,14 @@ class Table:
     def leave(self, slot: NDArray[np.intp], state: State) -> None:
         """The keys of slots (m,) lead nowhere any more; the next packet with one of them is a new call's."""
         self.state[slot] = state
+        self._stale = True
+
+    def inherit(self, slot: int, heir: int) -> None:
+        """A call is known by the key that another slot has had, which is free then."""
+        self._words[:, slot], self._hash[slot] = self._words[:, heir], self._hash[heir]
+        self.ssrc[slot], self.last[slot] = self.ssrc[heir], self.last[heir]
+        self.packets[slot] += self.packets[heir]
+        self.state[heir] = State.FREE
         self._stale = True
 
     def release(self, slot: int) -> None:

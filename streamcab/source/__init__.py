@@ -5,11 +5,11 @@ never calls the engine; the daemon reads the banks. One microphone is one source
 socket is one source with thousands. Knows nothing of models, intervals or sockets of the feed.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from streamcab.source.line import GONE, Line
 
-__all__ = ["GONE", "Line", "Source"]
+__all__ = ["GONE", "Line", "Source", "Speaking"]
 
 
 class Source(Protocol):
@@ -40,3 +40,12 @@ class Source(Protocol):
     @property
     def done(self) -> bool:
         """No stream will come any more."""
+
+
+@runtime_checkable
+class Speaking(Protocol):
+    """A source with something to say that belongs to no stream."""
+
+    @property
+    def in_words(self) -> str:
+        """What an operator should know now, without names of anybody; empty when all is well."""

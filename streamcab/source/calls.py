@@ -7,18 +7,26 @@ thread. Knows nothing of sockets or packets.
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
-from streamcab.rtp.intake import Born, Died, Intake
+from streamcab.rtp.events import CallEnded, CallStarted, CodecChanged, FlawFound, SourceChanged
+from streamcab.rtp.intake import Intake
 from streamcab.rtp.names import Names
 from streamcab.rtp.packet import Fate
-from streamcab.rtp.watch import MANY, STALL_S, Watch
+from streamcab.rtp.stalls import MANY, STALL_S, Stalls
 from streamcab.source.line import Line
 
 log = logging.getLogger("streamcab.source")
 
 REFUSALS_S = 10.0
 """Between two warnings of calls for which there is no row."""
+RECENT_S = 2.0
+"""What came in the last so many seconds is refused now."""
+SHARE = 0.1
+"""Refused packets, of all that come, of which the daemon speaks itself."""
+TYPES = 3
+"""Payload types that it names at most."""
 NO_PACKETS = f"no packet for {STALL_S:g} s: silence suppression, or the sender or the way is gone"
 
 
@@ -27,13 +35,16 @@ class Calls:
 
     def __init__(self, intake: Intake, names: Names, addresses: Sequence[str]) -> None:
         self._intake, self._names, self._addresses = intake, names, addresses
-        self._watch = Watch(intake.table)
-        self._lines: dict[int, tuple[int, Line]] = {}
+        self._stalls = Stalls(intake.table)
+        self._lines: dict[int, tuple[CallStarted, Line]] = {}
         self._begun: deque[Line] = deque()
         self._released: deque[Line] = deque()
         self._refused: set[int] = set()
         self._warned = -inf
         self._packets = 0  # refused, as far as they have been told of
+        self.refusing = ""
+        """What of much that comes now cannot be heard, in words; empty when there is no such thing."""
+        self._recent = (0.0, 0, 0)  # monotonic time; packets received and unheard by then
 
     def begun(self) -> list[Line]:
         """Calls that have left probation since the last time; from any thread."""
@@ -47,26 +58,41 @@ class Calls:
         self._released.append(line)
 
     def watch(self, now: float) -> None:
-        """Lines of calls that have stalled or are heard again; warnings when all have stalled at once, and of calls
-        for which there is no row.
+        """Lines of calls that have stalled or are heard again; warnings when all have stalled at once, of calls
+        for which there is no row, and of what cannot be heard.
         """
         self._warn_of_refusals(now)
-        watch, was = self._watch, self._watch.silent
-        change = watch.look(now)
+        for stranger in self._intake.strangers.untold():
+            log.warning(
+                "RTP: %s:%d sends what cannot be heard: %s", stranger.host, stranger.port, stranger.in_words()
+            )
+        self._count(now)
+        stalls, was = self._stalls, self._stalls.silent
+        change = stalls.look(now)
         for slot in change.stalled.tolist():
             if slot in self._lines:
                 self._lines[slot][1].move("stalled", NO_PACKETS)
         for slot in change.heard.tolist():
             if slot in self._lines:
                 self._lines[slot][1].move("live")
-        if watch.calls < MANY or (was is None) == (watch.silent is None):
+        if stalls.calls < MANY or (was is None) == (stalls.silent is None):
             return
         if was is None:
             log.warning(
-                "RTP: no packet of any of %d calls for %g s: is the network gone?", watch.calls, STALL_S
+                "RTP: no packet of any of %d calls for %g s: is the network gone?", stalls.calls, STALL_S
             )
         else:
             log.warning("RTP: packets again after %.1f s", now - was)
+
+    def _count(self, now: float) -> None:
+        then, received, unheard = self._recent
+        if now - then < RECENT_S:
+            return
+        intake = self._intake
+        came = int(intake.fates[[Fate.UNKNOWN_TYPE, Fate.NO_DECODER]].sum())
+        much = came - unheard > SHARE * (intake.received - received)
+        self.refusing = "; ".join(intake.strangers.since(then)[:TYPES]) if much else ""
+        self._recent = now, intake.received, came
 
     def _warn_of_refusals(self, now: float) -> None:
         calls = self._intake.refused
@@ -89,8 +115,7 @@ class Calls:
         """What the intake has told becomes lines; what the reader has released becomes free."""
         while self._released:
             line = self._released.popleft()
-            _, known = self._lines.get(line.row, (0, None))
-            if known is not line:
+            if line.row not in self._lines or self._lines[line.row][1] is not line:
                 continue
             if line.bank.ended[line.row]:
                 self._let_go(line.row)
@@ -99,33 +124,57 @@ class Calls:
                 self._refused.add(line.row)
         while self._intake.events:
             event = self._intake.events.popleft()
-            if isinstance(event, Born):
+            if isinstance(event, CallStarted):
                 self._begin(event)
-            elif isinstance(event, Died):
+            elif isinstance(event, CallEnded):
                 self._lines[event.slot][1].move("ended", event.reason)
                 if event.slot in self._refused:
                     self._let_go(event.slot)
+            elif isinstance(event, CodecChanged | FlawFound | SourceChanged):
+                self._change(event)
             else:
                 self._names.tell(event.host, event.ssrc, event.cname)
 
+    def _change(self, event: CodecChanged | FlawFound | SourceChanged) -> None:
+        """A call goes on, otherwise than before."""
+        started, line = self._lines[event.slot]
+        if isinstance(event, FlawFound):
+            line.flaw(event.name, event.words)
+            return
+        if isinstance(event, CodecChanged):
+            started = replace(started, kind=event.kind)
+        else:
+            started = replace(started, ssrc=event.ssrc)
+        self._lines[event.slot] = started, line
+        words = self._in_words(started)
+        if f"{started.ssrc:08x}" != line.labels["ssrc"]:
+            words += f", SSRC {started.ssrc:08x} now"
+        line.describe(words)
+
+    def _in_words(self, started: CallStarted) -> str:
+        codec = self._intake.types.encodings[started.kind]
+        return f"RTP {codec} from {_spelled(started)} at {self._addresses[started.local]}"
+
     def _let_go(self, row: int) -> None:
         """Nobody needs an ended call any more: its row and its name are free."""
-        generation, line = self._lines.pop(row)
+        started, line = self._lines.pop(row)
         self._refused.discard(row)
         self._names.free(line.name)
-        self._intake.release(row, generation)
+        self._intake.release(row, started.generation)
 
-    def _begin(self, born: Born) -> None:
-        codec = self._intake.types.encodings[born.kind]
-        name = self._names.give(born.host, born.port, born.ssrc)
-        source = f"[{born.host}]:{born.port}" if ":" in born.host else f"{born.host}:{born.port}"
-        labels = {"codec": codec.name, "source": source, "ssrc": f"{born.ssrc:08x}"}
-        cname = self._names.cname(born.host, born.ssrc)
+    def _begin(self, started: CallStarted) -> None:
+        name = self._names.give(started.host, started.port, started.ssrc)
+        codec = self._intake.types.encodings[started.kind].name
+        labels = {"codec": codec, "source": _spelled(started), "ssrc": f"{started.ssrc:08x}"}
+        cname = self._names.cname(started.host, started.ssrc)
         if cname:
             labels["cname"] = cname
-        where = self._addresses[born.local]
-        words = f"RTP {codec} from {source} at {where}"
         # A thousand calls come and go: of each, a line that an operator must ask for.
-        line = Line(name, born.bank, born.slot, words, labels=labels, loudest=logging.INFO)
-        self._lines[born.slot] = (born.generation, line)
+        words = self._in_words(started)
+        line = Line(name, started.bank, started.slot, words, labels=labels, loudest=logging.INFO)
+        self._lines[started.slot] = started, line
         self._begun.append(line)
+
+
+def _spelled(started: CallStarted) -> str:
+    return f"[{started.host}]:{started.port}" if ":" in started.host else f"{started.host}:{started.port}"

@@ -63,11 +63,36 @@ class Line:
     detail: str = ""
     """Why the state is what it is; often empty."""
     labels: dict[str, str] = field(default_factory=dict)
+    flaws: dict[str, str] = field(default_factory=dict)
+    """What is wrong with how the samples come: names, each with words."""
     refused: int = 0
     """Samples that were no numbers."""
     loudest: int = logging.ERROR
     changed: Callable[[], object] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def in_words(self) -> str:
+        """Its description, and what is wrong with how its samples come."""
+        return "; ".join([self.description, *self.flaws.copy().values()])
+
+    def describe(self, description: str) -> None:
+        """Its samples come from something else now, or in another way."""
+        self.description = description
+        self._say(logging.INFO, description)
+
+    def flaw(self, name: str, words: str) -> None:
+        """Something is wrong with how its samples come; without words, it is not any more."""
+        if words:
+            self.flaws[name] = words
+        else:
+            self.flaws.pop(name, None)
+        self._say(logging.WARNING, f"{name}: {words or 'not any more'}")
+
+    def _say(self, level: int, text: str) -> None:
+        log.log(min(level, self.loudest), "%s: %s", self.name, text, extra={"line": self})
+        if self.changed is not None:
+            self.changed()
 
     def move(
         self,

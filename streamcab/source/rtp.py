@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from streamcab.config.setting import settings_of
+from streamcab.config.tree import CALLS, Listen, Rtp
 from streamcab.errors import ConfigError, SourceError
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
@@ -20,25 +22,28 @@ from streamcab.rtp.intake import Intake
 from streamcab.rtp.loss import SEEN
 from streamcab.rtp.names import Names, Rule, parse_name_map
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.plug import Address
 from streamcab.rtp.ports import Ports
 from streamcab.rtp.receive import Receiver, receiver
 from streamcab.rtp.sdp import TypeMap, parse_sdp, parse_types
-from streamcab.rtp.watch import STALL_S
+from streamcab.rtp.stalls import STALL_S
+from streamcab.rtp.udp import Address
 from streamcab.source import Line
 from streamcab.source.calls import Calls
 from streamcab.source.channel import channel_number
 
 log = logging.getLogger("streamcab.source")
 
+DEFAULT, SETTINGS = Rtp(), settings_of(Listen)
+
 CLOSE_S = 0.8
+SAME_CALL = SETTINGS["same_call"].choices
 BATCHES = 64
 """Receives per tick at most, lest silence be noticed by nobody while packets pour in."""
 SWITCH_S = 0.0005
 """How long Python lets a thread go on while another waits. A batch of packets and a step of the net give the
 interpreter up dozens of times and want it back at once: at the usual 5 ms, four in five of 50,000 packets a second
 are lost beside a busy thread."""
-_STATE_BYTES = 2 * SEEN + 200
+_STATE_BYTES = 8 * SEEN + 300
 """Of a call, beside its ring: what the table and the intake remember."""
 
 
@@ -72,33 +77,41 @@ class RtpSource:
     ring_s         seconds of audio kept per call
     channel        of stereo audio: mix, left, right or a number
     decoders       threads for G.722 and Opus
+    same_call      `ssrc`: a call goes on under another SSRC of its address and port; `never`: that is another call
     """
 
     def __init__(
         self,
         binds: Iterable[str] = (),
         *,
-        max_streams: int = 1000,
+        max_streams: int = CALLS,
         allow: Iterable[str] = (),
         payload_types: Iterable[str] | Mapping[int, str] = (),
         sdp: str | Path | None = None,
         name_map: str | Path | None = None,
-        lookback_ms: float = 60.0,
-        idle_s: float = 10.0,
+        lookback_ms: float = DEFAULT.lookback_ms,
+        idle_s: float = DEFAULT.idle,
         ring_s: float = 4.0,
         channel: str = "mix",
         tick_s: float = 0.01,
         decoders: int = 1,
+        same_call: str = DEFAULT.same_call,
     ) -> None:
+        for name, value, key in (
+            ("max_streams", max_streams, "max_streams"),
+            ("lookback_ms", lookback_ms, "lookback_ms"),
+            ("idle_s", idle_s, "idle"),
+        ):
+            if not SETTINGS[key].holds(value):
+                raise ConfigError(f"{name} must be {SETTINGS[key].range}, not {value}")
         for name, value, least, most in (
-            ("max_streams", max_streams, 1, 1_000_000),
-            ("lookback_ms", lookback_ms, 0, 1000),
-            ("idle_s", idle_s, 0.5, 86400),
             ("ring_s", ring_s, 2.0, 60),
             ("decoders", decoders, 1, 64),
         ):
             if not least <= value <= most:
                 raise ConfigError(f"{name} must be {least} to {most}, not {value}")
+        if same_call not in SAME_CALL:
+            raise ConfigError(f"same_call must be {' or '.join(SAME_CALL)}, not {same_call!r}")
         entries = (
             [f"{k}={v}" for k, v in payload_types.items()]
             if isinstance(payload_types, Mapping)
@@ -116,6 +129,7 @@ class RtpSource:
         self._allow = _allowed(allow)
         self._names = Names(_rules(name_map), remembered=4 * max_streams)
         self._max_streams, self._lookback_s, self._idle_s = max_streams, lookback_ms / 1000, idle_s
+        self._same_call = same_call == "ssrc"
         self._ring_s, self._tick_s, self._threads = ring_s, tick_s, decoders
 
         self.addresses: list[str] = []
@@ -150,7 +164,7 @@ class RtpSource:
         types = self._types()
         ports = self._ports = Ports(self._addresses)
         self.addresses, self.warnings = ports.bound, ports.warnings
-        if any(form.decoder for form in types.forms):
+        if len(types.forms) > 1 or types.forms[0].decoder:  # else no call can change its rate
             self._decoders = Decoders(self._max_streams, self._threads)
         self._intake = Intake(
             types,
@@ -162,6 +176,7 @@ class RtpSource:
             allow=self._allow,
             decoders=self._decoders,
             rtcp_from=len(ports.rtp),
+            same_call=self._same_call,
         )
         self._calls = Calls(self._intake, self._names, self.addresses)
         for warning in self.warnings:
@@ -196,6 +211,11 @@ class RtpSource:
             "receive_errors": self._errors,
             "receive_buffer_short": int(self._ports.short),
         }
+
+    @property
+    def in_words(self) -> str:
+        """See Speaking."""
+        return self._calls.refusing if self._calls is not None else ""
 
     def close(self) -> None:
         """End every call, then the thread."""
@@ -235,7 +255,7 @@ class RtpSource:
             k: v for k, v in STATIC.items() if k not in self._wanted.special
         } | self._wanted.encodings
         missing = frozenset() if have else frozenset(e.name for e in encodings.values() if e.stateful)
-        return PayloadTypes(encodings, self._wanted.special, missing)
+        return PayloadTypes(encodings, self._wanted.special, missing, guess=True)
 
     # -- the receive thread ----------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ class Change:
     heard: NDArray[np.intp]
 
 
-class Watch:
+class Stalls:
     """Looks at the calls of a table. `silent`: since when none of `calls` has sent a packet; None while some do."""
 
     def __init__(self, table: Table) -> None:

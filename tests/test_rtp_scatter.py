@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.codec import TABLES, Encoding
-from streamcab.rtp.placing import MANY_SIZES, place
+from streamcab.rtp.scatter import MANY_SIZES, place
 
 STRIDE = 400
 PCMU, PCMA, L16, STEREO = (

@@ -15,6 +15,8 @@ from streamcab.errors import ConfigError, SourceError
 BUFFER = 16 << 20
 """SO_RCVBUF asked for: 0.8 s of a thousand calls. The usual 208 kB hold 5 ms of them."""
 
+EVERYWHERE = "::"
+"""Every address of this machine, of both families."""
 _SO_RCVBUFFORCE = 33
 _SO_MEMINFO = 55
 _MEMINFO_DROPS = 8
@@ -55,29 +57,34 @@ class Address:
         return f"[{self.host}{zone}]:{self.port}" if ":" in self.host else f"{self.host}{zone}:{self.port}"
 
 
-def listen(address: Address) -> socket.socket:
-    """A bound, non-blocking UDP socket with the largest buffer to be had, its group joined. SourceError."""
+def listen(address: Address, dual: bool = False) -> socket.socket:
+    """A bound, non-blocking UDP socket with the largest buffer to be had, its group joined. SourceError.
+
+    dual: `[::]` hears IPv4, too
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        plug = socket.socket(family, socket.SOCK_DGRAM)
+        sock = socket.socket(family, socket.SOCK_DGRAM)
     except OSError as error:
         raise SourceError(f"cannot listen on {address}: {error.strerror}") from error
     try:
         index = socket.if_nametoindex(address.interface) if address.interface else 0
         if family == socket.AF_INET6:
-            plug.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not (dual and address.host == EVERYWHERE))
+            )
         if address.group:
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            plug.bind((address.host, address.port, 0, index))
+            sock.bind((address.host, address.port, 0, index))
         else:
-            plug.bind((address.host, address.port))
+            sock.bind((address.host, address.port))
         if address.group:
-            _join(plug, address.host, index)
-        plug.setblocking(False)
-        _enlarge(plug)
+            _join(sock, address.host, index)
+        sock.setblocking(False)
+        _enlarge(sock)
     except OSError as error:
-        plug.close()
+        sock.close()
         hint = ""
         if error.errno == errno.EADDRINUSE:
             hint = "; another program has this port (`ss -ulnp` says which)"
@@ -86,10 +93,10 @@ def listen(address: Address) -> socket.socket:
         elif error.errno == errno.EACCES:
             hint = "; ports below 1024 are the system's: choose a higher one"
         raise SourceError(f"cannot listen on {address}: {error.strerror or error}{hint}") from error
-    return plug
+    return sock
 
 
-def join_anew(plug: socket.socket, address: Address, index: int) -> int:
+def join_anew(sock: socket.socket, address: Address, index: int) -> int:
     """Follow a group's named interface, joined as number `index` (0: not at all), to the one of that name now.
 
     An interface that was unplugged comes back under another number, and without its groups. Returns the number that is
@@ -103,59 +110,59 @@ def join_anew(plug: socket.socket, address: Address, index: int) -> int:
         return index
     if index:
         with contextlib.suppress(OSError):  # the kernel may have left already
-            _join(plug, address.host, index, leave=True)
+            _join(sock, address.host, index, leave=True)
     if now:
         try:
-            _join(plug, address.host, now)
+            _join(sock, address.host, now)
         except OSError:  # it is there and not up yet
             return 0
     return now
 
 
-def _join(plug: socket.socket, host: str, index: int, leave: bool = False) -> None:
+def _join(sock: socket.socket, host: str, index: int, leave: bool = False) -> None:
     if ":" in host:
         request = struct.pack("=16sI", socket.inet_pton(socket.AF_INET6, host), index)
         option = socket.IPV6_LEAVE_GROUP if leave else socket.IPV6_JOIN_GROUP
-        plug.setsockopt(socket.IPPROTO_IPV6, option, request)
+        sock.setsockopt(socket.IPPROTO_IPV6, option, request)
         return
     group = socket.inet_pton(socket.AF_INET, host)
     # struct ip_mreqn where an interface is named; elsewhere than Linux ip_mreq is all there is.
     request = (
         struct.pack("=4s4si", group, bytes(4), index) if index else struct.pack("=4s4s", group, bytes(4))
     )
-    plug.setsockopt(
+    sock.setsockopt(
         socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP if leave else socket.IP_ADD_MEMBERSHIP, request
     )
 
 
-def _enlarge(plug: socket.socket) -> None:
+def _enlarge(sock: socket.socket) -> None:
     if sys.platform == "linux":
         try:
-            plug.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER)
             return
         except PermissionError:
             pass  # wants CAP_NET_ADMIN
     asked = BUFFER
     while asked > 65536:
         try:
-            plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
             return
         except OSError:  # BSD refuses what Linux would cut
             asked //= 2
 
 
-def buffer_bytes(plug: socket.socket) -> int:
+def buffer_bytes(sock: socket.socket) -> int:
     """The receive buffer that was granted, as it was asked for: Linux reports twice that."""
-    granted = plug.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     return granted // 2 if sys.platform == "linux" else granted
 
 
-def kernel_drops(plug: socket.socket) -> int:
+def kernel_drops(sock: socket.socket) -> int:
     """Datagrams that the kernel threw away because this socket's buffer was full; 0 where it does not say."""
     if sys.platform != "linux":
         return 0
     try:
-        raw = plug.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
     except OSError:  # closed, or a kernel before 4.12
         return 0
     words = struct.unpack(f"={len(raw) // 4}I", raw)

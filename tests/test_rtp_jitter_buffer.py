@@ -1,12 +1,12 @@
-"""Playout: what the reader may have and when, when loss is final, and what a call leaves behind."""
+"""The jitter buffer: what the reader may have and when, when loss is final, and what a call leaves behind."""
 
 import numpy as np
 import pytest
 from rtp_peer import PLAIN
 
+from streamcab.rtp.jitter_buffer import JitterBuffer
 from streamcab.rtp.loss import Sequences
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.playout import Playout
 
 LOOK = 160
 PCMU, SAMPLES = 0, 160
@@ -19,24 +19,23 @@ class Desk:
         types = PayloadTypes(PLAIN, {})
         self.form = int(types.form[PCMU])
         self.sequences = Sequences(2)
-        self.playout = Playout(types, 2, self.sequences, lookback_s=LOOK / 8000, ring_s=1.0)
+        self.jitter_buffer = JitterBuffer(types, 2, self.sequences, lookback_s=LOOK / 8000, ring_s=1.0)
         slots = np.array([0, 1])
-        self.sequences.begin(slots, np.zeros(2, np.uint16), np.full(2, LOOK))
-        self.playout.begin(slots, np.full(2, self.form), 0.0)
-        self.bank = self.playout.bank(self.form)
+        self.sequences.begin(slots)
+        self.jitter_buffer.begin(slots, np.full(2, self.form), 0.0)
+        self.bank = self.jitter_buffer.bank(self.form)
 
     def packet(self, slot: int, sequence: int, now: float, byte: int = 0x80) -> None:
         one, row, n = np.array([slot]), np.array([0]), np.array([SAMPLES])
         position = np.array([LOOK + sequence * SAMPLES])
-        self.sequences.note(one, np.array([sequence], np.uint16), position, n)
-        self.playout.take(one, position, n, now)
+        self.jitter_buffer.take(one, position, n, now)
         data = np.full((1, SAMPLES), byte, np.uint8)
         kind = np.array([PCMU], np.uint8)
-        assert not self.playout.scatter(kind, data, row, np.array([0]), n, one, position, n)
+        assert not self.jitter_buffer.scatter(kind, data, row, np.array([0]), n, one, position, n)
 
     def advance(self, slot: int, to: int) -> None:
         one = np.array([slot])
-        self.playout.advance(one, np.array([self.form]), np.array([to]))
+        self.jitter_buffer.advance(one, np.array([self.form]), np.array([to]))
 
     def read(self, slot: int, a: int, b: int) -> np.ndarray:
         return self.bank.read(np.array([slot]), np.array([a]), b - a)[0]
@@ -48,17 +47,17 @@ def desk() -> Desk:
 
 
 def test_a_call_begins_a_look_back_into_its_ring(desk: Desk) -> None:
-    assert desk.playout.newest.tolist() == [LOOK, LOOK]
-    assert desk.playout.floor.tolist() == [0, 0]
+    assert desk.jitter_buffer.newest.tolist() == [LOOK, LOOK]
+    assert desk.jitter_buffer.floor.tolist() == [0, 0]
     assert desk.bank.written[0] == 0
 
 
 def test_the_reader_has_what_lies_before_the_floor_and_no_more(desk: Desk) -> None:
     desk.packet(0, 0, 1.0)
-    assert desk.playout.newest[0] == LOOK + SAMPLES
+    assert desk.jitter_buffer.newest[0] == LOOK + SAMPLES
     assert desk.bank.written[0] == 0
     desk.advance(0, SAMPLES)
-    assert desk.bank.written[0] == desk.playout.floor[0] == SAMPLES
+    assert desk.bank.written[0] == desk.jitter_buffer.floor[0] == SAMPLES
     assert desk.bank.written[1] == 0
 
 
@@ -66,7 +65,7 @@ def test_the_floor_never_goes_back(desk: Desk) -> None:
     desk.packet(0, 0, 1.0)
     desk.advance(0, SAMPLES)
     desk.advance(0, SAMPLES - 100)
-    assert desk.playout.floor[0] == desk.bank.written[0] == SAMPLES
+    assert desk.jitter_buffer.floor[0] == desk.bank.written[0] == SAMPLES
 
 
 def test_the_time_of_a_sample_is_when_it_came_less_what_came_after_it(desk: Desk) -> None:
@@ -80,11 +79,12 @@ def test_loss_is_final_only_when_the_floor_has_passed_its_hole(desk: Desk) -> No
     desk.packet(0, 0, 1.0)
     desk.packet(0, 2, 1.04)
     hole_end = LOOK + 2 * SAMPLES
+    desk.sequences.gap(0, 1, SAMPLES, hole_end)
     desk.advance(0, hole_end - 1)
-    assert desk.playout.lost_packets == 0
+    assert desk.jitter_buffer.lost_packets == 0
     assert desk.bank.skipped[0] == 0
     desk.advance(0, hole_end)
-    assert desk.playout.lost_packets == 1
+    assert desk.jitter_buffer.lost_packets == 1
     assert desk.bank.skipped[0] == SAMPLES
 
 
@@ -99,22 +99,23 @@ def test_what_never_came_stays_marked(desk: Desk) -> None:
 def test_a_finished_call_is_read_to_its_end_and_its_loss_is_kept(desk: Desk) -> None:
     desk.packet(0, 0, 1.0)
     desk.packet(0, 2, 1.04)
-    desk.playout.finish(0, desk.form)
+    desk.sequences.gap(0, 1, SAMPLES, LOOK + 2 * SAMPLES)
+    desk.jitter_buffer.finish(0, desk.form)
     assert desk.bank.written[0] == LOOK + 3 * SAMPLES
     assert desk.bank.ended.tolist() == [True, False]
     assert desk.bank.skipped[0] == SAMPLES
-    assert desk.playout.lost_packets == 1
+    assert desk.jitter_buffer.lost_packets == 1
     slot, form = np.array([0]), np.array([desk.form])
-    desk.sequences.begin(slot, np.zeros(1, np.uint16), np.array([LOOK]))
-    desk.playout.begin(slot, form, 9.0)
-    assert desk.playout.lost_packets == 1
+    desk.sequences.begin(slot)
+    desk.jitter_buffer.begin(slot, form, 9.0)
+    assert desk.jitter_buffer.lost_packets == 1
 
 
 def test_the_first_sample_of_a_call_is_number_0_once_it_is_known(desk: Desk) -> None:
     desk.packet(0, 0, 1.0)
-    bank, less = desk.playout.rebase(0, desk.form, LOOK)
+    bank, less = desk.jitter_buffer.rebase(0, desk.form, LOOK)
     assert bank is desk.bank
-    assert desk.playout.newest[0] == LOOK + SAMPLES - less
-    end = int(desk.playout.newest[0])
+    assert desk.jitter_buffer.newest[0] == LOOK + SAMPLES - less
+    end = int(desk.jitter_buffer.newest[0])
     desk.advance(0, end)
     assert np.isfinite(desk.read(0, end - SAMPLES, end)).all()

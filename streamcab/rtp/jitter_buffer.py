@@ -1,4 +1,6 @@
-"""From where a packet was placed to where the reader may have it: rings, the look-back, what waits for a decoder.
+"""The jitter buffer: from where a packet was placed to where the reader may have it.
+
+Holds the rings, the look-back and what waits for a decoder.
 
 What the reader may have (`Bank.written`) follows `floor`; what has not come by then is missing for good, and stays
 marked. Loss becomes final there as well. Knows slots, formats and positions; nothing of addresses, SSRCs, of the
@@ -11,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.rtp.bank import ScatterBank
+from streamcab.rtp.decode_queue import DecodeQueue
 from streamcab.rtp.decoder import Decoders, Job
 from streamcab.rtp.loss import Sequences
 from streamcab.rtp.payload import PayloadTypes
-from streamcab.rtp.placing import place
-from streamcab.rtp.reorder import Reorder
+from streamcab.rtp.scatter import place
 
 Column = NDArray[np.int64]
 
 
-class Playout:
+class JitterBuffer:
     """The samples of `slots` calls. Slots and formats are columns (m,) of the same calls.
 
     newest  (slots,) int64  position after the newest sample
@@ -50,8 +52,9 @@ class Playout:
         self.overrun = 0
         self._types, self._slots, self._sequences = types, slots, sequences
         self._ring_s, self._channel, self._decoders = ring_s, channel, decoders
-        self._reorder = Reorder()
-        self._waits = any(form.decoder for form in types.forms)
+        self._queue = DecodeQueue()
+        self._decoded = np.array([bool(form.decoder) for form in types.forms])
+        self._queued = np.zeros(slots, np.bool_)  # whose payloads wait for a decoder
         self._newest_at = np.zeros(slots, np.float64)  # when the sample before `newest` came
         self._final = np.zeros(slots, np.int64)  # packets lost, as far as that is final
         self._past = 0
@@ -83,8 +86,24 @@ class Playout:
         self._final[slot] = 0
         for index in np.unique(form).tolist():
             self.bank(index).take(slot[form == index])
-        for one in slot.tolist() if self._waits else ():
-            self._reorder.forget(one)
+        self._queued[slot] = self._decoded[form]
+        for one in slot.tolist() if self._queued[slot].any() else ():
+            self._queue.forget(one)
+
+    def convert(self, slot: int) -> bool:
+        """A call has changed to a codec of another rate: from now on its decoder brings all to the rate of its ring.
+
+        False when there are no decoders.
+        """
+        if self._decoders is None:
+            return False
+        self._queued[slot] = True
+        return True
+
+    def silence(self, slot: int, form: int, start: int, end: int) -> None:
+        """Nobody spoke there, and nothing was lost: whoever reads may pass over it."""
+        bank = self.bank(form)
+        bank.silence_from[slot], bank.silence_to[slot] = start, end
 
     def take(self, slot: Column, position: Column, samples: Column, now: float) -> None:
         """Samples of packets that came by `now` stand at these positions; of a slot named twice, all count."""
@@ -108,37 +127,64 @@ class Playout:
         kind (m,): payload type; start and size (n,): first byte in the row, bytes. Returns the rows that had no room.
         """
         full: list[int] = []
+        waits = self._queued[slot]
+        if waits.any():
+            late = np.flatnonzero(waits)
+            some = rows[late]
+            columns = (slot[late], position[late], samples[late], kind[late], start[some], size[some])
+            for row, s, p, n, k, first, length in zip(
+                some.tolist(), *(column.tolist() for column in columns), strict=True
+            ):
+                payload = data[row, first : first + length].tobytes()
+                if not self._queue.keep(s, p, n, self._types.encodings[k], payload):
+                    full.append(row)
+            here = np.flatnonzero(~waits)
+            kind, rows, slot, position, samples = (
+                kind[here],
+                rows[here],
+                slot[here],
+                position[here],
+                samples[here],
+            )
+            if not len(rows):
+                return full
         alone = bool((kind == kind[0]).all())
         for k in [int(kind[0])] if alone else np.unique(kind).tolist():
             which = slice(None) if alone else np.flatnonzero(kind == k)
-            encoding, bank = self._types.encodings[k], self.bank(int(self._types.form[k]))
-            columns = slot[which], position[which], samples[which]
-            if not encoding.stateful:
-                place(
-                    bank,
-                    encoding,
-                    self._channel,
-                    data,
-                    rows[which] * data.shape[1] + start[rows[which]],
-                    *columns,
-                )
-                continue
-            some = rows[which]
-            waiting = (column.tolist() for column in (some, *columns, start[some], size[some]))
-            for row, s, p, n, first, length in zip(*waiting, strict=True):
-                if not self._reorder.keep(s, p, n, data[row, first : first + length].tobytes()):
-                    full.append(row)
+            place(
+                self.bank(int(self._types.form[k])),
+                self._types.encodings[k],
+                self._channel,
+                data,
+                rows[which] * data.shape[1] + start[rows[which]],
+                slot[which],
+                position[which],
+                samples[which],
+            )
         return full
 
     def rebase(self, slot: int, form: int, first: int) -> tuple[ScatterBank, int]:
         """Position `first` becomes sample 0, or one near it. The rings, and by how much positions are less now."""
         bank = self.bank(form)
-        if self._types.forms[form].decoder:
-            self._reorder.shift(slot, first)
+        if self._queued[slot]:
+            self._queue.shift(slot, first)
         else:
             first = int(self.newest[slot]) - bank.rebase(slot, first, int(self.newest[slot]))
         self.newest[slot] -= first
         return bank, first
+
+    def inherit(self, slot: int, heir: int, form: int, first: int, start: int) -> None:
+        """A call goes on at position `start` with what has come in the slot `heir` from position `first` on."""
+        bank, end = self.bank(form), int(self.newest[heir])
+        if self._queued[slot]:
+            self._queue.hand_on(heir, slot, first - start)
+        else:
+            one = np.array([slot])
+            samples = bank.data[heir, np.arange(first, end) % bank.capacity]
+            bank.prepare(one, np.array([start + len(samples)]))
+            bank.place(one, np.array([start]), samples[None])
+        self.newest[slot] = start + end - first
+        self._newest_at[slot] = self._newest_at[heir]
 
     def advance(self, slot: Column, form: Column, target: Column) -> None:
         """Let the reader have what lies before target (m,)."""
@@ -153,16 +199,18 @@ class Playout:
         alone = bool((form == form[0]).all())
         for index in [int(form[0])] if alone else np.unique(form).tolist():
             bank, here = self.bank(index), slice(None) if alone else np.flatnonzero(form == index)
-            some = slot[here]
-            if self._types.forms[index].decoder:
-                for one in dict.fromkeys(some.tolist()):
+            some, upto, settled = slot[here], target[here], final[here]
+            waits = self._queued[some]
+            if waits.any():
+                for one in dict.fromkeys(some[waits].tolist()):
                     self._hand_over(one, index, int(self.floor[one]), ended=False)
-                continue
-            settled = some[final[here]]
-            bank.skipped[settled] = self._sequences.lost[settled]
+                some, upto, settled = some[~waits], upto[~waits], settled[~waits]
+                if not len(some):
+                    continue
+            bank.skipped[some[settled]] = self._sequences.lost[some[settled]]
             # Before `written`: a reader that sees a sample must not see an older sample's time with it.
-            bank.stamp[some] = self._newest_at[some] - (self.newest[some] - target[here]) / self.rate[index]
-            bank.written[some] = target[here]
+            bank.stamp[some] = self._newest_at[some] - (self.newest[some] - upto) / self.rate[index]
+            bank.written[some] = upto
             bank.arrived.set()
 
     def finish(self, slot: int, form: int) -> None:
@@ -170,7 +218,7 @@ class Playout:
         self._sequences.hole_end[slot] = 0
         one = np.array([slot])
         self.advance(one, np.array([form]), self.newest[one])
-        if self._types.forms[form].decoder:
+        if self._queued[slot]:
             self._hand_over(slot, form, int(self.newest[slot]), ended=True)
         else:
             bank = self.bank(form)
@@ -178,7 +226,7 @@ class Playout:
             bank.finish(slot)
         self._final[slot] = 0
         self._past += int(self._sequences.lost_packets[slot])
-        self._reorder.forget(slot)
+        self._queue.forget(slot)
 
     def _hand_over(self, slot: int, form: int, upto: int, ended: bool) -> None:
         """What lies before position `upto` to the decoders; they advance `written` when it is done."""
@@ -186,13 +234,13 @@ class Playout:
         ahead = (int(self.newest[slot]) - upto) / float(self.rate[form])
         job = Job(
             key=(slot, int(self.generation[slot])),
-            codec=self._types.forms[form].decoder,
             bank=self.bank(form),
             row=slot,
-            packets=self._reorder.due(slot, upto),
+            packets=self._queue.due(slot, upto),
             upto=upto,
             stamp=float(self._newest_at[slot]) - ahead,
             skipped=int(self._sequences.lost[slot]) if self._sequences.hole_end[slot] <= upto else None,
             ended=ended,
+            channel=self._channel,
         )
         self.overrun += self._decoders.put(job)

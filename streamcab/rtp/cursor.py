@@ -1,0 +1,262 @@
+"""One call's numbers and clock, packet by packet: everything that is not simply the next packet in time.
+
+RFC 3550 section 5.1 asks for numbers that count packets and for timestamps that count samples. Senders step in one,
+in the other or in both, count at another rate, or take the time of day. The rules here, in order:
+
+* Contiguous numbers mean contiguous audio. A timestamp that is a few ms off changes nothing. One that leaps ahead is
+  announced silence when wall time has passed too, or when comfort noise has announced it; otherwise it is a new clock.
+* Where numbers are missing, the timestamp says how much sound went with them.
+* A number that comes again, or an old one, with a timestamp that goes on is new audio: numbers have stepped back.
+* An old number with an old timestamp was overtaken on its way.
+* Where number and timestamp both leap, others must follow it to the same place before it is believed.
+
+Knows nothing of rings, tables or payloads. `timeline.py` asks for what its columns cannot answer.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+TOLERANCE_S = 0.018
+"""A clock that is off by less than this tells nothing: less than a packet, more than the 16 ms of a coarse clock."""
+LEAK = 15 / 16
+"""How much of what a clock was off is remembered at the next packet: a clock that runs 5 % fast is followed."""
+STEADY = 0.5
+"""Samples: a clock that is off by less is right."""
+SLACK_S = 0.1
+"""By so much less than its timestamps say may a pause have lasted, by our clock: packets are delayed unevenly."""
+PAUSE_S = 0.25
+"""After a pause of so long a clock may be another: the hole is then as long as wall time says."""
+MAX_DROPOUT = 3000
+"""A number further ahead than this is a restart, not loss (RFC 3550 appendix A.1)."""
+MAX_MISORDER = 256
+"""A number further behind than this was not overtaken."""
+LONGEST_S = 0.12
+"""No packet of a common format holds more."""
+CERTAIN = 4
+"""Packets whose timestamps are wrong in the same way before their clock is corrected."""
+HOPELESS = 16
+"""Packets whose timestamps are wrong in different ways before they are not looked at any more."""
+NEAR = 16
+"""Packets between two wrong ones that belong together."""
+
+
+class Verdict(IntEnum):
+    """What is to be done with a packet."""
+
+    GOOD = 0
+    LATE = 1
+    LEAP = 2
+
+
+@dataclass(slots=True)
+class Packet:
+    """What matters of one here. Samples are those of the ring, 0 for what is no audio."""
+
+    sequence: int
+    time: int
+    samples: float
+    clock: int
+    comfort: bool
+    """It announces a pause (RFC 3389)."""
+    known: bool
+    """Its number has come before; it is no repeat."""
+    now: float
+
+
+def difference(time: int, base: int) -> int:
+    """Ticks from one RTP timestamp to another, -2^31 .. 2^31 - 1."""
+    return (time - base + 2**31) % 2**32 - 2**31
+
+
+@dataclass(slots=True)
+class Cursor:
+    """The newest packet of a call: its number, time, position and length in samples; and what came of the last one."""
+
+    number: int
+    time: int
+    position: float
+    span: float
+    largest: float
+    rate: float
+    """Hz of the ring."""
+    clock: int
+    """Hz of the timestamps of its format."""
+    step: float
+    """Samples per tick as this sender counts; 0: its timestamps mean nothing."""
+    drift: float
+    """Samples by which its clock is off."""
+    count: int
+    """Numbers gone by since the first packet, or since the numbers stepped."""
+    at: float
+    """Monotonic time of its arrival."""
+    begun: float
+    """Monotonic time at which position 0 would have come."""
+    announced: bool
+    floor: float
+    """Position before which everything is read."""
+    leapt: tuple[int, int] | None = None
+    """Number and timestamp of the newest packet that has leapt and been neither believed nor given up."""
+    wrong: list[tuple[int, float, int]] = field(default_factory=list)
+    """Ticks, samples and number of packets whose timestamps did not fit."""
+
+    lost: tuple[int, float] = (0, 0.0)
+    """Of the last packet: numbers and samples left out before it,"""
+    found: bool = False
+    """whether it was taken for lost,"""
+    silence: tuple[float, float] | None = None
+    """the announced silence before it, from and to,"""
+    stepped: bool = False
+    """whether numbers or clock began anew with it,"""
+    flaw: str = ""
+    """and what is wrong with its clock, in words, when that has just become certain."""
+
+    @property
+    def edge(self) -> float:
+        """The position after the newest packet."""
+        return self.position + self.span
+
+    def place(self, p: Packet) -> tuple[Verdict, float]:
+        """Where the next packet in order of arrival belongs."""
+        self.lost, self.found, self.silence, self.stepped, self.flaw = (0, 0.0), False, None, False, ""
+        ahead = (p.sequence - self.number + 32768) % 65536 - 32768
+        ticks = difference(p.time, self.time)
+        timed = p.clock == self.clock and self.step > 0
+        # Samples by which it begins after the newest one ends; by its number where its timestamp says nothing.
+        off = ticks * self.step - self.span if timed else (ahead - 1) * self.span
+        if not p.samples:
+            return self._no_audio(p, ahead, off)
+        tolerance = TOLERANCE_S * self.rate
+        drift = self.drift * LEAK + off
+        if ahead == 1 and abs(drift) <= tolerance:
+            return self._move(p, self.edge, drift)
+        if self.leapt is not None and self._follows(p, *self.leapt):
+            return Verdict.LEAP, 0.0
+        if ahead == 1:
+            return self._next(p, ticks, off)
+        if 1 < ahead < MAX_DROPOUT:
+            return self._after_gap(p, ahead, off, tolerance)
+        if timed and off >= -self.span / 2:
+            return self._stepped(p, off, tolerance)
+        if -MAX_MISORDER < ahead <= 0 and not p.known:
+            return self._overtaken(p, ahead, ticks if timed else None, tolerance)
+        return Verdict.LEAP, 0.0
+
+    def _next(self, p: Packet, ticks: int, off: float) -> tuple[Verdict, float]:
+        """Its number is the next one, and its time is not."""
+        if off > 0 and self._passed(off, p):
+            return self._move(p, self.edge + off, 0.0)
+        pause = self.pause(p.now)
+        if not pause:
+            self._doubt(ticks, p.sequence)
+        self.stepped = True
+        return self._move(p, self.edge + pause, 0.0)
+
+    def _follows(self, p: Packet, number: int, time: int) -> bool:
+        """Whether it is the next one, exactly, of those that have leapt."""
+        ticks = difference(p.time, time)
+        return (
+            p.sequence == (number + 1) % 65536
+            and abs(ticks * self.step - p.samples) <= TOLERANCE_S * self.rate
+        )
+
+    def _after_gap(self, p: Packet, ahead: int, off: float, tolerance: float) -> tuple[Verdict, float]:
+        """Numbers are missing before it: lost, or still on their way."""
+        missing = ahead - 1
+        # Where all are of one length, as many must have been left out as there are numbers.
+        alike = self.largest == self.span == p.samples
+        most = missing * (self.span if alike else LONGEST_S * self.rate) + tolerance
+        if off < -tolerance or (off > most and not self._passed(off - most, p)):
+            return Verdict.LEAP, 0.0
+        if self.drift and abs(off - missing * self.span) <= tolerance and p.samples == self.span:
+            off = missing * self.span  # its clock is known to be unsteady, and the numbers are not
+        off = max(off, 0.0)
+        if off > 0:
+            self.lost = missing, min(off, missing * self.largest + tolerance)
+        self.count += missing
+        return self._move(p, self.edge + off, self.drift)
+
+    def _stepped(self, p: Packet, off: float, tolerance: float) -> tuple[Verdict, float]:
+        """Its number is an old one, or far away; its time goes on."""
+        if off > tolerance and not self._passed(off, p):
+            return Verdict.LEAP, 0.0
+        self.stepped, self.count = True, 0
+        return self._move(p, self.edge + (off if off > tolerance else 0.0), 0.0)
+
+    def _overtaken(self, p: Packet, ahead: int, ticks: int | None, tolerance: float) -> tuple[Verdict, float]:
+        """Its number is an old one that has not come yet."""
+        by_number = self.position + ahead * self.span
+        start = by_number if ticks is None else self.position + ticks * self.step
+        if self.drift and p.samples == self.span and abs(start - by_number) <= tolerance:
+            start = by_number
+        far = 2 * (1 - ahead) * LONGEST_S * self.rate + SLACK_S * self.rate
+        if not self.position - far <= start <= self.position + tolerance - p.samples:
+            return Verdict.LEAP, 0.0
+        counted = self.count + ahead > 0
+        if start < self.floor:
+            return (Verdict.LATE if counted else Verdict.LEAP), start
+        self.found = counted
+        return Verdict.GOOD, start
+
+    def _no_audio(self, p: Packet, ahead: int, off: float) -> tuple[Verdict, float]:
+        """Events, comfort noise and the like take a number, and no time of their own."""
+        if not 0 < ahead < MAX_DROPOUT:
+            return Verdict.GOOD, self.edge
+        self.number = p.sequence
+        self.announced |= p.comfort
+        self.count += ahead
+        sound = min(max(off, 0.0), (ahead - 1) * self.largest)
+        if ahead > 1:
+            self.lost = ahead - 1, sound
+        return Verdict.GOOD, self.edge + sound
+
+    def _move(self, p: Packet, start: float, drift: float) -> tuple[Verdict, float]:
+        """The packet becomes the newest one."""
+        if start - self.edge - self.lost[1] > PAUSE_S * self.rate:
+            self.silence = self.edge + self.lost[1], start
+        if p.clock != self.clock:
+            self.step, self.clock, self.wrong = self.rate / p.clock, p.clock, []
+        self.number, self.time, self.at = p.sequence, p.time, p.now
+        self.position, self.span, self.drift = start, p.samples, drift if abs(drift) >= STEADY else 0.0
+        self.largest = max(self.largest, p.samples)
+        self.count += 1
+        self.announced = False
+        return Verdict.GOOD, start
+
+    def pause(self, now: float) -> float:
+        """Samples of the pause since the newest packet by wall time; 0 when there was none to speak of."""
+        pause = (now - self.at) * self.rate - self.span
+        return float(round(pause)) if pause > PAUSE_S * self.rate else 0.0
+
+    def _passed(self, off: float, p: Packet) -> bool:
+        """Whether so many samples of silence can have been since the newest packet."""
+        # After we were suspended, what has waited in the socket comes all at once: older than the clock says.
+        passed = (p.now - self.begun) * self.rate - self.edge
+        if (
+            off > SLACK_S * self.rate
+        ):  # a shorter pause cannot be told from packets that come by twos and threes
+            passed = max(passed, (p.now - self.at) * self.rate - self.span)
+        return self.announced or off - min(SLACK_S * self.rate, off / 2) <= passed
+
+    def _doubt(self, ticks: int, number: int) -> None:
+        """The newest packet was not as long as the next one's timestamp says: after a few, say why and mend it."""
+        if self.wrong and (number - self.wrong[-1][2]) % 65536 > NEAR:
+            self.wrong.clear()
+        self.wrong.append((ticks, self.span, number))
+        nominal = self.rate / self.clock
+        if not self.step or len(self.wrong) < CERTAIN or any(span <= 0 for _, span, _ in self.wrong):
+            return
+        ratios = [ticks / span for ticks, span, _ in self.wrong[-CERTAIN:]]
+        thousandths = all(abs(t - 1000 * span / self.rate) <= 1.01 for t, span, _ in self.wrong[-CERTAIN:])
+        said = f"its timestamps count {ticks} a packet of {self.span / nominal:.0f}"
+        if max(ratios) == 0 == min(ratios):
+            self.step, self.flaw = 0.0, "its timestamps stand still: its numbers are gone by"
+        elif thousandths and self.clock != 1000:
+            self.step, self.flaw = self.rate / 1000, f"{said}, in milliseconds: corrected"
+        elif 1 / 64 < min(ratios) * nominal < 64 and max(ratios) <= 1.01 * min(ratios):
+            chosen = self.wrong[-CERTAIN:]
+            self.step = sum(span for _, span, _ in chosen) / sum(t for t, _, _ in chosen)
+            self.flaw = f"{said}: corrected"
+        elif len(self.wrong) >= HOPELESS:
+            self.step, self.flaw = 0.0, f"{said}, now so and now so: its numbers are gone by"
+        if self.flaw:
+            self.wrong.clear()
