@@ -32,6 +32,7 @@ from streamcab.nn import checkpoint as checkpoints
 from streamcab.nn.backend import make_runtime
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.device import device_for
+from streamcab.nn.weights import detector_of
 
 DEFAULT = Answers()
 RATES = range(2_000, 768_001)
@@ -119,7 +120,7 @@ class Classifier:
         AudioError when the clip is shorter than one interval or cannot be heard.
         """
         x = as_samples(samples, rate)
-        answered, heard = intervals(self.runtime, x, rate)
+        answered, heard = intervals(self.runtime, x, rate, detector_of(self.checkpoint.weights))
         if not len(answered.c):
             need = round(self.architecture.interval_s * 1000)
             raise AudioError(f"{name}: {len(x) / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
@@ -127,7 +128,8 @@ class Classifier:
         votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
-        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None])
+        kinds = heard.kind, heard.power, heard.wide
+        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None], kinds)
         power = float(heard.power[0].mean())
         standing = Standing(name, time.time(), len(x), int(rate), power, 0.0, 0.0, 0, ended=True)
         return next(self._predictions().of(window.read(slot, attention=True), [standing]))

@@ -152,8 +152,8 @@ def setting_option(one: Setting) -> Callable[[F], F]:
         type=None if flag else _click_type(one),
         is_flag=flag,
         multiple=one.many,
-        required=one.required,
-        default=None if one.required else one.default,
+        # A default of None would count as a value: whoever must say it has none.
+        **({"required": True} if one.required else {"default": one.default}),
         envvar=one.variable,
         metavar=one.metavar or _UNITS.get(one.unit) or None,
         help=one.help,

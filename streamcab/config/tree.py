@@ -105,7 +105,7 @@ class Rtp(Section, frozen=True):
     same_call: Annotated[
         Literal["never", "ssrc"],
         setting(
-            "Continue an RTP call that goes on under another SSRC of its address and port (a transfer): ssrc."
+            "When an RTP call goes on under another SSRC of its address and port: ssrc (a transfer), or never."
         ),
     ] = "never"
 

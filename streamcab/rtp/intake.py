@@ -37,6 +37,8 @@ PROBATION = 5
 """Valid packets that make a call; RFC 3550 asks for 2, garbage for more."""
 ANOTHER_S = 2.0
 """After so long a silence, a number and a timestamp that both leap are of another call."""
+STOPPED_S = 0.03
+"""A call that has sent nothing for so long, while another one has, has made room for it."""
 REMEMBERED = 10_000
 """Refused calls, or a batch more, until somebody has been told of them."""
 REPORTS = 64
@@ -366,7 +368,8 @@ class Intake:
 
     def _announce(self, slot: int) -> None:
         """Probation is over: the earliest sample so far becomes sample 0."""
-        if self.types.guessed[self._kind[slot]] and not self.timeline.steady(slot):
+        steady = self.timeline.steady(slot) and slot not in self._early
+        if self.types.guessed[self._kind[slot]] and not steady:
             self._misfit(slot)
             return
         heir = self._predecessor(slot) if self._same_call else None
@@ -410,7 +413,8 @@ class Intake:
         live = (table.state == State.LIVE) & (table.form == table.form[slot])
         name, port = table.name(slot), table.port(slot)
         same = [s for s in np.flatnonzero(live).tolist() if table.name(s) == name and table.port(s) == port]
-        stopped = [s for s in same if table.last[s] <= self._begun[slot] + self._lookback_s]
+        latest = min(self._begun[slot] + self._lookback_s, table.last[slot] - STOPPED_S)
+        stopped = [s for s in same if table.last[s] <= latest]
         return stopped[0] if len(stopped) == len(same) == 1 else None
 
     def _succeed(self, slot: int, heir: int) -> None:

@@ -36,7 +36,7 @@ log = logging.getLogger("streamcab.source")
 DEFAULT, SETTINGS = Rtp(), settings_of(Listen)
 
 CLOSE_S = 0.8
-SAME_CALL = ("never", "ssrc")
+SAME_CALL = SETTINGS["same_call"].choices
 BATCHES = 64
 """Receives per tick at most, lest silence be noticed by nobody while packets pour in."""
 SWITCH_S = 0.0005
@@ -95,7 +95,7 @@ class RtpSource:
         channel: str = "mix",
         tick_s: float = 0.01,
         decoders: int = 1,
-        same_call: str = "never",
+        same_call: str = DEFAULT.same_call,
     ) -> None:
         for name, value, key in (
             ("max_streams", max_streams, "max_streams"),
