@@ -26,7 +26,8 @@ from streamcab.audio.ring import Bank
 from streamcab.errors import ConfigError
 from streamcab.evidence.layer import Evidence, evidence_of
 from streamcab.inference.engine import Engine
-from streamcab.nn.backend import Backend, TorchBackend, make_backend
+from streamcab.nn.backend import Backend, make_backend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.distiller import FOREVER
 

@@ -3,16 +3,17 @@
     import streamcab
     clf = streamcab.load()
 
-Importing this costs nothing: torch is loaded with the first use of a name that needs it.
+Importing this costs nothing: numpy is loaded with the first use of a name that needs it, torch only where it computes.
 """
 
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Stream", "__version__", "load"]
+__all__ = ["Classifier", "Prediction", "Stream", "__version__", "load"]
 
 if TYPE_CHECKING:
     from streamcab.classifier import Classifier, Stream, load
+    from streamcab.message import Prediction
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from streamcab import classifier
 
         return getattr(classifier, name)
+    if name == "Prediction":
+        from streamcab.message import Prediction
+
+        return Prediction
     raise AttributeError(f"module 'streamcab' has no attribute {name!r}")

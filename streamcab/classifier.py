@@ -9,6 +9,7 @@ A `Stream` is the daemon's own engine with one slot, so what is tried here is wh
 files, threads or sockets.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from streamcab.audio.ring import Bank
+from streamcab.config.tree import Answers
 from streamcab.errors import AudioError, ConfigError
 from streamcab.inference.answer import PredictionBuilder, Standing
 from streamcab.inference.cadence import add_by_own_time
@@ -27,10 +29,12 @@ from streamcab.inference.offline import intervals
 from streamcab.inference.window import Reading, window_of
 from streamcab.message import Prediction
 from streamcab.nn import checkpoint as checkpoints
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend import make_runtime
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.device import device_for
+from streamcab.nn.weights import detector_of
 
+DEFAULT = Answers()
 RATES = range(2_000, 768_001)
 CHANNELS = 256
 """More are samples the wrong way round: (channels, n)."""
@@ -48,22 +52,43 @@ def load(path: str | Path | None = None, compute: str = "auto") -> "Classifier":
 
 
 def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:
-    """Mono float32 of shape (n,) from (n,) or (n, channels), float in [-1, 1] or integers at full scale.
+    """Mono float32 of shape (n,).
 
-    AudioError for anything that cannot be heard: other shapes or types, NaN, infinity, an impossible rate.
+    Args:
+        samples: (n,), (n, channels), or (1, n) with more than CHANNELS samples. Float in [-1, 1], signed integers at
+            full scale, or uint8 as in 8-bit WAV files, where 128 is silence.
+        rate: Hz.
+
+    Raises:
+        AudioError: It cannot be heard: other shapes or types, NaN, infinity, an impossible rate.
     """
+    if isinstance(samples, str | bytes | os.PathLike):
+        raise AudioError(
+            f"samples are an array, not a path ({samples!r}); read the file first: "
+            "samples, rate = soundfile.read(path)"
+        )
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
+        raise AudioError(f"a rate is a number, in Hz, not {rate!r}")
+    if not RATES[0] <= rate <= RATES[-1] or rate != int(rate):
+        raise AudioError(f"a rate of {rate} Hz is not audio; streamcab hears {RATES[0]} to {RATES[-1]} Hz")
     try:
         a = np.asarray(samples)
     except ValueError:
         raise AudioError("samples are rows of different lengths; give (n,) or (n, channels)") from None
+    if a.ndim == 2 and a.shape[0] == 1 and a.shape[1] > CHANNELS:
+        a = a[0]  # one channel, as torch's libraries have it
     if a.ndim not in (1, 2) or (a.ndim == 2 and not 0 < a.shape[1] <= CHANNELS):
-        raise AudioError(f"samples have the shape {a.shape}; give (n,) or (n, channels)")
-    if not RATES[0] <= rate <= RATES[-1] or rate != int(rate):
-        raise AudioError(f"a rate of {rate} Hz is not audio; streamcab hears {RATES[0]} to {RATES[-1]} Hz")
-    if a.dtype.kind == "i":
+        wrong_way = a.ndim == 2 and 0 < a.shape[0] <= CHANNELS < a.shape[1]
+        turn = ": these look like (channels, n), so give samples.T" if wrong_way else ""
+        raise AudioError(f"samples have the shape {a.shape}; give (n,) or (n, channels){turn}")
+    if a.dtype == np.uint8:
+        a = (a.astype(np.float64) - 128) / 128
+    elif a.dtype.kind == "i":
         a = a / np.float64(-np.iinfo(a.dtype).min)
     elif a.dtype.kind != "f" and a.size:
-        raise AudioError(f"samples are of type {a.dtype}; give floats in [-1, 1] or signed integers")
+        raise AudioError(f"samples are of type {a.dtype}; give floats in [-1, 1], signed integers or uint8")
+    if a.dtype == np.float16:
+        a = a.astype(np.float32)
     # What is that loud is garbage, and would poison every mean that it enters.
     wrong = ~(np.abs(a) <= LOUDEST) if a.size else np.zeros(0, np.bool_)
     if wrong.any():
@@ -77,8 +102,11 @@ def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:
 class Classifier:
     """A checkpoint, ready to answer. Weights are shared by all its streams."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "cpu", backend: str = "auto", threads: int = 1
+    ) -> None:
         self.checkpoint = checkpoint
+        self.runtime = make_runtime(backend, checkpoint.net, device, threads=threads)
         self.architecture = checkpoint.architecture
         self.labels = list(checkpoint.architecture.labels)
         self.device = device
@@ -92,15 +120,16 @@ class Classifier:
         AudioError when the clip is shorter than one interval or cannot be heard.
         """
         x = as_samples(samples, rate)
-        answered, heard = intervals(self.checkpoint.model, x, rate)
+        answered, heard = intervals(self.runtime, x, rate, detector_of(self.checkpoint.weights))
         if not len(answered.c):
             need = round(self.architecture.interval_s * 1000)
             raise AudioError(f"{name}: {len(x) / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
-        window = window_of(self.checkpoint.model, 1, len(answered.c))
+        window = window_of(self.checkpoint.net, 1, len(answered.c))
         votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
-        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None])
+        kinds = heard.kind, heard.power, heard.wide
+        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None], kinds)
         power = float(heard.power[0].mean())
         standing = Standing(name, time.time(), len(x), int(rate), power, 0.0, 0.0, 0, ended=True)
         return next(self._predictions().of(window.read(slot, attention=True), [standing]))
@@ -109,8 +138,8 @@ class Classifier:
         self,
         rate: int,
         *,
-        window_s: float = 30.0,
-        every_s: float = 0.1,
+        window_s: float = DEFAULT.window,
+        every_s: float = DEFAULT.every,
         gate: bool | None = None,
         name: str = "stream",
     ) -> "Stream":
@@ -147,10 +176,9 @@ class Stream:
         self.rate, self.name = rate, name
         self._gate, self._every = gate, every
         self._bank = Bank(rate, 1, 4 * rate)
-        backend = TorchBackend(classifier.checkpoint.model, 1, classifier.device)
-        self._engine = Engine(classifier.checkpoint.model, 1, backend)
+        self._engine = Engine(classifier.checkpoint.net, 1, classifier.runtime.backend(1))
         self._slot = np.array([self._engine.attach(self._bank, 0)])
-        self._window = window_of(classifier.checkpoint.model, 1, length)
+        self._window = window_of(classifier.checkpoint.net, 1, length)
         self._predictions = classifier._predictions()
         self._seq = 0
         self._power = 0.0  # of the newest interval

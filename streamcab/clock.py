@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the daemon asks of time."""
+    """The interface of a clock."""
 
     def monotonic(self) -> float:
         """Seconds that only go forward, from an unknown start."""

@@ -10,6 +10,7 @@ nothing of who raises what.
     +-- CorpusError          exit 1: a manifest, a split or a feature cache that cannot be trained on
     +-- AudioError           exit 1: a file or stream of samples that cannot be classified
     +-- ComputeError         exit 1: the net cannot be computed any more
+    +-- InstallError         exit 1: a package that an extra installs is missing
     +-- FeedError            exit 1: a socket that cannot be bound, a message that cannot be read
     +-- ServiceError         exit 1: a service that cannot be installed, removed or asked
     +-- SourceError          exit 1: a microphone, file or port that cannot be opened
@@ -52,6 +53,10 @@ class CheckpointError(StreamcabError):
 
 class CorpusError(StreamcabError):
     """A manifest, a split or a feature cache cannot be trained on."""
+
+
+class InstallError(StreamcabError):
+    """A package is not installed that this command needs. The message holds the line to type."""
 
 
 class AudioError(StreamcabError):

@@ -1,9 +1,9 @@
-"""What the daemon says: the messages of the feed, as types.
+"""The messages of the feed, as types.
 
-Knows nothing of sockets, models or audio: a subscriber elsewhere imports this without torch or numpy.
+Knows nothing of sockets, models or audio, so a subscriber can import this without torch or numpy.
 The strings under the fields are the reference: tools/make_schema.py copies them into docs/reference/feed.schema.json,
 and docs/reference/feed.md explains them. Added fields keep the version; a changed meaning is a new version.
-Numbers are finite: JSON knows no NaN, it would become null and the message would be refused where it arrives.
+Numbers are finite: JSON has no NaN; it would become null, and the receiver would refuse the message.
 """
 
 import re
@@ -12,158 +12,172 @@ from typing import Annotated, Literal
 import msgspec
 
 VERSION = "v1"
-DAEMON = "daemon"  # reserved: the stream name under which the daemon speaks of itself
+DAEMON = "daemon"  # reserved: the stream name of the daemon's own messages
 
 MOST = 2**53
-"""The largest integer: JavaScript and many JSON readers know none beyond. Larger ones are refused where they arrive."""
+"""The largest integer that JavaScript and many JSON readers hold exactly. The receiver refuses larger ones."""
 Count = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 
 State = Literal["warming", "live", "silent", "lost", "ended"]
-"""Of an answer."""
+"""State of an answer."""
+Hears = Literal["speech", "sound", "silence"]
 SourceState = Literal["starting", "live", "silent", "stalled", "lost", "reconnecting", "ended"]
-"""Of what the samples come from; source/line.py says how one follows another."""
+"""State of the source of the samples; source/line.py defines the transitions."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 
 
 def valid_name(name: str) -> bool:
-    """Whether `name` can name a stream: it becomes the middle of a topic, so it holds no slash and no space.
+    """Return whether `name` is a valid stream name: part of a topic, so it contains no slash and no space.
 
-    The daemon's own name is taken.
+    The daemon's own name is reserved.
     """
     return name != DAEMON and _NAME.fullmatch(name) is not None
 
 
 def topic(stream: str, kind: str) -> str:
-    """The first frame of a message, e.g. `v1/mic/prediction`."""
+    """Return the first frame of a message, e.g. `v1/mic/prediction`."""
     return f"{VERSION}/{stream}/{kind}"
 
 
 class Message(msgspec.Struct, kw_only=True, frozen=True):
-    """What every message carries."""
+    """The fields of every message."""
 
     run: str = ""
-    """Random id of this start of the daemon: a new one means a restart. Filled in by the publisher."""
+    """Random id of this run of the daemon: a new one means a restart. Set by the publisher."""
     seq: Count = 0
-    """Grows by one with each message under this topic: a gap is a loss. Filled in by the publisher."""
+    """Increases by one with each message of this topic: a gap is a loss. Set by the publisher."""
     stream: str
-    """Name of the stream that this is about; `daemon` is the daemon itself."""
+    """Name of the stream; `daemon` for messages about the daemon itself."""
     time: float
-    """Unix time in seconds. Of a prediction: when its last sample was captured. Else: when it was sent."""
+    """Unix time in seconds. Of a prediction: when its last sample was captured. Of other messages: when it was sent."""
 
 
 class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field="kind"):
     """The answer for one stream now."""
 
     sample: Count
-    """Samples of the stream heard so far, at `rate`, from its start: the newest one used is `sample` - 1."""
+    """Number of samples consumed since the stream's start, at `rate`: the newest one used is `sample` - 1."""
     rate: Count
-    """Hz of the source."""
+    """Sampling rate of the source in Hz."""
     labels: list[str]
     """All labels of the model, in the model's order."""
     probs: dict[str, float]
-    """Mean of c_t over the voiced intervals of the window; empty while nothing voiced is in it."""
+    """Mean of the interval posteriors c_t over the speech in the window; empty while the window holds no speech."""
     now: dict[str, float]
-    """The same over the newest second only; empty while nothing voiced is in it."""
+    """The same over the newest second only; empty while it holds no speech."""
     top: str | None
-    """The label with the largest probability; None while nothing voiced is in the window."""
+    """The most likely label; None while the window holds no speech."""
     confidence: float | None
-    """The probability of `top`: how often such an answer is right, as far as the model's validation tells."""
+    """The probability of `top`: how often such an answer is right, judging by the model's validation set."""
     state: State
-    """`warming` up, `live`, `silent` (nothing voiced in the window), `lost` (source gone), `ended`."""
+    """`warming` (the first seconds), `live`, `silent` (no speech in the window), `lost` (source gone), `ended`."""
     window_s: float
-    """Seconds of the window that have been filled so far."""
+    """How much of the window is filled, in seconds."""
     voiced_s: float
-    """Voiced seconds in the window: what the answer rests on."""
+    """Speech in the window, on which the answer is based, in seconds."""
     heard_s: float
-    """Voiced seconds since the stream began."""
+    """Speech since the stream began, in seconds."""
     level_db: float | None
     """Level of the newest intervals in dB relative to full scale; None for digital silence."""
     lag_ms: float
-    """From the capture of the newest sample used to this message being sent."""
+    """Time from the capture of the newest sample used to the sending of this message, in milliseconds."""
     lost_ms: float
-    """Audio that was captured or announced, and never classified, since the stream began."""
+    """Audio that was captured or announced and never classified, since the stream began, in milliseconds."""
     overflows: Count
-    """How often the source or its ring overflowed."""
+    """Number of overflows of the source or of its ring buffer."""
     attention: list[float] | None = None
-    """Mean weight of each classifier over the window."""
+    """Mean weight of each of the model's classifiers over the window; the weights sum to 1."""
     model: str
     """Hash of the checkpoint."""
     sure: bool | None = None
-    """Whether `confidence` reaches the model's threshold; None without an answer, or without a threshold."""
+    """Whether `confidence` reaches the model's threshold `abstain_below`; None without an answer or a threshold."""
+    hears: Hears = "silence"
+    """Content of the newest second: `speech`, other `sound` (music, tones, noise), or `silence`."""
+    snr_db: float | None = None
+    """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
+    flaws: list[str] = []
+    """Flaws of the window's speech: `noisy` (below 15 dB), `narrow-band` (nothing above 2.3 kHz)."""
 
 
 class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):
-    """How one stream's source is doing, once a second and at each change."""
+    """The state of one stream's source, sent every second and at each change."""
 
     state: State
     """The same as in the predictions."""
     source: str
-    """What the samples come from, in words, e.g. `microphone: USB Audio (48000 Hz)`."""
+    """Description of the source, e.g. `microphone: USB Audio (48000 Hz)`."""
     rate: Count
-    """Hz of the source."""
+    """Sampling rate of the source in Hz."""
     captured_s: float
-    """Seconds of audio captured since the stream began."""
+    """Audio captured since the stream began, in seconds."""
     classified_s: float
-    """Seconds of it that have been classified."""
+    """Audio classified since the stream began, in seconds."""
     lag_ms: float
-    """From the capture of the newest classified sample to now."""
+    """Time from the capture of the newest classified sample to now, in milliseconds."""
     lost_ms: float
-    """Audio that was captured or announced, and never classified, since the stream began."""
+    """Audio that was captured or announced and never classified, since the stream began, in milliseconds."""
     overflows: Count
-    """How often the source or its ring overflowed."""
+    """Number of overflows of the source or of its ring buffer."""
     detail: str = ""
-    """Why the state is what it is, when there is something to say."""
+    """Reason for the state; often empty."""
     source_state: SourceState = "live"
     """`starting`, `live`, `silent` (samples come, all zero), `stalled` (none come), `lost`, `reconnecting`, `ended`."""
     flaws: list[str] = []
-    """What is wrong with the samples now: `clipping`, `offset` (a mean far from 0), `stuck`, `not-a-number`."""
+    """Defects of the samples now: `clipping`, `offset` (a mean far from 0), `stuck`, `not-a-number`; and flaws of the
+    window's speech: `noisy`, `narrow-band`."""
+    speech_s: float = 0.0
+    """Seconds of speech since the stream began."""
+    hears: Hears = "silence"
+    """Content of the newest second: `speech`, other `sound` (music, tones, noise), or `silence`."""
+    snr_db: float | None = None
+    """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
 
 
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):
-    """How the daemon is doing, once a second under the stream name `daemon`."""
+    """The state of the daemon, sent every second under the stream name `daemon`."""
 
     streams: Count
-    """Streams that live now."""
+    """Number of active streams."""
     pass_ms: float
-    """Milliseconds of the longest turn in the last second: newcomers, a pass of the net, what was told of it."""
+    """Longest iteration of the loop in the last second, in ms: admitting streams, a forward pass, publishing."""
     intervals_per_s: float
-    """Intervals classified in the last second, of all streams together."""
+    """Intervals of 25 ms classified in the last second, over all streams."""
     lost_ms: float
-    """Audio lost in all streams since the start."""
+    """Audio lost in all streams since the daemon's start, in milliseconds."""
     uptime_s: float
-    """Seconds since the daemon's start."""
+    """Time since the daemon's start, in seconds."""
     counters: dict[str, Count] = {}
-    """Counts of everything that is refused or dropped, by reason."""
+    """Counts of everything that was refused or dropped, by reason."""
     detail: str = ""
-    """What an operator should know, when there is something to say."""
+    """Message to the operator; often empty."""
 
 
 class ModelInfo(Message, kw_only=True, frozen=True, tag="model", tag_field="kind"):
-    """Which model answers for a stream; sent at its start and to every late joiner."""
+    """The model that answers for a stream; sent at its start and to every late joiner."""
 
     model: str
     """Hash of the checkpoint: the same as in each prediction."""
     name: str
-    """What the model is called."""
+    """Name of the model."""
     labels: list[str]
     """All labels of the model, in the model's order."""
     rate: Count
-    """Hz at which the model hears."""
+    """Sampling rate of the model's input in Hz."""
     normaliser: str
-    """How levels are evened out: `running`, or `clip` (the paper's, offline only)."""
+    """Level normalisation: `running`, or `clip` (the paper's, offline only)."""
     gate: bool
-    """Whether only intervals with speech in them vote."""
+    """Whether only intervals with speech count towards the answer."""
     window_s: float
-    """Seconds over which an answer is averaged."""
+    """Length of the averaging window, in seconds of talk; of a pause only the first second counts."""
     licence: str
-    """Under which the model may be used."""
+    """Licence of the model."""
     corpus: str
-    """What the model was trained on."""
+    """Training data of the model."""
     temperature: float = 1.0
-    """Fitted on validation, and applied to `probs`, `now` and `confidence`; 1 where none was fitted."""
+    """Calibration temperature, fitted on validation, for `probs`, `now` and `confidence`; 1 if none was fitted."""
     abstain_below: float | None = None
-    """The confidence below which an answer is not to be believed; None where none was chosen."""
+    """Confidence below which an answer should be ignored; None if no threshold was chosen."""
 
 
 AnyMessage = Prediction | Status | DaemonStatus | ModelInfo
@@ -174,7 +188,7 @@ KINDS: dict[str, type[AnyMessage]] = {
     "daemon": DaemonStatus,
     "model": ModelInfo,
 }
-"""The last part of a topic, and what its messages are."""
+"""The type of the messages of each kind; the kind is the last part of a topic."""
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(AnyMessage).decode

@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from patience import PATIENCE_S
+
 from streamcab.feed import Publisher, Subscriber
 from streamcab.message import AnyMessage, Status
-
-PATIENCE_S = 60.0
-"""A deadline for what comes in milliseconds."""
 
 
 def status(stream: str = "mic", **fields: Any) -> Status:

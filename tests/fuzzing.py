@@ -23,7 +23,9 @@ from signals import drain, tone
 from speech import SMALL_STAGES, tiny_model
 
 from streamcab.cli import main
-from streamcab.config import read_settings
+from streamcab.config.layers import read_settings
+from streamcab.config.setting import settings_of
+from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 from streamcab.feed import Subscriber
 from streamcab.health.homeassistant import payload
@@ -38,7 +40,7 @@ from streamcab.rtp.sdp import parse_sdp, parse_types
 from streamcab.source.file import read_audio
 from streamcab.source.single import LOUDEST
 from streamcab.source.stdin import Stdin
-from streamcab.view import Board, Choice, render_fleet, render_one, summary
+from streamcab.view import Board, ViewState, render_fleet, render_one, summary
 from streamcab.view.lines import line
 
 SUFFIXES = {
@@ -105,7 +107,7 @@ def settings(data: bytes) -> None:
     path = scratch() / "a.toml"
     path.write_bytes(data)
     with contextlib.suppress(StreamcabError):
-        read_settings(path, {"window", "every"})
+        read_settings(path, settings_of(Listen))
     with contextlib.suppress(click.ClickException):
         main.commands["listen"].make_context("listen", ["--config", str(path)])
 
@@ -172,7 +174,7 @@ class Readers:
             line(message)
             payload(message)
         for size in ((80, 24), (1, 1), (200, 60)):
-            render_fleet(self.board, size, self.now, Choice())
+            render_fleet(self.board, size, self.now, ViewState())
             render_one(self.board, message.stream, size, self.now)
         summary(self.board).frame(80)
 

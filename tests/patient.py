@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+from patience import PATIENCE_S
 from serving import STREAMCAB, save_model
 from speech import SMALL_STAGES, tiny_model
 
@@ -85,7 +86,7 @@ class Patient:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
     @property
     def pid(self) -> int:
@@ -107,7 +108,9 @@ def patient(folder: Path, port: int, *words: str, calls: int = 1) -> Iterator[tu
         assert one.end() == 0, one.log.read_text()
 
 
-def wait_for(feed: Subscriber, wanted: Callable[[AnyMessage], bool], seconds: float = 60.0) -> AnyMessage:
+def wait_for(
+    feed: Subscriber, wanted: Callable[[AnyMessage], bool], seconds: float = PATIENCE_S
+) -> AnyMessage:
     """The first wanted message within so many seconds, whatever else is said meanwhile."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:

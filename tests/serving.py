@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from patience import PATIENCE_S
+
 from streamcab.audio.ring import Bank
 from streamcab.daemon.loop import Daemon
 from streamcab.daemon.settings import Settings
@@ -78,14 +80,14 @@ def serving(
             yield feed
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(PATIENCE_S)
     assert not thread.is_alive(), "the daemon did not end"
     if died:
         raise died[0]
 
 
 def until(
-    feed: Subscriber, wanted: Callable[[AnyMessage], bool], timeout_s: float = 30.0
+    feed: Subscriber, wanted: Callable[[AnyMessage], bool], timeout_s: float = PATIENCE_S
 ) -> list[AnyMessage]:
     """All messages up to and including the first wanted one; AssertionError when none comes in time."""
     heard = []
@@ -108,7 +110,10 @@ def ended(stream: str) -> Callable[[AnyMessage], bool]:
 
 
 def run(
-    *words: str | Path, stdin: bytes | None = None, env: dict[str, str] | None = None, timeout: float = 120.0
+    *words: str | Path,
+    stdin: bytes | None = None,
+    env: dict[str, str] | None = None,
+    timeout: float = PATIENCE_S,
 ):
     """`streamcab WORDS...` to its end: its exit code, output and errors as text."""
     return subprocess.run(
@@ -147,7 +152,7 @@ def running(*words: str | Path, env: dict[str, str] | None = None) -> Iterator[s
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
-            process.communicate(timeout=20)
+            process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from patience import PATIENCE_S
 
 from streamcab.source import Line
 
@@ -64,7 +65,7 @@ def newest(line: Line, n: int) -> Samples:
     return line.bank.read(np.array([line.row]), start, n)[0]
 
 
-def eventually(predicate: Callable[[], bool], timeout: float = 20.0, why: str = "") -> None:
+def eventually(predicate: Callable[[], bool], timeout: float = PATIENCE_S, why: str = "") -> None:
     """Wait until `predicate` holds; AssertionError when it does not within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()
@@ -73,7 +74,7 @@ def eventually(predicate: Callable[[], bool], timeout: float = 20.0, why: str = 
         pause.wait(0.01)
 
 
-def drain(line: Line, step: int | None = None, timeout: float = 30.0) -> Samples:
+def drain(line: Line, step: int | None = None, timeout: float = PATIENCE_S) -> Samples:
     """Read a stream to its end as the engine would, at most `step` samples at a time, making room."""
     bank, row = line.bank, line.row
     deadline = time.monotonic() + timeout

@@ -10,10 +10,8 @@ from streamcab.bench.report import Spread, judge, text
 from streamcab.bench.traffic import Traffic
 from streamcab.cli.bench import bench
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 # The machine may be busy: how quick it was is reported, and not asserted.
-PATIENT = Serving(every_s=0.2, budget_ms=60_000, options=["--backend", "torch"])
+PATIENT = Serving(every_s=0.2, budget_ms=60_000, options=["--backend", "torch", "--max-lag", "9"])
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,7 @@ def test_twenty_calls_lose_nothing(report):
 
 def test_the_report_says_what_was_measured(report):
     assert 0 < report.latency_ms.p50 <= report.latency_ms.p99 <= report.latency_ms.max
-    assert report.predictions > 100
+    assert report.predictions >= 20
     assert set(report.cpu) == {"daemon", "load generator", "subscriber"}
     assert all(used > 0 for used in report.cpu.values())
     assert report.bytes_per_stream > 10_000
@@ -50,7 +48,8 @@ def test_damage_on_purpose_is_told_from_damage(report):
     assert hurt.packets_withheld > 0
     assert hurt.packets_received == hurt.packets_sent == hurt.packets_due - hurt.packets_withheld
     assert hurt.calls > 10
-    assert hurt.streams_seen == hurt.streams_ended == hurt.calls
+    taken = hurt.calls - hurt.counters.get("refused-overload", 0)  # a busy machine refuses newcomers
+    assert hurt.streams_seen == hurt.streams_ended == taken
     assert hurt.counters["lost_packets"] > 0
     assert hurt.lost_audio_ms > 0
     assert not any("lost" in why or "sent" in why for why in hurt.failures)

@@ -7,8 +7,6 @@ from health_feed import prediction
 from streamcab.bench.probe import Probe
 from streamcab.bench.traffic import Plan, Traffic
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 
 @pytest.fixture
 def probe():

@@ -112,6 +112,8 @@ def test_integers_floats_and_channels_are_the_same_sound(clf: Classifier) -> Non
         "int16 stereo": np.stack((x, x), 1),
         "left and silence, twice as loud": np.stack((2 * mono, 0 * mono), 1),
         "every second of a longer array": np.repeat(mono, 2)[::2],
+        "one channel first": mono[None],
+        "one channel first, int16": x[None],
     }
     expected = list(clf.classify(mono, 16000).probs.values())
     for way, samples in ways.items():
@@ -123,7 +125,19 @@ def test_full_scale_of_integers_is_one() -> None:
     np.testing.assert_array_equal(as_samples(np.array([-32768, 16384, 0], np.int16), 8000), [-1, 0.5, 0])
     np.testing.assert_array_equal(as_samples(np.array([-128, 64], np.int8), 8000), [-1, 0.5])
     np.testing.assert_array_equal(as_samples(np.array([[-32768, 16384]], np.int16), 8000), [-0.25])
+    np.testing.assert_array_equal(as_samples(np.array([0, 128, 192], np.uint8), 8000), [-1, 0, 0.5])
     assert as_samples([0.5], 8000).dtype == np.float32
+
+
+def test_half_precision_is_heard_as_it_is() -> None:
+    x = np.linspace(-1, 1, 50).astype(np.float16)
+    np.testing.assert_array_equal(as_samples(x, 8000), x.astype(np.float32))
+    with pytest.raises(AudioError, match="number 1"):
+        as_samples(np.array([0, np.inf], np.float16), 8000)
+
+
+def test_a_frame_of_some_channels_stays_a_frame() -> None:
+    assert as_samples(np.array([[0.25, 0.75]]), 8000).tolist() == [0.5]
 
 
 def test_arguments_are_left_as_they_were(clf: Classifier) -> None:
@@ -144,10 +158,12 @@ BAD = {
     "a scalar": (np.float64(0.5), "shape"),
     "three dimensions": (np.zeros((2, 3, 4)), "shape"),
     "no channels": (np.zeros((100, 0)), "shape"),
-    "channels first": (np.zeros((2, 16000)), "shape"),
+    "channels first": (np.zeros((2, 16000)), r"samples\.T"),
+    "a path": ("talk.wav", "read the file first"),
+    "a path that is one": (Path("talk.wav"), "read the file first"),
     "text": (np.array(["a", "b"]), "type"),
     "complex": (np.zeros(9, complex), "type"),
-    "unsigned": (np.zeros(9, np.uint8), "type"),
+    "unsigned": (np.zeros(9, np.uint16), "type"),
     "objects": (np.array([None, 1.0]), "type"),
     "rows of different lengths": ([[0.0], [0.0, 1.0]], "lengths"),
 }
@@ -163,8 +179,10 @@ def test_what_cannot_be_heard_is_an_audio_error(clf: Classifier, what: str) -> N
         stream.push(samples)
 
 
-@pytest.mark.parametrize("rate", [0, -8000, 1999, 10**6, float("nan"), float("inf"), 8000.5])
-def test_a_rate_that_is_no_audio_is_an_audio_error(clf: Classifier, rate: float) -> None:
+@pytest.mark.parametrize(
+    "rate", [0, -8000, 1999, 10**6, float("nan"), float("inf"), 8000.5, "8000", None, True]
+)
+def test_a_rate_that_is_no_audio_is_an_audio_error(clf: Classifier, rate: object) -> None:
     with pytest.raises(AudioError, match="rate"):
         clf.classify(silence(1), rate)
     with pytest.raises(AudioError, match="rate"):

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from patience import PATIENCE_S
 from ports import free_port
 from serving import ANYWHERE, here, run, running, save_model
 from signals import write_wav
@@ -227,7 +228,7 @@ def test_every_message_on_a_pipe_is_a_line_and_a_reader_that_leaves_is_no_error(
         assert seqs == list(range(seqs[0], seqs[0] + 12))
         daemon.stdout.close()
         daemon.stdout = open(os.devnull, "rb")  # noqa: SIM115 - for communicate()
-        assert daemon.wait(20) == 0
+        assert daemon.wait(PATIENCE_S) == 0
         assert b"Traceback" not in daemon.stderr.read()
 
 
@@ -238,7 +239,7 @@ def test_a_signal_ends_the_daemon_with_its_last_words_and_zero(folder, model, ho
     with running(*looped(folder, model)) as daemon:
         assert daemon.stdout.readline()
         daemon.send_signal(getattr(signal, f"SIG{how}"))
-        out, err = daemon.communicate(timeout=20)
+        out, err = daemon.communicate(timeout=PATIENCE_S)
         assert daemon.returncode == 0, err
         assert json.loads(out.splitlines()[-1])["state"] == "ended"
 

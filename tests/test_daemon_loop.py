@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, ended, predictions, serving, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -16,7 +17,7 @@ from streamcab.daemon.settings import Settings
 from streamcab.errors import ConfigError, FeedError, SourceError
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile, read_audio
 
@@ -184,7 +185,7 @@ def test_stopping_ends_every_stream_with_its_final_answer(checkpoint):
         hand.bank.write(0, voice, time.monotonic())
         until(feed, lambda m: isinstance(m, Prediction))
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_S)
         last = until(feed, ended("mic"))[-1]
     assert last.probs == pytest.approx(Classifier(checkpoint).classify(voice, 8000).probs, abs=1e-5)
     assert hand.closed

@@ -9,11 +9,11 @@ from streamcab.errors import ConfigError
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"window_s": 0}, "window is 0; it must be more than 0"),
+        ({"window_s": 0}, "window is 0; it must be 0.1 to 3600"),
         ({"every_s": -1}, "every is -1; "),
         ({"max_streams": 0}, "max_streams is 0; "),
         ({"budget_ms": 0}, "budget_ms is 0; "),
-        ({"max_lag_s": 0.1}, "max_lag is 0.1; it must be at least 0.4"),
+        ({"max_lag_s": 0.1}, "max_lag is 0.1; it must be 0.5 to 9"),
     ],
 )
 def test_what_cannot_be_right_is_refused(wrong, named):

@@ -15,6 +15,7 @@ OTHERS = {
     "--corpus",  # benchmarks/backends.py
     "--halves",  # benchmarks/mfcc_covariance.py
     "--measured",  # tests/conftest.py
+    "--no-deps",  # pip
     "--nproc-per-node",  # torchrun
     "--packages",  # tools/make_clips.py
     "--shuffles",  # benchmarks/mfcc_covariance.py

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from patience import PATIENCE_S
 from patient import (
     Patient,
     busy,
@@ -44,8 +45,6 @@ from streamcab.health.metrics import Ledger
 from streamcab.message import DaemonStatus, ModelInfo, Prediction, Status, decode
 from streamcab.nn.checkpoint import load
 from streamcab.view.board import Board
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ def test_starved_of_cpu(tmp_path, port, measured):
         with busy(2 * (os.cpu_count() or 1)):
             threading.Event().wait(4.0)
             heard = feed.drain()
-            status = wait_for(feed, lambda m: isinstance(m, DaemonStatus), 60)
+            status = wait_for(feed, lambda m: isinstance(m, DaemonStatus))
             assert one.process.poll() is None
         took = recovery_ms(feed)
         after = wait_for(feed, lambda m: isinstance(m, DaemonStatus))
@@ -127,7 +126,7 @@ def test_out_of_file_descriptors(tmp_path, port, measured):
             late = stack.enter_context(Subscriber(one.endpoint))
             assert late.recv(1.0) is None  # there is no room for it
             for _ in range(20):
-                wait_for(feed, fresh, 5)  # and those who were there notice nothing
+                wait_for(feed, fresh)  # and those who were there notice nothing
         began = time.monotonic()
         resource.prlimit(one.pid, resource.RLIMIT_NOFILE, (4096, 4096))
         with Subscriber(one.endpoint) as later:
@@ -202,7 +201,7 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
             lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_S) == 0
         lines = (small_disk / "out").read_text().splitlines()
     assert lost == 0
     assert "Traceback" not in (small_disk / "log").read_text(errors="replace")
@@ -242,7 +241,7 @@ def test_a_disk_that_fills_under_everything_that_is_written_and_is_freed(tmp_pat
                 lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
             finally:
                 follower.terminate()
-                said = follower.communicate(timeout=20)[1].decode()
+                said = follower.communicate(timeout=PATIENCE_S)[1].decode()
         assert lost == 0
         for text in (said, (disk / "log").read_text()):
             assert "No space left on device; lines dropped so far: " in text
@@ -298,8 +297,8 @@ def test_a_checkpoint_that_changes_under_a_running_daemon(tmp_path, port, measur
         for _ in range(20):
             assert wait_for(feed, fresh).model == hash_before
         one.signal(signal.SIGKILL)
-        assert one.process.wait(20) == -signal.SIGKILL
-        assert one.start().wait(30) == 1
+        assert one.process.wait(PATIENCE_S) == -signal.SIGKILL
+        assert one.start().wait(PATIENCE_S) == 1
         last = one.log.read_text().splitlines()[-1]
         assert "Error" in last
         assert str(one.model) in last
@@ -319,7 +318,7 @@ def test_a_model_with_other_labels_after_a_restart(tmp_path, port):
         one.start()
         board.add([wait_for(feed, lambda m: isinstance(m, ModelInfo)), wait_for(feed, fresh)], 0.0)
         one.signal(signal.SIGKILL)
-        one.process.wait(20)
+        one.process.wait(PATIENCE_S)
         other = small_model(tmp_path / "other", ("fr", "de", "it", "es"))
         other.replace(one.model)
         one.start()
@@ -375,7 +374,7 @@ def test_the_wall_clock_steps_and_only_dates_change(tmp_path):
                 assert found.lost_ms == 0
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(PATIENCE_S)
 
 
 STEPPED = """

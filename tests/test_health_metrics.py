@@ -200,8 +200,10 @@ def test_without_the_extra_it_is_named() -> None:
     done = run(
         "metrics", "--listen", "127.0.0.1:0", before="import sys; sys.modules['prometheus_client'] = None"
     )
-    assert done.returncode == 2
-    assert done.stderr == "Error: metrics want prometheus-client: pip install 'streamcab[health]'\n"
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: streamcab metrics needs prometheus_client, which is not installed: pip install 'streamcab[health]'\n"
+    )
 
 
 def everything() -> set[str]:

@@ -304,8 +304,10 @@ def test_a_password_is_asked_for(tmp_path: Path, broker: Mosquitto) -> None:
 
 def test_without_the_extra_it_is_named() -> None:
     done = run("bridge", "mqtt", before="import sys; sys.modules['paho'] = None")
-    assert done.returncode == 2
-    assert done.stderr == "Error: the bridge wants paho-mqtt: pip install 'streamcab[health]'\n"
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: streamcab bridge needs paho, which is not installed: pip install 'streamcab[health]'\n"
+    )
 
 
 @pytest.mark.parametrize(

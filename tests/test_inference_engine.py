@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import LONG_STAGES, SMALL_STAGES, Samples, noise, silence, talk, tiny_model
+from speech import LONG_STAGES, SMALL_STAGES, Samples, detecting_model, noise, silence, talk, tiny_model
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.frontend import Pooled, front_end
@@ -17,8 +17,10 @@ from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import interval_results
 from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import detector_of
 
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
+HEARING = detecting_model(1, stages=SMALL_STAGES, classifiers=8)
 LONG = tiny_model(1, stages=LONG_STAGES, classifiers=8)
 
 
@@ -162,13 +164,13 @@ GAPS = st.sampled_from([2, 3, 7, 8, 9, 20, 31, 32, 33, 39, 40, 41, 60, 90, 1100,
 
 def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
     """Some intervals of a clip, zeros around it."""
-    front = front_end(rate, 8000, 4000, 100)
+    front = front_end(rate, 8000, 4000, 100, bands=True)
     a, b = front.span(first, stop - first)
     padded = np.pad(x, (max(-a, 0), max(b - len(x), 0)))
     return front.pool(padded[None, max(a, 0) : max(a, 0) + b - a], first, stop - first)
 
 
-@pytest.mark.parametrize("model", [SMALL, LONG], ids=["delay 3", "delay 11"])
+@pytest.mark.parametrize("model", [SMALL, LONG, HEARING], ids=["delay 3", "delay 11", "detector"])
 @settings(deadline=None, max_examples=12)
 @given(
     rate=st.sampled_from([8000, 8000, 11025, 44100]),
@@ -208,9 +210,11 @@ def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
             np.concatenate([p.sum for p in parts], 1),
             np.concatenate([p.square for p in parts], 1),
             np.concatenate([p.missing for p in parts], 1),
+            np.concatenate([p.levels for p in parts], 1),
         ),
         0.025,
         "running",
+        detector_of(model),
     )
     assert (heard.kind[0, first : first + gap] == MISSING).all()
     expected = interval_results(model, heard.x[0]).c

@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, ended, until
-from speech import LONG_STAGES, SMALL_STAGES, talk, tiny_model
+from speech import LONG_STAGES, SMALL_STAGES, detecting_model, talk, tiny_model
 
 from streamcab.audio.ring import Bank
 from streamcab.classifier import Classifier
@@ -19,7 +20,7 @@ from streamcab.feed import Subscriber
 from streamcab.inference.engine import Engine
 from streamcab.inference.retry import BROKEN_S, CALM_S, STRIKES, Retry
 from streamcab.message import DaemonStatus, Prediction, Status
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 
 
@@ -155,8 +156,10 @@ def test_a_net_that_only_fails_is_given_up(checkpoint):
     assert stage.now > 2 + BROKEN_S
 
 
-def test_a_failure_within_the_normaliser_starts_that_stream_anew(checkpoint, monkeypatch):
-    stage = Stage(checkpoint, 2)
+@pytest.mark.parametrize("detector", [False, True], ids=["level", "detector"])
+def test_a_failure_within_the_normaliser_starts_that_stream_anew(checkpoint, monkeypatch, detector):
+    hearing = Checkpoint(detecting_model(1, stages=SMALL_STAGES, classifiers=8))
+    stage = Stage(hearing if detector else checkpoint, 2)
     stage.hear(4)
     push = stage.engine.normaliser.push
 
@@ -210,7 +213,7 @@ def test_the_daemon_goes_on_says_so_and_every_stream_is_answered(checkpoint, cap
             others.discard(last.stream)
             assert last.top is not None
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert any("a pass failed" in r.getMessage() for r in caplog.records)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from serving import ANYWHERE, ended, running, save_model, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -136,9 +137,9 @@ class Recorder:
 
     def until(self, wanted, holding=""):
         """What has been said up to the first `wanted` whose text holds this."""
-        said = [self.said.get(timeout=30)]
+        said = [self.said.get(timeout=PATIENCE_S)]
         while said[-1][0] != wanted or holding not in said[-1][1]:
-            said.append(self.said.get(timeout=30))
+            said.append(self.said.get(timeout=PATIENCE_S))
         return said
 
     def rest(self):
@@ -186,7 +187,7 @@ def supervised(checkpoint, source, monkeypatch) -> Iterator[tuple[Daemon, Record
             yield daemon, recorder, feed
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert recorder.until("stopping")
 
@@ -285,7 +286,7 @@ def test_the_command_tells_systemd_how_it_is_and_leaves_cleanly(audio, folder, e
             process.send_signal(signal.SIGTERM)
             until(feed, ended("talk"))
         assert "READY" not in {field for m in ear.until("STOPPING") for field in m}
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
     assert not listening(folder / "feed.ipc")
@@ -304,7 +305,7 @@ def test_a_hang_up_is_answered_in_the_log_and_ends_nothing(audio, folder):
         here.until("WATCHDOG")
         process.send_signal(signal.SIGTERM)
         here.until("STOPPING")
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
 
 
@@ -316,7 +317,7 @@ def test_a_model_that_cannot_be_loaded_is_never_ready(audio, folder):
         here.socket,
         running(*words(audio, folder), "--model", bad, env={"NOTIFY_SOCKET": here.address}) as process,
     ):
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 1
         here.socket.setblocking(False)
         with pytest.raises(BlockingIOError):

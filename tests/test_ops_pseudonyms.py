@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_S
 from serving import here, running, save_model, serving, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -111,7 +112,7 @@ def test_the_command_hides_names_in_feed_and_log(tmp_path: Path) -> None:
         "debug",
     )
     with running("listen", *words, *more, "--json") as process:
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     name = Pseudonyms(SALT).name("ilse")
     assert set(re.findall(rb'"stream":"([^"]+)"', output)) == {name.encode()}

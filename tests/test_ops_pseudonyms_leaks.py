@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from patience import PATIENCE_S
 from ports import free_port
 from rtp_peer import packet, sdes
 from serving import here, running, save_model
@@ -96,7 +97,7 @@ def test_a_file_that_has_gone_when_it_begins_again(model: Path, tmp_path: Path) 
         assert process.stdout is not None
         said = process.stdout.readline()
         file.unlink()
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 75
     assert b"no such file" in errors
     clean(said, output, errors)
@@ -151,7 +152,6 @@ def test_what_a_source_says_before_anybody_knows_of_its_stream(form: logs.Form, 
     clean(written)
 
 
-@pytest.mark.timeout(180)
 def test_a_day_of_a_service(model: Path, tmp_path: Path) -> None:
     """A file and calls; one has a name from the map, one a CNAME, one is refused; SIGHUP, recordings, SIGTERM."""
     file = write_wav(tmp_path / NAMES[1], talk(3), 8000)
@@ -202,20 +202,20 @@ def test_a_day_of_a_service(model: Path, tmp_path: Path) -> None:
 
         env = {"NOTIFY_SOCKET": f"@{tmp_path.name}-{port}"}
         with running(*words(model, tmp_path, *more), env=env) as process:
-            eventually(lambda: listened() and any(b"READY=1" in one for one in told), timeout=60)
+            eventually(lambda: listened() and any(b"READY=1" in one for one in told))
             thread = threading.Thread(target=call)
             thread.start()
             try:
-                eventually(lambda: logged(" refused: "), timeout=60)
+                eventually(lambda: logged(" refused: "))
                 (tmp_path / "map.csv").write_text(f"*,*,2,no {SECRET}\n")
                 process.send_signal(signal.SIGHUP)
-                eventually(lambda: logged("the settings stay as they were"), timeout=60)
+                eventually(lambda: logged("the settings stay as they were"))
             finally:
                 over.set()
                 thread.join()
-            eventually(lambda: logged("was recorded"), timeout=60)
+            eventually(lambda: logged("was recorded"))
             process.send_signal(signal.SIGTERM)
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=PATIENCE_S)
         listened()
     assert process.returncode == 0
     names = {m.stream for m in heard} - {"daemon"}

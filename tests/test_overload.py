@@ -3,7 +3,7 @@
 import threading
 
 import numpy as np
-import pytest
+from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, until
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -12,11 +12,9 @@ from streamcab.daemon.loop import Daemon
 from streamcab.daemon.settings import Settings
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 
 class Slow:
@@ -73,5 +71,5 @@ def test_overload_is_a_state_that_is_said_and_left_again(tmp_path):
             assert not any(m.stream == "too-late" for m in heard)
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(PATIENCE_S)
     assert not thread.is_alive()

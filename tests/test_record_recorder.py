@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from patience import PATIENCE_S
 from serving import here, run, running, save_model, serving, until
 from signals import Samples, eventually, ramp, write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -24,8 +25,6 @@ from streamcab.record.flac import BLOCK, FlacFile
 from streamcab.record.recorder import Recorder
 from streamcab.record.retention import Limits, Retention
 from streamcab.source import Line
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 RATE = 8_000
 
@@ -132,7 +131,7 @@ def test_a_slow_disk_costs_audio_that_is_counted_and_never_holds_the_inference_u
 
     def slow(self: FlacFile, samples: Samples) -> None:
         writes.set()
-        assert held.wait(60)
+        assert held.wait(PATIENCE_S)
         write(self, samples)
 
     monkeypatch.setattr(FlacFile, "write", slow)
@@ -141,7 +140,7 @@ def test_a_slow_disk_costs_audio_that_is_counted_and_never_holds_the_inference_u
         recorder.begins("mic", mic)
         recorder.begins("other", other)
         put(mic, np.full(2 * RATE, 0.1, np.float32))
-        assert writes.wait(60)
+        assert writes.wait(PATIENCE_S)
         # The writer hangs in the disk. All of this returns nonetheless:
         for n in range(20):
             put(mic, np.full(RATE, n / 100, np.float32))
@@ -188,7 +187,7 @@ def test_all_recordings_together_stay_below_the_limit(
         for _ in range(12):
             before = int(mic.bank.written[0])
             put(mic, rng.uniform(-1, 1, 4 * RATE).astype(np.float32))  # FLAC cannot make noise smaller
-            eventually(lambda: recorder._tracks[id(mic)].position >= before + 4 * RATE)  # noqa: B023
+            eventually(lambda: recorder._tracks[mic].position >= before + 4 * RATE)  # noqa: B023
             largest = max(largest, sum(size(file) for file in files(tmp_path)))
         recorder.ends(mic)
     assert 0.5 * limit < largest <= 1.02 * limit
@@ -216,8 +215,8 @@ def test_a_disk_that_is_full_pauses_it_and_it_goes_on_when_there_is_room(
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             count = len(files(tmp_path))
             eventually(lambda: len(files(tmp_path)) > count or recorder._open != {})
-            position = recorder._tracks[id(mic)].samples
-            eventually(lambda: recorder._tracks[id(mic)].samples > position)
+            position = recorder._tracks[mic].samples
+            eventually(lambda: recorder._tracks[mic].samples > position)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             stop.set()
@@ -281,7 +280,7 @@ def test_the_command_records_what_it_heard(folder: Path, tmp_path: Path) -> None
 
 def test_a_kill_leaves_files_that_can_be_read(folder: Path, tmp_path: Path) -> None:
     with running(*words(folder, tmp_path / "out", "--loop")) as process:
-        eventually(lambda: any(f.stat().st_size > 30_000 for f in files(tmp_path / "out")), timeout=60)
+        eventually(lambda: any(f.stat().st_size > 30_000 for f in files(tmp_path / "out")))
         process.send_signal(signal.SIGKILL)
         process.wait()
     (there,) = heard(tmp_path / "out")

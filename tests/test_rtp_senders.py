@@ -15,8 +15,6 @@ from rtp_peer import heard, listening, until
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.decoder import available
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 SECONDS = 2.5
 TYPES = {96: "L16/44100", 97: "opus/48000/2", 98: "L16/48000/2", 99: "opus/48000/2"}
 GST = "gst-launch-1.0 -q filesrc location={wav} ! wavparse ! audioconvert ! audioresample ! "

@@ -11,8 +11,6 @@ from rtp_peer import heard, listening, until
 
 from streamcab.rtp.codec import TABLES
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 CALLS = 300
 SCENARIO = """<?xml version="1.0" encoding="ISO-8859-1" ?>
 <scenario name="caller with RTP">

@@ -10,12 +10,10 @@ from serving import run
 from speech import SMALL_STAGES, tiny_model
 
 from streamcab.errors import ConfigError
-from streamcab.nn.backend import TorchBackend
+from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.soak.programme import SHORTEST_S, TICK_S, plan
 from streamcab.soak.rehearsal import RehearsalClock, Report, Weight, rehearse, text
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 PERIOD_S = 120
 HOURS = 4.1 * PERIOD_S / 3600

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE_S
 from signals import eventually, newest, peak_hz, tone, write_wav
 from virtual_microphone import VirtualMicrophone
 
@@ -19,8 +20,6 @@ from streamcab.source import device as device_module
 from streamcab.source import microphone as microphone_module
 from streamcab.source.device import Device, find_again, find_device, list_devices
 from streamcab.source.microphone import Microphone
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 RETRY = (0.05, 0.2)
 
@@ -301,7 +300,7 @@ def test_a_sound_server_that_hangs_keeps_no_process_from_ending(
             virtual_microphone.freeze()
             assert "no samples for 1 s; it is taken up again" in process.stdout.readline()
             assert process.stdout.readline() == "closed\n"
-            assert process.wait(30) == 0
+            assert process.wait(PATIENCE_S) == 0
         finally:
             process.kill()
 

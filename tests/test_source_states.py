@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from network import cable
+from patience import PATIENCE_S
 from ports import free_port
 from rtp_peer import Talker, bye, listening, sending, until
 from serving import STREAMCAB, save_model
@@ -25,8 +26,6 @@ from streamcab.message import SourceState, Status
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.line import MOVES, Line
 from streamcab.source.stdin import Stdin
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 CALLER = str(Path(__file__).with_name("rtp_caller.py"))
 
@@ -177,7 +176,7 @@ def daemon(folder: Path, *words: str, before: tuple[str, ...] = ()) -> Iterator[
                 yield feed
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE_S) == 0
 
 
 @contextmanager

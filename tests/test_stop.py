@@ -18,13 +18,10 @@ from streamcab.bench.traffic import Traffic
 from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus, Prediction
 
-pytestmark = pytest.mark.xdist_group("machine")
-
 HANG_S = 30.0
 """Tells a daemon that hangs from one that works; what was measured: docs/how-to/operations.md."""
 
 
-@pytest.mark.timeout(150)
 @pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.parametrize("calls", [50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_every_call_is_told_its_end(calls: int, recorded: bool, tmp_path: Path) -> None:

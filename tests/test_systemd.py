@@ -14,13 +14,11 @@ from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
 from streamcab.cli import main
-from streamcab.config import check_environment
+from streamcab.config.layers import check_environment
 from streamcab.daemon.loop import STATUS_S
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.service import SETTINGS, SOURCES, template
 from streamcab.ops.systemd_unit import UNIT, unit_text
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 ROOT = Path(__file__).parents[1]
 

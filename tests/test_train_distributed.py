@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from corpus import make_corpus
+from patience import PATIENCE_S
 
 from streamcab.nn import checkpoint
-
-pytestmark = pytest.mark.xdist_group("machine")
 
 RECIPE = """
 [corpus]
@@ -136,7 +135,7 @@ def test_one_that_is_killed_ends_both_with_a_word_and_resume_goes_on(
                 if line.startswith("epoch   2"):
                     break
             os.kill(second_of(process.pid), signal.SIGKILL)
-            _, said = process.communicate(timeout=120)
+            _, said = process.communicate(timeout=PATIENCE_S)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

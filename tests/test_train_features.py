@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from corpus import make_corpus, syllables
+from patience import PATIENCE_S
 from streamcab_train.features import load_features, quietly
 
 from streamcab.errors import CorpusError
@@ -141,13 +142,13 @@ def test_those_who_want_the_same_cache_wait_for_the_first(files: Files, tmp_path
 
     def slowly(files: Sequence[tuple[str, Path]], done: int) -> Iterator[tuple[str, Path]]:
         begun.set()
-        assert go.wait(60)
+        assert go.wait(PATIENCE_S)
         yield from quietly(files, done)
 
     first = threading.Thread(target=load_features, args=(files, ARCH, tmp_path / "cache", slowly))
     other = threading.Thread(target=load_features, args=(files, ARCH, tmp_path / "cache", second))
     first.start()
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE_S)
     other.start()
     go.set()
     first.join()

@@ -1,6 +1,5 @@
 """The loop: repeatable to the bit, stopped and gone on with to the bit, and it keeps the best."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from msgspec import structs
 from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.features import Features
 from streamcab_train.loop import HISTORY, STATE, Watcher, fit, judge
@@ -75,7 +75,7 @@ def equal(a: CabCnn, b: CabCnn) -> bool:
 def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(
     tmp_path: Path, precision: str
 ) -> None:
-    keys = dataclasses.replace(KEYS, precision=precision)
+    keys = structs.replace(KEYS, precision=precision)
     first, _ = run(tmp_path / "a", keys)
     torch.rand(17)
     before = torch.random.get_rng_state()

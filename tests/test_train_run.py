@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 from corpus import make_corpus, write_manifest
+from patience import PATIENCE_S
 from rich.console import Console
 from streamcab_train.run import train
 from streamcab_train.state import save_state
@@ -166,7 +167,7 @@ def test_ctrl_c_says_how_to_go_on(home: Path, tmp_path: Path) -> None:
     with begin(home, tmp_path / "out") as process:
         until(process, "epoch   1")
         process.send_signal(signal.SIGINT)
-        text, _ = process.communicate(timeout=60)
+        text, _ = process.communicate(timeout=PATIENCE_S)
     assert "the same command with --resume" in text
     assert process.returncode != 0
     assert (tmp_path / "out" / "state.safetensors").exists()

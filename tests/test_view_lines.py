@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+from patience import PATIENCE_S
 from test_view_synthetic import prediction, status
 
 from streamcab.view import lines
@@ -109,7 +110,7 @@ def test_a_reader_that_goes_away_ends_it_quietly():
     assert process.stdout is not None
     assert b"mic" in process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE_S) == 0
     assert process.stderr is not None
     assert process.stderr.read() == b""
     process.stderr.close()

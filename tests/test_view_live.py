@@ -5,6 +5,7 @@ import signal
 import threading
 
 import pytest
+from patience import PATIENCE_S
 from rich.console import Console
 from test_view_synthetic import Breaking, prediction
 
@@ -81,5 +82,5 @@ def test_it_runs_in_another_thread_too():
     feed, console, boards = Ending(), terminal(), []
     thread = threading.Thread(target=lambda: boards.append(watch(feed, console, stop=feed.stop)))
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE_S)
     assert boards[0].streams["mic"].top == "us"

@@ -11,7 +11,7 @@ def test_what_is_written_comes_afterwards():
     # In a process of its own: pytest's sys.stderr does not write to descriptor 2.
     script = (
         "import os, sys\n"
-        "from streamcab.view.hush import captured_stderr\n"
+        "from streamcab.view.stderr_capture import captured_stderr\n"
         "with captured_stderr():\n"
         "    os.write(2, b'driver ')\n"
         "    print('python', file=sys.stderr)\n"

@@ -1,11 +1,10 @@
 """Rings of captured samples: one writer, one reader, counted from the stream's start, the oldest overwritten.
 
-A `Bank` holds the rings of many streams of one sample rate side by side, so that thousands of them are read
-in one gather. A microphone is a bank of one row. Knows nothing of where samples come from or what becomes of
-them.
+A `Bank` holds the rings of many streams of one sample rate side by side, so that thousands of them are read in one
+gather. A microphone is a bank of one row. Knows nothing of the origin or use of samples.
 
-The writer owns everything but `consumed`, which is the reader's. A torn read cannot happen unseen: the writer
-says what it will overwrite before it does (`claimed`), and the reader looks there after copying (`oldest`).
+The writer owns everything but `consumed`, which is the reader's. A torn read cannot happen unseen: the writer says
+what it will overwrite before it does (`claimed`), and the reader looks there after copying (`oldest`).
 """
 
 import threading

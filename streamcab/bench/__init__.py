@@ -1,3 +1,3 @@
-"""Measuring, from outside: how many calls this machine carries (`bench calls`), and what damage to them does to answers
-(`bench loss`). What serves users imports nothing of it.
+"""Measurements from outside: how many calls this machine carries (`bench calls`), and how damaged calls change answers
+(`bench loss`). No serving code imports it.
 """

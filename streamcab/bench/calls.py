@@ -1,4 +1,4 @@
-"""`bench calls`: load generator, daemon and subscriber as in real use, and what came of it.
+"""`bench calls`: load generator, daemon and subscriber as in real use, and the resulting report.
 
 The daemon is the command `streamcab listen` in a process of its own; the load generator another process;
 the subscriber this one. They share nothing but the loopback, and the machine's monotonic clock.
@@ -28,7 +28,7 @@ from streamcab.feed import Subscriber
 from streamcab.message import DaemonStatus
 
 START_S = 120.0
-"""How long a daemon may take to load: torch from a cold disk."""
+"""How long a daemon may take to load, from a cold disk on a busy machine."""
 LEAD_S = 0.5
 """Between the order to start and the first packet."""
 LAST_S = 15.0
@@ -37,7 +37,7 @@ LAST_S = 15.0
 
 @dataclass(frozen=True)
 class Serving:
-    """The daemon's side of a measurement: words for `streamcab listen`, and what p99 may be."""
+    """The daemon's side of a measurement: arguments of `streamcab listen`, and the budget for p99."""
 
     every_s: float = 0.2
     budget_ms: float = 400.0
@@ -45,7 +45,7 @@ class Serving:
 
 
 def measure(traffic: Traffic, serving: Serving, say: Callable[[str], None] = lambda _: None) -> Report:
-    """One run. SourceError when a part of it does not come up."""
+    """Run one measurement. SourceError when a part of it does not start."""
     plan = Plan(traffic)
     with tempfile.TemporaryDirectory(prefix="streamcab-bench") as folder:
         return _Run(traffic, plan, serving, Path(folder), say).run()

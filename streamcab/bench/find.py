@@ -1,5 +1,4 @@
-"""The largest number of calls that holds: a search that asks an oracle, which is a measurement and takes a
-while.
+"""Searches the largest number of calls that holds, by repeated measurements.
 
 Knows nothing of calls.
 """

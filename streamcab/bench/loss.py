@@ -1,4 +1,4 @@
-"""`bench loss`: what lost packets and codecs do to the answers.
+"""`bench loss`: how lost packets and codecs change the answers.
 
 Clips become RTP packets, some of which never arrive, and go through the real intake and engine, all clips
 side by side, as fast as they are classified: time is the packets' own. Each clip's final answer over all
@@ -25,6 +25,7 @@ from streamcab.classifier import Classifier
 from streamcab.errors import ConfigError, SourceError
 from streamcab.inference.engine import Engine
 from streamcab.inference.window import window_of
+from streamcab.nn.backend import make_backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import Encoding
@@ -53,7 +54,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Material:
-    """What is played: files, and what to call it."""
+    """The audio that is played: files, and a name for them."""
 
     name: str
     files: Sequence[Path]
@@ -194,9 +195,9 @@ class _Play:
     def __init__(self, checkpoint: Checkpoint, intake: Intake, calls: Sequence[Sequence[bytes]]) -> None:
         arch = checkpoint.architecture
         self._intake, self._calls = intake, calls
-        self._engine = Engine(checkpoint.model, len(calls))
+        self._engine = Engine(checkpoint.net, len(calls), make_backend("auto", checkpoint.net, len(calls)))
         longest = max(map(len, calls)) * FRAME_S
-        self._window = window_of(checkpoint.model, len(calls), arch.intervals(longest + SLACK_S))
+        self._window = window_of(checkpoint.net, len(calls), arch.intervals(longest + SLACK_S))
         self._gate, self._confidence = arch.gate, checkpoint.confidence
         self._started: dict[int, CallStarted] = {}
         self._call_of: dict[int, int] = {}

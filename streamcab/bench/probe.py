@@ -1,4 +1,4 @@
-"""The subscriber that measures: when each prediction came, and which packet it answers.
+"""The measuring subscriber: when each prediction arrived, and which packet it answers.
 
 Latency of a prediction is the time from when the packet that carries its newest sample (`sample` - 1) was
 due to be sent, by the plan, to when the subscriber had decoded the message. A late sender counts against
@@ -16,7 +16,7 @@ from streamcab.message import AnyMessage, DaemonStatus, Prediction
 
 
 class Probe:
-    """Collects what the feed says of the calls of a plan."""
+    """Collects the feed's messages about the calls of a plan."""
 
     def __init__(self, traffic: Traffic, plan: Plan) -> None:
         self._traffic, self._plan = traffic, plan

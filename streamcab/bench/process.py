@@ -1,4 +1,4 @@
-"""The processes of a measurement, and what they take: CPU and memory from /proc, ended by their own id.
+"""The processes of a measurement, and their CPU time and memory from /proc. They are ended by process id.
 
 Knows nothing of calls.
 """
@@ -45,7 +45,7 @@ def child(*words: str, log: Path, talk: bool = False) -> Iterator[subprocess.Pop
 
 
 def free_port(kind: socket.SocketKind) -> int:
-    """A port of the loopback that nobody has now."""
+    """A free port of the loopback interface."""
     with socket.socket(socket.AF_INET, kind) as plug:
         plug.bind(("127.0.0.1", 0))
         return int(plug.getsockname()[1])
@@ -69,6 +69,6 @@ def resident(pid: int) -> int:
 
 
 def last_line(log: Path) -> str:
-    """What a process said last, for a message."""
+    """The last line of a process's output, for an error message."""
     lines: Sequence[str] = log.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"

@@ -1,4 +1,4 @@
-"""What a measurement has found, as numbers and as text; and whether it holds.
+"""The result of a measurement, as numbers and as text, and whether it holds.
 
 Knows nothing of how it was measured.
 """
@@ -90,7 +90,7 @@ SENDER_LATE = 100.0
 
 
 def judge(report: Report, damaged: bool) -> list[str]:
-    """Why a measurement does not hold; nothing when it does."""
+    """The reasons why a measurement does not hold; empty when it does."""
     why = []
     if report.packets_sent + report.packets_withheld != report.packets_due:
         why.append(f"sent {report.packets_sent} packets of {report.packets_due}: the load generator failed")

@@ -1,4 +1,4 @@
-"""What the calls say: the bundled clips, one after the other, resampled and encoded once.
+"""The audio of the calls: the bundled clips in sequence, resampled and encoded once.
 
 Knows nothing of packets.
 """

@@ -1,4 +1,4 @@
-"""What a load of calls is: how many, in which codec, how damaged; and the plan of who sends what when.
+"""Describes a load of calls (number, codec, damage) and plans which call sends which packet when.
 
 Load generator and probe make the same plan from the same `Traffic`, so the probe knows when each packet
 was due without being told. Time is counted in frames of one packet duration; in each frame every place

@@ -14,6 +14,7 @@ import click
 from streamcab import __version__
 from streamcab.cli.bench import bench
 from streamcab.cli.classify import classify, devices, verify
+from streamcab.cli.config import config
 from streamcab.cli.demo import demo
 from streamcab.cli.health import bridge, doctor, log, metrics, status
 from streamcab.cli.keys import keys
@@ -35,14 +36,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def main() -> None:
     """Which accent is on this line, now? Live, for one microphone or for hundreds of calls.
 
-    Every option can also stand in the environment (STREAMCAB_WINDOW=20) or in a TOML file (--config
-    listen.toml).
+    Settings can also stand in the environment (STREAMCAB_WINDOW=20) or in a TOML file (--config
+    listen.toml). `streamcab config show` prints which value holds, and why.
     """
 
 
 for command in (
     *(listen, watch, demo, classify, verify, devices),
     *(prepare, teach, train, evaluate, reproduce),
-    *(status, doctor, metrics, bridge, log, keys, service, bench, soak),
+    *(status, doctor, metrics, bridge, log, config, keys, service, bench, soak),
 ):
     main.add_command(command)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcab.cli.options import Group
+from streamcab.cli.options import Group, backend_option, model_option, precision_option, threads_option
 
 if TYPE_CHECKING:
     from streamcab.bench.calls import Serving
@@ -58,12 +58,10 @@ def bench() -> None:
 @click.option(
     "--budget-ms", type=click.FloatRange(1), default=400.0, show_default=True, help="What p99 may be."
 )
-@click.option("--model", type=click.Path(path_type=Path), help="Checkpoint; without it the bundled one.")
-@click.option(
-    "--backend", type=click.Choice(["auto", "torch", "openvino"]), default="auto", show_default=True
-)
-@click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="For `listen`.")
+@model_option
+@backend_option
+@precision_option
+@threads_option
 @click.option("--record", type=click.Path(path_type=Path), help="For `listen`: write the calls here, too.")
 @click.option("--find-max", is_flag=True, help="Search the largest --streams that holds.")
 @click.option(
@@ -147,7 +145,7 @@ def _find_max(traffic: "Traffic", serving: "Serving", most: int, as_json: bool) 
 @click.option(
     "--clips", type=click.IntRange(1), default=100, show_default=True, help="At most so many of them."
 )
-@click.option("--model", type=click.Path(path_type=Path), help="Checkpoint; without it the bundled one.")
+@model_option
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Of the choice of clips, and of the losses."
 )

@@ -5,56 +5,32 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import (
-    Command,
-    channel_option,
-    compute_option,
-    config_option,
-    gate_of,
-    gate_option,
-    json_option,
-    load_classifier,
-    model_option,
-    option,
-    threads_option,
-)
+from streamcab.cli.options import Command, config_option, gate_of, load_classifier, settings
+from streamcab.config.commands import Classify, Verify
 from streamcab.errors import StreamcabError
 
 
 @click.command(cls=Command)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@model_option
-@compute_option
-@gate_option
-@channel_option
-@threads_option
-@json_option
+@settings(Classify)
 @config_option
-def classify(
-    files: tuple[Path, ...],
-    model: Path | None,
-    compute: str,
-    gate: str | None,
-    channel: str,
-    threads: int,
-    as_json: bool,
-) -> None:
+def classify(o: Classify, files: tuple[Path, ...]) -> None:
     """The answer for whole FILES: the mean over all their voiced intervals."""
-    classifier = load_classifier(model, compute, threads)
+    classifier = load_classifier(o.model, o.compute, o.threads)
     from streamcab.message import encode
     from streamcab.source.file import read_audio
 
     failed = 0
     for file in files:
         try:
-            samples, rate = read_audio(file, channel)
-            answer = classifier.classify(samples, rate, gate=gate_of(gate), name=str(file))
+            samples, rate = read_audio(file, o.channel)
+            answer = classifier.classify(samples, rate, gate=gate_of(o.gate), name=str(file))
         except StreamcabError as error:
             # The other files can still be answered.
             click.echo(f"Error: {error}", err=True)
             failed += 1
             continue
-        if as_json:
+        if o.json:
             click.echo(encode(answer).decode())
         elif answer.top is None:
             click.echo(f"{file}: no speech")
@@ -68,21 +44,17 @@ def classify(
 
 @click.command(cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
-@model_option
-@compute_option
-@channel_option
-@threads_option
-@option("--seed", type=int, default=0, help="Of the random chunks.")
+@settings(Verify)
 @config_option
-def verify(file: Path, model: Path | None, compute: str, channel: str, threads: int, seed: int) -> None:
+def verify(o: Verify, file: Path) -> None:
     """Show on FILE that the streamed answer is the offline one. Exit code 1 if any probability differs by 1e-5."""
-    classifier = load_classifier(model, compute, threads)
+    classifier = load_classifier(o.model, o.compute, o.threads)
     from streamcab.source.file import read_audio
     from streamcab.verify import TOLERANCE
     from streamcab.verify import verify as compare
 
-    samples, rate = read_audio(file, channel)
-    verdict = compare(classifier, samples, rate, seed)
+    samples, rate = read_audio(file, o.channel)
+    verdict = compare(classifier, samples, rate, o.seed)
     click.echo(
         f"{file}: {verdict.intervals} intervals ({verdict.voiced} voiced), streamed in {verdict.chunks} random chunks; "
         f"largest difference of a probability from the offline answer: {verdict.difference:.1e} "

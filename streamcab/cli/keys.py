@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Group
+from streamcab.cli.options import Group, setting_option
+from streamcab.config.commands import Keys
+from streamcab.config.setting import settings_of
 
 
 @click.group(cls=Group)
@@ -12,24 +14,18 @@ def keys() -> None:
     """Keys that guard the feed, so that it may leave this machine (CURVE). See docs/reference/feed.md."""
 
 
-folder_option = click.option(
-    "--keys",
-    "folder",
-    envvar="STREAMCAB_KEYS",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the keys; without it ~/.config/streamcab/keys.",
-)
+folder_option = setting_option(settings_of(Keys)["keys"])
 
 
 @keys.command()
 @click.argument("name")
 @folder_option
 @click.option("--allow", is_flag=True, help="Its holder may listen to the daemon that uses this folder.")
-def new(name: str, folder: Path | None, allow: bool) -> None:
+def new(name: str, keys: Path | None, allow: bool) -> None:
     """Make the key NAME: a secret file and a public one. `server` is the daemon's own."""
     from streamcab.feed import curve as k
 
-    folder = folder or k.default_folder()
+    folder = keys or k.default_folder()
     secret, public = k.create(folder, name, allow)
     click.echo(f"{secret}  secret: for {name} alone")
     click.echo(f"{public}  public")
@@ -44,11 +40,11 @@ def new(name: str, folder: Path | None, allow: bool) -> None:
 
 @keys.command("list")
 @folder_option
-def show(folder: Path | None) -> None:
+def show(keys: Path | None) -> None:
     """The keys in the folder: name, public key, and what each may do."""
     from streamcab.feed import curve as k
 
-    folder = folder or k.default_folder()
+    folder = keys or k.default_folder()
     found = k.listing(folder)
     if not found:
         click.echo(f"No keys in {folder}. Make one: streamcab keys new NAME", err=True)

@@ -1,7 +1,7 @@
-"""What the commands share: how a failure becomes one line, where options come from, the options themselves, and what
-several commands make of them.
+"""What the commands share: how a failure becomes one line, options made of a tree of settings, and what several
+commands make of them.
 
-Knows click; nothing of what a command does.
+Knows click; nothing of what a command does, nor of which settings there are: that is in `streamcab.config`.
 """
 
 import logging
@@ -12,26 +12,36 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from streamcab.cli.notice import loaded, loading
+from streamcab.config.setting import HostPort, Setting, build, settings_of
+from streamcab.config.tree import ENDPOINT, Net
 from streamcab.errors import ConfigError, StreamcabError
+from streamcab.extras import line_for, missing
 
 if TYPE_CHECKING:
+    import msgspec
+
     from streamcab.classifier import Classifier
     from streamcab.feed.curve import ClientKeys
     from streamcab.nn.backend import Backend
     from streamcab.nn.checkpoint import Checkpoint
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T", bound="msgspec.Struct")
 
-# Read by the tests and the shell, not by an option.
-OTHER_VARIABLES = {"corpus"}
+OTHER_VARIABLES = {"config", "corpus"}
+"""Known in the environment, and no setting of a tree: where a file is, and what the tests read."""
 
 WORDS = "streamcab.words"
 """Under which a context remembers the words of its command line."""
+FILE = "streamcab.file"
+"""Under which it remembers the file of settings that it read."""
 
 
 class Failure(click.ClickException):
@@ -47,17 +57,25 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; failures of our tree become click's, and a reader that went away the end."""
-        from streamcab.config import check_environment
+        from streamcab.config.commands import known_names
+        from streamcab.config.layers import check_environment
 
         try:
-            check_environment(os.environ, _option_names(ctx.find_root().command) | OTHER_VARIABLES)
+            check_environment(os.environ, known_names() | OTHER_VARIABLES)
             return super().invoke(ctx)
         except StreamcabError as error:
             raise Failure(error) from error
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if line_for(package) is None:
+                raise
+            raise Failure(missing(package, ctx.command_path)) from error
         except BrokenPipeError:
             # The reader of our output went away: nothing to say, and nobody to say it to.
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
             ctx.exit(0)
+        finally:
+            loaded()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click, remembering the words for `read_again`, and refusing NaN."""
@@ -84,83 +102,116 @@ class Group(click.Group):
     group_class = type
 
 
-def _spelled(param: click.Parameter) -> str:
-    """The name of an option as users write it, dashes as underscores."""
-    long = next((o for o in param.opts if o.startswith("--")), param.name or "")
-    return long.lstrip("-").replace("-", "_")
+class SettingOption(click.Option):
+    """An option made of a setting, which the environment and a file can give too."""
+
+    def __init__(self, *args: Any, setting: Setting, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.setting = setting
 
 
-def _option_names(command: click.Command) -> set[str]:
-    """The options of a command and of all below it."""
-    below = command.commands.values() if isinstance(command, click.Group) else ()
-    return {_spelled(p) for p in command.params}.union(*map(_option_names, below))
+class AddressType(click.ParamType["HostPort"]):
+    """HOST:PORT."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> HostPort:
+        try:
+            return HostPort(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
-    """A click option that the environment can set too."""
-    long = next(n for n in names if n.startswith("--")).split("/")[0]
-    variable = "STREAMCAB_" + long.lstrip("-").replace("-", "_").upper()
-    return click.option(*names, envvar=variable, show_default=True, **kwargs)
+def settings(tree: type[T]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options for all settings of `tree`, handed to the command as one such tree, its first argument."""
+    known = settings_of(tree)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(*args: Any, **params: Any) -> None:
+            given = {name: params.pop(name) for name in known}
+            command(*args, build(tree, given), **params)
+
+        for one in reversed(list(known.values())):
+            run = setting_option(one)(run)
+        return run
+
+    return decorate
+
+
+def setting_option(one: Setting) -> Callable[[F], F]:
+    """The option of one setting."""
+    names, flag = one.option, one.kind is bool
+    if flag and one.default is not False:
+        names += f"/--no-{one.key}"
+    return click.option(
+        names,
+        one.name,
+        cls=SettingOption,
+        setting=one,
+        type=None if flag else _click_type(one),
+        is_flag=flag,
+        multiple=one.many,
+        # A default of None would count as a value: whoever must say it has none.
+        **({"required": True} if one.required else {"default": one.default}),
+        envvar=one.variable,
+        metavar=one.metavar or _UNITS.get(one.unit) or None,
+        help=one.help,
+        show_default=one.unset or True,
+    )
+
+
+_UNITS = {"s": "SECONDS", "ms": "MS", "Hz": "HZ", "MB": "MB", "GB": "GB", "days": "DAYS"}
+"""What stands for a value in the help."""
+
+
+def _click_type(one: Setting) -> Any:
+    if one.choices:
+        return click.Choice(one.choices)
+    if one.kind is Path:
+        return click.Path(path_type=Path, dir_okay=one.path != "file", file_okay=one.path != "folder")
+    if one.kind is HostPort:
+        return AddressType()
+    least, most = (
+        (one.least if one.above is None else one.above),
+        (one.most if one.below is None else one.below),
+    )
+    if one.kind in (int, float) and (least is not None or most is not None):
+        kind: Any = click.IntRange if one.kind is int else click.FloatRange
+        return kind(least, most, min_open=one.above is not None, max_open=one.below is not None)
+    return one.kind
+
+
+def settings_of_command(command: click.Command) -> dict[str, Setting]:
+    """The settings that a command has options for, by name."""
+    return {p.setting.name: p.setting for p in command.params if isinstance(p, SettingOption)}
 
 
 def _load_config(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
     if value is not None:
-        from streamcab.config import read_settings
+        from streamcab.config.layers import read_settings
 
-        params = {_spelled(p): p for p in ctx.command.params if p.name != "config"}
-        for key, setting in read_settings(value, params).items():
-            p = params[key]
-            multiple = isinstance(p, click.Option) and p.multiple
-            if isinstance(setting, list) and not multiple:
-                raise ConfigError(f"{value}: {key} is a list; it takes one value")
-            # As text, which is what click checks; one device or file need not be a list.
-            texts = [str(one) for one in (setting if isinstance(setting, list) else [setting])]
-            ctx.default_map = {**(ctx.default_map or {}), p.name: texts if multiple else texts[0]}
+        known = settings_of_command(ctx.command)
+        ctx.meta[FILE] = value
+        for name, setting in read_settings(value, known).items():
+            # As text, which is what click checks.
+            given = [str(one) for one in setting] if known[name].many else str(setting)
+            ctx.default_map = {**(ctx.default_map or {}), name: given}
 
 
-config_option = option(
+config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
     is_eager=True,
     expose_value=False,
     callback=_load_config,
+    envvar="STREAMCAB_CONFIG",
     help="TOML file with any of these options.",
 )
-model_option = option(
-    "--model", type=click.Path(path_type=Path), help="Checkpoint; without it the bundled model."
+model_option, compute_option, backend_option, precision_option, threads_option = (
+    setting_option(settings_of(Net)[name]) for name in ("model", "compute", "backend", "precision", "threads")
 )
-compute_option = option("--compute", default="auto", help="auto, cpu, cuda or cuda:N.")
-backend_option = option(
-    "--backend",
-    type=click.Choice(["auto", "torch", "openvino"]),
-    default="auto",
-    help="What the net runs on; auto: openvino where it is installed and the device is a CPU.",
-)
-precision_option = option(
-    "--precision", type=click.Choice(["f32", "bf16"]), default="f32", help="bf16 is quicker and rounds more."
-)
-gate_option = option(
-    "--gate",
-    type=click.Choice(["on", "off"]),
-    help="Whether intervals without speech are left out; without it as the model was trained. off: as in the paper.",
-)
-channel_option = option("--channel", default="mix", help="mix, left, right, or a number from 1 on.")
-threads_option = option(
-    "--threads",
-    type=click.IntRange(1),
-    help="Threads of the net. [openvino: 2 where there are 2 cores; torch: 1]",
-)
-json_option = option("--json", "as_json", is_flag=True, help="JSON, one object a line.")
-endpoint_argument = click.argument("endpoint", default="tcp://127.0.0.1:5557")
-
-
-def key_options(command: F) -> F:
-    """`--key` and `--server-key`, for a feed with keys; `client_keys` makes keys of them."""
-    path = click.Path(path_type=Path)
-    command = option("--server-key", type=path, help="Public key of that feed, server.key.")(command)
-    return option("--key", type=path, help="Your secret CURVE key, NAME.key_secret, for a feed with keys.")(
-        command
-    )
+endpoint_argument = click.argument("endpoint", default=ENDPOINT)
 
 
 def client_keys(key: Path | None, server_key: Path | None) -> "ClientKeys | None":
@@ -177,15 +228,14 @@ def gate_of(word: str | None) -> bool | None:
     return None if word is None else word == "on"
 
 
-def load_checkpoint(model: Path | None, compute: str, threads: int | None) -> "tuple[Checkpoint, str]":
-    """The checkpoint, the bundled one without `model`, and the torch device. CheckpointError, ConfigError."""
-    import torch
-
+def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]":
+    """The checkpoint, the bundled one without `model`, and the device. CheckpointError, ConfigError."""
     from streamcab.nn import checkpoint
     from streamcab.nn.device import device_for
 
-    torch.set_num_threads(threads or 1)
-    return checkpoint.load(model or checkpoint.bundled()), device_for(compute)
+    found = checkpoint.load(model or checkpoint.bundled()), device_for(compute)
+    loaded()
+    return found
 
 
 def backend_maker(
@@ -194,26 +244,41 @@ def backend_maker(
     """What makes the backend, once the number of slots is known."""
     from streamcab.nn.backend import make_backend
     from streamcab.nn.device import threads_for_many
+    from streamcab.ops.cache import openvino_cache
 
-    many = threads or threads_for_many()
-    return lambda slots: make_backend(name, checkpoint.model, slots, device, precision, many)
+    _limit_torch(name, device, threads)
+    many, cache = threads or threads_for_many(), openvino_cache()
+    return lambda slots: make_backend(name, checkpoint.net, slots, device, precision, many, cache, wait=False)
 
 
 def load_classifier(model: Path | None, compute: str, threads: int | None) -> "Classifier":
     """As `load_checkpoint`, ready to answer."""
+    loading()
     from streamcab.classifier import Classifier
 
-    return Classifier(*load_checkpoint(model, compute, threads))
+    checkpoint, device = load_checkpoint(model, compute)
+    _limit_torch("auto", device, threads)
+    return Classifier(checkpoint, device, threads=threads or 1)
 
 
-def read_again(ctx: click.Context) -> dict[str, Any]:
-    """The parameters of a command as they are now: from the same words and environment, its files read anew.
+def _limit_torch(backend: str, device: str, threads: int | None) -> None:
+    """Where torch is what computes: so many threads, 1 unless the user says."""
+    from streamcab.nn.backend import resolved
+
+    if resolved(backend, device) == "torch":
+        import torch
+
+        torch.set_num_threads(threads or 1)
+
+
+def read_again(ctx: click.Context, tree: type[T]) -> T:
+    """The settings of a command as they are now: from the same words and environment, its files read anew.
 
     ConfigError when they are wrong by now.
     """
     try:
         with ctx.command.make_context(ctx.info_name, list(ctx.meta[WORDS]), parent=ctx.parent) as anew:
-            return dict(anew.params)
+            return build(tree, anew.params)
     except click.ClickException as error:
         raise ConfigError(error.format_message()) from None
 

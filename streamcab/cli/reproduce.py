@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, option
+from streamcab.cli.options import Command, compute_option
 from streamcab.cli.train import installed, path_type
 
 
@@ -35,7 +35,7 @@ from streamcab.cli.train import installed, path_type
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run.")
-@option("--compute", default="auto", help="auto, cpu, cuda or cuda:N.")
+@compute_option
 def reproduce(
     data: Path,
     config: Path,

@@ -47,7 +47,7 @@ def soak(
 
     # Thousands of calls are beside the point here.
     logging.getLogger("streamcab").setLevel(logging.ERROR)
-    checkpoint, device = load_checkpoint(model, "cpu", 1)
+    checkpoint, device = load_checkpoint(model, "cpu")
     report = rehearse(
         checkpoint,
         backend_maker(checkpoint, device, backend),

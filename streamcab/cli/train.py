@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, option
+from streamcab.cli.options import Command, compute_option
 from streamcab.errors import ConfigError
 
 LAYOUTS = (
@@ -39,7 +39,7 @@ path_type = click.Path(path_type=Path)
     "--repeats", type=click.IntRange(1), default=1, show_default=True, help="Folds drawn anew so often."
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Folds at a time.")
-@option("--compute", default="auto", help="auto, cpu, cuda or cuda:N.")
+@compute_option
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of torch; without it all cores, of folds 1 each."
 )
@@ -146,7 +146,7 @@ def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
     help="Find on validation below which confidence not to answer, for this accuracy.",
 )
 @click.option("--allow-shared-speakers", is_flag=True, help="Judge by voices that were trained on, too.")
-@click.option("--compute", default="auto", help="auto, cpu, cuda or cuda:N.")
+@compute_option
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of torch.")
 def evaluate(
     model: Path | None,
@@ -190,6 +190,6 @@ def installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"training is not installed ({error.name} is missing): install streamcab from its checkout"
-        ) from None
+        if error.name != "streamcab_train":
+            raise
+        raise ConfigError("training is not installed: install streamcab from its checkout") from None

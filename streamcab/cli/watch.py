@@ -1,7 +1,5 @@
 """The command `watch`: the feed of a daemon, here or elsewhere. Imports nothing heavy."""
 
-from pathlib import Path
-
 import click
 
 from streamcab.cli.options import (
@@ -9,36 +7,20 @@ from streamcab.cli.options import (
     client_keys,
     config_option,
     endpoint_argument,
-    json_option,
-    key_options,
-    option,
+    settings,
     stop_on_signals,
 )
+from streamcab.config.commands import Watch
 
 
 @click.command(cls=Command)
 @endpoint_argument
-@option("--stream", "streams", multiple=True, help="Only this stream; repeatable.")
-@option(
-    "--every",
-    type=click.FloatRange(0.0, 3600),
-    default=1.0,
-    help="Seconds between lines, where no terminal is.",
-)
-@key_options
-@json_option
+@settings(Watch)
 @config_option
-def watch(
-    endpoint: str,
-    streams: tuple[str, ...],
-    every: float,
-    key: Path | None,
-    server_key: Path | None,
-    as_json: bool,
-) -> None:
+def watch(o: Watch, endpoint: str) -> None:
     """Draw the feed of a daemon at ENDPOINT, on any machine. Without a terminal: lines."""
     from streamcab.daemon.session import watch as run
 
-    keys = client_keys(key, server_key)
+    keys = client_keys(o.key, o.server_key)
     with stop_on_signals() as stop:
-        run(endpoint, list(streams), stop, as_json=as_json, every_s=every, keys=keys)
+        run(endpoint, o.stream, stop, as_json=o.json, every_s=o.every, keys=keys)

@@ -88,9 +88,9 @@ class Daemon:
         self._clock, self._sources, self._recorder = clock, list(sources), recorder
         self._beside = beside
         self._streams = StreamTable(arch, settings.max_streams, clock)
-        self.engine = Engine(checkpoint.model, self._streams, backend)
+        self.engine = Engine(checkpoint.net, self._streams, backend)
         length = arch.intervals(settings.window_s)
-        self.window = window_of(checkpoint.model, settings.max_streams, length)
+        self.window = window_of(checkpoint.net, settings.max_streams, length)
         gate = arch.gate if settings.gate is None else settings.gate
         self._passes = PassRunner(
             self.engine, self.window, self._streams, gate=gate, attention=settings.attention

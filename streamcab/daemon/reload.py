@@ -1,16 +1,18 @@
 """SIGHUP: what has been written anew is taken where it can be taken, and what wants a restart is named.
 
 Files that are written are opened anew, files that are read (name map, keys) are read again, and of the settings those
-in TAKEN are applied. All or nothing: what is wrong changes nothing but the files that are written. Knows nothing of
-signals, nor of where settings come from.
+are applied that the tree declares with `reload`. All or nothing: what is wrong changes nothing but the files that are
+written. Knows nothing of signals, nor of where settings come from.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from streamcab.config.setting import Setting, build, settings_of, values_of
+from streamcab.config.tree import Listen, Recordings
 from streamcab.errors import StreamcabError
 from streamcab.ops.logs import Log, form_for
 from streamcab.record.retention import Limits
@@ -22,18 +24,6 @@ if TYPE_CHECKING:
     from streamcab.source import Source
 
 log = logging.getLogger("streamcab.reload")
-
-TAKEN = frozenset(
-    {
-        *("log_level", "log_file", "log_format"),
-        *("allow", "name_map", "idle", "every", "max_lag"),
-        *("record_max_gb", "record_max_days", "record_min_free_gb"),
-        *("jsonl_max_mb", "jsonl_keep"),
-    }
-)
-"""Options of `listen` that take effect while it runs, by the names of their parameters."""
-
-Options = Mapping[str, Any]
 
 
 @dataclass
@@ -51,8 +41,8 @@ class Parts:
 class Reload:
     """`options` as the daemon was started with; `read` gives them as they are written now, or a StreamcabError."""
 
-    def __init__(self, options: Options, read: Callable[[], Options], journal: Log) -> None:
-        self._options = dict(options)
+    def __init__(self, options: Listen, read: Callable[[], Listen], journal: Log) -> None:
+        self._options = options
         self._read = read
         self.journal = journal
 
@@ -65,11 +55,12 @@ class Reload:
             log.error("SIGHUP: the settings stay as they were: %s", error)
             new = self._options
         trouble = self._reopen(parts, new)
-        taken = sorted(name for name in TAKEN if new[name] != self._options[name])
-        fixed = sorted(name for name in new if name not in TAKEN and new[name] != self._options[name])
+        before, now = values_of(self._options), values_of(new)
+        changed = [one for one in settings_of(Listen).values() if now[one.name] != before[one.name]]
+        taken = [one for one in changed if one.reload]
+        fixed = [one for one in changed if not one.reload]
         _retune(parts, new)
-        for name in taken:
-            self._options[name] = new[name]
+        self._options = build(Listen, before | {one.name: now[one.name] for one in taken})
         # A warning, so that whoever asked is answered at the usual level too.
         log.warning(
             "SIGHUP: %s%s%s",
@@ -78,44 +69,47 @@ class Reload:
             f"; {trouble}" if trouble else "",
         )
 
-    def _reopen(self, parts: Parts, new: Options) -> str:
+    def _reopen(self, parts: Parts, new: Listen) -> str:
         """Go on in new files, for whoever moved the old ones away; what went wrong."""
         trouble = ""
         try:
-            self.journal.reopen(form_for(new["log_format"], new["log_file"]), new["log_file"])
-            logging.getLogger().setLevel(new["log_level"].upper())
+            self.journal.reopen(form_for(new.log.log_format, new.log.log_file), new.log.log_file)
+            logging.getLogger().setLevel(new.log.log_level.upper())
         except StreamcabError as error:
             trouble = str(error)
         parts.reopen.set()
         return trouble
 
 
-def limits(options: Options) -> Limits:
+def limits(options: Recordings) -> Limits:
     """Of recordings, as the options say them."""
     return Limits(
-        max_bytes=round(options["record_max_gb"] * 1e9),
-        max_age_s=options["record_max_days"] * 86_400,
-        min_free_bytes=round(options["record_min_free_gb"] * 1e9),
+        max_bytes=round(options.record_max_gb * 1e9),
+        max_age_s=options.record_max_days * 86_400,
+        min_free_bytes=round(options.record_min_free_gb * 1e9),
     )
 
 
-def _retune_sources(parts: Parts, new: Options) -> None:
+def _retune_sources(parts: Parts, new: Listen) -> None:
     from streamcab.source.rtp import RtpSource
 
     for source in parts.sources:
         if isinstance(source, RtpSource):
-            source.retune(new["allow"], new["name_map"], new["idle"])
+            source.retune(new.rtp.allow, new.rtp.name_map, new.rtp.idle)
 
 
-def _retune(parts: Parts, new: Options) -> None:
-    parts.daemon.settings = replace(parts.daemon.settings, every_s=new["every"], max_lag_s=new["max_lag"])
+def _retune(parts: Parts, new: Listen) -> None:
+    parts.daemon.settings = replace(
+        parts.daemon.settings, every_s=new.answers.every, max_lag_s=new.answers.max_lag
+    )
     if parts.daemon.settings.keys is not None:
         parts.daemon.settings.keys.reread()
     if parts.recorder is not None:
-        parts.recorder.shelf.limits = limits(new)
+        parts.recorder.shelf.limits = limits(new.recordings)
     if parts.lines is not None:
-        parts.lines.max_bytes, parts.lines.keep = round(new["jsonl_max_mb"] * 1e6), new["jsonl_keep"]
+        parts.lines.max_bytes = round(new.jsonl.jsonl_max_mb * 1e6)
+        parts.lines.keep = new.jsonl.jsonl_keep
 
 
-def _spelled(names: Sequence[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+def _spelled(settings: Sequence[Setting]) -> str:
+    return ", ".join(sorted(one.option for one in settings))

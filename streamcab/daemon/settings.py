@@ -1,14 +1,19 @@
 """What the daemon can be told of itself, and what of it cannot be right.
 
-Knows nothing of files or options: `config.py` reads those, `cli/listen.py` hands them on.
+Ranges and defaults are those of the tree in `streamcab.config`, except for what users cannot set. Knows nothing of
+files or options: `cli/listen.py` hands them on.
 """
 
 from dataclasses import dataclass
 from math import ceil
 
+from streamcab.config.setting import settings_of
+from streamcab.config.tree import STREAMS, Answers
 from streamcab.errors import ConfigError
 from streamcab.feed.curve import ServerKeys
 from streamcab.ops.pseudonyms import Pseudonyms
+
+DEFAULT = Answers()
 
 KEEP_S = 0.2
 """What is left to be heard after a skip to live."""
@@ -29,25 +34,24 @@ class Settings:
     """
 
     endpoint: str
-    window_s: float = 30.0
-    every_s: float = 0.1
-    max_lag_s: float = 2.0
-    max_streams: int = 64
+    window_s: float = DEFAULT.window
+    every_s: float = DEFAULT.every
+    max_lag_s: float = DEFAULT.max_lag
+    max_streams: int = STREAMS
     gate: bool | None = None
-    attention: bool = True
+    attention: bool = DEFAULT.attention
     budget_ms: float = 250.0
     keys: ServerKeys | None = None
     ipc_group: str | None = None
     veil: Pseudonyms | None = None
 
     def __post_init__(self) -> None:
-        for name in ("window_s", "every_s", "max_lag_s", "max_streams", "budget_ms"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(
-                    f"{name.removesuffix('_s')} is {getattr(self, name)}; it must be more than 0"
-                )
-        if self.max_lag_s < 2 * KEEP_S:
-            raise ConfigError(f"max_lag is {self.max_lag_s}; it must be at least {2 * KEEP_S}")
+        for name, one in settings_of(Answers).items():
+            value = getattr(self, f"{name}_s" if one.unit == "s" else name)
+            if one.range and not one.holds(value):
+                raise ConfigError(f"{name} is {value}; it must be {one.range}")
+        if not self.budget_ms > 0:
+            raise ConfigError(f"budget_ms is {self.budget_ms}; it must be above 0")
 
     @property
     def visit_s(self) -> float:

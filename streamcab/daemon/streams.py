@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from streamcab.clock import MACHINE, Clock
 from streamcab.inference.answer import Standings
 from streamcab.inference.slots import Slots, SlotTable
-from streamcab.message import State
-from streamcab.nn.cabcnn import Architecture
+from streamcab.message import Prediction, State
+from streamcab.nn.architecture import Architecture
 from streamcab.source import GONE, Line, Source
 
 Times = NDArray[np.float64]
@@ -22,7 +22,7 @@ Times = NDArray[np.float64]
 
 @dataclass
 class Live:
-    """A stream that is being answered. `state`, `detail` and `flaws` are those that the feed was told last."""
+    """A stream that is being answered. `state`, `detail`, `flaws` and `told` are what the feed was told last."""
 
     line: Line
     source: Source
@@ -34,6 +34,7 @@ class Live:
     state: State = "warming"
     detail: str = ""
     flaws: list[str] = field(default_factory=list)
+    told: Prediction | None = None
 
 
 class StreamTable(SlotTable):

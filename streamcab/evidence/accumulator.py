@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.architecture import Architecture
 
 BLOCK_S = 1.0
 """Seconds per block."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamcab.evidence.accumulator import HANG_S, Spans, counted
 from streamcab.evidence.moments import Moments, moments
 from streamcab.evidence.phones import Phones, Recogniser, phone_sounds
-from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import Net
 
 HALF_S = 5.0
 """Seconds that count, from which on evidence has more than half its weight: a few say little."""
@@ -19,16 +19,15 @@ Floats = NDArray[np.float64]
 
 
 class Evidence:
-    """The linear layer of a model, and how its word and the mean of c_t become one answer."""
+    """The linear layer of a net, and how its word and the mean of c_t become one answer."""
 
-    def __init__(self, model: CabCnn) -> None:
-        arch = model.architecture
-        assert model.evidence is not None, "a model without evidence"
+    def __init__(self, net: Net) -> None:
+        arch, weights = net.architecture, net.weights
+        assert arch.summary, "a net without evidence"
         self._architecture = arch
         self._half, self._hang = arch.intervals(HALF_S), arch.intervals(HANG_S)
-        self._recogniser = Recogniser(model) if arch.phones else None
-        self._weight = model.evidence.weight.detach().cpu().double().numpy()
-        self._bias = model.evidence.bias.detach().cpu().double().numpy()
+        self._recogniser = Recogniser(weights) if arch.phones else None
+        self._weight, self._bias = (a.astype(np.float64) for a in weights.layer("evidence"))
 
     def sums(self, slots: int, length: int) -> Moments | Phones:
         """What keeps the numbers of so many streams over their last `length` intervals."""
@@ -58,6 +57,6 @@ class Evidence:
         return answer
 
 
-def evidence_of(model: CabCnn) -> Evidence | None:
-    """What a model has of evidence; None for the paper's."""
-    return None if model.evidence is None else Evidence(model)
+def evidence_of(net: Net) -> Evidence | None:
+    """What a net has of evidence; None for the paper's."""
+    return Evidence(net) if net.architecture.summary else None

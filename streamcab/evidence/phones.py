@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.evidence.accumulator import Accumulator, Spans
-from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import Net
 
 PRIOR_S = 0.1
 """Seconds of the usual sound that each phone is believed to have, before any is heard."""
@@ -22,22 +22,20 @@ Ints = NDArray[np.intp]
 
 
 class Recogniser:
-    """The net of a model that tells phones, outside torch, and how they usually sound.
+    """The part of a net that tells phones, and how they usually sound.
 
     phones  how many, no speech among them        reach  intervals heard on each side
     """
 
-    def __init__(self, model: CabCnn) -> None:
-        layer, arch = model.phones, model.architecture
-        assert layer is not None, "a model without phones"
+    def __init__(self, net: Net) -> None:
+        arch, weights = net.architecture, net.weights
+        assert arch.phones, "a net without phones"
         self.phones, self.reach, self.summary = arch.phones, arch.reach, arch.summary
         self._prior = arch.intervals(PRIOR_S)
-        self._layers = [
-            (part.weight.detach().cpu().numpy().T.copy(), part.bias.detach().cpu().numpy())
-            for part in (layer.hidden, layer.out)
-        ]
-        self._usual = layer.usual.detach().cpu().double().numpy()[1:]
-        self._deviation = layer.deviation.detach().cpu().double().numpy()
+        layers = [weights.layer(f"phones.{part}") for part in ("hidden", "out")]
+        self._layers = [(weight.T.copy(), bias) for weight, bias in layers]
+        self._usual = weights["phones.usual"].astype(np.float64)[1:]
+        self._deviation = weights["phones.deviation"].astype(np.float64)
 
     def __call__(self, around: NDArray[np.float32]) -> NDArray[np.float32]:
         """u of the 2 * reach + 1 intervals around each, zeros where one does not count, (N, (2 * reach + 1) * summary)

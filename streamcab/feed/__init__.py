@@ -1,6 +1,6 @@
 """The feed: `Publisher` in the daemon, `Subscriber` in whoever listens. See docs/reference/feed.md."""
 
-from streamcab.feed.endpoint import ENDPOINT
+from streamcab.config.tree import ENDPOINT
 from streamcab.feed.publisher import REPEATS, SUBSCRIPTIONS, Publisher
 from streamcab.feed.subscriber import DEAD_S, Subscriber
 from streamcab.message import Prediction

@@ -1,7 +1,7 @@
-"""A subscriber's connection to a feed, and in words why none will come about.
+"""Watches a subscriber's connection to a feed, and explains in words why it was refused.
 
-Owns the keys on the subscriber's socket and the monitor of it, without which a refusal is only silence. libzmq gives a
-connection up for good that has sent what it does not take: then it is made anew here. Knows nothing of messages.
+Owns the keys on the subscriber's socket and its monitor; without the monitor a refusal would be mere silence. libzmq
+abandons a connection that has sent something invalid; it is made anew here. Knows nothing of messages.
 """
 
 import math
@@ -30,7 +30,7 @@ _EVENTS = (
 
 
 class ConnectionMonitor:
-    """Of `feed`, which is not yet connected to `endpoint`, with `keys` or without."""
+    """Monitors `feed`, which must not be connected to `endpoint` yet."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ConnectionMonitor:
         return left
 
     def _judge(self, event: int, value: int) -> str:
-        """Why there is no hope after this event; empty while there is."""
+        """Why the connection cannot succeed after this event; empty while it can."""
         judged, self._judged = self._judged, event != zmq.EVENT_CONNECTED
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._known = True

@@ -1,9 +1,8 @@
-"""CURVE keys as files: made, read, and the folder of those who are let in.
+"""CURVE keys as files: creating and reading them, and the folder of admitted clients.
 
-A pair NAME is two files in the form that czmq and pyzmq use too: NAME.key, for everybody, and
-NAME.key_secret, for its owner alone. The folder of a daemon holds the pair `server`, and in `allow` the
-public keys of those it serves. Owns these files and their permissions. Knows nothing of sockets, nor of what
-is said over them.
+A pair NAME is two files in the form that czmq and pyzmq use too: NAME.key, for everybody, and NAME.key_secret, for
+its owner alone. The folder of a daemon holds the pair `server`, and in `allow` the public keys of those it serves.
+Owns these files and their permissions. Knows nothing of sockets or messages.
 """
 
 import logging
@@ -44,13 +43,13 @@ class Pair:
 
     @classmethod
     def random(cls) -> Self:
-        """A pair that nobody else has."""
+        """A new random pair."""
         return cls(*zmq.curve_keypair())
 
 
 @dataclass(frozen=True)
 class ClientKeys:
-    """What a subscriber shows, and by which it knows the server."""
+    """The keys of a subscriber: its own pair and the server's public key."""
 
     own: Pair
     server: bytes
@@ -62,7 +61,7 @@ class ClientKeys:
 
 
 class ServerKeys:
-    """The pair of a daemon, and who may listen to it: those in the folder `allow`, as it is now.
+    """The pair of a daemon, and the clients that it admits: those in the folder `allow` at this moment.
 
     ConfigError when `folder` holds no such things. `credentials` is the folder that systemd keeps secrets in,
     if any.
@@ -131,12 +130,12 @@ class ServerKeys:
         self._seen = seen if time.time_ns() - newest > SETTLED_NS else None
 
     def name(self, public: bytes) -> str | None:
-        """Whose key it is, given as the 32 bytes that came over the wire; None for a stranger's."""
+        """The owner of a key, given as 32 raw bytes; None if it is unknown."""
         return "local" if public == self._local else self._allowed.get(public)
 
 
 def default_folder() -> Path:
-    """Where the keys of this user are kept."""
+    """The folder of this user's keys."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "streamcab", "keys")
 
 

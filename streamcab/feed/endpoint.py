@@ -1,4 +1,4 @@
-"""Where a feed is bound, and who could reach it there.
+"""The endpoint of a feed, and who could reach it.
 
 Owns the rules for addresses and for the files of ipc sockets. Knows nothing of messages or of keys, but
 whether there are any.
@@ -13,16 +13,16 @@ import stat
 
 import zmq
 
+from streamcab.config.tree import ENDPOINT
 from streamcab.errors import FeedError
 
-ENDPOINT = "tcp://127.0.0.1:5557"
 _SPELLED = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
 
 _TCP = re.compile(r"tcp://(?:\[([^\]]*)\]|([^:\[\]]*)):(\*|[0-9]{1,5})")
 
 
 def prepare(socket: zmq.Socket[bytes], address: str) -> None:
-    """What both ends set: nothing waits at the end, and a peer that vanished silently is found in 25 s."""
+    """Options of both ends: nothing lingers at the end, and a peer that vanished silently is noticed within 25 s."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.IPV6, "[" in address)  # not for names: libzmq would try ::1 alone for localhost
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
@@ -32,7 +32,7 @@ def prepare(socket: zmq.Socket[bytes], address: str) -> None:
 
 
 def bindable(endpoint: str, keyed: bool = False) -> str:
-    """`endpoint` as ZeroMQ shall bind it: an address, no name.
+    """`endpoint` in the form that ZeroMQ binds: an address, not a host name.
 
     FeedError when others could reach it and it is not `keyed`.
     """
@@ -113,7 +113,7 @@ def _free_path(endpoint: str, path: str) -> None:
 
 
 def taken(endpoint: str) -> FeedError:
-    """The error of an endpoint that somebody else has."""
+    """The error for an endpoint that is already in use."""
     return FeedError(
         f"{endpoint} is taken, perhaps by another streamcab: stop that, or choose another endpoint"
     )

@@ -15,9 +15,10 @@ from typing import Self, TypeVar
 import msgspec
 import zmq
 
+from streamcab.config.tree import ENDPOINT
 from streamcab.errors import FeedError
 from streamcab.feed.curve import ServerKeys
-from streamcab.feed.endpoint import ENDPOINT, bindable, prepare, share, taken
+from streamcab.feed.endpoint import bindable, prepare, share, taken
 from streamcab.feed.zap import Authenticator
 from streamcab.message import (
     DAEMON,

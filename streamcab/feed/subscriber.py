@@ -18,10 +18,11 @@ from typing import Self
 import msgspec
 import zmq
 
+from streamcab.config.tree import ENDPOINT
 from streamcab.errors import FeedError
 from streamcab.feed.connection_monitor import ConnectionMonitor
 from streamcab.feed.curve import ClientKeys
-from streamcab.feed.endpoint import ENDPOINT, prepare
+from streamcab.feed.endpoint import prepare
 from streamcab.message import (
     DAEMON,
     KINDS,

@@ -1,8 +1,7 @@
-"""The feed's own end of every handshake: who may come in, and how many could not.
+"""The server's end of the CURVE handshake (ZAP, RFC 27): admits clients and counts the refused.
 
-Owns the ZAP socket, on which libzmq asks about each key, and the monitor of the feed's socket. Both are read
-in the publisher's thread: no thread is added. Knows nothing of messages; whose key is whose is the business
-of `curve.py`.
+Owns the ZAP socket, on which libzmq asks about each key, and the monitor of the feed's socket. Both are read in the
+publisher's thread. Knows nothing of messages; `curve.py` knows which key belongs to whom.
 """
 
 import logging
@@ -28,7 +27,7 @@ _FAILED = (
 
 
 class Authenticator:
-    """Guards `feed`, which is not yet bound: with `keys` nobody enters without one, else everybody."""
+    """Guards `feed`, which must not be bound yet. With `keys`, only clients with a known key are admitted."""
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], feed: zmq.Socket[bytes], keys: ServerKeys | None
@@ -51,7 +50,7 @@ class Authenticator:
             feed.setsockopt(zmq.CURVE_SECRETKEY, keys.pair.secret)
 
     def poll(self) -> None:
-        """Answers who waits and counts who was refused; never blocks."""
+        """Answer pending requests and count refusals; never blocks."""
         if self._zap is not None and self._keys is not None:
             self._answer(self._zap, self._keys)
         for _ in range(EVENTS):

@@ -1,7 +1,7 @@
-"""Is this machine fit to run the daemon? One finding for each thing that has gone wrong for somebody.
+"""Checks whether this machine is fit to run the daemon. Each check stands for a problem that somebody has had.
 
-Owns the checks and what mends each. They look, and change nothing. Knows nothing of the command line; what it
-asks of the rest of streamcab it imports when it asks, so that a broken part is a finding and not the end.
+Owns the checks and the remedy for each. They change nothing. Knows nothing of the command line. Other parts of
+streamcab are imported inside the checks, so that a broken part becomes a finding and not a crash.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ ANSWER_S = 1.5
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, how it is, and, where it is not well, what mends it."""
+    """What was checked, its state, and the remedy if it is not well."""
 
     name: str
     grade: Grade
@@ -105,16 +105,24 @@ def descriptors() -> Finding:
 
 
 def gpu() -> Finding:
-    """Whether torch works, and sees one."""
-    try:
-        from streamcab.nn.device import device_for
+    """Whether torch sees one; without it, whether OpenVINO loads."""
+    from streamcab.nn.device import device_for
 
+    try:
         device = device_for("auto")
     except (ImportError, OSError) as error:
-        return Finding("compute", "bad", f"torch does not load: {error}", "install streamcab again")
-    return Finding(
-        "compute", "ok", "no GPU that torch can use; the CPU computes" if device == "cpu" else device
-    )
+        return Finding(
+            "compute", "bad", f"torch does not load: {error}", "pip install --force-reinstall torch"
+        )
+    if device != "cpu":
+        return Finding("compute", "ok", device)
+    try:
+        import streamcab.nn.backend.unreported  # noqa: F401
+    except (ImportError, OSError) as error:
+        return Finding(
+            "compute", "bad", f"OpenVINO does not load: {error}", "pip install --force-reinstall openvino"
+        )
+    return Finding("compute", "ok", "no GPU that torch can use; the CPU computes")
 
 
 def model() -> Finding:

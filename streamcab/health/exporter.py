@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from streamcab import __version__
-from streamcab.errors import ConfigError, StreamcabError
+from streamcab.errors import StreamcabError
+from streamcab.extras import missing
 from streamcab.feed import Subscriber
 from streamcab.health.metrics import Ledger
 
@@ -43,7 +44,7 @@ def export(feed: Subscriber, host: str, port: int, stop: threading.Event, say: C
     try:
         from prometheus_client import CollectorRegistry, start_http_server
     except ImportError:
-        raise ConfigError("metrics want prometheus-client: pip install 'streamcab[health]'") from None
+        raise missing("prometheus_client", "streamcab metrics") from None
 
     ledger = Ledger(__version__)
     # A registry of its own: the process metrics of the default one would be taken for the daemon's.

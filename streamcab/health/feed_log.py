@@ -1,4 +1,4 @@
-"""The feed into a file, line by line, until told to stop.
+"""Writes the feed to a file, line by line, until told to stop.
 
 Owns the loop between the feed and `jsonl.JsonLinesFile`. Knows nothing of rotation.
 """
@@ -27,7 +27,7 @@ def record(
     say: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Write every message as it was on the wire; what cannot be written or never arrived is told."""
+    """Write every message as it was on the wire; messages that cannot be written or never arrived are reported."""
     missed, dropped, told = 0, 0, float("-inf")
     failing, news = False, ""  # what has been said, what has not
     while not stop.is_set():

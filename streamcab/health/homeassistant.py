@@ -1,4 +1,4 @@
-"""What an MQTT broker is told: topics, and one device for each stream as Home Assistant discovers it.
+"""Topics and payloads for an MQTT broker, with one device per stream for Home Assistant's discovery.
 
 Pure: names and payloads. Home Assistant takes a device with all that it measures from one retained message
 since 2024.11; an empty one takes it away again.

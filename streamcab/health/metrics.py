@@ -1,7 +1,7 @@
-"""What the feed says, as Prometheus wants it: counters, gauges and one histogram, for all streams together.
+"""The feed as Prometheus metrics: counters, gauges and one histogram, for all streams together.
 
-Owns the sums since this exporter began. Nothing bears the name of a stream: a thousand calls a minute would
-be as many time series. Knows nothing of sockets and of HTTP; times are handed in.
+Owns the sums since this exporter began. No metric carries the name of a stream: a thousand calls a minute would
+create as many time series. Knows nothing of sockets or HTTP; the caller passes the time.
 """
 
 import threading
@@ -49,7 +49,7 @@ DEAD_S = 3.0
 
 @dataclass(slots=True)
 class _Stream:
-    """What is remembered of one stream."""
+    """The state kept for one stream."""
 
     at: float
     state: str = "warming"
@@ -59,7 +59,7 @@ class _Stream:
 
 @dataclass(slots=True)
 class Losses:
-    """What the subscriber knows and no message says."""
+    """Losses that the subscriber counts and no message reports."""
 
     missed: int = 0
     malformed: int = 0

@@ -1,4 +1,4 @@
-"""From the feed to an MQTT broker: each stream's newest answer and status, retained, and Home Assistant told.
+"""Publishes the feed to an MQTT broker: each stream's newest answer and status, retained, for Home Assistant too.
 
 Owns the connection to the broker, which comes and goes by itself; what is said while it is gone is not kept,
 since the newest is sent again. Knows nothing of what payloads mean: see `homeassistant.py`.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from streamcab import __version__
 from streamcab.errors import ConfigError, StreamcabError
+from streamcab.extras import missing
 from streamcab.feed import Subscriber
 from streamcab.health.homeassistant import OFFLINE, ONLINE, EntityNames, device, payload
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
@@ -32,7 +33,7 @@ GOODBYE_S = 2.0
 
 @dataclass(frozen=True)
 class Broker:
-    """Where the broker is, and how it knows us."""
+    """The broker's address and our credentials."""
 
     host: str
     port: int
@@ -210,7 +211,7 @@ def _client(
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
     except ImportError:
-        raise ConfigError("the bridge wants paho-mqtt: pip install 'streamcab[health]'") from None
+        raise missing("paho", "streamcab bridge") from None
 
     client = Client(CallbackAPIVersion.VERSION2)
     client.will_set(names.available, OFFLINE, qos=1, retain=True)

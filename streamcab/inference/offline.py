@@ -6,14 +6,15 @@ labels.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from streamcab.dsp.detector import Weights
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import MISSING, NormalisedBatch, normalise_whole
-from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.architecture import Architecture
 
 POOL_S = 10.0
 """Seconds that are resampled and pooled at a time."""
@@ -21,22 +22,26 @@ NET_S = 30.0
 """Seconds that go through the net at a time: its widest layer then takes 8 MB."""
 
 
-def features(samples: NDArray[np.float32], rate: int, architecture: Architecture) -> NormalisedBatch:
+def features(
+    samples: NDArray[np.float32], rate: int, architecture: Architecture, detector: Weights | None = None
+) -> NormalisedBatch:
     """What the net hears of samples (n,) at `rate` Hz: K whole intervals, as a `NormalisedBatch` of B = 1; K may be 0.
 
     As the engine hears a stream that ended: zeros before the start and after the end, the last fraction of an
     interval left out, NaN is a missing sample. A `clip` model hears the first `extra["seconds"]` of it
-    (paper, section 4).
+    (paper, section 4). `detector`: the weights of the net's, where it has one; ValueError where it is missing.
     """
     arch = architecture
+    if (detector is None) != (arch.detector == 0):
+        raise ValueError("a net with a detector is fed by that, and one without by none")
     seconds = arch.extra.get("seconds")
     if arch.normaliser == "clip" and seconds is not None:
         samples = samples[: round(seconds * rate)]
-    front = front_end(rate, arch.rate, arch.pooled_rate, arch.interval)
+    front = front_end(rate, arch.rate, arch.pooled_rate, arch.interval, detector is not None)
     total = int(front.total(np.array([len(samples)]))[0])
     if total == 0:
         none = np.zeros((1, 0))
-        return NormalisedBatch(none.astype(np.float32), none.astype(np.uint8), none)
+        return NormalisedBatch(none.astype(np.float32), none.astype(np.uint8), none, none.astype(np.bool_))
     block = arch.intervals(POOL_S)
     blocks = [_pool(samples, front, k, min(block, total - k)) for k in range(0, total, block)]
     pooled = Pooled(
@@ -45,8 +50,9 @@ def features(samples: NDArray[np.float32], rate: int, architecture: Architecture
         np.concatenate([b.sum for b in blocks], 1),
         np.concatenate([b.square for b in blocks], 1),
         np.concatenate([b.missing for b in blocks], 1),
+        None if detector is None else np.concatenate([b.levels for b in blocks if b.levels is not None], 1),
     )
-    return normalise_whole(pooled, arch.interval_s, arch.normaliser)
+    return normalise_whole(pooled, arch.interval_s, arch.normaliser, detector)
 
 
 @dataclass(frozen=True)
@@ -58,34 +64,39 @@ class IntervalResults:
     u: NDArray[np.float32]
 
 
-def intervals(
-    model: CabCnn, samples: NDArray[np.float32], rate: int
-) -> tuple[IntervalResults, NormalisedBatch]:
-    """Every interval of samples (n,), answered, and what was heard.
+class ClipNet(Protocol):
+    """A net that answers whole clips: any `Runtime`, or the torch modules where and as they stand."""
 
-    The model is used as it stands (`eval()` is the caller's) and where it stands.
-    """
-    heard = features(samples, rate, model.architecture)
-    answered = interval_results(model, heard.x[0])
+    @property
+    def architecture(self) -> Architecture:
+        """Of the net."""
+
+    def clip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised samples x (T,), whole intervals -> c, attention and u (T / interval, width)."""
+
+
+def intervals(
+    net: ClipNet, samples: NDArray[np.float32], rate: int, detector: Weights | None = None
+) -> tuple[IntervalResults, NormalisedBatch]:
+    """Every interval of samples (n,), answered, and what was heard. Torch modules are used as they stand."""
+    heard = features(samples, rate, net.architecture, detector)
+    answered = interval_results(net, heard.x[0])
     answered.u[heard.kind[0] == MISSING] = np.nan
     return answered, heard
 
 
-@torch.inference_mode()
-def interval_results(model: CabCnn, x: NDArray[np.float32]) -> IntervalResults:
+def interval_results(net: ClipNet, x: NDArray[np.float32]) -> IntervalResults:
     """The answers to normalised pooled samples of one clip (K * I,)."""
-    arch = model.architecture
+    arch = net.architecture
     size, halo = arch.intervals(NET_S), arch.context
-    device = next(model.parameters()).device
     total = len(x) // arch.interval
     labels, classifiers, summary = arch.widths
     out = np.empty((total, labels + classifiers + summary), np.float32)
     for k in range(0, total, size):
         end = min(k + size, total)
         first, last = max(0, k - halo), min(total, end + halo)
-        piece = torch.from_numpy(x[first * arch.interval : last * arch.interval]).to(device)
-        some = model.read(model.heard(piece.unsqueeze(0)))
-        out[k:end] = some[0, k - first : end - first].cpu().numpy()
+        some = net.clip(x[first * arch.interval : last * arch.interval])
+        out[k:end] = some[k - first : end - first]
     both = labels + classifiers
     return IntervalResults(out[:, :labels], out[:, labels:both], out[:, both:])
 

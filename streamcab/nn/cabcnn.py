@@ -1,176 +1,22 @@
 """CAB-CNN (paper, section 3; Table 2): the distiller, the ACB, and the mean over time; a trunk between the first two.
 
-An `Architecture` says all that shapes the network and what it must be fed with; it travels in the checkpoint. Knows
-nothing of files, streams or audio rates below the pooled signal.
+In torch: for training, for GPUs, and as the reference that every other way to compute is held to. Knows nothing of
+files, streams or audio rates below the pooled signal.
 """
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
-
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from streamcab.dsp.detector import shapes
 from streamcab.nn.acb import Acb
-from streamcab.nn.distiller import PAPER_STAGES, Distiller, StageShape, geometry
-from streamcab.nn.trunk import BlockShape, Trunk
+from streamcab.nn.architecture import Architecture
+from streamcab.nn.distiller import Distiller
+from streamcab.nn.trunk import Trunk
+from streamcab.nn.weights import Net, Weights
 
-LARGEST = 1_000_000
-"""No size and no rate is beyond this: what is, is damage."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The numbers of a CAB-CNN. The defaults are the paper's, but for the labels and the audio rate."""
-
-    labels: tuple[str, ...]
-    rate: int = 8000
-    """Hz to which audio is brought before pooling: the maximum over 2 samples is not that over 12."""
-    pooled_rate: int = 4000
-    """Sub-intervals a second."""
-    stages: tuple[StageShape, ...] = PAPER_STAGES
-    classifiers: int = 40
-    hidden: tuple[int, ...] = (8, 4)
-    attention: tuple[int, ...] = (160, 80)
-    normaliser: str = "running"
-    """`running` (live) or `clip` (the paper's, offline only)."""
-    gate: bool = True
-    """Whether intervals without speech are left out of the mean."""
-    summary: int = 0
-    """How many numbers each interval is summed up in for `moments.py`; 0, as in the paper: there is none of that."""
-    lags: tuple[int, ...] = ()
-    """Intervals between the two whose products are averaged there."""
-    phones: int = 0
-    """How many phones intervals are told apart as, for `phones.py`, the first no speech; 0: no lags either, or lags."""
-    reach: int = 0
-    """Intervals on each side that are heard for that."""
-    phone_hidden: int = 0
-    """Size of the layer between."""
-    trunk: tuple[BlockShape, ...] = ()
-    """Blocks between distiller and ACB; without any, as in the paper, the ACB reads a_t."""
-    trunk_hidden: int = 0
-    """Size of the layer within each of them."""
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"a classifier needs two or more different labels, not {self.labels}")
-        if not all(isinstance(label, str) and label for label in self.labels):
-            raise ValueError(f"labels are words, not {self.labels}")
-        if self.normaliser not in ("running", "clip"):
-            raise ValueError(f"normaliser is {self.normaliser!r}; it can be 'running' or 'clip'")
-        shapes = [n for s in self.stages for n in (s.filters, s.kernel, s.pool, s.stride)]
-        for n in (self.rate, self.pooled_rate, self.classifiers, *self.hidden, *self.attention, *shapes):
-            if type(n) is not int or not 0 < n <= LARGEST:
-                raise ValueError(f"sizes and rates are whole numbers from 1 to {LARGEST}, not {n!r}")
-        if not self.stages or any(s.pool < s.stride for s in self.stages):
-            raise ValueError("a distiller needs stages, and each must pool over no less than its stride")
-        if self.pooled_rate > self.rate:
-            raise ValueError(f"cannot pool {self.rate} Hz to {self.pooled_rate} sub-intervals a second")
-        if (
-            type(self.summary) is not int
-            or not 0 <= self.summary <= 256
-            or (self.summary > 0) != bool(self.lags or self.phones)
-            or (self.lags and self.phones)
-        ):
-            raise ValueError(
-                f"summary is {self.summary!r}, lags {self.lags} and phones {self.phones!r}: the first with one of the "
-                "others, or 0 and none"
-            )
-        told = (self.phones, self.reach, self.phone_hidden)
-        if any(type(n) is not int or not 0 <= n <= 400 for n in told) or (
-            any(told) and not (self.phones > 1 and self.phone_hidden)
-        ):
-            raise ValueError(
-                f"phones is {self.phones!r}, reach {self.reach!r} and phone_hidden {self.phone_hidden!r}: whole "
-                "numbers to 400, 2 phones or more and a layer, or all 0"
-            )
-        if len(set(self.lags)) != len(self.lags) or any(
-            type(n) is not int or not 0 <= n <= 400 for n in self.lags
-        ):
-            raise ValueError(f"lags are different whole numbers from 0 to 400, not {self.lags}")
-        for block in self.trunk:
-            sizes = (block.kernel, block.dilation)
-            whole = all(type(n) is int for n in (*sizes, block.ahead))
-            if not whole or not all(0 < n <= 400 for n in sizes) or not 0 <= block.ahead < block.kernel:
-                raise ValueError(
-                    f"a block needs taps and a dilation of 1 to 400 and fewer taps ahead, not {block}"
-                )
-        if type(self.trunk_hidden) is not int or (self.trunk_hidden > 0) != bool(self.trunk):
-            raise ValueError(
-                f"trunk_hidden is {self.trunk_hidden!r}: a whole number with a trunk, or 0 without"
-            )
-        if self.trunk_hidden > LARGEST:
-            raise ValueError(f"trunk_hidden is {self.trunk_hidden}; at most {LARGEST}")
-        if not isinstance(self.gate, bool) or not isinstance(self.extra, dict):
-            raise ValueError(f"gate is true or false and extra a table, not {self.gate!r} and {self.extra!r}")
-
-    @property
-    def widths(self) -> tuple[int, int, int]:
-        """How many numbers an interval is answered with: c_t, attention, u_t."""
-        return len(self.labels), self.classifiers, self.summary
-
-    @property
-    def interval(self) -> int:
-        """Pooled samples per interval."""
-        return geometry(self.stages).interval
-
-    @property
-    def delay(self) -> int:
-        """Intervals by which a streamed answer lags behind the newest interval heard: the delays of all layers."""
-        return geometry(self.stages).delay + sum(block.delay for block in self.trunk)
-
-    @property
-    def context(self) -> int:
-        """Intervals on each side beyond which no sample touches the answer to an interval: the reaches of all layers.
-
-        (`reach` is that of the phones.)
-        """
-        ahead = sum(block.delay for block in self.trunk)
-        return geometry(self.stages).reach + max(sum(b.context for b in self.trunk) - ahead, ahead)
-
-    @property
-    def memory(self) -> int:
-        """Intervals of nothing after which a stream's state in the net knows of nothing that was before them."""
-        return self.delay + self.context
-
-    @property
-    def moments(self) -> int:
-        """How many second moments there are of the summaries: for lag 0 they are symmetric."""
-        k = self.summary
-        return sum(k * k if lag else k * (k + 1) // 2 for lag in self.lags)
-
-    @property
-    def evidence(self) -> int:
-        """How many numbers evidence is drawn from: moments, or the sounds of phones."""
-        return (self.phones - 1) * self.summary if self.phones else self.moments
-
-    @property
-    def interval_s(self) -> float:
-        """Seconds per interval."""
-        return self.interval / self.pooled_rate
-
-    def intervals(self, seconds: float) -> int:
-        """How many intervals come nearest to so many seconds; at least one."""
-        return max(round(seconds / self.interval_s), 1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it. What is absent (phones, a trunk) is not named: files of before stay what they are."""
-        d = asdict(self)
-        absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
-        absent += () if self.trunk else ("trunk", "trunk_hidden")
-        return {k: v for k, v in d.items() if k not in absent}
-
-    @classmethod
-    def from_dict(cls, d: dict[str, Any]) -> "Architecture":
-        """The inverse of `to_dict`; TypeError or ValueError for anything else."""
-        d = dict(d)
-        d["stages"] = tuple(StageShape(**s) for s in d["stages"])
-        d["trunk"] = tuple(BlockShape(**s) for s in d.get("trunk", ()))
-        # Checkpoints from before there was evidence have no lags.
-        d["lags"] = d.get("lags", ())
-        for key in ("labels", "hidden", "attention", "lags"):
-            d[key] = tuple(d[key])
-        return cls(**d)
+__all__ = ["Architecture", "CabCnn", "PhoneLayer", "answer"]
 
 
 class PhoneLayer(nn.Module):
@@ -191,6 +37,15 @@ class PhoneLayer(nn.Module):
         """u around intervals (N, (2 * reach + 1) * summary) -> logarithms of phones, up to a constant, (N, phones)."""
         found: Tensor = self.out(torch.relu(self.hidden(around)))
         return found
+
+
+class DetectorLayer(nn.Module):
+    """The weights of `detector.py`: taught apart, and no part of the net's training."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name, shape in shapes(channels).items():
+            self.register_buffer(name, torch.zeros(shape))
 
 
 class CabCnn(nn.Module):
@@ -222,6 +77,24 @@ class CabCnn(nn.Module):
             nn.init.zeros_(self.evidence.weight)
             nn.init.zeros_(self.evidence.bias)
         self.phones = PhoneLayer(architecture) if architecture.phones else None
+        self.detector = DetectorLayer(architecture.detector) if architecture.detector else None
+
+    @classmethod
+    def of(cls, net: Net) -> "CabCnn":
+        """The torch modules of a net, ready for inference: its own where it is such, else built from its weights."""
+        if isinstance(net, CabCnn):
+            return net
+        with torch.device("meta"):
+            model = cls(net.architecture)
+        tensors = {name: torch.from_numpy(np.array(a)) for name, a in net.weights.arrays.items()}
+        model.to_empty(device="cpu").load_state_dict(tensors, strict=True)
+        return model.eval()
+
+    @property
+    def weights(self) -> Weights:
+        """Its weights as arrays, copied."""
+        arrays = {name: t.detach().cpu().contiguous().numpy().copy() for name, t in self.state_dict().items()}
+        return Weights(self.architecture, arrays)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Whole clips: x (B, T), T a multiple of the interval -> c (B, T / interval, labels), attention."""
@@ -234,6 +107,15 @@ class CabCnn(nn.Module):
         if self.trunk is not None:
             a = self.trunk(a)
         return a
+
+    @torch.inference_mode()
+    def clip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One whole clip, where the model stands: x (T,) -> c, attention and u (T / interval, width)."""
+        device = next(self.parameters()).device
+        found: NDArray[np.float32] = (
+            self.read(self.heard(torch.from_numpy(x).to(device)[None]))[0].cpu().numpy()
+        )
+        return found
 
     def read(self, a: Tensor) -> Tensor:
         """All that is made of what was heard: a (..., features) -> c, attention and u side by side (..., width)."""

@@ -9,18 +9,23 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from torch import Tensor
 
 from streamcab.errors import CheckpointError
-from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.architecture import Architecture
 from streamcab.nn.confidence import Confidence
+from streamcab.nn.weights import Net, Weights, shapes
+
+if TYPE_CHECKING:
+    from streamcab.nn.cabcnn import CabCnn
 
 FORMAT = 1
 KEY = "streamcab"
@@ -28,20 +33,33 @@ KEY = "streamcab"
 
 @dataclass
 class Checkpoint:
-    """A model with what must be known of it.
+    """A net with what must be known of it.
 
+    net   its weights, or the torch modules that hold them
     card  corpus, its hash, split, speakers, scores, licence, name: free-form, shown and published
     hash  first 12 hex digits of the file's SHA-256
     """
 
-    model: CabCnn
+    net: Net
     card: dict[str, Any] = field(default_factory=dict)
     hash: str = ""
 
     @property
     def architecture(self) -> Architecture:
-        """Of the model."""
-        return self.model.architecture
+        """Of the net."""
+        return self.net.architecture
+
+    @property
+    def weights(self) -> Weights:
+        """Of the net, as they are now."""
+        return self.net.weights
+
+    @cached_property
+    def model(self) -> "CabCnn":
+        """The net as torch modules, built when first asked for: needs torch."""
+        from streamcab.nn.cabcnn import CabCnn
+
+        return CabCnn.of(self.net)
 
     @property
     def confidence(self) -> Confidence:
@@ -52,9 +70,9 @@ class Checkpoint:
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write atomically: either the whole new file stands at `path`, or what stood there before. CheckpointError."""
     meta = {"format": FORMAT, "architecture": checkpoint.architecture.to_dict(), "card": checkpoint.card}
-    tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
-    meta["digest"] = _digest(json.loads(json.dumps(meta)), tensors)
-    data = safetensors.torch.save(tensors, {KEY: json.dumps(meta, sort_keys=True)})
+    arrays = dict(checkpoint.weights.arrays)
+    meta["digest"] = _digest(json.loads(json.dumps(meta)), arrays)
+    data = safetensors.numpy.save(arrays, {KEY: json.dumps(meta, sort_keys=True)})
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -78,10 +96,10 @@ def load(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoint {path}: {error.strerror}") from None
     try:
-        tensors = safetensors.torch.load(data)
+        arrays = safetensors.numpy.load(data)
         # From the same bytes: the file may be replaced at any moment.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint: {_line(error)}") from None
     if KEY not in header:
         raise CheckpointError(f"{path} holds tensors, but is no streamcab checkpoint")
@@ -89,43 +107,40 @@ def load(path: Path) -> Checkpoint:
         meta = json.loads(header[KEY])
         if meta["format"] != FORMAT:
             raise CheckpointError(f"{path} has format {meta['format']}; this version reads format {FORMAT}")
-        if "digest" in meta and meta.pop("digest") != _digest(meta, tensors):
+        if "digest" in meta and meta.pop("digest") != _digest(meta, arrays):
             raise CheckpointError(f"{path} is damaged: it is not what was written; fetch or train it again")
         card = meta["card"]
         if not isinstance(card, dict):
             raise TypeError(f"its card is no table, but {card!r}")
         Confidence.of(card)
-        # Without memory or random numbers, so that a size that cannot be costs nothing.
-        with torch.device("meta"):
-            model = CabCnn(Architecture.from_dict(meta["architecture"]))
-        _check_sizes(model, tensors)
-        model.to_empty(device="cpu").load_state_dict(tensors, strict=True)
+        architecture = Architecture.from_dict(meta["architecture"])
+        _check_sizes(architecture, arrays)
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path} does not fit this version of streamcab: {_line(error)}") from None
-    bad = [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    bad = [name for name, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()]
     if bad:
         raise CheckpointError(f"{path} holds weights that are no finite numbers, in {bad[0]}")
-    if (tensors["distiller.norm.running_var"] < 0).any():
+    if (arrays["distiller.norm.running_var"] < 0).any():
         raise CheckpointError(f"{path} holds a negative variance, in distiller.norm.running_var")
-    return Checkpoint(model.eval(), card, hashlib.sha256(data).hexdigest()[:12])
+    return Checkpoint(Weights(architecture, arrays), card, hashlib.sha256(data).hexdigest()[:12])
 
 
-def _check_sizes(model: CabCnn, tensors: dict[str, Tensor]) -> None:
-    """ValueError unless each of the model's tensors is there, in its shape and type, and no other."""
-    wanted = {k: (v.dtype, tuple(v.shape)) for k, v in model.state_dict().items()}
-    found = {k: (v.dtype, tuple(v.shape)) for k, v in tensors.items()}
+def _check_sizes(architecture: Architecture, arrays: dict[str, NDArray[Any]]) -> None:
+    """ValueError unless each of the net's arrays is there, in its shape and type, and no other."""
+    wanted = shapes(architecture)
+    found = {k: (v.dtype, v.shape) for k, v in arrays.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             (want, have) = (f"{d[0]} {d[1]}" if d else "nothing" for d in (wanted.get(name), found.get(name)))
             raise ValueError(f"{name} is {have}, and its architecture wants {want}")
 
 
-def _digest(meta: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+def _digest(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> str:
     """SHA-256 of metadata and weights: a weight with a flipped bit is a number too, and would be believed."""
     sha = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
-    for name in sorted(tensors):
+    for name in sorted(arrays):
         sha.update(name.encode())
-        sha.update(tensors[name].numpy().tobytes())
+        sha.update(arrays[name].tobytes())
     return sha.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What makes a mean probability mean what it says: a temperature, and below which confidence not to believe it.
+"""Calibration of a mean probability: a temperature, and the confidence below which not to believe an answer.
 
 Both are fitted on validation by `streamcab evaluate --fit-temperature` and travel in a checkpoint's card. The
 one place where they are applied, to whole answers and never to a single c_t, offline and live alike. Knows

@@ -3,29 +3,58 @@
 Knows nothing of models or streams.
 """
 
+import ctypes
 import os
-
-import torch
+from importlib.util import find_spec
+from pathlib import Path
 
 from streamcab.errors import ConfigError
+from streamcab.extras import missing
+
+DRIVERS = ("libcuda.so.1", "nvcuda.dll")
+"""Of NVIDIA, without one of which torch finds no CUDA device."""
+ROCM = Path("/dev/kfd")
+"""Where AMD's driver is; torch calls its devices CUDA too."""
 
 
 def device_for(compute: str) -> str:
-    """The torch device for `auto`, `cpu`, `cuda` or `cuda:N`; ConfigError when it is not there."""
-    if compute == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`; ConfigError when it is not there.
+
+    Torch is imported only where a driver is: importing it takes a second.
+    """
     if compute == "cpu":
         return "cpu"
+    if compute == "auto":
+        return "cuda" if _driver() and find_spec("torch") and _count() else "cpu"
     kind, _, number = compute.partition(":")
     if kind != "cuda" or (number and not number.isdigit()) or compute.endswith(":"):
         raise ConfigError(f"compute is {compute!r}; it can be auto, cpu, cuda or cuda:N")
-    if not torch.cuda.is_available():
+    if find_spec("torch") is None:
+        raise missing("torch", f"compute {compute!r}")
+    count = _count()
+    if not count:
         raise ConfigError(f"compute is {compute!r}, but torch finds no CUDA device here; use --compute cpu")
-    if number and int(number) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"compute is {compute!r}, but there are {torch.cuda.device_count()} CUDA devices, from 0 on"
-        )
+    if number and int(number) >= count:
+        raise ConfigError(f"compute is {compute!r}, but there are {count} CUDA devices, from 0 on")
     return compute
+
+
+def _driver() -> bool:
+    """Whether this machine has a driver that torch could compute with."""
+    for name in DRIVERS:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            continue
+        return True
+    return ROCM.exists()
+
+
+def _count() -> int:
+    """How many devices torch finds."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 THREADS = 2

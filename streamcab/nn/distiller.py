@@ -6,11 +6,8 @@ still needs. Streaming knows where a stream begins and ends, and puts there what
 ways give the same a_t.
 
 Knows nothing of normalising, of voices, or of time. Activations are laid out (batch, time, channels)
-throughout: on a CPU this "channels last" keeps convolution and pooling twice as fast as torch's default.
-
-    delay    how far a stage's output lags behind the newest pooled sample, in its own samples
-    reach    how far on either side of an interval lie the samples that its a_t depends on, in intervals
-    context  how many of its input's past samples a stage keeps
+throughout: on a CPU this "channels last" keeps convolution and pooling twice as fast as torch's default. Delay, reach
+and context are those of architecture.py.
 """
 
 from collections.abc import Sequence
@@ -20,66 +17,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FOREVER = 1 << 40
-"""End of a stream whose end is not known yet, in intervals."""
+from streamcab.nn.architecture import FOREVER, PAPER_STAGES, Geometry, StageShape, StageTiming, geometry
 
-
-@dataclass(frozen=True)
-class StageShape:
-    """One row pair of Table 2: a convolution of stride 1, a maximum pooling, and the dropout after it."""
-
-    filters: int
-    kernel: int
-    pool: int
-    stride: int
-    dropout: float
-
-    @property
-    def conv_pad(self) -> tuple[int, int]:
-        """Zeros before and after the input of the convolution: Keras' `same` for an even kernel."""
-        return (self.kernel - 1) // 2, self.kernel // 2
-
-    @property
-    def pool_pad(self) -> tuple[int, int]:
-        """The same for the pooling, whose stride divides the length."""
-        left = (self.pool - self.stride) // 2
-        return left, self.pool - self.stride - left
-
-    def lag(self, delay: int) -> int:
-        """The delay of this stage's output, in its own samples, for the delay of its input, in the input's."""
-        return -(-(delay + self.conv_pad[1] + self.pool_pad[1]) // self.stride)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What follows from the shapes of all stages.
-
-    interval  pooled samples per interval
-    delay     intervals by which a streamed a_t lags behind the newest interval heard
-    reach     intervals on each side of an interval beyond which no sample touches its a_t
-    """
-
-    interval: int
-    delay: int
-    reach: int
-
-
-def geometry(stages: Sequence[StageShape]) -> Geometry:
-    """The geometry of a distiller of these stages."""
-    unit, delay, samples = 1, 0, 0
-    for stage in stages:
-        samples += (stage.kernel + stage.pool - 2) * unit
-        unit *= stage.stride
-        delay = stage.lag(delay)
-    return Geometry(interval=unit, delay=delay, reach=-(-samples // unit))
-
-
-PAPER_STAGES = (
-    StageShape(16, 4, 4, 2, 0.15),
-    StageShape(32, 4, 4, 2, 0.15),
-    StageShape(32, 10, 10, 5, 0.10),
-    StageShape(128, 10, 10, 5, 0.0),
-)
+__all__ = [
+    "FOREVER",
+    "PAPER_STAGES",
+    "Distiller",
+    "Geometry",
+    "Stage",
+    "StageShape",
+    "StageState",
+    "geometry",
+]
 
 
 @dataclass
@@ -121,8 +70,7 @@ class Stage(nn.Module):
     def __init__(self, shape: StageShape, channels: int, delay: int, unit: int) -> None:
         """`delay` and `unit` are those of the input: samples of lag, and samples per interval."""
         super().__init__()
-        if unit % shape.stride:
-            raise ValueError(f"a stride of {shape.stride} does not divide {unit} samples per interval")
+        timing = StageTiming.of(shape, delay, unit)
         self.shape = shape
         self.weight = nn.Parameter(torch.empty(shape.filters, channels, shape.kernel))
         self.bias = nn.Parameter(torch.zeros(shape.filters))
@@ -131,11 +79,9 @@ class Stage(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
 
         self.conv_pad, self.pool_pad = shape.conv_pad, shape.pool_pad
-        self.unit, self.out_unit = unit, unit // shape.stride
-        self.conv_delay = delay + self.conv_pad[1]
-        self.delay = shape.lag(delay)
-        self.conv_context = shape.kernel - 1
-        self.pool_context = shape.stride * self.delay + self.pool_pad[0] - self.conv_delay
+        self.unit, self.out_unit = timing.unit, timing.out_unit
+        self.conv_delay, self.delay = timing.conv_delay, timing.delay
+        self.conv_context, self.pool_context = timing.conv_context, timing.pool_context
 
     def kernel(self) -> Tensor:
         """The weight as the two-dimensional, channels-last convolution takes it."""

@@ -9,30 +9,14 @@ Knows nothing of audio, of streams' names or of labels. Activations are laid out
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamcab.nn.architecture import BlockShape
 
-@dataclass(frozen=True)
-class BlockShape:
-    """One block: its kernel's taps, the intervals between them, and how many of the taps lie ahead."""
-
-    kernel: int
-    dilation: int
-    ahead: int
-
-    @property
-    def context(self) -> int:
-        """Intervals of its input that a streamed block keeps."""
-        return (self.kernel - 1) * self.dilation
-
-    @property
-    def delay(self) -> int:
-        """Intervals by which its output lags behind its input."""
-        return self.ahead * self.dilation
+__all__ = ["Block", "BlockShape", "Trunk", "outside"]
 
 
 def outside(first: Tensor, end: Tensor, delay: int, length: int) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.audio.ring import windows
+from streamcab.config.tree import Rtp
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.batch import Batch, unpack_address
 from streamcab.rtp.cursor import Verdict
@@ -68,8 +69,8 @@ class Intake:
         types: PayloadTypes,
         slots: int,
         *,
-        lookback_s: float = 0.06,
-        idle_s: float = 10.0,
+        lookback_s: float = Rtp().lookback_ms / 1000,
+        idle_s: float = Rtp().idle,
         ring_s: float = 4.0,
         channel: int | None = None,
         allow: AllowList | None = None,

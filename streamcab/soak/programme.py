@@ -1,4 +1,4 @@
-"""What is heard in a rehearsal: the same again in each period, to the sample.
+"""The audio of a rehearsal: the same in every period, to the sample.
 
 A microphone that never ends plays a tape of two minutes over and over: talk, digital silence, noise. Calls come as RTP
 through the real intake, with losses and packets out of order; each lives for a minute or so, under a new name. Nothing

@@ -1,4 +1,4 @@
-"""A day's rehearsal: clock, daemon and subscriber on one thread; what is measured meanwhile, and the verdict.
+"""Rehearses a day: clock, daemon and subscriber on one thread, with measurements and a verdict.
 
 The clock jumps from one moment at which something is due to the next, so hours pass as fast as they can be computed.
 In each jump the programme is played, the feed is read, and once in a while the process is weighed. Knows nothing of
@@ -225,7 +225,7 @@ def rehearse(
 
 
 def _failures(report: Report, odd: Sequence[str]) -> list[str]:
-    """What is not as it must be."""
+    """The failures; empty if the rehearsal went well."""
     found = [f"answers changed: {text}" for text in odd[:5]]
     if not report.compared:
         found.append("no answer of the last period had its like in the first")

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from streamcab.config.setting import settings_of
+from streamcab.config.tree import CALLS, Listen, Rtp
 from streamcab.errors import ConfigError, SourceError
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
@@ -31,8 +33,10 @@ from streamcab.source.channel import channel_number
 
 log = logging.getLogger("streamcab.source")
 
+DEFAULT, SETTINGS = Rtp(), settings_of(Listen)
+
 CLOSE_S = 0.8
-SAME_CALL = ("never", "ssrc")
+SAME_CALL = SETTINGS["same_call"].choices
 BATCHES = 64
 """Receives per tick at most, lest silence be noticed by nobody while packets pour in."""
 SWITCH_S = 0.0005
@@ -80,23 +84,27 @@ class RtpSource:
         self,
         binds: Iterable[str] = (),
         *,
-        max_streams: int = 1000,
+        max_streams: int = CALLS,
         allow: Iterable[str] = (),
         payload_types: Iterable[str] | Mapping[int, str] = (),
         sdp: str | Path | None = None,
         name_map: str | Path | None = None,
-        lookback_ms: float = 60.0,
-        idle_s: float = 10.0,
+        lookback_ms: float = DEFAULT.lookback_ms,
+        idle_s: float = DEFAULT.idle,
         ring_s: float = 4.0,
         channel: str = "mix",
         tick_s: float = 0.01,
         decoders: int = 1,
-        same_call: str = "never",
+        same_call: str = DEFAULT.same_call,
     ) -> None:
+        for name, value, key in (
+            ("max_streams", max_streams, "max_streams"),
+            ("lookback_ms", lookback_ms, "lookback_ms"),
+            ("idle_s", idle_s, "idle"),
+        ):
+            if not SETTINGS[key].holds(value):
+                raise ConfigError(f"{name} must be {SETTINGS[key].range}, not {value}")
         for name, value, least, most in (
-            ("max_streams", max_streams, 1, 1_000_000),
-            ("lookback_ms", lookback_ms, 0, 1000),
-            ("idle_s", idle_s, 0.5, 86400),
             ("ring_s", ring_s, 2.0, 60),
             ("decoders", decoders, 1, 64),
         ):

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 
+from streamcab.config.tree import Answers
 from streamcab.view.big_text import large
 from streamcab.view.board import Board, Stream
 from streamcab.view.frame import Frame, Row, bar, clean, column, duration, fit, percent, runs, thin_bar
@@ -296,4 +297,4 @@ class _Picture:
 
     def _window_s(self) -> float:
         model = self.board.model(self.stream)
-        return model.window_s if model else max(30.0, self.p.window_s if self.p else 0.0)
+        return model.window_s if model else max(Answers().window, self.p.window_s if self.p else 0.0)

@@ -22,11 +22,14 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp import frontend, normalise, resample
+from streamcab.dsp import bands, detector, frontend, normalise, resample
+from streamcab.dsp.detector import Weights
 from streamcab.errors import AudioError, CorpusError, SourceError
 from streamcab.inference import offline
 from streamcab.nn.cabcnn import Architecture
 from streamcab.source.file import read_audio
+
+_CODE = (resample, bands, frontend, detector, normalise, offline)
 
 HEADER = 128
 """Bytes of an .npy header, fixed: the length of the array is known only when all is written."""
@@ -69,21 +72,25 @@ class Features:
 
 
 def load_features(
-    files: Sequence[tuple[str, Path]], architecture: Architecture, cache: Path, progress: Progress = quietly
+    files: Sequence[tuple[str, Path]],
+    architecture: Architecture,
+    cache: Path,
+    progress: Progress = quietly,
+    weights: Weights | None = None,
 ) -> Features:
     """The features of `files`, (what to call it in an error, where it lies), from the cache or made now.
 
-    A damaged cache is made anew. CorpusError for a file that cannot be heard, or a cache that cannot be
-    written.
+    `weights`: of the model's detector, where the architecture has one. A damaged cache is made anew. CorpusError for a
+    file that cannot be heard, or a cache that cannot be written.
     """
-    home = cache / _key(files, architecture)
+    home = cache / _key(files, architecture, weights)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with locked(home.with_suffix(".lock")):
             found = _open(home, len(files), architecture.interval)
             if found is None:
                 shutil.rmtree(home, ignore_errors=True)
-                _make(files, architecture, home, progress)
+                _make(files, architecture, home, progress, weights)
                 found = _open(home, len(files), architecture.interval)
     except OSError as error:
         raise CorpusError(f"cannot write the features to {cache}: {error.strerror or error}") from None
@@ -92,12 +99,16 @@ def load_features(
     return found
 
 
-def _key(files: Sequence[tuple[str, Path]], arch: Architecture) -> str:
-    """Name of the cache: changes with any file, with the front end's numbers, and with its code."""
-    code = [inspect.getsource(module) for module in (resample, frontend, normalise, offline)]
+def _key(files: Sequence[tuple[str, Path]], arch: Architecture, weights: Weights | None) -> str:
+    """Name of the cache: changes with any file, with the front end's numbers, the detector, and with their code."""
+    code = [inspect.getsource(module) for module in _CODE]
     numbers = [arch.rate, arch.pooled_rate, arch.interval, arch.normaliser, arch.extra.get("seconds")]
     stats = [(str(path.resolve()), s.st_size, s.st_mtime_ns) for _, path in files for s in [path.stat()]]
-    return hashlib.sha256(json.dumps([code, numbers, stats]).encode()).hexdigest()[:16]
+    parts = [] if weights is None else [*weights.kernels, *weights.biases, weights.out]
+    heard = [hashlib.sha256(part.tobytes()).hexdigest() for part in parts] + [
+        weights.bias if weights else None
+    ]
+    return hashlib.sha256(json.dumps([code, numbers, stats, heard]).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -124,7 +135,13 @@ def _open(home: Path, clips: int, interval: int) -> Features | None:
     return Features(x, kind, np.cumsum(length) - length, length, sha256)
 
 
-def _make(files: Sequence[tuple[str, Path]], arch: Architecture, home: Path, progress: Progress) -> None:
+def _make(
+    files: Sequence[tuple[str, Path]],
+    arch: Architecture,
+    home: Path,
+    progress: Progress,
+    weights: Weights | None,
+) -> None:
     """Write the cache beside its place, going on where a killed process left off, and move it there."""
     part = home.with_suffix(".part")
     part.mkdir(exist_ok=True)
@@ -144,7 +161,7 @@ def _make(files: Sequence[tuple[str, Path]], arch: Architecture, home: Path, pro
         for file, size in ((x_file, total * arch.interval * 4), (kind_file, total)):
             file.truncate(HEADER + size)
         for name, path in progress(files, len(done)):
-            entry, x, kind = _hear(name, path, arch)
+            entry, x, kind = _hear(name, path, arch, weights)
             x_file.write(x.tobytes())
             kind_file.write(kind.tobytes())
             x_file.flush()
@@ -177,7 +194,7 @@ def _left_off(log: BinaryIO) -> list[dict[str, Any]]:
 
 
 def _hear(
-    name: str, path: Path, arch: Architecture
+    name: str, path: Path, arch: Architecture, weights: Weights | None
 ) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.uint8]]:
     """One file: its length and hash, x (K * I,), kind (K,)."""
     try:
@@ -188,7 +205,7 @@ def _hear(
         raise CorpusError(f"{name}: {path}: {error.strerror}") from None
     except (AudioError, SourceError) as error:
         raise CorpusError(f"{name}: {error}") from None
-    heard = offline.features(samples, rate, arch)
+    heard = offline.features(samples, rate, arch, weights)
     return {"length": heard.kind.shape[1], "sha256": digest}, heard.x[0], heard.kind[0]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -107,7 +108,7 @@ def strangers(data: Path, keys: CorpusKeys) -> list[Clip]:
     others = dict.fromkeys(sorted(found - set(keys.labels) - {""}), "stranger")
     if not others:
         raise CorpusError(f"{data}: every row is of a class, and none is left to teach with")
-    clips, _ = read_rows(data, dataclasses.replace(keys, labels=others, split=""))
+    clips, _ = read_rows(data, structs.replace(keys, labels=others, split=""))
     both = {c.speaker for c in clips} & {c.speaker for c in read_manifest(data, keys).clips}
     if both:
         raise CorpusError(

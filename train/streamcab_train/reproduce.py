@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from rich.console import Console
 
 from streamcab.errors import ConfigError
@@ -189,8 +190,8 @@ def _run(
         keys = replace(keys, batch=shrunk.batch or keys.batch)
         arguments = common | {"name": row.model, "corpus": protocol.corpus, "keys": keys}
         return Run(name, folder, ANSWERS, shrunk.epochs, train_rival, arguments)
-    training = replace(paper.TRAINING, seed=seed, epochs=shrunk.epochs, seconds=float(row.seconds))
-    training = replace(training, batch=shrunk.batch or training.batch)
+    training = structs.replace(paper.TRAINING, seed=seed, epochs=shrunk.epochs, seconds=float(row.seconds))
+    training = structs.replace(training, batch=shrunk.batch or training.batch)
     arguments = common | {"config": config, "overrides": _overrides(protocol, training), "cache": cache}
     arguments["allow_shared_speakers"] = protocol.shared
     return Run(name, folder, MODEL, shrunk.epochs, train_quietly, arguments)
@@ -198,11 +199,11 @@ def _run(
 
 def _overrides(protocol: Protocol, training: TrainingKeys) -> dict[str, Any]:
     """All keys of a recipe but the corpus' name and the shares of its split."""
-    corpus = asdict(protocol.corpus)
+    corpus = structs.asdict(protocol.corpus)
     keys = {k: corpus[k] for k in ("path", "label", "speaker", "split", "labels", "shortest_s")}
     found: dict[str, Any] = {f"corpus.{k}": v for k, v in keys.items()}
-    found |= {f"model.{k}": v for k, v in asdict(paper.MODEL).items()}
-    return found | {f"training.{k}": v for k, v in asdict(training).items()}
+    found |= {f"model.{k}": v for k, v in structs.asdict(paper.MODEL).items()}
+    return found | {f"training.{k}": v for k, v in structs.asdict(training).items()}
 
 
 def _folder(out: Path, protocol: Protocol, row: _Row, seed: int) -> Path:

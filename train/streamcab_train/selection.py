@@ -6,12 +6,13 @@ lists, else those of the split made again. Opens no audio but to tell whether it
 """
 
 import csv
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from streamcab.errors import CorpusError
 from streamcab.nn.checkpoint import Checkpoint
@@ -69,8 +70,8 @@ def choose(
     keys = _keys(recipe.corpus, columns, split_column, label_column)
     trained = checkpoint.card.get("training_speakers")
     if split == ALL or keys.split:
-        keys = dataclasses.replace(keys, split="" if split == ALL else keys.split)
-        keys = dataclasses.replace(keys, labels=_known_labels(data, keys, checkpoint, rows))
+        keys = structs.replace(keys, split="" if split == ALL else keys.split)
+        keys = structs.replace(keys, labels=_known_labels(data, keys, checkpoint, rows))
         manifest = read_manifest(data, keys, speakers=not allow_shared)
         clips, parts = manifest.clips, [clip.part for clip in manifest.clips]
         dropped = manifest.dropped
@@ -159,7 +160,7 @@ def _keys(keys: CorpusKeys, columns: Sequence[str], split: str, label: str) -> C
     def column(asked: str, own: str, default: str) -> str:
         return asked or (own if own in columns or default not in columns else default)
 
-    return dataclasses.replace(
+    return structs.replace(
         keys,
         path=column("", keys.path, plain.path),
         label=column(label, keys.label, plain.label),

@@ -2,22 +2,34 @@
 
 A slot's state lives here for as long as its stream lives; a step gathers the slots that it is given, runs the
 layers on them, and scatters the state back. Weights are shared and never written. Any backend that keeps this
-contract serves: torch is the reference and the path to GPUs, OpenVINO (the extra `fast`) is the quicker one
-on CPUs and is imported only when chosen. Knows nothing of audio, windows or votes.
+contract serves: OpenVINO is the one for CPUs; torch (the extra `torch`) is the reference and the path to GPUs. Either
+is imported only when chosen. Knows nothing of audio, windows or votes.
 """
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.errors import ConfigError
+from streamcab.extras import missing
+from streamcab.nn.architecture import Architecture
 from streamcab.nn.backend.pieces import RUNS, Floats
-from streamcab.nn.backend.torch import TorchBackend
-from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import Net
 
-__all__ = ["BACKENDS", "PRECISIONS", "RUNS", "Backend", "Floats", "TorchBackend", "make_backend"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "RUNS",
+    "Backend",
+    "Floats",
+    "Runtime",
+    "make_backend",
+    "make_runtime",
+    "resolved",
+]
 
 BACKENDS = ("auto", "torch", "openvino")
 PRECISIONS = ("f32", "tf32", "bf16")
@@ -39,44 +51,92 @@ class Backend(Protocol):
         first - delay .. ; those whose index is negative mean nothing.
         """
 
+    def prepare(self, *, wait: bool = True) -> None:
+        """Compile or record what so many slots can need, so that no stream has to wait for it later.
+
+        Without `wait` it is done in the background where that is possible; until then steps take longer.
+        """
+
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream's state."""
 
 
-def make_backend(
-    name: str, model: CabCnn, slots: int, device: str = "cpu", precision: str = "f32", threads: int = 1
-) -> Backend:
-    """The backend `name` of BACKENDS, ready to step; `auto` is openvino where it can be, else torch.
+class Runtime(Protocol):
+    """A net where it is computed: for whole clips, and for any number of backends, which share its weights."""
 
-    threads  that openvino may use; torch's are of the whole process
+    @property
+    def architecture(self) -> Architecture:
+        """Of the net."""
 
-    ConfigError for what cannot work. What compiles or records does so here, and no stream has to wait for it later.
-    """
+    def clip(self, x: Floats) -> Floats:
+        """One whole clip: normalised samples x (T,), whole intervals -> c, attention and u (T / interval, width)."""
+
+    def backend(self, slots: int) -> Backend:
+        """A backend for so many streams. It compiles or records what it needs when it is first needed."""
+
+
+def resolved(name: str, device: str) -> str:
+    """The backend that `name` of BACKENDS means on a device: torch or openvino. ConfigError for what cannot work."""
     if name not in BACKENDS:
         raise ConfigError(f"backend is {name!r}; it can be {', '.join(BACKENDS)}")
+    cpu = device == "cpu"
+    if name == "auto":
+        there = [package for package in ("openvino", "torch") if find_spec(package) is not None]
+        name = "torch" if not cpu or there == ["torch"] else "openvino"
+    if name == "openvino" and not cpu:
+        raise ConfigError(f"the backend openvino computes on the CPU, not on {device}; use --backend torch")
+    if find_spec(name) is None:
+        raise missing(name, f"the backend {name}")
+    return name
+
+
+def make_runtime(
+    name: str,
+    net: Net,
+    device: str = "cpu",
+    precision: str = "f32",
+    threads: int = 1,
+    cache: Path | None = None,
+) -> Runtime:
+    """The net on the backend `name` of BACKENDS; `auto` is openvino where it can be, else torch.
+
+    Args:
+        name: of the backend.
+        net: whose weights are computed with.
+        device: cpu, cuda or cuda:N.
+        precision: one of PRECISIONS.
+        threads: that openvino may use; torch's are of the whole process.
+        cache: folder in which openvino keeps what it compiled.
+
+    Raises:
+        ConfigError: it cannot work.
+    """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}; it can be {' or '.join(PRECISIONS)}")
-    cpu = device == "cpu"
-    if cpu and precision == "tf32":
+    if device == "cpu" and precision == "tf32":
         raise ConfigError("precision tf32 is one of CUDA devices; on a CPU it can be f32 or bf16")
-    installed = find_spec("openvino") is not None
-    if name == "torch" or (name == "auto" and not (cpu and installed)):
-        if cpu:
-            return TorchBackend(model, slots, device, precision)
-        from streamcab.nn.backend.cuda import CudaBackend
+    if resolved(name, device) == "torch":
+        from streamcab.nn.backend.torch import TorchNet
 
-        on_gpu = CudaBackend(model, slots, device, precision)
-        on_gpu.prepare()
-        return on_gpu
-    if not cpu:
-        raise ConfigError(f"the backend openvino computes on the CPU, not on {device}; use --backend torch")
-    if not installed:
-        raise ConfigError(
-            "the backend openvino is not installed: pip install 'streamcab[fast]', or --backend torch"
-        )
-    from streamcab.nn.backend.openvino import OpenVinoBackend
+        return TorchNet(net, device, precision)
+    from streamcab.nn.backend.openvino import OpenVinoNet
 
-    backend = OpenVinoBackend(model, slots, precision, threads)
-    backend.prepare()
+    return OpenVinoNet(net, precision, threads, cache)
+
+
+def make_backend(
+    name: str,
+    net: Net,
+    slots: int,
+    device: str = "cpu",
+    precision: str = "f32",
+    threads: int = 1,
+    cache: Path | None = None,
+    *,
+    wait: bool = True,
+) -> Backend:
+    """A backend on such a runtime, prepared for so many slots: see `make_runtime` and `Backend.prepare`."""
+    backend = make_runtime(name, net, device, precision, threads, cache).backend(slots)
+    backend.prepare(wait=wait)
     return backend

@@ -14,7 +14,7 @@ import torch
 from streamcab.nn.backend.layout import Arena, Pass
 from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, in_pieces
 from streamcab.nn.backend.torch import TorchBackend
-from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import Net
 
 SIZES = (4_096, 512, 64, 8)
 """Streams of the graphs. The largest takes about 1.2 GB with 8 intervals, and is work enough for any card."""
@@ -45,21 +45,21 @@ class CudaBackend(TorchBackend):
 
     def __init__(
         self,
-        model: CabCnn,
+        net: Net,
         slots: int,
         device: str = "cuda",
         precision: str = "f32",
         record: Record = as_graph,
     ) -> None:
         # One slot more than asked for: what fills a piece up works there, and harms nobody.
-        super().__init__(model, slots + 1, device, precision)
+        super().__init__(net, slots + 1, device, precision)
         self._spare = slots
         self._record = record
         self._sizes = sorted({min(size, slots) for size in SIZES}, reverse=True)
         self._recorded: dict[tuple[int, int], RoundRobin[_Replay]] = {}
 
-    def prepare(self) -> None:
-        """Record what the engine asks for and so many slots can fill."""
+    def prepare(self, *, wait: bool = True) -> None:
+        """Record what the engine asks for and so many slots can fill; waits in any case."""
         with torch.inference_mode():
             for h in RUNS:
                 for b in self._sizes:

@@ -1,82 +1,218 @@
-"""The quick backend for CPUs: the step as a graph that OpenVINO compiles, once for each shape that is needed.
+"""The backend for CPUs: graphs that OpenVINO compiles, once for each shape that is needed. Needs no torch.
 
-Slots, state and the streams near their start or end are TorchBackend's, on the CPU; only the steady step is
-another. The graph is built here, layer by layer, from the model's own weights: no exchange format, no
-converter (OpenVINO's own one reports usage to its makers), nothing written to disk. Knows nothing of what
-TorchBackend does not know of.
+Knows nothing of which streams exist, of audio, or of votes.
 """
 
+import os
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock, Thread, get_native_id, main_thread
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
-from streamcab.nn.acb import FoldedAcb, affine
-from streamcab.nn.backend.layout import contexts
+from streamcab.nn.architecture import FOREVER
+from streamcab.nn.backend import graph
+from streamcab.nn.backend.memory import MANY, keep_freed_memory
 from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, in_pieces
-from streamcab.nn.backend.torch import TorchBackend
-from streamcab.nn.backend.unreported import op, ov
-from streamcab.nn.cabcnn import CabCnn
-from streamcab.nn.distiller import Stage
-from streamcab.nn.trunk import Block
+from streamcab.nn.backend.unreported import ov
+from streamcab.nn.weights import Net
 
 STREAMS = (32, 8, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
 
-Node = Any
+BEHIND = 10
+"""Niceness of what compiles while streams are answered."""
+
+Compiled = Any
 
 
-class OpenVinoBackend(TorchBackend):
-    """See Backend. With bf16, what passes between layers is rounded; state and answers stay float32.
+class OpenVinoNet:
+    """See Runtime. The graphs of a net, each compiled when it is first asked for.
 
-    `threads` parts of a step run at a time, each on one thread: that scales better than more threads in one.
+    Args:
+        net: whose weights are computed with, as they are now.
+        precision: f32, or bf16: what passes between layers is rounded; state and answers stay float32. Streams near
+            their start or end and whole clips are computed in f32 always.
+        threads: parts of a step that run at a time, each on one thread: that scales better than more threads in one.
+        cache: a folder in which OpenVINO keeps what it has compiled; None: it keeps nothing.
     """
 
-    def __init__(self, model: CabCnn, slots: int, precision: str = "f32", threads: int = 1) -> None:
-        super().__init__(model, slots)
-        self._rows: Floats = self._state.numpy()
+    def __init__(self, net: Net, precision: str = "f32", threads: int = 1, cache: Path | None = None) -> None:
+        self.architecture, self.threads = net.architecture, threads
+        self._weights, self._precision = net.weights, precision
         self._core = ov.Core()
-        self._threads = threads
-        self._settings = {
+        self._cache = cache
+        self._compiled: dict[tuple[object, ...], Compiled] = {}
+        self._lock = Lock()
+
+    def step(self, b: int, h: int) -> Compiled:
+        """The steady step of b streams and h intervals: see graph.py."""
+        # A lone stream computes on the caller's thread: another one costs 30 us to wake.
+        threads = self.threads if b > 1 else 1
+        return self._get(("step", b, h), lambda: graph.step(self._weights, b, h), self._precision, threads)
+
+    def edges(self) -> Compiled:
+        """The step of streams near their start or end, of any shape."""
+        return self._get(("edges",), lambda: graph.edges(self._weights))
+
+    def clip(self, x: Floats) -> Floats:
+        """One whole clip: x (T,) -> c, attention and u (T / interval, all three)."""
+        request = self._get(("clip",), lambda: graph.clip(self._weights)).create_infer_request()
+        request.infer([np.ascontiguousarray(x)[None, None]])
+        found: Floats = request.get_output_tensor(0).data[0].copy()
+        return found
+
+    def backend(self, slots: int) -> "OpenVinoBackend":
+        """See Runtime."""
+        return OpenVinoBackend(self, slots)
+
+    def _get(self, key: tuple[object, ...], make: Any, precision: str = "f32", threads: int = 1) -> Compiled:
+        with self._lock:
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(make(), precision, threads)
+            return self._compiled[key]
+
+    def _compile(self, model: Any, precision: str, threads: int) -> Compiled:
+        settings = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
             # Processes that pin themselves would all pick the first core.
             "ENABLE_CPU_PINNING": False,
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
         }
-        self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
-        self._compiled: dict[tuple[int, int], RoundRobin[_Request]] = {}
+        if self._cache is not None:
+            try:
+                return self._core.compile_model(model, "CPU", settings | {"CACHE_DIR": str(self._cache)})
+            except RuntimeError:
+                # Damaged, full, or not ours to write: it saves time, and is worth no failure.
+                self._cache = None
+        return self._core.compile_model(model, "CPU", settings)
 
-    def prepare(self) -> None:
-        """Compile the shapes that so many slots can fill, a tenth of a second each; others compile as they come."""
-        for h in RUNS:
-            for b in self._sizes:
-                self._shape(b, h)
+
+class OpenVinoBackend:
+    """See Backend. State is one row of float32 for each slot.
+
+    Streams in mid-course, which is nearly all of them, go through graphs of fixed shapes; those near their start or
+    end through one that is told what lies beyond a stream's edges.
+    """
+
+    def __init__(self, net: OpenVinoNet, slots: int) -> None:
+        if slots >= MANY:
+            keep_freed_memory()
+        self._net, self._architecture = net, net.architecture
+        self._fresh = graph.fresh(net.architecture)
+        self._state = np.tile(self._fresh, (slots, 1))
+        self._widths = net.architecture.widths
+        self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
+        self._requests: dict[tuple[int, int], RoundRobin[_Request]] = {}
+        self._at_edges: Any = None
+        self._preparing = False
+
+    def prepare(self, *, wait: bool = True) -> None:
+        """See Backend. Without it shapes compile as they come, a tenth of a second each."""
+        self._net.edges()
+        if wait:
+            self._compile_all()
+        else:
+            self._preparing = True
+            Thread(target=self._compile_behind, name="openvino").start()
+
+    def _compile_behind(self) -> None:
+        """In a thread that gives way to the streams."""
+        with suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), BEHIND)  # on Linux of this thread alone
+        self._compile_all()
+
+    def _compile_all(self) -> None:
+        """The shapes that so many slots can fill."""
+        try:
+            for h in RUNS:
+                for b in self._sizes:
+                    if not main_thread().is_alive():  # the process is at its end
+                        return
+                    self._shape(b, h)
+        finally:
+            self._preparing = False
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream's state in the net."""
+        return self._fresh.nbytes
+
+    def reset(self, slots: Ints) -> None:
+        """See Backend."""
+        self._state[slots] = self._fresh
+
+    def step(
+        self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> tuple[Floats, Floats, Floats]:
+        """See Backend."""
+        arch = self._architecture
+        h = x.shape[1] // arch.interval
+        out = np.empty((len(slots), h, sum(self._widths)), np.float32)
+        near = (first < arch.delay) | (first + h > end)
+        if self._preparing and not all((b, h) in self._requests for b in self._sizes):
+            # Not compiled yet: the graph for edges computes any stream, if not as quickly.
+            near[:] = True
+        if not near.any():
+            self._midway(slots, x, out)
+        else:
+            self._near(np.flatnonzero(near), slots, x, first, np.minimum(end, FOREVER), out)
+            rest = np.flatnonzero(~near)
+            if rest.size:
+                answers = np.empty((len(rest), *out.shape[1:]), np.float32)
+                self._midway(slots[rest], x[rest], answers)
+                out[rest] = answers
+        labels, both = self._widths[0], self._widths[0] + self._widths[1]
+        return out[..., :labels], out[..., labels:both], out[..., both:]
 
     def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
+        """Streams that are not near their start or end; fills out (B, H, all of an answer)."""
         h = out.shape[1]
         in_pieces(self._sizes, lambda size: self._shape(size, h).next(), slots, x, out)
 
+    def _near(
+        self,
+        some: Ints,
+        slots: Ints,
+        x: Floats,
+        first: NDArray[np.int64],
+        end: NDArray[np.int64],
+        out: Floats,
+    ) -> None:
+        """Those of the streams that are near their start or end; fills their rows of out."""
+        if self._at_edges is None:
+            self._at_edges = self._net.edges().create_infer_request()
+        request, h, at = self._at_edges, out.shape[1], 0
+        for size in self._sizes:
+            # Of few sizes only: each takes OpenVINO ten milliseconds when it is met first.
+            while len(some) - at >= size:
+                part = some[at : at + size]
+                inside = graph.insides(self._architecture, first[part], end[part], h)
+                request.infer([np.ascontiguousarray(x[part]), self._state[slots[part]], *inside])
+                out[part] = request.get_output_tensor(0).data
+                self._state[slots[part]] = request.get_output_tensor(1).data
+                at += size
+
     def _shape(self, b: int, h: int) -> "RoundRobin[_Request]":
-        requests = self._compiled.get((b, h))
+        requests = self._requests.get((b, h))
         if requests is None:
-            graph = _graph(self._model, self._stages, self._acb, b, h)
-            # A lone stream computes on the caller's thread: another one costs 30 us to wake.
-            threads = self._threads if b > 1 else 1
-            settings = self._settings | {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
-            compiled = self._core.compile_model(graph, "CPU", settings)
+            compiled, threads = self._net.step(b, h), self._net.threads if b > 1 else 1
             count = 2 * threads if threads > 1 else 1
             requests = RoundRobin(
-                [_Request(compiled, self._rows, elsewhere=threads > 1) for _ in range(count)]
+                [_Request(compiled, self._state, elsewhere=threads > 1) for _ in range(count)]
             )
-            self._compiled[b, h] = requests
+            self._requests[b, h] = requests
         return requests
 
 
 class _Request:
     """A Piece of a compiled shape, on rows of state (slots, floats); computed `elsewhere` or by the caller."""
 
-    def __init__(self, compiled: Any, rows: Floats, *, elsewhere: bool) -> None:
+    def __init__(self, compiled: Compiled, rows: Floats, *, elsewhere: bool) -> None:
         self._request, self._rows, self._elsewhere = compiled.create_infer_request(), rows, elsewhere
         self._slots = np.zeros(0, np.intp)
         self._x, self._before = (np.zeros(port.shape, np.float32) for port in compiled.inputs)
@@ -103,98 +239,3 @@ class _Request:
         n = len(self._slots)
         self._rows[self._slots] = self._after[:n]
         return self._answer[:n]
-
-
-def _graph(model: CabCnn, stages: list[Stage], acb: FoldedAcb, b: int, h: int) -> Any:
-    """x (b, h * interval), state (b, floats) -> c, attention and u (b, h, all three), state."""
-    blocks = [] if model.trunk is None else model.trunk.typed()
-    ends = [(channels, samples) for stage in stages for samples, channels in contexts(stage)]
-    ends += [(block.taps.shape[1], block.shape.context) for block in blocks]
-    sizes = [c * n for c, n in ends]
-    x = op.parameter([b, h * stages[0].unit], ov.Type.f32, name="x")
-    state = op.parameter([b, sum(sizes)], ov.Type.f32, name="state")
-    parts = op.variadic_split(state, _ints(1), _ints(sizes))
-    before = [_reshape(parts.output(i), b, n, c) for i, (c, n) in enumerate(ends)]
-    after = []
-    y = _reshape(x, b, 1, h * stages[0].unit)
-    of_stages = before[: 2 * len(stages)]
-    for stage, conv, pool in zip(stages, of_stages[::2], of_stages[1::2], strict=True):
-        n, shape = h * stage.unit, stage.shape
-        y = op.concat([_swap(conv), y], 2)
-        after.append(_cut(y, n, n + stage.conv_context))
-        y = op.add(_convolve(y, stage.weight), _constant(stage.bias[None, :, None]))
-        y = op.concat([_swap(pool), y], 2)
-        after.append(_cut(y, n, n + stage.pool_context))
-        y = _cut(y, 0, (h * stage.out_unit - 1) * shape.stride + shape.pool)
-        y = op.relu(op.max_pool(y, [shape.stride], [1], [0], [0], [shape.pool]).output(0))
-    if model.trunk is not None:
-        gain, shift = affine(model.distiller.norm)
-        y = op.add(op.multiply(y, _constant(gain[None, :, None])), _constant(shift[None, :, None]))
-        for block, kept in zip(blocks, before[len(of_stages) :], strict=True):
-            y = op.concat([_swap(kept), y], 2)
-            after.append(_cut(y, h, h + block.shape.context))
-            y = _block(block, y, h)
-        y = _layer_norm(model.trunk.norm, y)
-    rows = op.concat([_reshape(_swap(s), b, n) for s, n in zip(after, sizes, strict=True)], 1)
-    answer = op.transpose(_acb(acb, y, b, h), _ints([0, 2, 1]))
-    return ov.Model([op.result(answer), op.result(rows)], [x, state], "cab_cnn_step")
-
-
-def _block(block: Block, x: Node, h: int) -> Node:
-    """Block on (b, width, context + h) -> (b, width, h)."""
-    shape, here = block.shape, block.shape.context - block.shape.delay
-    taps = _constant(block.taps.t()[:, None, None])
-    y = _layer_norm(block.norm, op.group_convolution(x, taps, [1], [0], [0], [shape.dilation]))
-    for layer in (block.widen, block.narrow):
-        y = op.add(_convolve(y, layer.weight.unsqueeze(2)), _constant(layer.bias[None, :, None]))
-        if layer is block.widen:
-            y = op.relu(y)
-    return op.add(_cut(x, here, here + h), y)
-
-
-def _layer_norm(norm: nn.LayerNorm, x: Node) -> Node:
-    y = op.mvn(x, _ints([1]), True, norm.eps, "inside_sqrt")
-    return op.add(op.multiply(y, _constant(norm.weight[None, :, None])), _constant(norm.bias[None, :, None]))
-
-
-def _acb(acb: FoldedAcb, a: Node, b: int, h: int) -> Node:
-    """FoldedAcb on (b, features, h) -> (b, all of an answer, h): products as convolutions of width 1."""
-    weight, bias = acb.first
-    y = op.add(_convolve(a, weight.unsqueeze(2)), _constant(bias[None, :, None]))
-    parts = op.variadic_split(y, _ints(1), _ints([n for n in acb.split if n]))
-    y, alpha, *u = parts.outputs()
-    for weight, bias in acb.classifiers:
-        y = op.group_convolution(op.relu(y), _constant(weight.unsqueeze(3)), [1], [0], [0], [1])
-        y = op.add(y, _constant(bias.reshape(1, -1, 1)))
-    for weight, bias in acb.attention:
-        alpha = op.add(_convolve(op.relu(alpha), weight.unsqueeze(2)), _constant(bias[None]))
-    alpha = op.softmax(alpha, 1)
-    y = op.softmax(_reshape(y, b, acb.n, -1, h), 2)
-    c = op.reduce_sum(op.multiply(y, op.unsqueeze(alpha, _ints(2))), _ints(1), False)
-    return op.concat([c, alpha, *u], 1)
-
-
-def _convolve(x: Node, weight: Tensor) -> Node:
-    return op.convolution(x, _constant(weight), [1], [0], [0], [1])
-
-
-def _cut(x: Node, start: int, stop: int) -> Node:
-    """x[:, :, start:stop]."""
-    return op.slice(x, _ints([start]), _ints([stop]), _ints([1]), _ints([2]))
-
-
-def _swap(x: Node) -> Node:
-    """Between (b, samples, channels), as state is kept, and (b, channels, samples), as the graph has it."""
-    return op.transpose(x, _ints([0, 2, 1]))
-
-
-def _reshape(x: Node, *shape: int) -> Node:
-    return op.reshape(x, _ints(shape), False)
-
-
-def _constant(x: Tensor) -> Node:
-    return op.constant(x.detach().to(torch.float32).contiguous().numpy())
-
-
-def _ints(x: Any) -> Node:
-    return op.constant(np.array(x, np.int64))

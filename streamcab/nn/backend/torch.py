@@ -8,7 +8,6 @@ block.
 Knows nothing of which streams exist, of audio, or of votes.
 """
 
-import ctypes
 from copy import deepcopy
 
 import numpy as np
@@ -18,41 +17,25 @@ from torch import Tensor
 
 from streamcab.nn.acb import affine, fold
 from streamcab.nn.backend.layout import Arena, Kernel, Pass, contexts, unflatten
+from streamcab.nn.backend.memory import MANY, keep_freed_memory
 from streamcab.nn.backend.pieces import Floats, Ints
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.distiller import FOREVER, Stage, StageState
 from streamcab.nn.trunk import outside
+from streamcab.nn.weights import Net
 
 CPU_INTERVALS = 512
 """Stream intervals per product on a CPU: what the layers pass on stays in the cache."""
 GPU_STREAMS = 16_384
 """Streams per product on a GPU. Never measured: see docs/results/performance.md."""
-MANY = 16
-"""Slots from which on the process is a server, and keeps the memory that it frees."""
 LAYOUTS = 64
 """Shapes whose `Pass` is kept."""
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc not to hand freed memory to the kernel after a step, and fetch it page by page at the next.
-
-    A step frees some megabytes, just above what glibc trims at; the page faults were two fifths of its
-    time. Holds for the whole process, which may keep up to 256 MB that it has freed; without glibc it
-    does nothing.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, mmap_threshold = -1, -3
-    mallopt(mmap_threshold, 32 << 20)
-    mallopt(trim_threshold, 256 << 20)
 
 
 class TorchBackend:
     """See Backend. `precision` is that of weights, state and products; probabilities are float32 always."""
 
-    def __init__(self, model: CabCnn, slots: int, device: str = "cpu", precision: str = "f32") -> None:
+    def __init__(self, net: Net, slots: int, device: str = "cpu", precision: str = "f32") -> None:
         self.device = torch.device(device)
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._on_cpu = self.device.type == "cpu"
@@ -62,7 +45,7 @@ class TorchBackend:
             # Rounded to 10 bits of mantissa, streamed does not equal offline: only where it was asked for.
             torch.backends.cudnn.allow_tf32 = precision == "tf32"
             torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-        self._model = model.eval().to(self.device)
+        self._model = model = CabCnn.of(net).eval().to(self.device)
         self._interval = model.distiller.interval
         self._delay = model.architecture.delay
         self._widths = model.architecture.widths
@@ -88,6 +71,9 @@ class TorchBackend:
     def bytes_per_slot(self) -> int:
         """Memory of one stream's state in the net."""
         return self._fresh.nbytes
+
+    def prepare(self, *, wait: bool = True) -> None:
+        """Nothing compiles: see Backend."""
 
     @torch.inference_mode()
     def reset(self, slots: Ints) -> None:
@@ -197,3 +183,24 @@ class TorchBackend:
     def _join(states: list[StageState], kept: list[Tensor]) -> Tensor:
         parts = [part for state in states for part in (state.conv, state.pool)]
         return torch.cat([part.flatten(1) for part in (*parts, *kept)], 1)
+
+
+class TorchNet:
+    """See Runtime. Threads are those of the whole process."""
+
+    def __init__(self, net: Net, device: str = "cpu", precision: str = "f32") -> None:
+        self.architecture = net.architecture
+        self._model = CabCnn.of(net).eval().to(device)
+        self._device, self._precision = device, precision
+
+    def clip(self, x: Floats) -> Floats:
+        """See Runtime."""
+        return self._model.clip(x)
+
+    def backend(self, slots: int) -> TorchBackend:
+        """See Runtime."""
+        if self._device == "cpu":
+            return TorchBackend(self._model, slots, self._device, self._precision)
+        from streamcab.nn.backend.cuda import CudaBackend
+
+        return CudaBackend(self._model, slots, self._device, self._precision)

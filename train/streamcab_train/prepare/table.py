@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from streamcab.config import read_toml
+from streamcab.config.layers import read_toml
 from streamcab.errors import AudioError, ConfigError, CorpusError, SourceError
 from streamcab.source.file import UNKNOWN_FRAMES, open_audio
 from streamcab_train.prepare import archive, common_voice, folders, l2_arctic, vctk

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from streamcab.config import check_environment, read_settings, read_toml
+from streamcab.config.layers import check_environment, check_settings, read_settings, read_toml
+from streamcab.config.setting import settings_of
+from streamcab.config.tree import Listen
 from streamcab.errors import ConfigError
 
-KNOWN = ("model", "window", "every", "gate", "max_streams")
+ALL = settings_of(Listen)
+KNOWN = {name: ALL[name] for name in ("model", "window", "every", "gate", "max_streams")}
 
 
 def write(tmp_path: Path, text: str | bytes) -> Path:
@@ -17,9 +20,64 @@ def write(tmp_path: Path, text: str | bytes) -> Path:
 
 
 def test_reads_the_keys_that_are_known(tmp_path: Path) -> None:
-    path = write(tmp_path, 'model = "m.safetensors"\nwindow = 20.5\ngate = false\nfile = ["a", "b"]\n')
-    settings = read_settings(path, (*KNOWN, "file"))
-    assert settings == {"model": "m.safetensors", "window": 20.5, "gate": False, "file": ["a", "b"]}
+    path = write(
+        tmp_path, 'model = "m.safetensors"\nwindow = 20\ngate = "off"\nfile = ["a", "b"]\nfast = true\n'
+    )
+    assert read_settings(path, ALL) == {
+        "model": Path("m.safetensors"),
+        "window": 20.0,
+        "gate": "off",
+        "file": (Path("a"), Path("b")),
+        "fast": True,
+    }
+
+
+def test_one_value_need_not_be_a_list_and_a_number_needs_no_quotes(tmp_path: Path) -> None:
+    path = write(tmp_path, 'device = 0\nrtp = "127.0.0.1:5004"\nchannel = 2\nwindow = "20"\n')
+    assert read_settings(path, ALL) == {
+        "device": ("0",),
+        "rtp": ("127.0.0.1:5004",),
+        "channel": "2",
+        "window": 20.0,
+    }
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    assert read_settings(write(tmp_path, b"\xef\xbb\xbfwindow = 3"), KNOWN) == {"window": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("window = 'wide'", "window is 'wide'; it must be a number 0.1 to 3600"),
+        ("window = 0", "window is 0; it must be a number 0.1 to 3600"),
+        ("window = nan", "window is nan; "),
+        ("window = inf", "window is inf; "),
+        ("window = true", "window is true; "),
+        ("window = [3]", "window is a list; it takes one value"),
+        ("max-streams = 2.5", "max_streams is 2.5; it must be a whole number 1 to 1000000"),
+        ("threads = 0", "threads is 0; it must be a positive whole number"),
+        ("fast = 'yes'", "fast is 'yes'; it must be true or false"),
+        ("gate = false", "gate is false; it can be on or off"),
+        ("log-level = 'loud'", "log_level is 'loud'; it can be debug, info, warning or error"),
+        ("device = [true]", "device is [True]; it must be text, or a list"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_named_with_what_is(tmp_path: Path, text: str, says: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        read_settings(path, ALL)
+    assert str(caught.value).startswith(f"{path}: {says}")
+
+
+def test_all_that_is_wrong_can_be_had_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "window = 0\nevry = 1\nevery = 1\n")
+    values, wrong = check_settings(path, ALL)
+    assert values == {"every": 1.0}
+    assert [line.removeprefix(f"{path}: ").split(";")[0] for line in wrong] == [
+        "window is 0",
+        "unknown key 'evry'",
+    ]
 
 
 def test_dashes_are_underscores(tmp_path: Path) -> None:

@@ -1,0 +1,186 @@
+"""The settings of the commands beside `listen`, and of which command each tree is.
+
+Words that are no settings, such as the files of `classify`, are the commands' own.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from streamcab.config.setting import HostPort, Section, setting, settings_of
+from streamcab.config.tree import (
+    Backend,
+    Channel,
+    Compute,
+    Gate,
+    Json,
+    JsonLines,
+    Listen,
+    Model,
+    Threads,
+    View,
+)
+
+METRICS = HostPort("127.0.0.1:9464")
+Key = Annotated[Path, setting("Your secret CURVE key, NAME.key_secret, for a feed with keys.")]
+ServerKey = Annotated[Path, setting("Public key of that feed, server.key.")]
+Streams = Annotated[tuple[str, ...], setting("Only this stream; repeatable.", metavar="NAME")]
+JsonObject = Annotated[bool, setting("JSON, one object.")]
+
+
+class Demo(Section, frozen=True):
+    """Settings of `streamcab demo`."""
+
+    model: Model | None = None
+    compute: Compute = "auto"
+    backend: Backend = "auto"
+    threads: Threads | None = None
+    clips: (
+        Annotated[
+            Path,
+            setting("Folder of audio files to play.", unset="the bundled clips"),
+        ]
+        | None
+    ) = None
+    endpoint: Annotated[str, setting("Where the demo publishes its feed.")] = "tcp://127.0.0.1:*"
+    view: View | None = None
+
+
+class Watch(Section, frozen=True):
+    """Settings of `streamcab watch`."""
+
+    stream: Streams = ()
+    every: Annotated[
+        float, setting("Time between lines, where no terminal is.", unit="s", least=0, most=3600)
+    ] = 1.0
+    key: Key | None = None
+    server_key: ServerKey | None = None
+    json: Json = False
+
+
+class Classify(Section, frozen=True):
+    """Settings of `streamcab classify`."""
+
+    model: Model | None = None
+    compute: Compute = "auto"
+    gate: Gate | None = None
+    channel: Channel = "mix"
+    threads: Threads | None = None
+    json: Json = False
+
+
+class Verify(Section, frozen=True):
+    """Settings of `streamcab verify`."""
+
+    model: Model | None = None
+    compute: Compute = "auto"
+    channel: Channel = "mix"
+    threads: Threads | None = None
+    seed: Annotated[int, setting("Of the random chunks.")] = 0
+
+
+class Status(Section, frozen=True):
+    """Settings of `streamcab status`."""
+
+    wait: Annotated[float, setting("How long to wait for an answer.", unit="s", least=0.1, most=60)] = 5.0
+    json: JsonObject = False
+    key: Key | None = None
+    server_key: ServerKey | None = None
+
+
+class Doctor(Section, frozen=True):
+    """Settings of `streamcab doctor`."""
+
+    json: Json = False
+
+
+class Metrics(Section, frozen=True):
+    """Settings of `streamcab metrics`."""
+
+    listen: Annotated[HostPort, setting("Where the metrics are served; port 0: any.")] = METRICS
+    expose: Annotated[
+        bool, setting("Serve other machines too: unencrypted, to anybody who reaches the port.")
+    ] = False
+    key: Key | None = None
+    server_key: ServerKey | None = None
+
+
+class Bridge(Section, frozen=True):
+    """Settings of `streamcab bridge`."""
+
+    broker: Annotated[HostPort, setting("The MQTT broker.")] = HostPort("127.0.0.1:1883")
+    username: Annotated[str, setting("By which the broker knows us.", metavar="NAME")] | None = None
+    password_file: Annotated[Path, setting("File that holds the password.")] | None = None
+    tls: Annotated[bool, setting("Encrypt, and check the broker's certificate.")] = False
+    ca: Annotated[Path, setting("Certificates to check it against; implies --tls.")] | None = None
+    base: Annotated[str, setting("First part of our topics; one for each daemon at a broker.")] = "streamcab"
+    every: Annotated[float, setting("Time between messages of a stream.", unit="s", least=0.1, most=3600)] = (
+        1.0
+    )
+    discovery: Annotated[str, setting("Home Assistant's prefix; empty: do not announce.")] = "homeassistant"
+    key: Key | None = None
+    server_key: ServerKey | None = None
+
+
+class FeedLog(Section, frozen=True):
+    """Settings of `streamcab log`."""
+
+    out: Annotated[Path, setting("The newest file.", path="file")]
+    max_mb: Annotated[
+        float, setting("Size at which a new file begins.", unit="MB", least=0.01, most=1_000_000)
+    ] = JsonLines().jsonl_max_mb
+    keep: Annotated[
+        int, setting("Older files that are kept: FILE.1 is the newest.", least=0, most=10_000)
+    ] = JsonLines().jsonl_keep
+    kind: Annotated[
+        tuple[str, ...],
+        setting("Only prediction, status, daemon or model; repeatable.", metavar="KIND"),
+    ] = ()
+    stream: Streams = ()
+    key: Key | None = None
+    server_key: ServerKey | None = None
+
+
+class Keys(Section, frozen=True):
+    """Settings of `streamcab keys`."""
+
+    keys: (
+        Annotated[
+            Path,
+            setting(
+                "Folder of the keys.",
+                path="folder",
+                unset="~/.config/streamcab/keys",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Training(Section, frozen=True):
+    """Settings of `streamcab train`, `evaluate` and `reproduce`."""
+
+    compute: Compute = "auto"
+
+
+TREES: dict[str, type[msgspec.Struct]] = {
+    "listen": Listen,
+    "watch": Watch,
+    "demo": Demo,
+    "classify": Classify,
+    "verify": Verify,
+    "status": Status,
+    "doctor": Doctor,
+    "metrics": Metrics,
+    "bridge": Bridge,
+    "log": FeedLog,
+    "keys": Keys,
+    "train": Training,
+}
+"""The settings of each command."""
+
+
+def known_names() -> set[str]:
+    """The names of all settings of all commands."""
+    return {name for tree in TREES.values() for name in settings_of(tree)}

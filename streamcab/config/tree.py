@@ -1,0 +1,279 @@
+"""The settings of `listen`, and the sections that other commands share with it.
+
+Owns every name, range and default of a daemon: `daemon/settings.py`, `source/rtp.py` and `classifier.py` take theirs
+from here. Knows nothing of how a setting is carried out.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from streamcab.config.setting import Section, setting
+
+ENDPOINT = "tcp://127.0.0.1:5557"
+"""Where a feed is, unless told otherwise."""
+STREAMS, CALLS = 64, 1200
+"""Streams at a time without and with RTP, where `max_streams` is not set."""
+
+Model = Annotated[Path, setting("Checkpoint.", unset="the bundled model")]
+Compute = Annotated[str, setting("auto, cpu, cuda or cuda:N.")]
+Backend = Annotated[
+    Literal["auto", "torch", "openvino"],
+    setting("What the net runs on; auto: openvino where it is installed and the device is a CPU."),
+]
+Precision = Annotated[Literal["f32", "bf16"], setting("bf16 is quicker and rounds more.")]
+Threads = Annotated[
+    int,
+    setting("Threads of the net.", least=1, unset="openvino: 2 where there are 2 cores; torch: 1"),
+]
+Gate = Annotated[
+    Literal["on", "off"],
+    setting(
+        "Whether intervals without speech are left out. off: as in the paper.",
+        unset="as the model was trained",
+    ),
+]
+Channel = Annotated[str, setting("mix, left, right, or a number from 1 on.")]
+Json = Annotated[bool, setting("JSON, one object a line.")]
+View = Annotated[
+    bool,
+    setting("Draw the feed.", unset="when the output is a terminal"),
+]
+
+
+class Sources(Section, frozen=True):
+    """Where audio comes from."""
+
+    device: Annotated[
+        tuple[str, ...], setting("Microphone, by index or part of its name; repeatable.", metavar="NAME")
+    ] = ()
+    file: Annotated[tuple[Path, ...], setting("Audio file; repeatable.")] = ()
+    stdin: (
+        Annotated[
+            Literal["wav", "s16le", "f32le"], setting("Read samples from standard input, in this format.")
+        ]
+        | None
+    ) = None
+    rate: (
+        Annotated[int, setting("Sampling rate of raw standard input.", unit="Hz", least=2000, most=768_000)]
+        | None
+    ) = None
+    channels: Annotated[int, setting("Channels of raw standard input.", least=1, most=64)] = 1
+    channel: Channel = "mix"
+    fast: Annotated[bool, setting("Read files as fast as they can be classified, not as live.")] = False
+    loop: Annotated[bool, setting("Begin files again when they end.")] = False
+
+
+class Rtp(Section, frozen=True):
+    """Calls by RTP."""
+
+    rtp: Annotated[
+        tuple[str, ...],
+        setting("Receive RTP here, any number of calls; repeatable.", metavar="HOST:PORT"),
+    ] = ()
+    sdp: Annotated[Path, setting("SDP file with the payload types (and addresses) of RTP.")] | None = None
+    pt: Annotated[
+        tuple[str, ...],
+        setting("RTP payload type, e.g. 97=opus/48000/2; repeatable.", metavar="N=CODEC/HZ"),
+    ] = ()
+    allow: Annotated[
+        tuple[str, ...],
+        setting(
+            "Network that may send RTP; repeatable.",
+            metavar="CIDR",
+            unset="all",
+            reload=True,
+        ),
+    ] = ()
+    name_map: Annotated[Path, setting("CSV of address,port,ssrc,name for RTP calls.", reload=True)] | None = (
+        None
+    )
+    lookback_ms: Annotated[
+        float,
+        setting(
+            "How long to wait for late RTP packets; every call is delayed by as much.",
+            unit="ms",
+            least=0,
+            most=1000,
+        ),
+    ] = 60.0
+    idle: Annotated[
+        float,
+        setting(
+            "End an RTP call after so long without a packet.", unit="s", least=0.5, most=86_400, reload=True
+        ),
+    ] = 10.0
+    same_call: Annotated[
+        Literal["never", "ssrc"],
+        setting(
+            "When an RTP call goes on under another SSRC of its address and port: ssrc (a transfer), or never."
+        ),
+    ] = "never"
+
+
+class Net(Section, frozen=True):
+    """The model and what it runs on."""
+
+    model: Model | None = None
+    compute: Compute = "auto"
+    backend: Backend = "auto"
+    precision: Precision = "f32"
+    threads: Threads | None = None
+    gate: Gate | None = None
+
+
+class Answers(Section, frozen=True):
+    """What is answered, and how often."""
+
+    window: Annotated[float, setting("Length of the averaging window.", unit="s", least=0.1, most=3600)] = (
+        30.0
+    )
+    every: Annotated[
+        float,
+        setting("Time between predictions of a stream.", unit="s", least=0.025, most=3600, reload=True),
+    ] = 0.1
+    max_lag: Annotated[
+        float,
+        setting(
+            "A live stream that is further behind skips to now.", unit="s", least=0.5, most=9, reload=True
+        ),
+    ] = 2.0
+    max_streams: (
+        Annotated[
+            int,
+            setting(
+                "Streams at once; more are refused.",
+                least=1,
+                most=1_000_000,
+                unset=f"{STREAMS}; with RTP {CALLS}",
+            ),
+        ]
+        | None
+    ) = None
+    attention: Annotated[bool, setting("Publish the attention of the classifiers.")] = True
+
+
+class Feed(Section, frozen=True):
+    """The feed."""
+
+    endpoint: Annotated[str, setting("Where the feed is published.")] = ENDPOINT
+    keys: Annotated[Path, setting("Folder of CURVE keys: serve those in its `allow`.")] | None = None
+    ipc_group: (
+        Annotated[str, setting("Group that may listen at an ipc:// endpoint.", metavar="GROUP")] | None
+    ) = None
+
+
+class Screen(Section, frozen=True):
+    """What is shown here."""
+
+    view: View | None = None
+    quiet: Annotated[bool, setting("Show nothing: for services, and for thousands of calls.")] = False
+    json: Json = False
+
+
+class Log(Section, frozen=True):
+    """The log."""
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], setting("Least level of the log.", reload=True)
+    ] = "warning"
+    log_file: (
+        Annotated[
+            Path,
+            setting("Where the log goes.", unset="standard error", reload=True),
+        ]
+        | None
+    ) = None
+    log_format: Annotated[
+        Literal["auto", "text", "json"],
+        setting("auto: as the journal wants it where stderr is the journal, else text.", reload=True),
+    ] = "auto"
+
+
+class JsonLines(Section, frozen=True):
+    """The feed as files of JSON lines."""
+
+    jsonl: Annotated[Path, setting("Write the feed to this file too.", path="file")] | None = None
+    jsonl_max_mb: Annotated[
+        float, setting("Size of one such file.", unit="MB", least=0.01, most=1_000_000, reload=True)
+    ] = 100.0
+    jsonl_keep: Annotated[
+        int, setting("Older files that are kept, as FILE.1 and on.", least=0, most=10_000, reload=True)
+    ] = 5
+
+
+class Names(Section, frozen=True):
+    """Hidden names."""
+
+    hash_names: Annotated[bool, setting("Call streams by hashes of their names, in feed, log and files.")] = (
+        False
+    )
+    hash_salt: (
+        Annotated[
+            Path,
+            setting(
+                "File of the secret salt of the hashes.",
+                path="file",
+                unset="one of this installation",
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Recordings(Section, frozen=True):
+    """Recordings."""
+
+    record: (
+        Annotated[Path, setting("WRITE AUDIO of every stream, as FLAC, to this folder.", path="folder")]
+        | None
+    ) = None
+    record_max_gb: Annotated[
+        float,
+        setting(
+            "Size of all recordings together; the oldest go.",
+            unit="GB",
+            least=0.001,
+            most=1_000_000,
+            reload=True,
+        ),
+    ] = 1.0
+    record_max_days: Annotated[
+        float,
+        setting(
+            "Delete recordings that are older.",
+            unit="days",
+            least=0.001,
+            most=36_500,
+            reload=True,
+        ),
+    ] = 7.0
+    record_min_free_gb: Annotated[
+        float,
+        setting(
+            "Record nothing while the disk has less space free.",
+            unit="GB",
+            least=0,
+            most=1_000_000,
+            reload=True,
+        ),
+    ] = 1.0
+
+
+class Listen(Section, frozen=True):
+    """Settings of `streamcab listen`."""
+
+    sources: Sources = Sources()
+    rtp: Rtp = Rtp()
+    net: Net = Net()
+    answers: Answers = Answers()
+    feed: Feed = Feed()
+    screen: Screen = Screen()
+    log: Log = Log()
+    jsonl: JsonLines = JsonLines()
+    names: Names = Names()
+    recordings: Recordings = Recordings()
+
+    @property
+    def max_streams(self) -> int:
+        """Streams answered at a time, by default more where calls come."""
+        return self.answers.max_streams or (CALLS if self.rtp.rtp or self.rtp.sdp else STREAMS)

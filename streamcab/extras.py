@@ -1,0 +1,30 @@
+"""Which packages each part of streamcab needs, and the line that installs one that is missing.
+
+Knows nothing of commands. tests/test_extras.py holds the table to pyproject.toml.
+"""
+
+from streamcab.errors import InstallError
+
+EXTRAS = {
+    "torch": "torch",
+    "scipy": "torch",
+    "av": "codecs",
+    "prometheus_client": "health",
+    "paho": "health",
+    "matplotlib": "report",
+}
+"""The extra that installs a package, by the name that it is imported as."""
+BASE = ("numpy", "openvino", "sounddevice", "soundfile", "safetensors", "zmq", "msgspec", "rich", "click")
+"""What `pip install streamcab` installs. The last four are all that `watch`, `status` and `log` need."""
+
+
+def line_for(package: str) -> str | None:
+    """What to type so that a package can be imported; None for one that streamcab does not ask for."""
+    if package in EXTRAS:
+        return f"pip install 'streamcab[{EXTRAS[package]}]'"
+    return "pip install streamcab" if package in BASE else None
+
+
+def missing(package: str, what: str) -> InstallError:
+    """The error that `what` needs a package which is not installed."""
+    return InstallError(f"{what} needs {package}, which is not installed: {line_for(package)}")

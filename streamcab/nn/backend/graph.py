@@ -1,0 +1,266 @@
+"""A net as graphs of OpenVINO's own operators, built layer by layer from its weights.
+
+No exchange format, no converter (OpenVINO's own one reports usage to its makers), nothing written to disk. The same
+layers as in distiller.py, trunk.py and acb.py, in three forms:
+
+    step   the streamed step of streams that are neither near their start nor near their end, for one shape
+    edges  the streamed step of any streams, of any shape, which is told what lies outside of each
+    clip   a whole clip of any length, padded as Keras pads
+
+Within a graph activations are laid out (batch, channels, time). State is one row of floats for each stream: stage by
+stage the samples that its convolution keeps and then those of its pooling, then the trunk's, block by block, each laid
+out (time, channels) as torch's backend has it. Knows nothing of slots, of threads, or of what is compiled when.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.nn.architecture import Architecture, BlockShape, StageShape, StageTiming, timings
+from streamcab.nn.backend.pieces import Floats
+from streamcab.nn.backend.unreported import op, ov
+from streamcab.nn.weights import LAYER_NORM_EPSILON, FoldedAcb, Weights, affine, folded
+
+Node = Any
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One part of a stream's state: `samples` of `channels` each, all `value` before the stream begins."""
+
+    samples: int
+    channels: int
+    value: float
+
+
+def kept(architecture: Architecture) -> list[Kept]:
+    """The parts of a stream's state, in the order of a row; a part may be empty."""
+    found, channels = [], 1
+    for shape, timing in zip(architecture.stages, timings(architecture.stages), strict=True):
+        found.append(Kept(timing.conv_context, channels, 0.0))
+        found.append(Kept(timing.pool_context, shape.filters, -np.inf))
+        channels = shape.filters
+    return found + [Kept(block.context, channels, 0.0) for block in architecture.trunk]
+
+
+def fresh(architecture: Architecture) -> Floats:
+    """The state of a stream that has not begun, (floats,)."""
+    return np.concatenate([np.full(k.samples * k.channels, k.value, np.float32) for k in kept(architecture)])
+
+
+def _lags(architecture: Architecture) -> Iterator[tuple[int, int]]:
+    """(samples per interval, delay) of each place in the net where something may lie outside of a stream."""
+    delay = 0
+    for timing in timings(architecture.stages):
+        yield timing.unit, timing.conv_delay
+        yield timing.out_unit, timing.delay
+        delay = timing.delay
+    if architecture.trunk:
+        yield 1, delay
+        for block in architecture.trunk:
+            delay += block.delay
+            yield 1, delay
+
+
+def insides(
+    architecture: Architecture, first: NDArray[np.int64], end: NDArray[np.int64], h: int
+) -> list[NDArray[np.bool_]]:
+    """What `edges` is told: for each such place which of a step's samples lie within their stream, (B, 1, samples).
+
+    Args:
+        architecture: of the net.
+        first: (B,) intervals of each stream before the step.
+        end: (B,) intervals of the whole stream.
+        h: intervals of the step.
+    """
+    found = []
+    for unit, delay in _lags(architecture):
+        position = first[:, None] * unit - delay + np.arange(h * unit)
+        found.append(((position >= 0) & (position < end[:, None] * unit))[:, None])
+    return found
+
+
+def step(weights: Weights, b: int, h: int) -> Any:
+    """x (b, h * interval), state (b, floats) -> c, attention and u (b, h, all three), state."""
+    return _streamed(weights, b, h, edges=False)
+
+
+def edges(weights: Weights) -> Any:
+    """The same for any b and h, with an input more for each array of `insides`."""
+    return _streamed(weights, -1, -1, edges=True)
+
+
+def clip(weights: Weights) -> Any:
+    """x (1, 1, T), T a multiple of the interval -> c, attention and u (1, T / interval, all three)."""
+    arch = weights.architecture
+    x = _input([1, 1, -1], ov.Type.f32)
+    y = x
+    for i, shape in enumerate(arch.stages):
+        y = _stage(weights, i, y, conv_pad=shape.conv_pad, pool_pad=shape.pool_pad)
+    if arch.trunk:
+        y = _normed(weights, y)
+        for i, block in enumerate(arch.trunk):
+            around = _depthwise(weights, i, y, pad=(block.context - block.delay, block.delay))
+            y = op.add(y, _within(weights, i, around))
+        y = _layer_norm(weights, "trunk.norm", y)
+    return ov.Model([op.result(_swap(_acb(folded(weights), y)))], [x], "cab_cnn_clip")
+
+
+def _streamed(weights: Weights, b: int, h: int, *, edges: bool) -> Any:
+    arch = weights.architecture
+    interval, parts = arch.interval, kept(arch)
+    x = _input([b, h * interval if h > 0 else -1], ov.Type.f32)
+    state = _input([b, sum(k.samples * k.channels for k in parts)], ov.Type.f32)
+    masks = [_input([b, 1, h], ov.Type.boolean) for _ in _lags(arch)] if edges else []
+    before, inside = iter(_split(state, parts)), iter(masks)
+    after: list[Node | None] = []
+
+    def joined(new: Node, samples: int) -> Node:
+        """What a part of the state kept, and what is new: from it the part's next state is taken."""
+        old = next(before)
+        both = new if old is None else op.concat([old, new], 2)
+        after.append(_last(both, samples) if samples else None)
+        return both
+
+    y = op.unsqueeze(x, _ints(1))
+    for i, (shape, timing) in enumerate(zip(arch.stages, timings(arch.stages), strict=True)):
+        y = _convolved(weights, i, joined(y, timing.conv_context))
+        if edges:
+            y = op.select(next(inside), y, _constant(np.float32(-np.inf)))
+        y = _pooled(joined(y, timing.pool_context), shape, timing)
+        if edges:
+            y = op.select(next(inside), y, _constant(np.float32(0)))
+    if arch.trunk:
+        y = _normed(weights, y)
+        if edges:
+            y = op.select(next(inside), y, _constant(np.float32(0)))
+        for i, block in enumerate(arch.trunk):
+            both = joined(y, block.context)
+            y = op.add(_middle(both, block), _within(weights, i, _depthwise(weights, i, both)))
+            if edges:
+                y = op.select(next(inside), y, _constant(np.float32(0)))
+        y = _layer_norm(weights, "trunk.norm", y)
+    rows = [
+        op.reshape(_swap(part), _ints([0, k.samples * k.channels]), True)
+        for part, k in zip(after, parts, strict=True)
+        if part is not None
+    ]
+    answer = _swap(_acb(folded(weights), y))
+    results = [op.result(answer), op.result(op.concat(rows, 1))]
+    return ov.Model(results, [x, state, *masks], "cab_cnn_step")
+
+
+def _split(state: Node, parts: Sequence[Kept]) -> list[Node | None]:
+    """The parts of the state (b, channels, samples); None for those that are empty."""
+    sizes = [k.samples * k.channels for k in parts if k.samples]
+    outputs = iter(op.variadic_split(state, _ints(1), _ints(sizes)).outputs())
+    return [
+        _swap(op.reshape(next(outputs), _ints([0, k.samples, k.channels]), True)) if k.samples else None
+        for k in parts
+    ]
+
+
+def _stage(weights: Weights, i: int, x: Node, conv_pad: tuple[int, int], pool_pad: tuple[int, int]) -> Node:
+    """A stage of a whole clip."""
+    shape = weights.architecture.stages[i]
+    y = _convolved(weights, i, x, conv_pad)
+    left, right = pool_pad
+    return op.relu(op.max_pool(y, [shape.stride], [1], [left], [right], [shape.pool]).output(0))
+
+
+def _convolved(weights: Weights, i: int, x: Node, pad: tuple[int, int] = (0, 0)) -> Node:
+    weight, bias = weights.layer(f"distiller.stages.{i}")
+    return op.add(_convolve(x, weight, pad), _constant(bias[None, :, None]))
+
+
+def _pooled(x: Node, shape: StageShape, timing: StageTiming) -> Node:
+    """Pooling and ReLU of a step; what more the pooling would give than the step is asked for is left out."""
+    spare = (timing.pool_context - shape.pool) // shape.stride + 1
+    y = op.max_pool(x, [shape.stride], [1], [0], [0], [shape.pool]).output(0)
+    if spare > 0:
+        y = op.slice(y, _ints([0]), _ints([-spare]), _ints([1]), _ints([2]))
+    return op.relu(y)
+
+
+def _normed(weights: Weights, x: Node) -> Node:
+    """The BatchNorm."""
+    gain, shift = affine(weights)
+    return op.add(op.multiply(x, _constant(gain[None, :, None])), _constant(shift[None, :, None]))
+
+
+def _depthwise(weights: Weights, i: int, x: Node, pad: tuple[int, int] = (0, 0)) -> Node:
+    """The convolution over time of a block of the trunk."""
+    taps, (left, right) = weights[f"trunk.blocks.{i}.taps"], pad
+    dilation = weights.architecture.trunk[i].dilation
+    return op.group_convolution(x, _constant(taps.T[:, None, None]), [1], [left], [right], [dilation])
+
+
+def _within(weights: Weights, i: int, x: Node) -> Node:
+    """What a block of the trunk makes of each interval."""
+    name = f"trunk.blocks.{i}"
+    y = _linear(weights.layer(f"{name}.widen"), _layer_norm(weights, f"{name}.norm", x))
+    return _linear(weights.layer(f"{name}.narrow"), op.relu(y))
+
+
+def _middle(both: Node, block: BlockShape) -> Node:
+    """The intervals of (context and step) that a block's output belongs to."""
+    here = block.context - block.delay
+    stop = np.iinfo(np.int64).max if block.delay == 0 else -block.delay
+    return op.slice(both, _ints([here]), _ints([stop]), _ints([1]), _ints([2]))
+
+
+def _layer_norm(weights: Weights, name: str, x: Node) -> Node:
+    gain, shift = weights.layer(name)
+    y = op.mvn(x, _ints([1]), True, LAYER_NORM_EPSILON, "inside_sqrt")
+    return op.add(op.multiply(y, _constant(gain[None, :, None])), _constant(shift[None, :, None]))
+
+
+def _acb(acb: FoldedAcb, a: Node) -> Node:
+    """(b, features, h) -> (b, all of an answer, h): products as convolutions of width 1."""
+    parts = op.variadic_split(_linear(acb.first, a), _ints(1), _ints([n for n in acb.split if n]))
+    y, alpha, *u = parts.outputs()
+    n = acb.attention[-1][0].shape[0] if acb.attention else acb.split[1]
+    for weight, bias in acb.classifiers:
+        y = op.group_convolution(op.relu(y), _constant(weight[..., None]), [1], [0], [0], [1])
+        y = op.add(y, _constant(bias.reshape(1, -1, 1)))
+    for layer in acb.attention:
+        alpha = _linear(layer, op.relu(alpha))
+    alpha = op.softmax(alpha, 1)
+    labels = (acb.classifiers[-1][0].shape[1]) if acb.classifiers else acb.split[0] // n
+    y = op.softmax(op.reshape(y, _ints([0, n, labels, -1]), True), 2)
+    c = op.reduce_sum(op.multiply(y, op.unsqueeze(alpha, _ints(2))), _ints(1), False)
+    return op.concat([c, alpha, *u], 1)
+
+
+def _linear(layer: tuple[Floats, Floats], x: Node) -> Node:
+    weight, bias = layer
+    return op.add(_convolve(x, weight[..., None]), _constant(bias[None, :, None]))
+
+
+def _convolve(x: Node, weight: Floats, pad: tuple[int, int] = (0, 0)) -> Node:
+    return op.convolution(x, _constant(weight), [1], [pad[0]], [pad[1]], [1])
+
+
+def _last(x: Node, n: int) -> Node:
+    """x[:, :, -n:]."""
+    return op.slice(x, _ints([-n]), _ints([np.iinfo(np.int64).max]), _ints([1]), _ints([2]))
+
+
+def _swap(x: Node) -> Node:
+    """Between (b, samples, channels), as state is kept, and (b, channels, samples), as the graph has it."""
+    return op.transpose(x, _ints([0, 2, 1]))
+
+
+def _input(shape: list[int], kind: Any) -> Node:
+    return op.parameter(ov.PartialShape(shape), kind)
+
+
+def _constant(x: Any) -> Node:
+    return op.constant(np.ascontiguousarray(x, np.float32))
+
+
+def _ints(x: Any) -> Node:
+    return op.constant(np.array(x, np.int64))

@@ -1,0 +1,158 @@
+"""The weights of a net as plain arrays, apart from any framework: what a checkpoint holds and every backend reads.
+
+Their names and shapes are those of the torch modules in cabcnn.py, which are built from them where torch computes.
+Here too stands what all ways to serve a net share: the BatchNorm as one gain and one shift, and the ACB folded into
+fewer products. Knows nothing of files, of streams or of how a product is computed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.dsp import detector
+from streamcab.nn.architecture import Architecture
+
+Floats = NDArray[np.float32]
+
+NORM_EPSILON = 1e-3
+"""Of the BatchNorm, as in Keras."""
+LAYER_NORM_EPSILON = 1e-5
+
+
+class Net(Protocol):
+    """A net whose weights can be read: `Weights` themselves, or the torch modules that hold them."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """What shapes it."""
+
+    @property
+    def weights(self) -> "Weights":
+        """Its weights as they are now."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An architecture and its arrays by name, each in the shape and type that `shapes` gives."""
+
+    architecture: Architecture
+    arrays: Mapping[str, NDArray[Any]]
+
+    @property
+    def weights(self) -> "Weights":
+        """Itself: see Net."""
+        return self
+
+    def __getitem__(self, name: str) -> Floats:
+        return self.arrays[name]
+
+    def layer(self, name: str) -> tuple[Floats, Floats]:
+        """Weight and bias of a layer, a norm or a stage."""
+        return self[f"{name}.weight"], self[f"{name}.bias"]
+
+
+def shapes(architecture: Architecture) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    """Type and shape of every array of such a net, by name."""
+    found = {name: (np.dtype(np.float32), shape) for name, shape in _floats(architecture)}
+    return found | {"distiller.norm.num_batches_tracked": (np.dtype(np.int64), ())}
+
+
+def _floats(arch: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
+    channels = 1
+    for i, stage in enumerate(arch.stages):
+        yield f"distiller.stages.{i}.weight", (stage.filters, channels, stage.kernel)
+        yield f"distiller.stages.{i}.bias", (stage.filters,)
+        channels = stage.filters
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        yield f"distiller.norm.{name}", (channels,)
+    for i, block in enumerate(arch.trunk):
+        yield f"trunk.blocks.{i}.taps", (block.kernel, channels)
+        yield from _vector(f"trunk.blocks.{i}.norm", channels)
+        yield from _linear(f"trunk.blocks.{i}.widen", channels, arch.trunk_hidden)
+        yield from _linear(f"trunk.blocks.{i}.narrow", arch.trunk_hidden, channels)
+    if arch.trunk:
+        yield from _vector("trunk.norm", channels)
+    n, labels, k = arch.classifiers, len(arch.labels), arch.summary
+    for i, (inputs, outputs) in enumerate(pairwise((channels, *arch.hidden, labels))):
+        yield f"acb.classifiers.weights.{i}", (n, inputs, outputs)
+        yield f"acb.classifiers.biases.{i}", (n, outputs)
+    for i, (inputs, outputs) in enumerate(pairwise((channels, *arch.attention, n))):
+        yield from _linear(f"acb.attention.{i}", inputs, outputs)
+    if k:
+        yield from _linear("summary", channels, k)
+        yield from _linear("evidence", arch.evidence, labels)
+    if arch.phones:
+        yield "phones.usual", (arch.phones, k)
+        yield "phones.deviation", (k,)
+        yield from _linear("phones.hidden", (2 * arch.reach + 1) * k, arch.phone_hidden)
+        yield from _linear("phones.out", arch.phone_hidden, arch.phones)
+    if arch.detector:
+        yield from ((f"detector.{name}", shape) for name, shape in detector.shapes(arch.detector).items())
+
+
+def _linear(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{name}.weight", (outputs, inputs)
+    yield f"{name}.bias", (outputs,)
+
+
+def _vector(name: str, n: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{name}.weight", (n,)
+    yield f"{name}.bias", (n,)
+
+
+def detector_of(net: Net) -> detector.Weights | None:
+    """The weights of a net's speech detector; None where the gate hears level."""
+    if not net.architecture.detector:
+        return None
+    arrays = net.weights.arrays
+    return detector.weights({name: arrays[f"detector.{name}"] for name in detector.shapes()})
+
+
+def affine(weights: Weights) -> tuple[Floats, Floats]:
+    """What the BatchNorm multiplies by and adds at inference, each (features,)."""
+    weight, bias = weights.layer("distiller.norm")
+    mean, variance = weights["distiller.norm.running_mean"], weights["distiller.norm.running_var"]
+    gain = weight / np.sqrt(variance + np.float32(NORM_EPSILON))
+    return gain, bias - mean * gain
+
+
+@dataclass(frozen=True)
+class FoldedAcb:
+    """The ACB and the summary beside it as inference wants them, behind the BatchNorm where no trunk lies between.
+
+    All first layers, the classifiers' and the attention's, read the same vector: they are one product.
+
+    first        (width, features), (width,)
+    split        how much of that width is the classifiers', the attention's, the summary's
+    classifiers  their further layers: (classifiers, outputs, inputs), (classifiers, outputs)
+    attention    its further layers: (outputs, inputs), (outputs,)
+    """
+
+    first: tuple[Floats, Floats]
+    split: tuple[int, int, int]
+    classifiers: list[tuple[Floats, Floats]]
+    attention: list[tuple[Floats, Floats]]
+
+
+def folded(weights: Weights) -> FoldedAcb:
+    """The inference form of a net's ACB."""
+    arch = weights.architecture
+    classifiers = [
+        (weights[f"acb.classifiers.weights.{i}"].transpose(0, 2, 1), weights[f"acb.classifiers.biases.{i}"])
+        for i in range(len(arch.hidden) + 1)
+    ]
+    attention = [weights.layer(f"acb.attention.{i}") for i in range(len(arch.attention) + 1)]
+    (mine, my_bias), (alpha, alpha_bias) = classifiers[0], attention[0]
+    mine = mine.reshape(-1, mine.shape[2])
+    beside = [weights.layer("summary")] if arch.summary else []
+    weight = np.concatenate([mine, alpha, *(w for w, _ in beside)])
+    bias = np.concatenate([my_bias.ravel(), alpha_bias, *(b for _, b in beside)])
+    if not arch.trunk:
+        gain, shift = affine(weights)
+        weight, bias = weight * gain, bias + weight @ shift
+    split = len(mine), len(alpha), arch.summary
+    return FoldedAcb((weight, bias), split, classifiers[1:], attention[1:])

@@ -1,0 +1,139 @@
+"""From recordings and a teacher to a checkpoint that streams, on synthetic voices; killed, it goes on the same."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+from speech import talk
+from streamcab_train.context import main, schedule, teach
+from streamcab_train.context_keys import ContextKeys, ModelKeys, StageKeys, read_context
+
+from streamcab.errors import ConfigError
+from streamcab.nn import checkpoint
+
+ROOT = Path(__file__).parents[1]
+STAGES = ((8, 16, 16, 8), (8, 6, 10, 5), (10, 6, 10, 5))
+KEYS = ContextKeys(
+    classes={"us": "us", "england": "uk"},
+    model=ModelKeys(stages=STAGES, trunk=((3, 1, 1), (3, 2, 0)), trunk_hidden=8, classifiers=4),
+    stages=(
+        StageKeys("frames", steps=4, learning_rate=2e-3, frames=1.0, intervals=200),
+        StageKeys(
+            "labels",
+            steps=3,
+            learning_rate=1e-3,
+            frames=0.5,
+            opinion=1.0,
+            label=1.0,
+            intervals=200,
+            distilled=True,
+        ),
+    ),
+    strangers=("french",),
+    left_out=("korean",),
+    components=5,
+    penalty=1.0,
+)
+
+
+def encode(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    """A teacher of 50 frames a second: logarithms of a few bands."""
+    hop = rate // 50
+    frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
+    bands = np.abs(np.fft.rfft(frames))[:, 1:].reshape(len(frames), 8, -1).mean(2)
+    return np.log(bands + 1e-3).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("voices")
+    rows = ["path,accent,speaker"]
+    for k, accent in enumerate(("us", "england", "french", "korean")):
+        for voice in range(4):
+            name = f"{accent}{voice}.wav"
+            soundfile.write(folder / name, talk(2.5, 8000, 10 * k + voice), 8000)
+            rows.append(f"{name},{accent},{accent}{voice}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder / "manifest.csv"
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(path).model.state_dict()
+
+
+def test_it_teaches_judges_and_leaves_a_checkpoint(manifest: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    found = teach(KEYS, [manifest], encode, tmp_path, say=said.append)
+    kept = checkpoint.load(tmp_path / "model.safetensors")
+    assert kept.architecture == KEYS.architecture
+    judged = found.card["judged"]
+    assert judged[manifest.parent.name]["clips"] == [1, 1]
+    assert judged["strangers"]["clips"] == 4
+    assert any(line.startswith("labels 3") for line in said)
+
+
+def test_killed_and_resumed_it_ends_where_it_would_have(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamcab_train.context.SAVE", 2)
+    teach(KEYS, [manifest], encode, tmp_path / "whole", say=lambda _: None)
+
+    class Killed(Exception):
+        pass
+
+    def kill(line: str) -> None:
+        if line.startswith("frames 2"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        teach(KEYS, [manifest], encode, tmp_path / "twice", say=kill)
+    teach(KEYS, [manifest], encode, tmp_path / "twice", say=lambda _: None)
+    whole, twice = (weights(tmp_path / run / "model.safetensors") for run in ("whole", "twice"))
+    for name in whole:
+        torch.testing.assert_close(whole[name], twice[name], rtol=0, atol=0)
+
+
+def test_taught_by_everyone_it_has_no_figures(manifest: Path, tmp_path: Path) -> None:
+    found = teach(KEYS, [manifest], encode, tmp_path, everyone=True, say=lambda _: None)
+    assert "judged" not in found.card
+
+
+def test_the_rate_rises_stands_and_falls() -> None:
+    rates = [schedule(step, 1000) for step in range(1000)]
+    assert rates[0] < 0.05
+    assert rates[100] == 1
+    assert rates[-1] < 0.04
+
+
+def test_the_recipe_that_ships_is_one() -> None:
+    keys = read_context(ROOT / "configs" / "context.toml")
+    assert keys.labels == ("us", "uk", "australia")
+    interval_s = keys.architecture.interval_s
+    ahead = sum(block.delay for block in keys.architecture.trunk) * interval_s
+    assert ahead <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("seed = 'x'", "seed"),
+        ("nonsense = 1", "nonsense"),
+        ("seed = ", "Invalid value"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_in_one_line(tmp_path: Path, wrong: str, words: str) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text(wrong + "\n" + (ROOT / "configs" / "context.toml").read_text().split("\n", 4)[4])
+    with pytest.raises(ConfigError, match=words):
+        read_context(file)
+
+
+def test_without_the_teachers_wheels_it_says_how_to_get_them(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(ROOT / "configs" / "context.toml")
+    with pytest.raises(SystemExit, match=r"pip download --no-deps"):
+        main([str(manifest), "--config", config, "--wheels", str(tmp_path), "--out", str(tmp_path / "run")])

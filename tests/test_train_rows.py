@@ -1,0 +1,63 @@
+"""Rows: clips of one corpus and class end to end, each class as often as another, strangers without a class."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from streamcab_train.copies import Copy
+from streamcab_train.rows import Rows
+from streamcab_train.voices import NO_CLASS, Parts, Voice
+
+CLIPS = [("a", 0)] * 30 + [("b", 0)] * 4 + [("a", 1)] * 6 + [("b", NO_CLASS)] * 8
+LENGTH = 60
+INTERVAL_S, FRAMES_PER_S = 0.025, 40.0
+
+
+def rows(taught: np.ndarray | None = None) -> Rows:
+    """Of each clip x, frames and opinion tell its number, so that what was drawn can be read off."""
+    n = len(CLIPS)
+    voices = [
+        Voice(Path(f"{i}.wav"), corpus, f"{corpus}:{i // 2}", "", label)
+        for i, (corpus, label) in enumerate(CLIPS)
+    ]
+    labels = np.array([label for _, label in CLIPS])
+    teaches = np.ones(n, bool) if taught is None else taught
+    parts = Parts(teaches, ~teaches, labels == NO_CLASS, np.zeros(n, bool))
+    x = np.repeat(np.arange(n), LENGTH)[:, None].astype(np.float16)
+    start = np.arange(n, dtype=np.int64) * LENGTH
+    copy = Copy(x, np.ones(n * LENGTH, bool), start, np.full(n, LENGTH), np.ones(n))
+    frames = [np.full((LENGTH, 2), i, np.float32) for i in range(n)]
+    return Rows(voices, parts, [copy], frames, FRAMES_PER_S, np.full((n, 3), 1 / 3, np.float32), INTERVAL_S)
+
+
+def test_a_row_of_a_class_holds_that_class_of_one_corpus_alone() -> None:
+    some, drawn = rows(), Counter()
+    for seed in range(400):
+        row = some.of_class(np.random.default_rng(seed), 150)
+        assert row.x.shape == (150, 1)
+        assert row.label is not None
+        assert row.opinion is not None
+        clips = {int(i) for i in row.x[:, 0]}
+        (kind,) = {CLIPS[i] for i in clips}
+        drawn[kind[1]] += 1
+        want = [0.5, 0.5] if kind[1] == NO_CLASS else np.eye(2)[kind[1]]
+        np.testing.assert_array_equal(row.label, want)
+        np.testing.assert_allclose(row.opinion, [0.5, 0.5])
+        np.testing.assert_array_equal(row.frames[:, 0], row.x[:, 0])
+    assert abs(drawn[0] - drawn[1]) < 80
+    assert 40 < drawn[NO_CLASS] < 130
+
+
+def test_who_judges_is_in_no_row() -> None:
+    taught = np.arange(len(CLIPS)) % 2 == 0
+    some = rows(taught)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        for row in (some.of_class(rng, 100), some.of_speech(rng, 100)):
+            assert taught[row.x[:, 0].astype(int)].all()
+
+
+def test_a_row_of_speech_has_no_label() -> None:
+    row = rows().of_speech(np.random.default_rng(0), 90)
+    assert (row.opinion, row.label) == (None, None)
+    assert len(row.votes) == 90

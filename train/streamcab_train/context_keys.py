@@ -1,0 +1,97 @@
+"""The recipe of a model with a trunk (configs/context.toml), checked before an hour of training.
+
+Knows nothing of what is done with it.
+"""
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from streamcab.errors import ConfigError
+from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.distiller import StageShape
+from streamcab.nn.trunk import BlockShape
+
+
+class ModelKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The section [model]: rows of a stage are filters, kernel, pool, stride; of the trunk taps, dilation, ahead."""
+
+    stages: tuple[tuple[int, int, int, int], ...]
+    trunk: tuple[tuple[int, int, int], ...]
+    trunk_hidden: int
+    rate: int = 8000
+    pooled_rate: int = 8000
+    classifiers: int = 40
+
+
+class StageKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A section [[stages]]: one after the other, each from where the one before ended.
+
+    frames, opinion, label  weights of the losses        distilled  the distiller stays as it is, its a_t are kept
+    """
+
+    name: str
+    steps: int
+    learning_rate: float
+    frames: float
+    opinion: float = 0.0
+    label: float = 0.0
+    intervals: int = 3840
+    distilled: bool = False
+
+
+class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The whole file."""
+
+    classes: dict[str, str]
+    model: ModelKeys
+    stages: tuple[StageKeys, ...]
+    strangers: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    seed: int = 0
+    components: int = 128
+    penalty: float = 300.0
+    copies: int = 1
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes in their order."""
+        return tuple(dict.fromkeys(self.classes.values()))
+
+    @property
+    def architecture(self) -> Architecture:
+        """Of the model; ConfigError for one that cannot be."""
+        try:
+            return Architecture(
+                self.labels,
+                rate=self.model.rate,
+                pooled_rate=self.model.pooled_rate,
+                stages=tuple(StageShape(*row, dropout=0.0) for row in self.model.stages),
+                classifiers=self.model.classifiers,
+                trunk=tuple(BlockShape(*row) for row in self.model.trunk),
+                trunk_hidden=self.model.trunk_hidden,
+            )
+        except ValueError as error:
+            raise ConfigError(f"model: {error}") from None
+
+
+def read_context(path: Path) -> ContextKeys:
+    """The recipe in a file. ConfigError says what is wrong with it and where."""
+    try:
+        keys = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), ContextKeys)
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not keys.model.trunk:
+        raise ConfigError(f"{path}: model.trunk has no block; without a trunk use `streamcab train`")
+    for stage in keys.stages:
+        if min(stage.steps, stage.intervals) < 1 or stage.learning_rate <= 0:
+            raise ConfigError(
+                f"{path}: stage {stage.name!r}: steps, intervals and learning_rate must be above 0"
+            )
+    names = [stage.name for stage in keys.stages]
+    if len(set(names)) < len(names) or not names:
+        raise ConfigError(f"{path}: stages need a name each, and no name twice: {names}")
+    return keys

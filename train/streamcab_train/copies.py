@@ -1,0 +1,125 @@
+"""Copies of a list of clips as the net hears them: the recordings themselves, or a random version of each.
+
+Kept in half precision, some clips a file, so that what was killed goes on where it was. Knows nothing of labels, of
+teachers or of nets.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.dsp.normalise import VOICED
+from streamcab.errors import AudioError, CorpusError, SourceError
+from streamcab.inference import offline
+from streamcab.nn.cabcnn import Architecture
+from streamcab.source.file import read_audio
+from streamcab_train.augment import augment
+
+CLIPS = 200
+"""A file holds so many."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Of n clips, each `speed` times as fast as its recording.
+
+    x (N, width) float16: samples of each interval, or a_t        votes (N,) bool
+    start, length (n,) in intervals                               speed (n,)
+    """
+
+    x: NDArray[np.float16]
+    votes: NDArray[np.bool_]
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+    speed: NDArray[np.float64]
+
+    def cut(self, i: int, first: int, count: int) -> tuple[Floats, NDArray[np.bool_]]:
+        """Intervals of clip i: x (count, width) and whether they vote (count,)."""
+        at = slice(int(self.start[i]) + first, int(self.start[i]) + first + count)
+        return self.x[at].astype(np.float32), self.votes[at]
+
+    def clip(self, i: int) -> tuple[Floats, NDArray[np.bool_]]:
+        """All of clip i."""
+        return self.cut(i, 0, int(self.length[i]))
+
+
+def make_copy(
+    paths: Sequence[Path], architecture: Architecture, number: int, seed: int, folder: Path
+) -> Copy:
+    """Copy `number` of the recordings, 0 being these themselves, from `folder` or made now.
+
+    Raises:
+        CorpusError: a recording cannot be heard, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for first in range(0, len(paths), CLIPS):
+            file = folder / f"{number}-{first:06d}.npz"
+            if not file.exists():
+                made = [
+                    _hear(paths, i, architecture, number, seed)
+                    for i in range(first, min(first + CLIPS, len(paths)))
+                ]
+                part = file.with_suffix(f".{os.getpid()}.part")
+                with part.open("wb") as out:
+                    x, votes, length, speed = _joined(made)
+                    np.savez(out, x=x, votes=votes, length=length, speed=speed)
+                part.replace(file)
+    except OSError as error:
+        raise CorpusError(f"cannot write copies to {folder}: {error.strerror or error}") from None
+    return load_copy(folder, number)
+
+
+def load_copy(folder: Path, number: int) -> Copy:
+    """The copy that stands in `folder`."""
+    files = [np.load(file) for file in sorted(folder.glob(f"{number}-*.npz"))]
+    x, votes, length, speed = (
+        np.concatenate([f[k] for f in files]) for k in ("x", "votes", "length", "speed")
+    )
+    return Copy(x, votes, np.cumsum(length) - length, length, speed)
+
+
+def _hear(
+    paths: Sequence[Path], i: int, architecture: Architecture, number: int, seed: int
+) -> tuple[Floats, NDArray[np.bool_], float]:
+    """Clip i: x (K, I), votes (K,), speed."""
+    samples, rate = _read(paths[i])
+    speed = 1.0
+    if number:
+        rng = np.random.default_rng([seed, number, i])
+        voices = list(_babblers(paths, rate, rng))
+        made = augment(samples, rate, rng, voices)
+        samples, speed = made.samples, made.speed
+    heard = offline.features(samples, rate, architecture)
+    return heard.x.reshape(-1, architecture.interval), heard.kind[0] == VOICED, speed
+
+
+def _babblers(paths: Sequence[Path], rate: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """A few clips that other voices are taken from, if they have the same rate."""
+    for j in rng.choice(len(paths), min(3, len(paths)), replace=False):
+        samples, own = _read(paths[j])
+        if own == rate and len(samples):
+            yield samples
+
+
+def _read(path: Path) -> tuple[Floats, int]:
+    try:
+        return read_audio(path)
+    except OSError as error:
+        raise CorpusError(f"{path}: {error.strerror}") from None
+    except (AudioError, SourceError) as error:
+        raise CorpusError(f"{path}: {error}") from None
+
+
+def _joined(
+    made: Sequence[tuple[Floats, NDArray[np.bool_], float]],
+) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.int64], NDArray[np.float64]]:
+    x, votes, speed = zip(*made, strict=True)
+    length = np.array([len(v) for v in votes], np.int64)
+    return np.concatenate(x).astype(np.float16), np.concatenate(votes), length, np.array(speed)

@@ -1,0 +1,176 @@
+"""A CAB-CNN with a trunk while it is taught by a teacher's frames, by its opinions and by labels.
+
+The answer to a row is the mean of c_t over the intervals that vote, as it is when served, and its loss the cross
+entropy of that mean with the opinion or the label. Knows nothing of files, of corpora or of steps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.signal.windows import hamming
+from torch import Tensor, nn
+
+from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab_train.fast_backward import run_stages
+from streamcab_train.rows import Row
+from streamcab_train.teacher import bands
+
+BANDS_A_HALF = 26
+"""Log-mel bands of each half of an interval, that a_t is taught beside the teacher's frames."""
+NEAR, SPECTRUM = 0.2, 0.1
+"""Weights of what a_t alone is taught, beside 1 for what the trunk is."""
+TELLING = 2.0
+"""Weight of the numbers that tell accents, beside 1 for the principal components."""
+LOCAL, LOCAL_S = (2.0, 8.0), 1.0
+WHOLE = (4.0, 24.0)
+"""Weights, for principal components and what tells accents, of the error of the mean over a second and over the row:
+an accent is what stays, and in the error of single intervals it drowns."""
+OPINION = 0.5
+"""Weight of the opinion that a linear layer on the mean of the trunk's output has, beside that of the mean of c_t."""
+NOISE, MASKED = 0.15, 12
+"""Deviation of the noise on a_t, which have one of about 1, and the most intervals of a stretch of nothing."""
+BARELY = 1e-3
+"""What an interval that does not vote weighs, so that a row of silence has an answer."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of the losses: the teacher's frames, its opinion, labels."""
+
+    frames: float
+    opinion: float = 0.0
+    label: float = 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of equal length: x (B, T, width), frames (B, T, components), votes (B, T); of the first n rows, which are
+    of a class, opinion and label (n, classes)."""
+
+    x: Tensor
+    frames: Tensor
+    votes: Tensor
+    opinion: Tensor | None
+    label: Tensor | None
+
+
+def frame_loss(error: Tensor, principal: int, local: int) -> Tensor:
+    """Of errors (B, T, numbers), the first `principal` of principal components: interval by interval, in the mean over
+    `local` intervals, and in the mean over all."""
+    b, t, numbers = error.shape
+    whole = t // local * local
+    near = error[:, :whole].view(b, -1, local, numbers).mean(2)
+    total = error.new_zeros(())
+    for part, (one, some, most) in zip(
+        (slice(0, principal), slice(principal, numbers)),
+        ((1.0, LOCAL[0], WHOLE[0]), (TELLING, LOCAL[1], WHOLE[1])),
+        strict=True,
+    ):
+        if part.start < part.stop:
+            total = total + one * error[..., part].square().mean()
+            total = total + some * near[..., part].square().mean()
+            total = total + most * error[..., part].mean(1).square().mean()
+    return total
+
+
+def batch_of(rows: list[Row]) -> Batch:
+    """Rows of a class first."""
+    some = [row for row in rows if row.opinion is not None and row.label is not None]
+    order = some + [row for row in rows if row.opinion is None or row.label is None]
+
+    def stack(parts: list[np.ndarray | None]) -> Tensor:
+        return torch.from_numpy(np.stack([p for p in parts if p is not None]))
+
+    return Batch(
+        stack([row.x for row in order]),
+        stack([row.frames for row in order]),
+        stack([row.votes for row in order]).float(),
+        stack([row.opinion for row in some]) if some else None,
+        stack([row.label for row in some]) if some else None,
+    )
+
+
+class Pupil(nn.Module):
+    """A model, and beside it what its features are compared with a teacher's by."""
+
+    def __init__(self, architecture: Architecture, principal: int, components: int) -> None:
+        """`components` in all, the first `principal` of them principal ones."""
+        super().__init__()
+        self._principal, self._local = principal, architecture.intervals(LOCAL_S)
+        self.model = CabCnn(architecture)
+        assert self.model.trunk is not None, "a model with a trunk"
+        width = architecture.stages[-1].filters
+        self.from_trunk, self.from_a = nn.Linear(width, components), nn.Linear(width, components)
+        self.spectrum = nn.Linear(width, 2 * BANDS_A_HALF)
+        self.opinion = nn.Linear(width, len(architecture.labels))
+        self.dropout = nn.Dropout(0.1)
+
+    def losses(self, batch: Batch, weights: Weights, *, distilled: bool) -> tuple[Tensor, dict[str, float]]:
+        """The weighed sum of the losses, and each by itself. `distilled`: x is a_t; the distiller stays as it is."""
+        a = batch.x if distilled else self._distil(batch.x)
+        assert self.model.trunk is not None
+        clean = a
+        if self.training:
+            a = disturbed(a)
+        with torch.autocast(a.device.type, torch.bfloat16):
+            h = self.model.trunk(a)
+        h = h.float()
+        error = self.from_trunk(h) - batch.frames
+        total = weights.frames * frame_loss(error, self._principal, self._local)
+        told = {"frames": error.detach().square().mean().item()}
+        if not distilled:
+            error = self.from_a(clean) - batch.frames
+            near = sum(
+                (part.square().mean() for part in error.tensor_split([self._principal], -1)),
+                error.new_zeros(()),
+            )
+            spectrum = F.mse_loss(self.spectrum(clean), log_mel(batch.x, self.model.architecture.pooled_rate))
+            total = total + weights.frames * (NEAR * near + SPECTRUM * spectrum)
+            told |= {"near": near.item(), "spectrum": spectrum.item()}
+        if batch.opinion is not None and batch.label is not None and weights.opinion + weights.label > 0:
+            n = len(batch.opinion)
+            c = self.model.acb(self.dropout(h[:n]))[0]
+            log = mean_answer(c, batch.votes[:n]).clamp(min=1e-8).log()
+            opinion, label = (-(p * log).sum(1).mean() for p in (batch.opinion, batch.label))
+            total = total + weights.opinion * opinion + weights.label * label
+            mean = mean_answer(h[:n], batch.votes[:n])
+            linear = -(batch.opinion * self.opinion(mean).log_softmax(1)).sum(1).mean()
+            total = total + OPINION * weights.opinion * linear
+            told |= {"opinion": opinion.item(), "label": label.item(), "linear": linear.item()}
+        return total, told
+
+    def _distil(self, x: Tensor) -> Tensor:
+        distiller = self.model.distiller
+        with torch.autocast(x.device.type, torch.bfloat16):
+            y = run_stages(distiller, x.flatten(1))
+        a: Tensor = distiller.norm(y.float().flatten(0, 1)).view_as(y)
+        return a
+
+
+def disturbed(a: Tensor) -> Tensor:
+    """a (B, T, features) with some noise and, in half of the rows, a stretch of nothing."""
+    b, t, _ = a.shape
+    first, length = torch.rand(b, 1) * t, torch.rand(b, 1) * MASKED
+    place = torch.arange(t)
+    hidden = (place >= first) & (place < first + length) & (torch.rand(b, 1) < 0.5)
+    return a.masked_fill(hidden.unsqueeze(-1).to(a.device), 0.0) + NOISE * torch.randn_like(a)
+
+
+def mean_answer(c: Tensor, votes: Tensor) -> Tensor:
+    """The mean of c (B, T, numbers) over the intervals that vote, votes (B, T): (B, numbers)."""
+    weight = (votes + BARELY).unsqueeze(-1)
+    return (c * weight).sum(1) / weight.sum(1)
+
+
+def log_mel(x: Tensor, rate: int) -> Tensor:
+    """Of samples (B, T, interval): logarithms of bands in each half of an interval, (B, T, 2 * BANDS_A_HALF)."""
+    b, t, interval = x.shape
+    hop, size = interval // 2, 1 << interval.bit_length()
+    pad = (size - hop) // 2
+    window = torch.from_numpy(hamming(size, sym=False).astype(np.float32))
+    samples = F.pad(x.flatten(1), (pad, size - hop - pad))
+    frames = samples.unfold(1, size, hop)[:, : 2 * t] * window
+    power = torch.fft.rfft(frames).abs().square() @ torch.from_numpy(bands(rate, size).T.astype(np.float32))
+    return (torch.log(power + 1.0).view(b, t, 2 * BANDS_A_HALF) - 4.0) / 2.5

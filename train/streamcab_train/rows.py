@@ -1,0 +1,125 @@
+"""What a step of teaching a trunk is made of: rows of intervals, clips of one kind end to end.
+
+Rows of speech come from all that may be learnt from; rows of a class from one corpus and class, and a third of these
+from one group. Each corpus and class has its share, so that no class means a corpus. Everything follows from the seed.
+Knows nothing of nets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab_train.components import at_intervals
+from streamcab_train.copies import Copy
+from streamcab_train.voices import NO_CLASS, Parts, Voice
+
+ONE_GROUP = 0.35
+"""The part of the rows of a class that hold one group's clips alone."""
+FEW_GROUPS = 12
+"""A corpus and class of fewer groups than this has less than its share."""
+STRANGERS = 0.2
+"""The part of the rows of a class that are of accents of no class."""
+SHORTEST = 40
+"""Intervals of a clip that is worth a part of a row."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Row:
+    """T intervals: x (T, width), frames (T, components), votes (T,); opinion and label (classes,), if it is of a class.
+
+    The label of a stranger is uniform: no class.
+    """
+
+    x: Floats
+    frames: Floats
+    votes: NDArray[np.bool_]
+    opinion: Floats | None
+    label: Floats | None
+
+
+class Rows:
+    """Draws rows."""
+
+    def __init__(
+        self,
+        voices: Sequence[Voice],
+        parts: Parts,
+        copies: Sequence[Copy],
+        frames: Sequence[Floats],
+        frames_per_s: float,
+        opinions: Floats,
+        interval_s: float,
+    ) -> None:
+        """`frames` of each recording (n, components); `opinions` (clips, classes + 1), the last one no class."""
+        self._copies, self._frames, self._opinions = copies, frames, opinions
+        self._frames_per_s, self._interval_s = frames_per_s, interval_s
+        self._classes = opinions.shape[1] - 1
+        length = np.min([copy.length for copy in copies], axis=0)
+        seconds = np.array([len(f) for f in frames]) / frames_per_s
+        usable = (length >= SHORTEST) & (seconds > SHORTEST * interval_s)
+        self._groups = np.array([v.group for v in voices])
+        self._speech = np.flatnonzero(usable & parts.teaches)
+        share = np.minimum(seconds[self._speech], 8.0)
+        self._speech_share = share / share.sum()
+        corpora = np.array([v.corpus for v in voices])
+        labels = np.array([v.label for v in voices])
+        self._cells: list[tuple[int, NDArray[np.int64]]] = []
+        shares: list[float] = []
+        for label in (*range(self._classes), NO_CLASS):
+            of = parts.teaches & usable & (labels == label)
+            if label == NO_CLASS:
+                of &= parts.stranger
+            own = [np.flatnonzero(of & (corpora == c)) for c in sorted(set(corpora[of].tolist()))]
+            weight = np.array([min(1.0, len(set(self._groups[i].tolist())) / FEW_GROUPS) ** 0.5 for i in own])
+            part = STRANGERS if label == NO_CLASS else (1 - STRANGERS) / self._classes
+            self._cells += [(label, i) for i in own]
+            shares += (part * weight / weight.sum()).tolist() if own else []
+        self._cell_share = np.array(shares) / sum(shares)
+
+    def of_speech(self, rng: np.random.Generator, length: int) -> Row:
+        """Any speech, `length` intervals."""
+        parts, have = [], 0
+        while have < length:
+            i = int(rng.choice(self._speech, p=self._speech_share))
+            parts.append(self._piece(i, rng, length - have, whole=False))
+            have += len(parts[-1][2])
+        x, frames, votes = (np.concatenate(some) for some in zip(*parts, strict=True))
+        return Row(x, frames, votes, None, None)
+
+    def of_class(self, rng: np.random.Generator, length: int) -> Row:
+        """Speech of one corpus and class, with its label and the teacher's mean opinion."""
+        label, clips = self._cells[int(rng.choice(len(self._cells), p=self._cell_share))]
+        if rng.random() < ONE_GROUP:
+            clips = clips[self._groups[clips] == self._groups[rng.choice(clips)]]
+        parts, have, opinion = [], 0, np.zeros(self._classes + 1)
+        while have < length:
+            i = int(rng.choice(clips))
+            parts.append(self._piece(i, rng, length - have, whole=bool(rng.random() < 0.3)))
+            n = len(parts[-1][2])
+            opinion += self._opinions[i] * n
+            have += n
+        x, frames, votes = (np.concatenate(some) for some in zip(*parts, strict=True))
+        opinion = opinion[:-1] + opinion[-1] / self._classes
+        target = np.full(self._classes, 1 / self._classes)
+        if label != NO_CLASS:
+            target = np.eye(self._classes)[label]
+        return Row(x, frames, votes, (opinion / have).astype(np.float32), target.astype(np.float32))
+
+    def _piece(
+        self, i: int, rng: np.random.Generator, most: int, *, whole: bool
+    ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """At most so many intervals of some copy of clip i, from its start if `whole`."""
+        copy = self._copies[int(rng.integers(len(self._copies)))]
+        known = len(self._frames[i]) / self._frames_per_s / self._interval_s / float(copy.speed[i])
+        n = max(min(int(copy.length[i]), int(known)), 1)
+        count = min(n, most)
+        first = 0 if whole or n == count else int(rng.integers(n - count + 1))
+        x, votes = copy.cut(i, first, count)
+        frames = at_intervals(
+            self._frames[i], self._frames_per_s, first + count, self._interval_s, float(copy.speed[i])
+        )
+        return x, frames[first:], votes

@@ -1,0 +1,99 @@
+"""The clips of several corpora as one list, and which of them teach, which judge, and which are left out whole.
+
+A corpus is a CSV manifest with columns path and accent; corpus and group, where it has them, else the folder's name and
+the speaker. A third of the groups of each corpus and class judges: no stage hears them, teachers' opinions included.
+Knows nothing of audio.
+"""
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.errors import CorpusError
+
+KEPT = 3
+"""One group of so many of a corpus and class is kept apart to judge."""
+NO_CLASS = -1
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One clip. label: index of its class, or NO_CLASS; accent: empty where it is not known."""
+
+    path: Path
+    corpus: str
+    group: str
+    accent: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What each clip of a list is for, all (n,) bool.
+
+    teaches   its sound may be learnt from
+    judges    it is of a class and kept apart
+    stranger  its accent is of no class, and taught as such
+    left_out  its accent is of no class, and never taught: strangers are judged by these
+    """
+
+    teaches: NDArray[np.bool_]
+    judges: NDArray[np.bool_]
+    stranger: NDArray[np.bool_]
+    left_out: NDArray[np.bool_]
+
+
+def read_voices(manifest: Path, classes: Mapping[str, int]) -> list[Voice]:
+    """The clips of a corpus; `classes` gives the class of an accent. CorpusError in one line."""
+    try:
+        with manifest.open(newline="", encoding="utf-8-sig") as text:
+            rows = list(csv.DictReader(text, strict=True))
+    except OSError as error:
+        raise CorpusError(f"cannot read the manifest {manifest}: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{manifest} is no CSV in UTF-8: {error}") from None
+    found = []
+    for n, row in enumerate(rows, 2):
+        path, accent = (row.get("path") or "").strip(), (row.get("accent") or "").strip()
+        corpus = (row.get("corpus") or "").strip() or manifest.parent.name
+        group = (row.get("group") or "").strip() or (row.get("speaker") or "").strip()
+        if not path or not group:
+            raise CorpusError(f"{manifest} row {n}: no {'group or speaker' if path else 'path'}")
+        whole = manifest.parent / path
+        if not whole.is_file():
+            raise CorpusError(f"{manifest} row {n}: no such file: {whole}")
+        found.append(Voice(whole, corpus, f"{corpus}:{group}", accent, classes.get(accent, NO_CLASS)))
+    return found
+
+
+def deal(
+    voices: Sequence[Voice], seed: int, *, strangers: Collection[str], left_out: Collection[str]
+) -> Parts:
+    """Who teaches and who judges.
+
+    Args:
+        voices: all clips.
+        seed: of the draw.
+        strangers: accents of no class that are taught as such.
+        left_out: accents of no class that are kept for judging.
+    """
+    labels = np.array([v.label for v in voices])
+    corpora, accents = np.array([v.corpus for v in voices]), np.array([v.accent for v in voices])
+    groups = np.array([v.group for v in voices])
+    rng, kept = np.random.default_rng(seed), set[str]()
+    for corpus in sorted(set(corpora.tolist())):
+        for label in range(labels.max() + 1):
+            own = sorted(set(groups[(corpora == corpus) & (labels == label)].tolist()))
+            kept |= {str(g) for g in rng.permutation(own)[: round(len(own) / KEPT)]}
+    apart = np.array([v.group in kept for v in voices])
+    unheard = np.isin(accents, sorted(left_out)) & (labels == NO_CLASS)
+    return Parts(
+        teaches=~apart & ~unheard,
+        judges=apart & (labels != NO_CLASS),
+        stranger=~apart & ~unheard & np.isin(accents, sorted(strangers)) & (labels == NO_CLASS),
+        left_out=unheard,
+    )
