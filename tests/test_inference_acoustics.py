@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamcab.dsp.normalise import MISSING, SILENT, VOICED
-from streamcab.inference.acoustics import LEAST, Acoustics, Quality
+from streamcab.inference.acoustics import LEAST, SOFTEST, Acoustics, Quality
 
 ONE = np.zeros(1, np.intp)
 
@@ -23,13 +23,15 @@ def told(kind: NDArray, power: NDArray, wide: NDArray, length: int = 1200, first
 def words(n: int, speech: float, noise: float) -> tuple[NDArray, NDArray, NDArray]:
     """Words of half a second and pauses of as much: kind, power, wide."""
     kind = np.where(np.arange(n) % 40 < 20, VOICED, SILENT).astype(np.uint8)
-    return kind, np.where(kind == VOICED, speech + noise, noise), np.arange(n) % 40 == 3
+    # The softest interval of a second is so much softer than the mean.
+    power = np.where(np.arange(n) % 40 == 39, noise / SOFTEST, noise)
+    return kind, np.where(kind == VOICED, speech + noise, power), np.arange(n) % 40 == 3
 
 
 @pytest.mark.parametrize("snr", [-3, 0, 3, 10, 20, 40])
 def test_the_ratio_is_that_of_speech_to_the_noise_under_it(snr: float) -> None:
     quality = told(*words(400, 1e-3, 1e-3 * 10 ** (-snr / 10))).read(ONE)
-    assert quality.snr_db[0] == pytest.approx(snr, abs=0.01)
+    assert quality.snr_db[0] == pytest.approx(snr, abs=0.3)
     assert quality.noisy[0] == (snr < 15)
     assert quality.voiced_s[0] == 5
 
@@ -53,8 +55,8 @@ def test_what_comes_long_after_words_is_no_noise_of_theirs() -> None:
     music = np.full(400, SILENT, np.uint8), np.full(400, 1e-2), np.ones(400, np.bool_)
     both = [np.concatenate(pair) for pair in zip((kind, power, wide), music, strict=True)]
     # Of the music the first half second counts, no more.
-    assert told(*both).read(ONE).snr_db[0] > -10
-    assert told(*(x[:430] for x in both)).read(ONE).snr_db[0] == told(*both).read(ONE).snr_db[0]
+    some, all_ = told(*(x[:430] for x in both)), told(*both)
+    assert some.read(ONE).snr_db[0] == all_.read(ONE).snr_db[0] > 5
 
 
 def test_speech_with_nothing_high_in_it_is_narrow() -> None:
@@ -68,7 +70,7 @@ def test_speech_with_nothing_high_in_it_is_narrow() -> None:
 def test_missing_intervals_are_neither_speech_nor_noise() -> None:
     kind, power, wide = words(400, 1e-3, 1e-6)
     kind[20:30], power[20:30] = MISSING, 5.0
-    assert told(kind, power, wide).read(ONE).snr_db[0] == pytest.approx(30, abs=0.01)
+    assert told(kind, power, wide).read(ONE).snr_db[0] == pytest.approx(30, abs=0.3)
 
 
 def test_a_window_forgets_by_whole_blocks_and_a_jump_empties_what_it_passes() -> None:

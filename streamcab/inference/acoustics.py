@@ -107,13 +107,15 @@ class Acoustics:
 
     def read(self, slots: Ints) -> Quality:
         """How well the speech in the window is heard."""
-        voiced, speech, wide, pauses, noise = self._sums[slots].sum(1).T
+        sums = self._sums[slots]
+        voiced, speech, wide, pauses, noise = sums.sum(1).T
         speech = speech / np.maximum(voiced, 1)
-        # Where nobody pauses, as when noise fills the pauses with what sounds like speech: the softest of each second.
+        # Pauses hold weak speech too, and loud noise may leave none: so the softest of each second counts as much.
         least = self._least[slots]
-        heard = np.isfinite(least)
+        heard = np.isfinite(least) & (sums[..., 0] > 0)
         soft = SOFTEST * np.where(heard, least, 0).sum(1) / np.maximum(heard.sum(1), 1)
-        noise = np.where(pauses >= self._enough / 2, noise / np.maximum(pauses, 1), soft)
+        paused = pauses >= self._enough / 2
+        noise = np.where(paused, np.sqrt(noise / np.maximum(pauses, 1) * soft), soft)
         noise = np.maximum(noise, POWER_FLOOR)
         snr = 10 * np.log10(np.maximum(speech - noise, 0.1 * noise) / noise)
         enough = voiced >= self._enough

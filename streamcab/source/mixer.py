@@ -131,7 +131,8 @@ class Mixer:
         for c in range(1, self.channels):
             if weights[c] or np.isnan(frames[:, c]).any():
                 mixed = mixed + frames[:, c] * weights[c]
-        return mixed[:, None]
+        alone: Samples = mixed[:, None]
+        return alone
 
     def _decide(self) -> None:
         self._state.hear(self._block)
