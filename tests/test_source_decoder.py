@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import companded, encode, id3v2, int16, mp3, tags_behind, wav
 from signals import drain, noise, syllables, tone, write_wav
@@ -80,6 +80,7 @@ def test_a_size_is_believed_as_far_as_the_bytes_bear_it_out(
     assert re.fullmatch(f".*{says}.*" if says else "", said)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3 * len(DATA)))
 def test_whatever_size_is_claimed_all_that_is_there_is_heard(size: int) -> None:
     source = Stdin(file=io.BytesIO(wav(DATA, size=size)))

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import ANYWHERE, run, save_model
 from signals import noise, write_wav
@@ -35,6 +35,7 @@ NAMES = st.binary(min_size=1, max_size=60).map(os.fsdecode) | st.text(min_size=1
 STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]")
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_any_bytes_name_a_stream_and_always_the_same(name: str) -> None:
     made = stream_name(name)
@@ -43,6 +44,7 @@ def test_any_bytes_name_a_stream_and_always_the_same(name: str) -> None:
     assert stream_name(made) == made or made.endswith("-2")
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_nothing_that_steers_a_terminal_comes_out(name: str) -> None:
     safe = printable(name)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 from corpus import make_corpus, syllables, write_manifest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from speech import noise, talk
@@ -92,6 +92,7 @@ def test_the_line_has_the_rows_and_what_differs() -> None:
     assert Twins().in_words([]) == ""
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 8), min_size=40, max_size=60),
     st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=4),
