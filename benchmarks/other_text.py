@@ -33,6 +33,7 @@ from streamcab_train.step import summary
 from streamcab.dsp.normalise import VOICED
 from streamcab.evidence.layer import evidence_of
 from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import detector_of
 
 RECIPE = Path(__file__).parent.parent / "configs" / "phones.toml"
 PARTS: dict[str, Callable[[int], slice]] = {
@@ -105,7 +106,7 @@ def strangers_phones(manifest: Path, recipe: Recipe, model: CabCnn) -> list[tupl
     """The aligned readings of voices of no class, through the model's distiller."""
     clips = strangers(manifest, recipe.corpus)
     files = [(clip.path, manifest.parent / clip.path) for clip in clips]
-    features = load_features(files, model.architecture, cache_folder())
+    features = load_features(files, model.architecture, cache_folder(), weights=detector_of(model))
     alignment = read_alignment(Path(recipe.teach.alignment))
     return list(aligned_clips(model, features, [c.path for c in clips], alignment, phone_names(alignment)))
 

@@ -20,6 +20,7 @@ Count = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 
 State = Literal["warming", "live", "silent", "lost", "ended"]
 """State of an answer."""
+Hears = Literal["speech", "sound", "silence"]
 SourceState = Literal["starting", "live", "silent", "stalled", "lost", "reconnecting", "ended"]
 """State of the source of the samples; source/line.py defines the transitions."""
 
@@ -91,6 +92,12 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     """Hash of the checkpoint."""
     sure: bool | None = None
     """Whether `confidence` reaches the model's threshold `abstain_below`; None without an answer or a threshold."""
+    hears: Hears = "silence"
+    """Content of the newest second: `speech`, other `sound` (music, tones, noise), or `silence`."""
+    snr_db: float | None = None
+    """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
+    flaws: list[str] = []
+    """Flaws of the window's speech: `noisy` (below 15 dB), `narrow-band` (nothing above 2.3 kHz)."""
 
 
 class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):
@@ -117,7 +124,15 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     source_state: SourceState = "live"
     """`starting`, `live`, `silent` (samples come, all zero), `stalled` (none come), `lost`, `reconnecting`, `ended`."""
     flaws: list[str] = []
-    """Defects of the samples now: `clipping`, `offset` (a mean far from 0), `stuck`, `not-a-number`."""
+    """Defects of the samples now: `clipping`, `offset` (a mean far from 0), `stuck`, `not-a-number`; of its
+    channels: `channels-cancel-1-2`, `noisy-channel-2`, `unlike-channels-1-2`; of the window's speech: `noisy`,
+    `narrow-band`."""
+    speech_s: float = 0.0
+    """Seconds of speech since the stream began."""
+    hears: Hears = "silence"
+    """Content of the newest second: `speech`, other `sound` (music, tones, noise), or `silence`."""
+    snr_db: float | None = None
+    """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
 
 
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):
@@ -155,7 +170,7 @@ class ModelInfo(Message, kw_only=True, frozen=True, tag="model", tag_field="kind
     gate: bool
     """Whether only intervals with speech count towards the answer."""
     window_s: float
-    """Length of the averaging window in seconds."""
+    """Length of the averaging window, in seconds of talk; of a pause only the first second counts."""
     licence: str
     """Licence of the model."""
     corpus: str

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamcab.classifier import Classifier
 from streamcab.dsp.normalise import VOICED
 from streamcab.inference.offline import intervals
+from streamcab.nn.weights import detector_of
 
 TOLERANCE = 1e-5
 
@@ -72,7 +73,7 @@ def verify(classifier: Classifier, samples: NDArray[np.float32], rate: int, seed
         AudioError: The samples cannot be classified.
         ConfigError: The model cannot be streamed.
     """
-    answered, heard = intervals(classifier.runtime, samples, rate)
+    answered, heard = intervals(classifier.runtime, samples, rate, detector_of(classifier.checkpoint.weights))
     offline = answered.c
     stream = classifier.stream(rate)
     streamed = np.full_like(offline, np.nan)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import firwin, resample_poly
 
+from streamcab.dsp import bands, detector
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab.nn.distiller import StageShape
 from streamcab.nn.trunk import BlockShape
@@ -138,6 +139,23 @@ def tiny_model(seed: int = 0, *, labels: tuple[str, ...] = ("au", "uk", "us"), *
         for weight in model.acb.classifiers.weights:
             weight.mul_(1.5)
     return model.eval()
+
+
+def detecting_model(seed: int = 0, **kw: object) -> CabCnn:
+    """The same with a speech detector that nobody trained: it calls about half of any sound speech, at random."""
+    model = tiny_model(seed, detector=detector.CHANNELS, **kw)
+    rng = np.random.default_rng(seed)
+    tensors = {k: np.rint(rng.normal(0, 12, s)).clip(-128, 128) / 64 for k, s in detector.shapes().items()}
+    tensors = {k: t.astype(np.float32) for k, t in tensors.items()}
+    tensors["bias"][:] = 0
+    levels = bands.levels((talk(9, 8000, seed) + noise(9, 8000, seed, 3e-2)).reshape(-1, bands.INTERVAL))
+    score = detector.Detector(detector.weights(tensors), 1, len(levels)).push(
+        np.zeros(1, np.intp), levels[None]
+    )
+    tensors["bias"][:] = -np.rint(np.median(score) * 64) / 64
+    assert model.detector is not None
+    model.detector.load_state_dict({k: torch.from_numpy(t) for k, t in tensors.items()})
+    return model
 
 
 def naive_resample(x: NDArray[np.floating], rate_in: int, rate_out: int) -> Doubles:

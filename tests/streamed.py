@@ -1,7 +1,10 @@
 """A model with evidence, streamed in random chunks through pauses, against the whole clip."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from speech import SMALL_STAGES, silence, talk, tiny_model
 
 from streamcab.classifier import Classifier
@@ -24,3 +27,17 @@ def check_streamed_evidence(model: CabCnn, rate: int) -> None:
     said += stream.finish()
     for label, p in offline.probs.items():
         assert said[-1].probs[label] == pytest.approx(p, abs=1e-5)
+
+
+def talk_of(votes: Sequence[bool] | NDArray[np.bool_], length: int, second: int = 40) -> list[int]:
+    """Which intervals of a stream its window of so many holds or held since it was emptied last, given those that
+    vote: they, and the second after each."""
+    found: list[int] = []
+    since = length
+    for k, vote in enumerate(votes):
+        since = 0 if vote else since + 1
+        if since == length:
+            found = []
+        elif since <= min(second, length - 1):
+            found.append(k)
+    return found

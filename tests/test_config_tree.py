@@ -2,6 +2,7 @@
 
 import click
 import pytest
+from serving import here
 
 from streamcab.classifier import Classifier
 from streamcab.cli import main
@@ -28,6 +29,12 @@ def test_a_command_has_an_option_for_each_setting_of_its_tree(command: str) -> N
     for p in options:
         assert p.envvar == p.setting.variable
         assert p.setting.option in p.opts
+
+
+def test_a_setting_without_a_default_must_be_said() -> None:
+    done = here("log")
+    assert done.returncode == 2
+    assert b"Missing option '--out'" in done.stderr
 
 
 @pytest.mark.parametrize("command", TREES)

@@ -494,5 +494,5 @@ def test_clip_normalises_to_mean_zero_and_deviation_one() -> None:
 
 def test_clip_leaves_silence_at_zero() -> None:
     p = pooled(silence(2))
-    h = normalise_clip(p, np.zeros((1, 80), np.uint8))
+    h = normalise_clip(p, np.zeros((1, 80), np.uint8), np.ones((1, 80), np.bool_))
     assert not h.x.any()

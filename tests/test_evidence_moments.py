@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from speech import SMALL_STAGES, tiny_model
-from streamed import check_streamed_evidence
+from streamed import check_streamed_evidence, talk_of
 
 from streamcab.evidence.accumulator import Spans, counted
 from streamcab.evidence.layer import HALF_S, Evidence, evidence_of
@@ -86,13 +86,13 @@ def test_a_window_holds_the_moments_of_its_whole_blocks(
             if at + j >= 0:
                 everything[at + j], voted[at + j] = u[1, j], votes[1, j]
         at += h + gap
-        seen = max(at - gap, 0)
-        oldest = max(0, ((seen - 1) // 40 - -(-length // 40) + 1) * 40) if seen else 0
+        talk = talk_of(voted[: max(at - gap, 0)], length)
+        oldest = max(0, ((len(talk) - 1) // 40 - -(-length // 40) + 1) * 40) if talk else 0
         assert window._sums is not None
         found, size = window._sums.read(slot)
-        counts = counted(everything[:seen], voted[:seen], HANG)
+        counts = counted(everything[talk], voted[talk], HANG)
         assert size[0] == counts[oldest:].sum()
-        want = pairs_since(everything[:seen], counts, oldest)
+        want = pairs_since(everything[talk], counts, oldest)
         np.testing.assert_allclose(found[0], want, atol=2e-5)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from speech import SMALL_STAGES, tiny_model
-from streamed import check_streamed_evidence
+from streamed import check_streamed_evidence, talk_of
 
 from streamcab.evidence.accumulator import Spans, counted
 from streamcab.evidence.phones import PRIOR_S, Phones, Recogniser, phone_sounds
@@ -95,13 +95,13 @@ def test_a_window_holds_the_phones_of_its_whole_blocks(
             if at + j >= 0:
                 everything[at + j], voted[at + j] = u[1, j], votes[1, j]
         at += h + gap
-        seen = max(at - gap, 0)
-        told = seen - REACH
+        talk = talk_of(voted[: max(at - gap, 0)], length)
+        told = len(talk) - REACH
         oldest = max(0, ((told - 1) // 40 - -(-length // 40) + 1) * 40) if told > 0 else 0
         assert window._sums is not None
         found, size = window._sums.read(slot)
         want, known = by_hand(
-            model, everything[:seen], counted(everything[:seen], voted[:seen], SPANS.hang), oldest
+            model, everything[talk], counted(everything[talk], voted[talk], SPANS.hang), oldest
         )
         assert size[0] == known
         np.testing.assert_allclose(found[0], want, atol=1e-3)

@@ -15,6 +15,7 @@ from speech import (
     SMALL_STAGES,
     SMALL_TRUNK,
     Samples,
+    detecting_model,
     naive_intervals,
     noise,
     silence,
@@ -23,10 +24,12 @@ from speech import (
 )
 
 from streamcab.audio.ring import Bank
+from streamcab.dsp.normalise import VOICED
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import intervals
 from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import detector_of
 
 RATES = [8000, 11025, 16000, 22050, 44100, 48000]
 ODD = [8001, 7350, 12345]
@@ -34,13 +37,15 @@ EXACT = 1e-5
 
 PAPER = tiny_model(0)
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
+HEARING = detecting_model(1, stages=SMALL_STAGES, classifiers=8)
 OTHERS = {
     "delay 11": tiny_model(1, stages=LONG_STAGES, classifiers=8),
     "12.5 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=8000),
     "50 ms": tiny_model(1, stages=SMALL_STAGES, classifiers=8, pooled_rate=2000),
     "trunk": tiny_model(1, stages=SMALL_STAGES, classifiers=8, **SMALL_TRUNK),
+    "detector": HEARING,
 }
-"""Nets of another geometry."""
+"""Nets of another geometry, and one that hears speech by a detector."""
 
 
 def scene(rate: int, seed: int, seconds: float) -> Samples:
@@ -77,7 +82,7 @@ class Collected:
 
     def check(self, model: CabCnn, x: Samples, rate: int, complete: bool = True) -> None:
         """Every c_t, attention and kind equal the offline ones, and when complete none lacks."""
-        answered, heard = intervals(model, x, rate)
+        answered, heard = intervals(model, x, rate, detector_of(model))
         c, alpha = answered.c, answered.alpha
         ks = sorted(self.c)
         if complete:
@@ -262,11 +267,12 @@ def party(model: CabCnn, seed: int, callers: int, slots: int, seconds: float) ->
     return people
 
 
+@pytest.mark.parametrize("model", [SMALL, HEARING], ids=["level", "detector"])
 @settings(deadline=None, max_examples=6)
 @given(seed=st.integers(0, 2**20))
-def test_nothing_that_others_do_changes_a_stream(seed: int) -> None:
-    for person in party(SMALL, seed, callers=9, slots=4, seconds=3.0):
-        person.told.check(SMALL, person.x, person.rate, complete=person.leaves > 1000)
+def test_nothing_that_others_do_changes_a_stream(model: CabCnn, seed: int) -> None:
+    for person in party(model, seed, callers=9, slots=4, seconds=3.0):
+        person.told.check(model, person.x, person.rate, complete=person.leaves > 1000)
 
 
 @pytest.mark.slow
@@ -295,6 +301,12 @@ def test_a_batch_larger_than_one_product_is_exact() -> None:
     assert engine.finished.all()
     for collected, row in list(told.values())[::17]:
         collected.check(SMALL, clips[row], rate)
+
+
+def test_the_untrained_detector_calls_some_of_a_talk_speech_and_not_all() -> None:
+    x = talk(8, 8000, 3) + noise(8, 8000, 3, 3e-2)
+    kind = intervals(HEARING, x, 8000, detector_of(HEARING))[1].kind[0]
+    assert 0.1 < (kind == VOICED).mean() < 0.9
 
 
 def test_the_comparison_can_fail() -> None:

@@ -125,7 +125,7 @@ TABLE = table()
 def test_the_table_is_read() -> None:
     assert len(TABLE) > 20
     assert TABLE["errors"] == set()
-    assert TABLE["weights"] == {"architecture"}
+    assert TABLE["weights"] == {"architecture", "detector"}
     assert TABLE["cli"] is None
     assert {"cabcnn", "normalise", "ring"} <= (TABLE["engine"] or set())
 

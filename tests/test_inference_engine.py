@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from speech import LONG_STAGES, SMALL_STAGES, Samples, noise, silence, talk, tiny_model
+from speech import LONG_STAGES, SMALL_STAGES, Samples, detecting_model, noise, silence, talk, tiny_model
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.frontend import Pooled, front_end
@@ -17,8 +17,10 @@ from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import interval_results
 from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.weights import detector_of
 
 SMALL = tiny_model(1, stages=SMALL_STAGES, classifiers=8)
+HEARING = detecting_model(1, stages=SMALL_STAGES, classifiers=8)
 LONG = tiny_model(1, stages=LONG_STAGES, classifiers=8)
 
 
@@ -162,13 +164,13 @@ GAPS = st.sampled_from([2, 3, 7, 8, 9, 20, 31, 32, 33, 39, 40, 41, 60, 90, 1100,
 
 def pool(x: Samples, rate: int, first: int, stop: int) -> Pooled:
     """Some intervals of a clip, zeros around it."""
-    front = front_end(rate, 8000, 4000, 100)
+    front = front_end(rate, 8000, 4000, 100, bands=True)
     a, b = front.span(first, stop - first)
     padded = np.pad(x, (max(-a, 0), max(b - len(x), 0)))
     return front.pool(padded[None, max(a, 0) : max(a, 0) + b - a], first, stop - first)
 
 
-@pytest.mark.parametrize("model", [SMALL, LONG], ids=["delay 3", "delay 11"])
+@pytest.mark.parametrize("model", [SMALL, LONG, HEARING], ids=["delay 3", "delay 11", "detector"])
 @settings(deadline=None, max_examples=12)
 @given(
     rate=st.sampled_from([8000, 8000, 11025, 44100]),
@@ -208,9 +210,11 @@ def test_after_a_skip_all_is_as_if_the_skipped_samples_had_gone_missing(
             np.concatenate([p.sum for p in parts], 1),
             np.concatenate([p.square for p in parts], 1),
             np.concatenate([p.missing for p in parts], 1),
+            np.concatenate([p.levels for p in parts], 1),
         ),
         0.025,
         "running",
+        detector_of(model),
     )
     assert (heard.kind[0, first : first + gap] == MISSING).all()
     expected = interval_results(model, heard.x[0]).c
@@ -356,3 +360,32 @@ def test_after_ten_hours_answers_and_memory_are_those_of_the_first_minute(talks:
     np.testing.assert_array_equal(kind_last, kind_first)
     np.testing.assert_allclose(c_last, c_first, atol=1e-5)
     assert memory - early < 200_000
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("pause_s", [0.3, 2.0, 30.0])
+def test_announced_silence_is_passed_over_and_nothing_is_lost(rate: int, pause_s: float) -> None:
+    before, after = talk(2.03, rate, 1), talk(2, rate, 2)
+    hole = np.full(int(pause_s * rate), np.nan, np.float32)
+    said = []
+    for announced in (False, True):
+        engine, bank = Engine(SMALL, 1), Bank(rate, 1, len(before) + len(hole) + len(after))
+        slot = engine.attach(bank, 0)
+        out = stream(engine, bank, before, rate // 50, finish=False)
+        if announced:
+            bank.silence_from[0], bank.silence_to[0] = len(before), len(before) + len(hole)
+        bank.write(0, np.concatenate([hole, after[:800]]), 0.0)
+        ((_, _, waiting),) = engine.backlog()
+        assert (waiting[0] < rate // 10 + 800) == announced
+        out += engine.advance()
+        if announced:
+            assert engine.heard[slot] * 100 * rate // 4000 >= len(before) + len(hole) - rate // 40
+        out += stream(engine, bank, after[800:], rate // 50)
+        assert engine.dropped[slot] == 0
+        said.append(out)
+    (c, alpha, _), (other_c, other_alpha, _) = (gather(out) for out in said)
+    heard = [np.concatenate([e.first + np.arange(e.c.shape[1]) for e in out]) for out in said]
+    votes = [np.concatenate([e.votes(gate=True)[0] for e in out]) for out in said]
+    assert heard[0][votes[0]].tolist() == heard[1][votes[1]].tolist()
+    np.testing.assert_allclose(c[votes[0]], other_c[votes[1]], atol=1e-5)
+    np.testing.assert_allclose(alpha[votes[0]], other_alpha[votes[1]], atol=1e-5)

@@ -20,6 +20,7 @@ def emitted(b, h, seed=0):
         u=rng.random((b, h, 2), np.float32),
         kind=rng.integers(0, 3, (b, h)).astype(np.uint8),
         power=rng.random((b, h)),
+        wide=rng.random((b, h)) < 0.5,
     )
 
 

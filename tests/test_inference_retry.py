@@ -8,7 +8,7 @@ import pytest
 import torch
 from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, ended, until
-from speech import LONG_STAGES, SMALL_STAGES, talk, tiny_model
+from speech import LONG_STAGES, SMALL_STAGES, detecting_model, talk, tiny_model
 
 from streamcab.audio.ring import Bank
 from streamcab.classifier import Classifier
@@ -156,8 +156,10 @@ def test_a_net_that_only_fails_is_given_up(checkpoint):
     assert stage.now > 2 + BROKEN_S
 
 
-def test_a_failure_within_the_normaliser_starts_that_stream_anew(checkpoint, monkeypatch):
-    stage = Stage(checkpoint, 2)
+@pytest.mark.parametrize("detector", [False, True], ids=["level", "detector"])
+def test_a_failure_within_the_normaliser_starts_that_stream_anew(checkpoint, monkeypatch, detector):
+    hearing = Checkpoint(detecting_model(1, stages=SMALL_STAGES, classifiers=8))
+    stage = Stage(hearing if detector else checkpoint, 2)
     stage.hear(4)
     push = stage.engine.normaliser.push
 

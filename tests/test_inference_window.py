@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from speech import SMALL_STAGES, tiny_model
+from streamed import talk_of
 
 from streamcab.inference.window import Window, window_of
 
@@ -15,24 +16,36 @@ ONE = np.zeros(1, np.intp)
 
 
 class Listed:
-    """The same as a list of (index, c, alpha, vote)."""
+    """The same as a list of every interval of the stream, voted or not: (c, alpha, vote)."""
 
     def __init__(self, length: int, second: int) -> None:
-        self.length, self.second, self.members, self.seen = length, second, [], 0
+        self.length, self.second, self.all = length, second, []
+
+    @property
+    def seen(self) -> int:
+        return len(self.all)
+
+    @property
+    def voiced(self) -> int:
+        return sum(vote for _, _, vote in self.all)
 
     def add(self, first: int, c: NDArray, alpha: NDArray, votes: NDArray) -> None:
-        self.members += [(first + j, c[j], alpha[j]) for j in range(len(c)) if votes[j] and first + j >= 0]
-        self.seen = max(first + len(c), 0)
+        # What was passed over is a pause.
+        self.all += [(c[0], alpha[0], False)] * (first - self.seen)
+        self.all += [(c[j], alpha[j], bool(votes[j])) for j in range(len(c)) if first + j >= 0]
+
+    def talk(self) -> list[tuple[NDArray, NDArray, bool]]:
+        return [self.all[k] for k in talk_of([vote for _, _, vote in self.all], self.length, self.second)]
 
     def mean(self, back: int) -> tuple[NDArray | None, int]:
-        some = [c for k, c, _ in self.members if self.seen - back <= k]
+        some = [c for c, _, vote in self.talk()[-back:] if vote]
         return (np.mean(some, 0, dtype=np.float64) if some else None), len(some)
 
     def attention(self) -> NDArray | None:
         """Over the last whole blocks, with the one that is being filled."""
-        blocks = -(-self.length // self.second)
-        newest = (self.seen - 1) // self.second
-        some = [a for k, _, a in self.members if newest - blocks < k // self.second]
+        talk, blocks = self.talk(), -(-self.length // self.second)
+        oldest = max((len(talk) - 1) // self.second - blocks + 1, 0) * self.second
+        some = [a for _, a, vote in talk[oldest:] if vote]
         return np.mean(some, 0, dtype=np.float64) if some else None
 
 
@@ -81,7 +94,7 @@ def test_is_the_mean_of_a_list(
         )
         assert window.filled(slot)[0] == min(listed.seen, length)
         assert window.seen[1] == listed.seen
-    assert window.voiced[1] == len(listed.members)
+    assert window.voiced[1] == listed.voiced
 
 
 def test_streams_at_different_places_share_a_call() -> None:
@@ -100,16 +113,56 @@ def test_streams_at_different_places_share_a_call() -> None:
         np.testing.assert_array_equal(together.attention(np.array([i])), alone[i].attention(ONE))
 
 
-def test_a_gap_is_forgotten_time() -> None:
+def test_a_gap_is_a_pause_and_takes_up_no_more_room_than_one() -> None:
     window = Window(1, 2, 2, 100, 40)
     yes, half = np.ones((1, 60), bool), np.full((1, 60, 2), 0.5, np.float32)
     window.add(ONE, np.array([0]), half / 2, half, yes)
     window.add(ONE, np.array([120]), half[:, :20] * 2, half[:, :20], yes[:, :20])
-    # 140 have passed: 40 .. 59 of the first are left, and 20 new ones.
+    # 40 of the 60 that were passed over are talk: 40 of the first are left, and 20 new ones.
     mean, n = window.mean(ONE)
-    assert n[0] == 40
-    np.testing.assert_allclose(mean[0], (20 * 0.25 + 20 * 1.0) / 40)
+    assert n[0] == 60
+    np.testing.assert_allclose(mean[0], (40 * 0.25 + 20 * 1.0) / 60)
     assert window.voiced[0] == 80
+
+
+def silent(window: Window, first: int, h: int) -> None:
+    """h intervals in which nobody speaks, though the net says something of each."""
+    c, alpha, votes = random(np.random.default_rng(first), h)
+    window.add(ONE, np.array([first]), c, alpha, np.zeros_like(votes))
+
+
+def talking(h: int, value: float) -> tuple[NDArray, NDArray, NDArray]:
+    return np.full((1, h, 3), value, np.float32), np.zeros((1, h, 4), np.float32), np.ones((1, h), np.bool_)
+
+
+def test_in_silence_the_answer_stands_still_until_the_window_is_empty_at_once() -> None:
+    window = Window(1, 3, 4, 200, 40)
+    window.add(ONE, np.array([0]), *talking(100, 0.1))
+    window.add(ONE, np.array([100]), *talking(70, 0.5))
+    spoken = window.mean(ONE)[0]
+    for k in range(199):
+        silent(window, 170 + k, 1)
+        mean, n = window.mean(ONE)
+        # The pause itself takes up a second of a window that is full, and no more.
+        assert n[0] == min(170, 199 - min(k, 39))
+        assert np.abs(mean - spoken).max() < 0.05
+        assert (window.now(ONE)[1][0] > 0) == (k < 39)
+    silent(window, 369, 1)
+    assert window.mean(ONE)[1][0] == 0
+    assert window.voiced[0] == 170
+
+
+def test_what_leaves_gives_way_to_new_speech_one_for_one() -> None:
+    window = Window(1, 3, 4, 100, 40)
+    window.add(ONE, np.array([0]), *talking(100, 0.25))
+    silent(window, 100, 90)
+    before = window.mean(ONE)[1][0]
+    assert before == 60
+    for k in range(10):
+        window.add(ONE, np.array([190 + k]), *talking(1, 1.0))
+        mean, n = window.mean(ONE)
+        assert n[0] == 60
+        np.testing.assert_allclose(mean[0], (0.25 * (59 - k) + (k + 1)) / 60)
 
 
 def test_nothing_voiced_is_zeros_and_no_votes() -> None:

@@ -13,6 +13,7 @@ from streamcab_train.pupil import (
     frame_loss,
     log_mel,
     mean_answer,
+    soften,
 )
 from streamcab_train.rows import Row
 
@@ -114,3 +115,14 @@ def test_what_is_disturbed_is_noisy_and_in_places_nothing() -> None:
     nothing = (b.abs() < 10).all(-1)
     assert 0 < nothing.sum() < 0.2 * nothing.numel()
     assert 0.1 < (b - a)[~nothing].std() < 0.2
+
+
+def test_a_softened_acb_is_less_sure_and_thinks_the_same() -> None:
+    torch.manual_seed(0)
+    acb = Pupil(ARCH, 3, 5).model.acb
+    h = 3 * torch.randn(200, 10)
+    before = acb.classifiers(h)
+    sure = acb(h)[0].max(-1).values.mean()
+    soften(acb, 4.0, 2.0)
+    torch.testing.assert_close(acb.classifiers(h) * 4, before)
+    assert acb(h)[0].max(-1).values.mean() < sure

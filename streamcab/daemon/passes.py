@@ -148,7 +148,8 @@ class PassRunner:
             paced = streams.paced[output.slots]
             some = output if paced.all() else output.of(paced)
             if len(some.slots):
-                self._window.add(some.slots, some.first, some.c, some.alpha, some.votes(self.gate), some.u)
+                votes = some.votes(self.gate)
+                self._window.add(some.slots, some.first, some.c, some.alpha, votes, some.u, some.heard)
                 streams.power[some.slots] = some.power.mean(1)
                 streams.news[some.slots] = True
             for row in np.flatnonzero(~paced).tolist():

@@ -66,6 +66,7 @@ class Reporter:
         lives = self._streams.of(reading.slots)
         for live, prediction in zip(lives, self._predictions.of(reading, standings), strict=True):
             self.feed.publish(prediction)
+            live.told = prediction
             if prediction.state != live.state or live.line.detail != live.detail:
                 live.state, live.detail = prediction.state, live.line.detail
                 changed.append(live)
@@ -81,6 +82,7 @@ class Reporter:
         rows = zip(*(column.tolist() for column in columns), strict=True)
         for live, row in zip(self._streams.of(slots), rows, strict=True):
             rate, captured, classified, lag, lost, overflows = row
+            told = live.told
             self.feed.publish(
                 Status(
                     stream=live.name,
@@ -95,7 +97,10 @@ class Reporter:
                     overflows=overflows,
                     detail=self.veiled(live.line, live.line.detail),
                     source_state="ended" if live.state == "ended" else live.line.state,
-                    flaws=[*live.flaws, *live.line.flaws],
+                    flaws=[*live.flaws, *live.line.flaws, *(told.flaws if told else [])],
+                    speech_s=told.heard_s if told else 0.0,
+                    hears=told.hears if told else "silence",
+                    snr_db=told.snr_db if told else None,
                 )
             )
 

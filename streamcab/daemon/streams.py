@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from streamcab.clock import MACHINE, Clock
 from streamcab.inference.answer import Standings
 from streamcab.inference.slots import Slots, SlotTable
-from streamcab.message import State
+from streamcab.message import Prediction, State
 from streamcab.nn.architecture import Architecture
 from streamcab.source import GONE, Line, Source
+from streamcab.text import LONGEST
 
 Times = NDArray[np.float64]
 
 
 @dataclass
 class Live:
-    """A stream that is being answered. `state`, `detail` and `flaws` are those last published."""
+    """A stream that is being answered. `state`, `detail`, `flaws` and `told` are those last published."""
 
     line: Line
     source: Source
@@ -34,6 +35,7 @@ class Live:
     state: State = "warming"
     detail: str = ""
     flaws: list[str] = field(default_factory=list)
+    told: Prediction | None = None
 
 
 class StreamTable(SlotTable):
@@ -97,7 +99,7 @@ class StreamTable(SlotTable):
         name, n = wanted, 1
         while name in self._names:
             n += 1
-            name = f"{wanted}-{n}"
+            name = f"{wanted[: LONGEST - 8]}-{n}"
         self._names.add(name)
         return name
 

@@ -14,6 +14,7 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.dsp.bands import INTERVAL, levels
 from streamcab.dsp.resample import resampler
 
 
@@ -23,6 +24,7 @@ class Pooled:
 
     maxima   (B, H, I) float32, of raw samples        count  (H,) samples at the model's rate in each interval
     sum, square  (B, H) float64, of those samples     missing (B, H) bool, some sample never arrived
+    levels   (B, H, BANDS) int16, of bands.py, for models with a detector
     """
 
     maxima: NDArray[np.float32]
@@ -30,6 +32,7 @@ class Pooled:
     sum: NDArray[np.float64]
     square: NDArray[np.float64]
     missing: NDArray[np.bool_]
+    levels: NDArray[np.int16] | None = None
 
     @property
     def power(self) -> NDArray[np.float64]:
@@ -39,9 +42,13 @@ class Pooled:
 
 
 class FrontEnd:
-    """Turns samples at `rate_in` Hz, via `rate`, into intervals of `interval` sub-intervals, `pooled_rate` a second."""
+    """Turns samples at `rate_in` Hz, via `rate`, into intervals of `interval` sub-intervals, `pooled_rate` a second.
 
-    def __init__(self, rate_in: int, rate: int, pooled_rate: int, interval: int) -> None:
+    bands  whether the levels of bands.py are wanted, too
+    """
+
+    def __init__(self, rate_in: int, rate: int, pooled_rate: int, interval: int, bands: bool = False) -> None:
+        self._bands = bands
         self.rate_in, self.rate, self.pooled_rate, self.interval = rate_in, rate, pooled_rate, interval
         self._resample = None if rate_in == rate else resampler(rate_in, rate)
         # Intervals after which the division into sub-intervals and the filter's phase repeat.
@@ -99,7 +106,10 @@ class FrontEnd:
             total = np.add.reduceat(wide, edges[:-1], axis=1)
             square = np.add.reduceat(wide * wide, edges[:-1], axis=1)
         missing = np.zeros(total.shape, np.bool_) if gone is None else self._missing(gone, k, h)
-        return Pooled(maxima, np.diff(edges), total, square, missing)
+        bands = (
+            levels(y.reshape(-1, INTERVAL), square.ravel()).reshape(len(y), h, -1) if self._bands else None
+        )
+        return Pooled(maxima, np.diff(edges), total, square, missing, bands)
 
     def _maxima(self, y: NDArray[np.float32], k: int, h: int) -> NDArray[np.float32]:
         fold, rest = divmod(self.rate, self.pooled_rate)
@@ -124,6 +134,6 @@ class FrontEnd:
 
 
 @lru_cache(maxsize=64)
-def front_end(rate_in: int, rate: int, pooled_rate: int, interval: int) -> FrontEnd:
+def front_end(rate_in: int, rate: int, pooled_rate: int, interval: int, bands: bool = False) -> FrontEnd:
     """Return the front end for a rate, created once: it has no state."""
-    return FrontEnd(rate_in, rate, pooled_rate, interval)
+    return FrontEnd(rate_in, rate, pooled_rate, interval, bands)

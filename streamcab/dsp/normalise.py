@@ -2,16 +2,19 @@
 
 `running`, for live use and for training what is used live. Three moods for each stream:
 
-    idle      nothing voiced in the last 30 s (or ever). Intervals pass as zeros and do not vote. One that stands out of
-              the noise starts a hold.
-    holding   a second of audio is kept back, to learn floor and level from; then its intervals pass all at once,
-              normalised alike. If nothing in it rose and fell as speech does, they pass as zeros: idle again.
+    idle      nothing voiced in the last 30 s (or ever). Intervals pass as zeros and do not vote. One that is speech
+              starts a hold.
+    holding   a second of audio is kept back, to learn the level from; then its intervals pass all at once,
+              normalised alike. If too little of it was speech, they pass as zeros: idle again.
     active    an interval is voiced if its level stands `ABOVE_FLOOR` over the lowest of the last 2 s, and within
               `BELOW_SPEECH` of the mean level of speech. Mean and deviation are those of the voiced samples of the
               last 30 s.
 
-All thresholds are relative, so loudness changes nothing; silence and steady noise leave no trace in the
-statistics, so a talk after them is heard as if the stream had just begun. Interval by interval in absolute
+Models with a detector (detector.py) ask it first: what is no speech is not voiced, however loud; what is, and is
+`NEAR_SPEECH`, is voiced in any noise. It answers `AHEAD` intervals later.
+
+All thresholds are relative, so loudness changes nothing; silence, noise and, with a detector, sounds leave no trace in
+the statistics, so a talk after them is heard as if the stream had just begun. Interval by interval in absolute
 position: chunks cannot matter. `clip`, the paper's: mean and deviation of the whole clip, offline.
 
 Knows nothing of sample rates, of sources, or of the net.
@@ -22,6 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.dsp.bands import BANDS, FLOOR, NARROW, high_bands
+from streamcab.dsp.detector import AHEAD, Detector, Weights
 from streamcab.dsp.frontend import Pooled
 
 HOLD_S = 1.0
@@ -32,15 +37,21 @@ ABOVE_FLOOR = 8.0
 """Power ratio, 9 dB."""
 BELOW_SPEECH = 1e-3
 """Power ratio, -30 dB: what speech leaves in its pauses when a noise gate makes the floor zero."""
+NEAR_SPEECH = 0.01
+"""Power ratio, -20 dB: what is speech to a detector and so near the mean level of speech counts in any noise."""
 POWER_FLOOR = 1e-10
 """Power, -100 dB of full scale: below the last bit of 16."""
 ONSET_S = 0.1
 """Voiced audio that a hold must contain to be a talk and not a click."""
+ONSET_HEARD_S = 0.2
+"""The same where a detector says what is speech."""
 
 IDLE, HOLDING, ACTIVE = 0, 1, 2
 SILENT, VOICED, MISSING = 0, 1, 2
 
 Ints = NDArray[np.intp]
+Floats = NDArray[np.float64]
+_HIGH = high_bands()
 
 
 @dataclass(frozen=True)
@@ -48,28 +59,39 @@ class NormalisedBatch:
     """H normalised intervals of B streams.
 
     x (B, H * I) float32        kind (B, H) uint8: SILENT, VOICED or MISSING        power (B, H) float64
+    wide (B, H) bool: something is heard in the high half of the band, as far as a detector looks
     """
 
     x: NDArray[np.float32]
     kind: NDArray[np.uint8]
     power: NDArray[np.float64]
+    wide: NDArray[np.bool_]
 
 
 class RunningNormaliser:
     """The running normaliser of many streams, each in a slot. `push` what arrives, `take` what is decided."""
 
-    def __init__(self, slots: int, interval: int, interval_s: float, margin: int = 16) -> None:
-        """`interval` pooled samples fill `interval_s` seconds; at most `margin` intervals are pushed at once."""
+    def __init__(
+        self, slots: int, interval: int, interval_s: float, margin: int = 16, detector: Weights | None = None
+    ) -> None:
+        """`interval` pooled samples fill `interval_s` seconds; at most `margin` intervals are pushed at once.
+
+        Without a `detector` the gate hears level.
+        """
         self.hold = round(HOLD_S / interval_s)
         self.block = round(BLOCK_S / interval_s)
-        self._onset = max(round(ONSET_S / interval_s), 1)
         blocks = round(MEMORY_S / BLOCK_S)
         floor = round(FLOOR_S / interval_s)
         self.interval, self.margin = interval, margin
-        self._room = self.hold + margin
+        self.detector = None if detector is None else Detector(detector, slots, margin)
+        self.ahead = AHEAD if self.detector else 0
+        """Intervals that are pushed beyond the one that is judged."""
+        self._onset = max(round((ONSET_HEARD_S if self.detector else ONSET_S) / interval_s), 1)
+        self._room = self.hold + margin + self.ahead
 
         self.vad_state = np.zeros(slots, np.uint8)
         self.pushed = np.zeros(slots, np.int64)
+        self.judged = np.zeros(slots, np.int64)
         self.decided = np.zeros(slots, np.int64)
         self.taken = np.zeros(slots, np.int64)
         # Levels of the last 2 s, missing intervals as infinity: only the smallest is asked for.
@@ -84,19 +106,24 @@ class RunningNormaliser:
         self._mean = np.zeros((slots, self._room), np.float32)
         self._scale = np.zeros((slots, self._room), np.float32)
         self._kind = np.zeros((slots, self._room), np.uint8)
+        self._wide = np.ones((slots, self._room), np.bool_)
+        self._speech = np.ones((slots, self._room), np.bool_)
 
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
         arrays = [a for a in vars(self).values() if isinstance(a, np.ndarray)]
-        return sum(a.nbytes // len(a) for a in arrays)
+        own = sum(a.nbytes // len(a) for a in arrays)
+        return own + (self.detector.bytes_per_slot if self.detector else 0)
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
         self.vad_state[slots] = IDLE
-        for a in (self.pushed, self.decided, self.taken, self._blocks, self._closed):
+        for a in (self.pushed, self.judged, self.decided, self.taken, self._blocks, self._closed):
             a[slots] = 0
         self._levels[slots] = np.inf
+        if self.detector:
+            self.detector.reset(slots)
 
     @property
     def ready(self) -> NDArray[np.int64]:
@@ -107,38 +134,62 @@ class RunningNormaliser:
         """The next H <= margin intervals of the streams in `slots` (no slot twice)."""
         h = pooled.maxima.shape[1]
         assert h <= self.margin, f"{h} intervals at once, margin is {self.margin}"
-        power = pooled.power
         at = (self.pushed[slots, None] + np.arange(h)) % self._room
         row = slots[:, None]
         self._maxima[row, at] = pooled.maxima
-        self._power[row, at] = power
+        self._power[row, at] = pooled.power
+        self._kind[row, at] = np.where(pooled.missing, MISSING, SILENT)
         stats = self._stats
         stats[row, at, 0] = pooled.count
         stats[row, at, 1] = pooled.sum
         stats[row, at, 2] = pooled.square
-        for j in range(h):
-            self._advance(slots, at[:, j], power[:, j], pooled.missing[:, j])
+        if self.detector is not None:
+            assert pooled.levels is not None, "a detector wants levels"
+            loudest, high = pooled.levels.max(2), pooled.levels[..., _HIGH].max(2)
+            self._wide[row, at] = high > loudest - NARROW
+            speech = self.detector.push(slots, pooled.levels) > 0
+            self._speech[row, (at - self.ahead) % self._room] = speech
+        self.pushed[slots] += h
+        self._judge(slots, self.pushed[slots] - self.ahead)
 
     def skip(self, slots: Ints, n: NDArray[np.int64]) -> None:
-        """Time passes by n (B,) intervals that nobody heard: old levels and statistics are forgotten as they would."""
-        k = self.pushed[slots]
-        for field in (self.pushed, self.decided, self.taken):
-            field[slots] += n
+        """Time passes by n (B,) intervals that nobody heard: old levels and statistics are forgotten as they would.
+
+        What waits to be judged must be missing already, or nothing.
+        """
+        pending = np.minimum(self.pushed[slots] + n, self.ahead)
+        n_judged = n + (self.pushed - self.judged)[slots] - pending
+        k = self.judged[slots]
+        self.pushed[slots] += n
+        for field in (self.judged, self.decided, self.taken):
+            field[slots] += n_judged
         blocks, floor = self._blocks.shape[1], self._levels.shape[1]
-        first, last = -(-k // self.block), (k + n) // self.block
+        first, last = -(-k // self.block), (k + n_judged) // self.block
         for b in range(blocks):
             begun = first + b <= last
             self._blocks[slots[begun], (first[begun] + b) % blocks] = 0
-        unheard = (np.arange(floor) - k[:, None]) % floor < n[:, None]
+        unheard = (np.arange(floor) - k[:, None]) % floor < n_judged[:, None]
         self._levels[slots] = np.where(unheard, np.inf, self._levels[slots])
         self._closed[slots] = self._blocks[slots].sum(1) - self._blocks[slots, last % blocks]
         self._idle(slots[(self.vad_state[slots] == ACTIVE) & (self._blocks[slots, :, 0].sum(1) == 0)])
+        if self.detector is not None:
+            self.detector.skip(slots, n)
+            waiting = (self.judged[slots, None] + np.arange(self.ahead)) % self._room
+            self._kind[slots[:, None], waiting] = MISSING
+            self._power[slots[:, None], waiting] = 0
+            self._speech[slots[:, None], waiting] = False
 
     def finish(self, slots: Ints) -> None:
-        """No more intervals will come: decide on what is held."""
+        """No more intervals will come: judge what waits, as if silence followed, and decide on what is held."""
+        if self.detector is not None:
+            nothing = np.full((len(slots), self.ahead, BANDS), FLOOR, np.int16)
+            speech = self.detector.push(slots, nothing) > 0
+            last = self.pushed[slots, None] - self.ahead + np.arange(self.ahead)
+            self._speech[slots[:, None], last % self._room] = speech
+            self._judge(slots, self.pushed[slots])
         held = slots[self.vad_state[slots] == HOLDING]
         for slot in held:
-            self._decide(np.array([slot]), int(self.pushed[slot] - self.decided[slot]))
+            self._decide(np.array([slot]), int(self.judged[slot] - self.decided[slot]))
 
     def take(self, slots: Ints, h: int) -> NormalisedBatch:
         """The next h decided intervals of each of `slots`; each must have so many `ready`."""
@@ -149,11 +200,21 @@ class RunningNormaliser:
         if (kind == MISSING).any():
             x[kind == MISSING] = 0.0
         self.taken[slots] += h
-        return NormalisedBatch(x.reshape(len(slots), -1), kind, self._power[row, at])
+        return NormalisedBatch(x.reshape(len(slots), -1), kind, self._power[row, at], self._wide[row, at])
 
-    def _advance(self, slots: Ints, at: Ints, power: NDArray[np.float64], missing: NDArray[np.bool_]) -> None:
-        """One interval of each stream; `at` is where it waits, (B,)."""
-        k = self.pushed[slots]
+    def _judge(self, slots: Ints, until: NDArray[np.int64]) -> None:
+        """All intervals before `until` (B,)."""
+        left = until - self.judged[slots]
+        for _ in range(int(left.max(initial=0))):
+            some = slots if (left > 0).all() else slots[left > 0]
+            self._advance(some)
+            left -= 1
+
+    def _advance(self, slots: Ints) -> None:
+        """The next interval of each stream."""
+        k = self.judged[slots]
+        at = k % self._room
+        power, missing = self._power[slots, at], self._kind[slots, at] == MISSING
         floor_len, blocks = self._levels.shape[1], self._blocks.shape[1]
         new_block = k % self.block == 0
         if new_block.any():
@@ -167,15 +228,17 @@ class RunningNormaliser:
         if started.any():
             before = self._levels[slots].min(1)
             started &= ~missing & (power > POWER_FLOOR)
-            started &= ~np.isfinite(before) | (power > ABOVE_FLOOR * before)
+            if self.detector:
+                started &= self._speech[slots, at]
+            else:
+                started &= ~np.isfinite(before) | (power > ABOVE_FLOOR * before)
             self._levels[slots[started]] = np.inf
             vad_state = np.where(started, HOLDING, vad_state)
             self.vad_state[slots[started]] = HOLDING
         # What begins within an interval fills only a part of it: the first interval of a hold tells nothing of a floor.
         level = np.where(missing | started, np.inf, power)
         self._levels[slots, k % floor_len] = level
-        self.pushed[slots] = k + 1
-        self._kind[slots, at] = np.where(missing, MISSING, SILENT)
+        self.judged[slots] = k + 1
 
         active = vad_state == ACTIVE
         if active.any():
@@ -189,8 +252,7 @@ class RunningNormaliser:
             total = closed + filling
             n = np.maximum(total[:, 0], 1)
             speech = total[:, 2] / n - (total[:, 1] / n) ** 2
-            threshold = np.maximum(np.maximum(ABOVE_FLOOR * floor, BELOW_SPEECH * speech), POWER_FLOOR)
-            voiced = np.isfinite(lv) & (lv > threshold)
+            voiced = np.isfinite(lv) & (lv > self._threshold(floor, speech)) & self._speech[s, a]
             filling += self._stats[s, a] * voiced[:, None]
             self._blocks[s, block] = filling
             self._kind[s[voiced], a[voiced]] = VOICED
@@ -201,7 +263,7 @@ class RunningNormaliser:
             self._silence(slots[idle], at[idle])
             self.decided[slots[idle]] += 1
             held = slots[vad_state == HOLDING]
-            full = held[self.pushed[held] - self.decided[held] == self.hold]
+            full = held[self.judged[held] - self.decided[held] == self.hold]
             if len(full):
                 self._decide(full, self.hold)
 
@@ -213,9 +275,11 @@ class RunningNormaliser:
         here = self._kind[row, at] != MISSING
         power = self._power[row, at]
         floor = np.where(here, power, np.inf)[:, 1:].min(1, keepdims=True, initial=np.inf)
-        voiced = here & (power > np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR))
+        voiced = here & self._speech[row, at]
+        if self.detector is None:
+            voiced &= power > np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR)
         level = (power * voiced).sum(1, keepdims=True) / np.maximum(voiced.sum(1, keepdims=True), 1)
-        voiced &= power > BELOW_SPEECH * level
+        voiced &= power > self._threshold(floor, level)
         talk = voiced.sum(1) >= self._onset
         self._silence(row[~talk], at[~talk])
         self.vad_state[slots[~talk]] = IDLE
@@ -229,6 +293,13 @@ class RunningNormaliser:
             self._closed[slot] = total - current
             self._set(np.full(n, slot), where, np.broadcast_to(total, (n, 3)))
         self.decided[slots] += n
+
+    def _threshold(self, floor: Floats, speech: Floats) -> Floats:
+        """The power over which an interval of speech is voiced, given the floor and the mean power of speech."""
+        above = ABOVE_FLOOR * floor
+        if self.detector is not None:
+            above = np.minimum(above, NEAR_SPEECH * speech)
+        return np.maximum(np.maximum(above, BELOW_SPEECH * speech), POWER_FLOOR)
 
     def _idle(self, slots: Ints) -> None:
         self.vad_state[slots] = IDLE
@@ -247,25 +318,27 @@ class RunningNormaliser:
         self._scale[slots, at] = 1 / np.sqrt(np.maximum(variance, POWER_FLOOR))
 
 
-def normalise_clip(pooled: Pooled, gated: NDArray[np.uint8]) -> NormalisedBatch:
+def normalise_clip(pooled: Pooled, gated: NDArray[np.uint8], wide: NDArray[np.bool_]) -> NormalisedBatch:
     """The paper's normaliser, over whole clips (B, H intervals): subtract the mean, divide by the deviation.
 
-    `gated` (B, H) says which intervals are voiced; digital silence comes out as zeros.
+    `gated` and `wide` (B, H) are as in `NormalisedBatch`; digital silence comes out as zeros.
     """
     n = np.broadcast_to(pooled.count, pooled.sum.shape).sum(1)
     mean = pooled.sum.sum(1) / n
     variance = pooled.square.sum(1) / n - mean * mean
     scale = np.where(variance > POWER_FLOOR, 1 / np.sqrt(np.maximum(variance, POWER_FLOOR)), 0.0)
     x = (pooled.maxima - mean[:, None, None]) * scale[:, None, None]
-    return NormalisedBatch(x.reshape(len(x), -1).astype(np.float32), gated, pooled.power)
+    return NormalisedBatch(x.reshape(len(x), -1).astype(np.float32), gated, pooled.power, wide)
 
 
-def normalise_whole(pooled: Pooled, interval_s: float, normaliser: str) -> NormalisedBatch:
+def normalise_whole(
+    pooled: Pooled, interval_s: float, normaliser: str, detector: Weights | None = None
+) -> NormalisedBatch:
     """One whole stream (B = 1, H intervals), by `running` or `clip`; the gate is the same in both."""
     h, interval = pooled.maxima.shape[1:]
-    state = RunningNormaliser(1, interval, interval_s, margin=max(h, 1))
+    state = RunningNormaliser(1, interval, interval_s, max(h, 1), detector)
     slot = np.zeros(1, np.intp)
     state.push(slot, pooled)
     state.finish(slot)
     heard = state.take(slot, h)
-    return heard if normaliser == "running" else normalise_clip(pooled, heard.kind)
+    return heard if normaliser == "running" else normalise_clip(pooled, heard.kind, heard.wide)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.dsp.normalise import POWER_FLOOR
+from streamcab.inference.acoustics import Quality
 from streamcab.inference.window import Reading
 from streamcab.message import Prediction, State
 from streamcab.nn.architecture import Architecture
@@ -19,6 +20,11 @@ from streamcab.nn.confidence import BARE, Confidence
 
 WARM_S = 2.0
 """Voiced seconds before an answer is called `live`."""
+
+AUDIBLE = 1e-6
+"""Power, -60 dB of full scale: what is louder and no speech is called sound."""
+LARGEST_DB = 60.0
+"""No estimate of a ratio to noise is given beyond this."""
 
 STATES: tuple[State, ...] = ("warming", "live", "silent", "lost", "ended")
 WARMING, LIVE, SILENT, LOST, ENDED = range(len(STATES))
@@ -88,6 +94,8 @@ class PredictionBuilder:
     def __init__(self, architecture: Architecture, model: str, confidence: Confidence = BARE) -> None:
         self.labels = list(architecture.labels)
         self._interval_s = architecture.interval_s
+        # Models that hear level were taught to believe what they heard.
+        self._weighs = architecture.detector > 0
         self._model = model
         self._confidence = confidence
 
@@ -97,6 +105,8 @@ class PredictionBuilder:
         votes, n = reading.votes, len(reading.slots)
         # The same answers, so the first label stays first.
         means, recent = self._confidence(reading.mean), self._confidence(reading.now)
+        if self._weighs:
+            means, recent = (_weighed(p, reading.quality.weight) for p in (means, recent))
         heard_s = reading.voiced.astype(np.float64) * self._interval_s
         weights = [None] * n if reading.attention is None else reading.attention.round(4).tolist()
         level = (10 * np.log10(np.maximum(now.power, POWER_FLOOR))).round(1).tolist()
@@ -127,10 +137,19 @@ class PredictionBuilder:
             "overflows": now.overflows.tolist(),
             "attention": [row if voted else None for row, voted in zip(weights, some, strict=True)],
             "model": [self._model] * n,
+            "hears": self._hears(reading, now),
+            "snr_db": _snr(reading.quality),
+            "flaws": _flaws(reading.quality),
         }
         for row in zip(*columns.values(), strict=True):
             fields: dict[str, Any] = dict(zip(columns, row, strict=True))
             yield Prediction(**fields)
+
+    @staticmethod
+    def _hears(reading: Reading, now: Standings) -> list[str]:
+        sound = np.where(now.power > AUDIBLE, "sound", "silence")
+        found: list[str] = np.where(reading.now_votes > 0, "speech", sound).tolist()
+        return found
 
     def _sure(self, leading: list[tuple[str, float] | tuple[None, None]]) -> Sequence[bool | None]:
         if self._confidence.abstain_below is None:
@@ -151,3 +170,20 @@ class PredictionBuilder:
         code[now.lost] = LOST
         code[now.ended] = ENDED
         return [STATES[i] for i in code.tolist()]
+
+
+def _weighed(p: Floats, weight: Floats) -> Floats:
+    """Probabilities (B, labels), drawn towards knowing nothing where they are worth less than 1, weight (B,)."""
+    even = 1 / p.shape[1]
+    return np.where(p.any(1, keepdims=True), even + weight[:, None] * (p - even), p)
+
+
+def _snr(quality: Quality) -> list[float | None]:
+    rounded = np.clip(quality.snr_db, -LARGEST_DB, LARGEST_DB).round(1).tolist()
+    return [None if snr != snr else snr for snr in rounded]
+
+
+def _flaws(quality: Quality) -> list[list[str]]:
+    """By stream; a list each, since a message keeps it."""
+    both = zip(quality.noisy.tolist(), quality.narrow.tolist(), strict=True)
+    return [["noisy"] * noisy + ["narrow-band"] * narrow for noisy, narrow in both]

@@ -30,7 +30,7 @@ def add_by_own_time(
         # Up to the next interval that completes `every`: what lies before interval 0 completes nothing.
         stop = min((max(first + start, 0) // every + 1) * every - first, h)
         part = output.part(row, start, stop)
-        window.add(part.slots, part.first, part.c, part.alpha, part.votes(gate), part.u)
+        window.add(part.slots, part.first, part.c, part.alpha, part.votes(gate), part.u, part.heard)
         if (complete := first + stop) > 0 and complete % every == 0:
             due.append(Due(window.read(part.slots, attention=attention), part.power[:, -1]))
         start = stop

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.audio.ring import NO_SAMPLE, Bank
+from streamcab.dsp.bands import BANDS, FLOOR
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.slots import SlotTable
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import RUNS, Backend, make_backend
-from streamcab.nn.weights import Net
+from streamcab.nn.weights import Net, detector_of
 
 
 class Engine:
@@ -38,17 +39,22 @@ class Engine:
             raise ValueError(f"the {arch.normaliser} normaliser needs the whole clip and cannot be streamed")
         table = slots if isinstance(slots, SlotTable) else SlotTable(slots)
         self.architecture, self.table, self.slots = arch, table, table.size
-        self.delay, self._memory = arch.delay, arch.memory
+        self.delay = arch.delay
         self.backend = backend or make_backend("torch", net, self.slots)
-        self.normaliser = RunningNormaliser(self.slots, arch.interval, arch.interval_s, margin=RUNS[0])
+        self.normaliser = RunningNormaliser(
+            self.slots, arch.interval, arch.interval_s, margin=RUNS[0], detector=detector_of(net)
+        )
+        # What waits to be judged at a skip has to be missing.
+        self._memory = max(arch.memory, self.normaliser.ahead)
         self.heard, self.stepped = table.heard, table.stepped
         self.dropped, self.finished = table.dropped, table.finished
         self._end = table.column(np.int64, FOREVER)
         # The sample after the last skip: what was left out is missing, though the ring may still hold it.
         self._resumed = table.column(np.int64, -FOREVER)
-        # Kind and level of the intervals whose c_t is still on its way through the net.
+        # Kind, level and width of the intervals whose c_t is still on its way through the net.
         self._kind = table.column(np.uint8, 0, self.delay)
         self._power = table.column(np.float64, 0, self.delay)
+        self._wide = table.column(np.bool_, 0, self.delay)
         # Intervals to come that do not count: what the net remembers is not what was before them.
         self._deaf = table.column(np.int64)
         self._out: list[EngineOutput] = []
@@ -162,7 +168,7 @@ class Engine:
 
     def _front(self, bank: Bank) -> FrontEnd:
         arch = self.architecture
-        return front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval)
+        return front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval, arch.detector > 0)
 
     def _take_in(self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], bunch: int) -> None:
         front = self._front(bank)
@@ -230,7 +236,8 @@ class Engine:
         shape = (len(slots), h)
         nothing = np.zeros(shape)
         maxima = np.zeros((*shape, self.architecture.interval), np.float32)
-        pooled = Pooled(maxima, np.ones(h, np.int64), nothing, nothing, np.ones(shape, np.bool_))
+        levels = np.full((*shape, BANDS), FLOOR, np.int16)
+        pooled = Pooled(maxima, np.ones(h, np.int64), nothing, nothing, np.ones(shape, np.bool_), levels)
         self.normaliser.push(slots, pooled)
         self.heard[slots] += h
         self._drain(slots)
@@ -258,12 +265,15 @@ class Engine:
         # A c_t leaves the net `delay` intervals after its audio went in: so do its kind and level.
         kind = np.concatenate((self._kind[slots], heard.kind), 1)
         power = np.concatenate((self._power[slots], heard.power), 1)
-        self._kind[slots], self._power[slots] = kind[:, h:], power[:, h:]
+        wide = np.concatenate((self._wide[slots], heard.wide), 1)
+        self._kind[slots], self._power[slots], self._wide[slots] = kind[:, h:], power[:, h:], wide[:, h:]
         self.stepped[slots] += h
         missing = kind[:, :h] == MISSING
         if missing.any():
             u = np.where(missing[..., None], np.float32(np.nan), u)
-        self._out.append(EngineOutput(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h]))
+        self._out.append(
+            EngineOutput(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h], wide[:, :h])
+        )
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
         """Streams without another interval: decide what is held, and flush the look-ahead as offline padding does."""
@@ -274,9 +284,8 @@ class Engine:
         for h in RUNS:
             while left >= h:
                 x = np.zeros((len(slots), h * self.architecture.interval), np.float32)
-                self._step(
-                    slots,
-                    NormalisedBatch(x, np.full((len(slots), h), SILENT, np.uint8), np.zeros((len(slots), h))),
-                )
+                none = np.zeros((len(slots), h))
+                kind = np.full((len(slots), h), SILENT, np.uint8)
+                self._step(slots, NormalisedBatch(x, kind, none, none.astype(np.bool_)))
                 left -= h
         self.finished[slots] = True

@@ -23,7 +23,7 @@ class EngineOutput:
 
     slots (B,)    first (B,) index of the first; a negative index is no interval
     c (B, H, labels)    alpha (B, H, classifiers)    u (B, H, summary)
-    kind (B, H) SILENT, VOICED or MISSING    power (B, H)
+    kind (B, H) SILENT, VOICED or MISSING    power (B, H)    wide (B, H) as in `NormalisedBatch`
     """
 
     slots: NDArray[np.intp]
@@ -33,10 +33,16 @@ class EngineOutput:
     u: NDArray[np.float32]
     kind: NDArray[np.uint8]
     power: NDArray[np.float64]
+    wide: NDArray[np.bool_]
 
     def votes(self, gate: bool) -> NDArray[np.bool_]:
         """Which intervals count, (B, H)."""
         return voting(self.kind, gate)
+
+    @property
+    def heard(self) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]:
+        """As `Window.add` takes it."""
+        return self.kind, self.power, self.wide
 
     def of(self, keep: NDArray[np.bool_]) -> "EngineOutput":
         """The same of some of the streams: keep (B,)."""
@@ -53,4 +59,5 @@ class EngineOutput:
             self.u[here],
             self.kind[here],
             self.power[here],
+            self.wide[here],
         )

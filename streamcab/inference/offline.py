@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.dsp.detector import Weights
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import MISSING, NormalisedBatch, normalise_whole
 from streamcab.nn.architecture import Architecture
@@ -21,22 +22,26 @@ NET_S = 30.0
 """Seconds that go through the net at a time: its widest layer then takes 8 MB."""
 
 
-def features(samples: NDArray[np.float32], rate: int, architecture: Architecture) -> NormalisedBatch:
+def features(
+    samples: NDArray[np.float32], rate: int, architecture: Architecture, detector: Weights | None = None
+) -> NormalisedBatch:
     """What the net hears of samples (n,) at `rate` Hz: K whole intervals, as a `NormalisedBatch` of B = 1; K may be 0.
 
     As the engine hears a stream that ended: zeros before the start and after the end, the last fraction of an
     interval left out, NaN is a missing sample. A `clip` model hears the first `extra["seconds"]` of it
-    (paper, section 4).
+    (paper, section 4). `detector`: the weights of the net's, where it has one; ValueError where it is missing.
     """
     arch = architecture
+    if (detector is None) != (arch.detector == 0):
+        raise ValueError("a net with a detector is fed by that, and one without by none")
     seconds = arch.extra.get("seconds")
     if arch.normaliser == "clip" and seconds is not None:
         samples = samples[: round(seconds * rate)]
-    front = front_end(rate, arch.rate, arch.pooled_rate, arch.interval)
+    front = front_end(rate, arch.rate, arch.pooled_rate, arch.interval, detector is not None)
     total = int(front.total(np.array([len(samples)]))[0])
     if total == 0:
         none = np.zeros((1, 0))
-        return NormalisedBatch(none.astype(np.float32), none.astype(np.uint8), none)
+        return NormalisedBatch(none.astype(np.float32), none.astype(np.uint8), none, none.astype(np.bool_))
     block = arch.intervals(POOL_S)
     blocks = [_pool(samples, front, k, min(block, total - k)) for k in range(0, total, block)]
     pooled = Pooled(
@@ -45,8 +50,9 @@ def features(samples: NDArray[np.float32], rate: int, architecture: Architecture
         np.concatenate([b.sum for b in blocks], 1),
         np.concatenate([b.square for b in blocks], 1),
         np.concatenate([b.missing for b in blocks], 1),
+        None if detector is None else np.concatenate([b.levels for b in blocks if b.levels is not None], 1),
     )
-    return normalise_whole(pooled, arch.interval_s, arch.normaliser)
+    return normalise_whole(pooled, arch.interval_s, arch.normaliser, detector)
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,10 @@ class ClipNet(Protocol):
 
 
 def intervals(
-    net: ClipNet, samples: NDArray[np.float32], rate: int
+    net: ClipNet, samples: NDArray[np.float32], rate: int, detector: Weights | None = None
 ) -> tuple[IntervalResults, NormalisedBatch]:
     """Every interval of samples (n,), answered, and what was heard. Torch modules are used as they stand."""
-    heard = features(samples, rate, net.architecture)
+    heard = features(samples, rate, net.architecture, detector)
     answered = interval_results(net, heard.x[0])
     answered.u[heard.kind[0] == MISSING] = np.nan
     return answered, heard

@@ -2,8 +2,11 @@
 evidence where the model has it.
 
 A ring of c_t for each stream. A mean is a fresh sum of the ring's members each time it is asked for, so nothing drifts,
-for hours or for months. Attention is kept in blocks of a second, since it is shown and not decided by. Knows nothing of
-audio, of the net, or of time but as a count of intervals.
+for hours or for months. Attention is kept in blocks of a second, since it is shown and not decided by.
+
+The window moves on with talk: of a pause only the first second takes up room in it, so that in silence an answer stands
+still, and what leaves gives way to new speech, one interval for one. A pause as long as the window empties it. Knows
+nothing of audio, of the net, or of time but as a count of intervals.
 """
 
 from dataclasses import dataclass
@@ -12,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.evidence.layer import Evidence, evidence_of
+from streamcab.inference.acoustics import Acoustics, Quality
 from streamcab.nn.weights import Net
 
 NOW_S = 1.0
-"""Seconds that `now` looks back on, and of a block of attention."""
+"""Seconds that `now` looks back on, of a block of attention, and of a pause that is talk still: so `now` is empty in
+silence."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Reading:
 
     seen (B,) intervals so far     voiced (B,) of them     filled (B,) of them in the window
     mean (B, labels) the answer, of so many votes (B,)     now (B, labels) the same of the newest second, now_votes (B,)
-    attention (B, classifiers), if it was asked for
+    quality how well it is heard     attention (B, classifiers), if it was asked for
     """
 
     slots: NDArray[np.intp]
@@ -35,11 +40,12 @@ class Reading:
     votes: NDArray[np.int64]
     now: NDArray[np.float64]
     now_votes: NDArray[np.int64]
+    quality: Quality
     attention: NDArray[np.float64] | None
 
 
 class Window:
-    """Sliding means for `slots` streams over the last `length` intervals of each.
+    """Sliding means for `slots` streams over the last `length` intervals of talk of each.
 
     second  NOW_S in intervals
     """
@@ -52,6 +58,7 @@ class Window:
         length: int,
         second: int,
         evidence: Evidence | None = None,
+        evidence_length: int | None = None,
     ) -> None:
         if length < 1:
             raise ValueError(f"a window needs at least one interval, not {length}")
@@ -60,24 +67,26 @@ class Window:
         """Intervals so far: one past the newest."""
         self.voiced = np.zeros(slots, np.int64)
         """Voiced intervals since the stream began."""
+        # Intervals of talk so far, by which all is addressed; and since the newest that voted.
+        self._talk = np.zeros(slots, np.int64)
+        self._since = np.full(slots, length, np.int64)
         # Time lies innermost, so that a sum runs over contiguous memory. The last row counts the votes.
         self._ring = np.zeros((slots, labels + 1, length), np.float32)
         self._attention = np.zeros((slots, -(-length // second), classifiers + 1), np.float64)
         self._evidence = evidence
-        self._sums = evidence.sums(slots, length) if evidence is not None else None
+        self._sums = evidence.sums(slots, evidence_length or length) if evidence is not None else None
+        self._acoustics = Acoustics(slots, length, second)
 
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
-        own = (self._ring.nbytes + self._attention.nbytes) // len(self.seen) + 16
-        return own + (self._sums.bytes_per_slot if self._sums else 0)
+        own = (self._ring.nbytes + self._attention.nbytes) // len(self.seen) + 32
+        return own + self._acoustics.bytes_per_slot + (self._sums.bytes_per_slot if self._sums else 0)
 
     def reset(self, slots: NDArray[np.intp]) -> None:
         """Make slots ready for new streams."""
-        for a in (self.seen, self.voiced, self._ring, self._attention):
-            a[slots] = 0
-        if self._sums is not None:
-            self._sums.reset(slots)
+        self.seen[slots] = self.voiced[slots] = 0
+        self._forget(slots)
 
     def add(
         self,
@@ -87,34 +96,43 @@ class Window:
         alpha: NDArray[np.float32],
         votes: NDArray[np.bool_],
         u: NDArray[np.float32] | None = None,
+        heard: tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]] | None = None,
     ) -> None:
         """H intervals of B streams, from index first (B,) on; what lies before index 0 is no interval.
 
         c (B, H, labels)        alpha (B, H, classifiers)        votes (B, H): those that count
         u (B, H, summary), where there is evidence
+        heard   kind, power and wide (B, H) of `EngineOutput`, where `quality` is to be asked
         """
         h = c.shape[1]
         for i in np.flatnonzero(first > self.seen[slots]):
             self._jump(int(slots[i]), int(first[i]))
-        index = first[:, None] + np.arange(h)
-        real = index >= 0
+        real = first[:, None] + np.arange(h) >= 0
         weight = (votes & real).astype(np.float32)
         members = np.concatenate((c * weight[..., None], weight[..., None]), 2)
         gained = np.concatenate((alpha * weight[..., None], weight[..., None]), 2)
-        at, blocks = index % self.length, index // self._second % self._attention.shape[1]
-        fresh = real & (index % self._second == 0)
-        begun, turned = bool(real.all()), bool(fresh.any())
         for j in range(h):
-            ok = slice(None) if begun else real[:, j]
-            s, block = slots[ok], blocks[ok, j]
-            self._ring[s, :, at[ok, j]] = members[ok, j]
-            if turned:
-                new = fresh[ok, j]
+            since = np.where(weight[:, j] > 0, 0, self._since[slots] + real[:, j])
+            self._since[slots] = since
+            if (over := since == self.length).any():
+                self._forget(slots[over])
+            talk = real[:, j] & (since <= self._second) & (since < self.length)
+            if not talk.any():
+                continue
+            ok = slice(None) if talk.all() else talk
+            s = slots[ok]
+            index = self._talk[s]
+            self._ring[s, :, index % self.length] = members[ok, j]
+            block = index // self._second % self._attention.shape[1]
+            if (new := index % self._second == 0).any():
                 self._attention[s[new], block[new]] = 0
             self._attention[s, block] += gained[ok, j]
-        if self._sums is not None:
-            assert u is not None, "a window of evidence wants u"
-            self._sums.add(slots, first, u, votes)
+            if self._sums is not None:
+                assert u is not None, "a window of evidence wants u"
+                self._sums.add(s, index, u[ok, j : j + 1], votes[ok, j : j + 1])
+            if heard is not None:
+                self._acoustics.add(s, index, since[ok], *(a[ok, j] for a in heard))
+            self._talk[s] = index + 1
         self.seen[slots] = np.maximum(first + h, 0)
         self.voiced[slots] += weight.sum(1).astype(np.int64)
 
@@ -127,6 +145,7 @@ class Window:
             self.filled(slots),
             *self.answer(slots),
             *self.now(slots),
+            self.quality(slots),
             self.attention(slots) if attention else None,
         )
 
@@ -145,7 +164,7 @@ class Window:
     def now(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same over the newest second only."""
         n = min(self._second, self.length)
-        at = (self.seen[slots, None] - 1 - np.arange(n)) % self.length
+        at = (self._talk[slots, None] - 1 - np.arange(n)) % self.length
         members = self._ring[slots[:, None, None], np.arange(self.labels + 1)[:, None], at[:, None, :]]
         return self._mean(members.sum(-1, dtype=np.float64))
 
@@ -155,21 +174,38 @@ class Window:
         mean: NDArray[np.float64] = total[:, :-1] / np.maximum(total[:, -1:], 1)
         return mean
 
+    def quality(self, slots: NDArray[np.intp]) -> Quality:
+        """How well the speech in the window is heard, where `add` was told what was heard."""
+        return self._acoustics.read(slots)
+
     def filled(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
         """Intervals of stream time that the window spans so far, (B,)."""
         return np.minimum(self.seen[slots], self.length)
 
     def _jump(self, slot: int, to: int) -> None:
-        """Stream time went on without intervals: what the ring held there is forgotten."""
-        seen = int(self.seen[slot])
-        gone = np.arange(max(seen, to - self.length), to)
-        self._ring[slot][:, gone % self.length] = 0
-        second, blocks = self._second, self._attention.shape[1]
-        begun = np.arange(max(-(-seen // second), to // second - blocks + 1), to // second + 1)
-        self._attention[slot, begun % blocks] = 0
-        if self._sums is not None:
-            self._sums.jump(slot, seen, to)
+        """Stream time went on without intervals: they are a pause."""
+        gap, since = to - int(self.seen[slot]), int(self._since[slot])
+        self._since[slot] += gap
+        if since < self.length <= since + gap:
+            self._forget(np.array([slot]))
+        elif (talk := min(max(min(self._second, self.length - 1) - since, 0), gap)) > 0:
+            old, second = int(self._talk[slot]), self._second
+            self._ring[slot][:, np.arange(old, old + talk) % self.length] = 0
+            begun = np.arange(-(-old // second), -(-(old + talk) // second)) % self._attention.shape[1]
+            self._attention[slot, begun] = 0
+            if self._sums is not None:
+                self._sums.jump(slot, old, old + talk)
+            self._acoustics.jump(slot, old, old + talk)
+            self._talk[slot] = old + talk
         self.seen[slot] = to
+
+    def _forget(self, slots: NDArray[np.intp]) -> None:
+        """Empty the window."""
+        self._talk[slots] = self._ring[slots] = self._attention[slots] = 0
+        self._since[slots] = self.length
+        self._acoustics.reset(slots)
+        if self._sums is not None:
+            self._sums.reset(slots)
 
     @staticmethod
     def _mean(total: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -181,3 +217,82 @@ def window_of(net: Net, slots: int, length: int) -> Window:
     """A window for `slots` streams of a net, over the last `length` intervals of each."""
     arch, evidence = net.architecture, evidence_of(net)
     return Window(slots, len(arch.labels), arch.classifiers, length, arch.intervals(NOW_S), evidence)
+
+
+def whole_window_of(net: Net) -> "WholeWindow":
+    """A window for one whole clip, however long."""
+    arch, evidence = net.architecture, evidence_of(net)
+    return WholeWindow(len(arch.labels), arch.classifiers, arch.intervals(NOW_S), evidence)
+
+
+class WholeWindow(Window):
+    """The mean over all intervals of one clip, however long, in the memory of a window.
+
+    A ring that is full is added to the totals, and overwritten. `quality` is of the newest ring.
+    """
+
+    SECONDS = 600
+    """Of talk in the ring."""
+
+    def __init__(self, labels: int, classifiers: int, second: int, evidence: Evidence | None = None) -> None:
+        room = self.SECONDS * second
+        # Evidence may lag behind: it must not meet its own beginning.
+        super().__init__(1, labels, classifiers, room, second, evidence, 2 * room)
+        self._before = np.zeros((1, labels + 1))
+        self._folded = 0
+        self._attended = np.zeros((1, classifiers + 1))
+
+    def add(
+        self,
+        slots: NDArray[np.intp],
+        first: NDArray[np.int64],
+        c: NDArray[np.float32],
+        alpha: NDArray[np.float32],
+        votes: NDArray[np.bool_],
+        u: NDArray[np.float32] | None = None,
+        heard: tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]] | None = None,
+    ) -> None:
+        """As `Window.add`, of intervals that follow one another."""
+        at, h = 0, c.shape[1]
+        while at < h:
+            left = self._folded + self.length - int(self._talk[0])
+            if left == 0:
+                self._fold()
+                left = self.length
+            part = slice(at, min(at + left, h))
+            super().add(
+                slots,
+                first + at,
+                c[:, part],
+                alpha[:, part],
+                votes[:, part],
+                None if u is None else u[:, part],
+                None if heard is None else (heard[0][:, part], heard[1][:, part], heard[2][:, part]),
+            )
+            at = part.stop
+
+    def _fold(self) -> None:
+        self._before += self._ring.sum(-1, dtype=np.float64)
+        self._folded += self.length
+        self._attended += self._attention.sum(1)
+        self._attention[:] = 0
+        if self._sums is not None:
+            self._sums.fold()
+
+    def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """See Window."""
+        fresh = self._ring[slots, :, : int(self._talk[0]) - self._folded]
+        return self._mean(self._before[slots] + fresh.sum(-1, dtype=np.float64))
+
+    def attention(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
+        """See Window."""
+        total = self._attended[slots] + self._attention[slots].sum(1)
+        mean: NDArray[np.float64] = total[:, :-1] / np.maximum(total[:, -1:], 1)
+        return mean
+
+    def filled(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
+        """See Window."""
+        return self.seen[slots]
+
+    def _forget(self, slots: NDArray[np.intp]) -> None:
+        """Nothing is forgotten, however long nobody speaks."""

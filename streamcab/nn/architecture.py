@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from streamcab.dsp import bands
+
 FOREVER = 1 << 40
 """End of a stream whose end is not known yet, in intervals."""
 
@@ -170,6 +172,8 @@ class Architecture:
     """Blocks between distiller and ACB; without any, as in the paper, the ACB reads a_t."""
     trunk_hidden: int = 0
     """Size of the layer within each of them."""
+    detector: int = 0
+    """Channels of the speech detector that says what is voiced (detector.py); 0: the gate hears level."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -206,6 +210,13 @@ class Architecture:
             raise ValueError(
                 f"phones is {self.phones!r}, reach {self.reach!r} and phone_hidden {self.phone_hidden!r}: whole "
                 "numbers to 400, 2 phones or more and a layer, or all 0"
+            )
+        if type(self.detector) is not int or not 0 <= self.detector <= 256:
+            raise ValueError(f"detector is {self.detector!r}: channels, a whole number to 256, or 0")
+        heard = bands.INTERVAL * self.pooled_rate
+        if self.detector and (self.rate, self.interval * self.rate) != (bands.RATE, heard):
+            raise ValueError(
+                f"a detector hears intervals of {bands.INTERVAL} samples at {bands.RATE} Hz, no others"
             )
         if len(set(self.lags)) != len(self.lags) or any(
             type(n) is not int or not 0 <= n <= 400 for n in self.lags
@@ -277,10 +288,11 @@ class Architecture:
         return max(round(seconds / self.interval_s), 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it. What is absent (phones, a trunk) is not named: files of before stay what they are."""
+        """As JSON takes it. What is absent (phones, trunk, detector) is not named: old files stay what they are."""
         d = asdict(self)
         absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
         absent += () if self.trunk else ("trunk", "trunk_hidden")
+        absent += () if self.detector else ("detector",)
         return {k: v for k, v in d.items() if k not in absent}
 
     @classmethod

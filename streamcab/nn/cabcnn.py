@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from streamcab.dsp.detector import shapes
 from streamcab.nn.acb import Acb
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.distiller import Distiller
@@ -36,6 +37,15 @@ class PhoneLayer(nn.Module):
         """u around intervals (N, (2 * reach + 1) * summary) -> logarithms of phones, up to a constant, (N, phones)."""
         found: Tensor = self.out(torch.relu(self.hidden(around)))
         return found
+
+
+class DetectorLayer(nn.Module):
+    """The weights of `detector.py`: taught apart, and no part of the net's training."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name, shape in shapes(channels).items():
+            self.register_buffer(name, torch.zeros(shape))
 
 
 class CabCnn(nn.Module):
@@ -67,6 +77,7 @@ class CabCnn(nn.Module):
             nn.init.zeros_(self.evidence.weight)
             nn.init.zeros_(self.evidence.bias)
         self.phones = PhoneLayer(architecture) if architecture.phones else None
+        self.detector = DetectorLayer(architecture.detector) if architecture.detector else None
 
     @classmethod
     def of(cls, net: Net) -> "CabCnn":

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.dsp import detector
 from streamcab.nn.architecture import Architecture
 
 Floats = NDArray[np.float32]
@@ -89,6 +90,8 @@ def _floats(arch: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield "phones.deviation", (k,)
         yield from _linear("phones.hidden", (2 * arch.reach + 1) * k, arch.phone_hidden)
         yield from _linear("phones.out", arch.phone_hidden, arch.phones)
+    if arch.detector:
+        yield from ((f"detector.{name}", shape) for name, shape in detector.shapes(arch.detector).items())
 
 
 def _linear(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -99,6 +102,14 @@ def _linear(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple[i
 def _vector(name: str, n: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield f"{name}.weight", (n,)
     yield f"{name}.bias", (n,)
+
+
+def detector_of(net: Net) -> detector.Weights | None:
+    """The weights of a net's speech detector; None where the gate hears level."""
+    if not net.architecture.detector:
+        return None
+    arrays = net.weights.arrays
+    return detector.weights({name: arrays[f"detector.{name}"] for name in detector.shapes()})
 
 
 def affine(weights: Weights) -> tuple[Floats, Floats]:

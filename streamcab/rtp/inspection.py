@@ -7,11 +7,13 @@ Reads counts and rings; knows nothing of headers.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.rtp.bank import ScatterBank
+from streamcab.rtp.codec import TABLES
 
 LOOK_S = 1.0
 SHARE = 0.1
@@ -31,6 +33,15 @@ COLLISION = "other packets come under its address, port and SSRC: one talk is he
 ENCRYPTED = "its codes are noise, as of SRTP without its key: have the sender or the media server decrypt it"
 
 Slots = NDArray[np.intp]
+
+
+@cache
+def _codes() -> NDArray[np.uint16]:
+    """(65536,): which code of either law decodes to a 16-bit sample, counted from 1; 0 for none."""
+    table = np.zeros(65536, np.uint16)
+    values = np.unique(np.concatenate(list(TABLES.values())))
+    table[values.view(np.uint16)] = np.arange(len(values)) + 1
+    return table
 
 
 @dataclass(frozen=True)
@@ -79,13 +90,10 @@ class Inspection:
             end = int(newest[slot])
             self._counted[slot] = end
             codes = bank.data[slot, np.arange(end - SAMPLES, end) % bank.capacity]
-            values, counts = np.unique(codes[codes != bank.hole], return_counts=True)
-            total = int(counts.sum())
-            expected = total / 256
-            # The 255 or 256 values of a law, including those that do not occur.
-            chi = float(((counts - expected) ** 2).sum() / max(expected, 1e-9)) + expected * max(
-                256 - len(values), 0
-            )
+            counts = np.bincount(_codes()[codes.view(np.uint16)])[1:]
+            counts, total = counts[counts > 0], int(counts.sum())
+            chi = float(((counts - total / 256) ** 2).sum()) * 256 / max(total, 1)
+            chi += total / 256 * max(256 - len(counts), 0)  # codes that do not occur
             noise = total >= SAMPLES * 0.9 and chi < UNIFORM
             if noise != self._encrypted[slot]:
                 self._encrypted[slot] = noise

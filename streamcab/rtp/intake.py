@@ -37,6 +37,8 @@ PROBATION = 5
 """Valid packets that make a call; RFC 3550 requires 2, and garbage requires more."""
 ANOTHER_S = 2.0
 """Seconds of silence after which a leap of both number and timestamp means another call."""
+STOPPED_S = 0.03
+"""A call that has sent nothing for this many seconds, while another one has, has made room for it."""
 REMEMBERED = 10_000
 """Refused calls that are remembered until they are reported, give or take a batch."""
 REPORTS = 64
@@ -364,7 +366,8 @@ class Intake:
 
     def _announce(self, slot: int) -> None:
         """End probation: the earliest sample so far becomes sample 0."""
-        if self.types.guessed[self._kind[slot]] and not self.timeline.steady(slot):
+        steady = self.timeline.steady(slot) and slot not in self._early
+        if self.types.guessed[self._kind[slot]] and not steady:
             self._misfit(slot)
             return
         heir = self._predecessor(slot) if self._same_call else None
@@ -408,7 +411,8 @@ class Intake:
         live = (table.state == State.LIVE) & (table.form == table.form[slot])
         name, port = table.name(slot), table.port(slot)
         same = [s for s in np.flatnonzero(live).tolist() if table.name(s) == name and table.port(s) == port]
-        stopped = [s for s in same if table.last[s] <= self._begun[slot] + self._lookback_s]
+        latest = min(self._begun[slot] + self._lookback_s, table.last[slot] - STOPPED_S)
+        stopped = [s for s in same if table.last[s] <= latest]
         return stopped[0] if len(stopped) == len(same) == 1 else None
 
     def _succeed(self, slot: int, heir: int) -> None:

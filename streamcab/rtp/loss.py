@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 
 SEEN = 256
 """Packets remembered per call to detect a repeat."""
-_NUMBER = np.uint64(0xFFFF)
+_NUMBER = np.uint32(0xFFFF)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 Slots = NDArray[np.int64]
 Numbers = NDArray[np.uint16]
-Keys = NDArray[np.uint64]
+Keys = NDArray[np.uint32]
 
 
 def keys(sequence: Numbers, time: NDArray[np.uint32], content: NDArray[np.uint64]) -> Keys:
-    """Return keys that identify packets (m,): a hash of all three, above 16 bits that hold the number."""
+    """Return keys that identify packets (m,): a hash of time and content, above 16 bits that hold the number."""
     mixed = content * _FACTOR
-    mixed ^= mixed >> np.uint64(29)
     mixed += time
     mixed *= _FACTOR
-    mixed &= ~_NUMBER
-    mixed |= sequence
-    return mixed
+    key: Keys = (mixed >> np.uint64(48)).astype(np.uint32)
+    key <<= np.uint32(16)
+    key |= sequence
+    return key
 
 
 class Sequences:
@@ -41,13 +41,13 @@ class Sequences:
         self.lost = np.zeros(slots, np.int64)
         self.lost_packets = np.zeros(slots, np.int64)
         self.hole_end = np.zeros(slots, np.int64)
-        self._mark = np.zeros(slots, np.int64)  # scratch
-        self._seen = np.zeros((slots, SEEN), np.uint64)
-        self._unseen = (np.arange(SEEN) + 1).astype(np.uint64)  # no cell holds a number that maps to it
+        self._mark = np.zeros(slots * SEEN, np.int32)  # scratch
+        self._seen = np.zeros(slots * SEEN, np.uint32)
+        self._unseen = (np.arange(SEEN) + 1).astype(np.uint32)  # no cell holds a number that maps to it
 
     def begin(self, slot: Slots) -> None:
         """Start calls in slots (m,)."""
-        self._seen[slot] = self._unseen
+        self._seen.reshape(-1, SEEN)[slot] = self._unseen
         for field in (self.lost, self.lost_packets, self.hole_end):
             field[slot] = 0
 
@@ -57,13 +57,14 @@ class Sequences:
 
     def repeated(self, slot: Slots, key: Keys) -> NDArray[np.bool_]:
         """Return which packets (m,) arrived before, in an earlier batch or in this one."""
-        again: NDArray[np.bool_] = self._seen[slot, (key & _NUMBER) % SEEN] == key
-        order = np.arange(len(slot))
-        self._mark[slot] = order
-        overtaken = self._mark[slot] != order
-        if overtaken.any():  # only calls with two packets here can hold a repeat
-            self._mark[slot[overtaken]] = -1
-            several = np.flatnonzero(self._mark[slot] < 0)
+        cell = _cell(slot, key)
+        again: NDArray[np.bool_] = self._seen[cell] == key
+        order = np.arange(len(slot), dtype=np.int32)
+        self._mark[cell] = order
+        overtaken = self._mark[cell] != order
+        if overtaken.any():  # only packets that share a cell with another one here can be repeats
+            self._mark[cell[overtaken]] = -1
+            several = np.flatnonzero(self._mark[cell] < 0)
             several = several[
                 np.lexsort((key[several], slot[several]))
             ]  # stable: of equal packets the first arrived first
@@ -74,12 +75,12 @@ class Sequences:
 
     def known(self, slot: Slots, sequence: Numbers) -> NDArray[np.bool_]:
         """Return whether any packet with this number has arrived lately, (m,)."""
-        known: NDArray[np.bool_] = self._seen[slot, sequence % SEEN] & _NUMBER == sequence
+        known: NDArray[np.bool_] = self._seen[_cell(slot, sequence)] & _NUMBER == sequence
         return known
 
     def note(self, slot: Slots, key: Keys) -> None:
         """Record the arrival of packets (m,)."""
-        self._seen[slot, (key & _NUMBER) % SEEN] = key
+        self._seen[_cell(slot, key)] = key
 
     def gap(self, slot: int, packets: int, samples: int, end: int) -> None:
         """Record missing numbers and samples before the packet at position `end`."""
@@ -94,4 +95,9 @@ class Sequences:
 
     def inherit(self, slot: int, other: int) -> None:
         """Continue a call with the packets of another slot."""
-        self._seen[slot] = self._seen[other]
+        seen = self._seen.reshape(-1, SEEN)
+        seen[slot] = seen[other]
+
+
+def _cell(slot: Slots, key: Keys | Numbers) -> Slots:
+    return slot * SEEN + (key & (SEEN - 1))

@@ -18,6 +18,7 @@ from streamcab.evidence.layer import Evidence, evidence_of
 from streamcab.inference.engine_output import voting
 from streamcab.inference.offline import features, interval_results, intervals
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.weights import detector_of
 from streamcab.rtp.codec import TABLES
 from streamcab.verify import random_chunks
 
@@ -59,14 +60,15 @@ def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
     evidence = evidence_of(model)
 
     def offline(samples: Samples, rate: int) -> Votes:
-        answered, heard = intervals(model, samples, rate)
+        answered, heard = intervals(model, samples, rate, detector_of(model))
         return Votes(answered.c, heard.kind[0], answered.u, evidence)
 
     def mu_law(samples: Samples, rate: int) -> Votes:
         return offline(through_mu_law(samples, rate), TELEPHONE)
 
     def whole(samples: Samples, rate: int) -> Votes:
-        heard = features(samples, rate, dataclasses.replace(arch, normaliser="clip", extra={}))
+        clip = dataclasses.replace(arch, normaliser="clip", extra={})
+        heard = features(samples, rate, clip, detector_of(model))
         answered = interval_results(model, heard.x[0])
         return Votes(answered.c, heard.kind[0], answered.u, evidence)
 

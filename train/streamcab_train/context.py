@@ -24,7 +24,7 @@ from streamcab_train.context_keys import ContextKeys, StageKeys, read_context
 from streamcab_train.copies import Copy, make_copy
 from streamcab_train.judged import judge
 from streamcab_train.opinion import balance, opinions, regress
-from streamcab_train.pupil import Batch, Pupil, Weights, batch_of
+from streamcab_train.pupil import Batch, Pupil, Weights, batch_of, soften
 from streamcab_train.rows import Rows
 from streamcab_train.voices import NO_CLASS, Parts, Voice, deal, read_voices
 from streamcab_train.whisper import FRAMES_PER_S, Encoder, load_weights
@@ -102,6 +102,7 @@ def teach(
         rows = Rows(voices, parts, some, frames, frames_per_s, told, keys.architecture.interval_s)
         run_stage(pupil, rows, stage, keys, out / f"{stage.name}.pt", say)
     model = pupil.model.eval()
+    soften(model.acb, *keys.soften)
     card: dict[str, object] = {"name": "CAB-CNN with context", "recipe": json.loads(json.dumps(_plain(keys)))}
     if not everyone:
         card["judged"] = judge(model, copies[0], voices, judged)

@@ -53,6 +53,7 @@ class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     components: int = 128
     penalty: float = 300.0
     copies: int = 1
+    soften: tuple[float, float] = (1.0, 1.0)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -84,6 +85,10 @@ def read_context(path: Path) -> ContextKeys:
         raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path}: {error}") from None
+    if min(keys.soften) <= 0:
+        raise ConfigError(
+            f"{path}: soften is {list(keys.soften)}; what logits are divided by must be above 0"
+        )
     if not keys.model.trunk:
         raise ConfigError(f"{path}: model.trunk has no block; without a trunk use `streamcab train`")
     for stage in keys.stages:

@@ -22,11 +22,15 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp import frontend, normalise, resample
+from streamcab.dsp import bands, detector, frontend, normalise, resample
+from streamcab.dsp.detector import Weights
 from streamcab.errors import AudioError, CorpusError, SourceError
 from streamcab.inference import offline
 from streamcab.nn.cabcnn import Architecture
 from streamcab.source.file import read_audio
+from streamcab_train.twins import fingerprint
+
+_CODE = (resample, bands, frontend, detector, normalise, offline)
 
 HEADER = 128
 """Bytes of an .npy header, fixed: the length of the array is known only when all is written."""
@@ -52,8 +56,15 @@ class Features:
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     sha256: tuple[str, ...]
+    fingerprints: tuple[str, ...] = ()
+    """Of the samples of each clip: twins.py."""
     distilled: bool = False
     """Whether x (N, features) are a_t of a frozen distiller in place of samples."""
+
+    def rows(self, i: int) -> NDArray[np.float32]:
+        """All intervals of clip i, (K, I)."""
+        first = int(self.start[i])
+        return self.x[first : first + int(self.length[i])]
 
     def clip(
         self, i: int, first: int = 0, count: int | None = None
@@ -69,21 +80,25 @@ class Features:
 
 
 def load_features(
-    files: Sequence[tuple[str, Path]], architecture: Architecture, cache: Path, progress: Progress = quietly
+    files: Sequence[tuple[str, Path]],
+    architecture: Architecture,
+    cache: Path,
+    progress: Progress = quietly,
+    weights: Weights | None = None,
 ) -> Features:
     """The features of `files`, (what to call it in an error, where it lies), from the cache or made now.
 
-    A damaged cache is made anew. CorpusError for a file that cannot be heard, or a cache that cannot be
-    written.
+    `weights`: of the model's detector, where the architecture has one. A damaged cache is made anew. CorpusError for a
+    file that cannot be heard, or a cache that cannot be written.
     """
-    home = cache / _key(files, architecture)
+    home = cache / _key(files, architecture, weights)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with locked(home.with_suffix(".lock")):
             found = _open(home, len(files), architecture.interval)
             if found is None:
                 shutil.rmtree(home, ignore_errors=True)
-                _make(files, architecture, home, progress)
+                _make(files, architecture, home, progress, weights)
                 found = _open(home, len(files), architecture.interval)
     except OSError as error:
         raise CorpusError(f"cannot write the features to {cache}: {error.strerror or error}") from None
@@ -92,12 +107,16 @@ def load_features(
     return found
 
 
-def _key(files: Sequence[tuple[str, Path]], arch: Architecture) -> str:
-    """Name of the cache: changes with any file, with the front end's numbers, and with its code."""
-    code = [inspect.getsource(module) for module in (resample, frontend, normalise, offline)]
+def _key(files: Sequence[tuple[str, Path]], arch: Architecture, weights: Weights | None) -> str:
+    """Name of the cache: changes with any file, with the front end's numbers, the detector, and with their code."""
+    code = [inspect.getsource(module) for module in _CODE]
     numbers = [arch.rate, arch.pooled_rate, arch.interval, arch.normaliser, arch.extra.get("seconds")]
     stats = [(str(path.resolve()), s.st_size, s.st_mtime_ns) for _, path in files for s in [path.stat()]]
-    return hashlib.sha256(json.dumps([code, numbers, stats]).encode()).hexdigest()[:16]
+    parts = [] if weights is None else [*weights.kernels, *weights.biases, weights.out]
+    heard = [hashlib.sha256(part.tobytes()).hexdigest() for part in parts] + [
+        weights.bias if weights else None
+    ]
+    return hashlib.sha256(json.dumps([code, numbers, stats, heard]).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager
@@ -115,16 +134,24 @@ def _open(home: Path, clips: int, interval: int) -> Features | None:
         x = np.load(home / "x.npy", mmap_mode="r")
         kind = np.load(home / "kind.npy", mmap_mode="r")
         length = np.array(index["length"], np.int64)
-        sha256 = tuple(index["sha256"])
+        sha256, told = tuple(index["sha256"]), tuple(index["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     total = int(length.sum())
-    if len(length) != clips or len(sha256) != clips or x.shape != (total, interval) or kind.shape != (total,):
+    if any(len(column) != clips for column in (length, sha256, told)):
         return None
-    return Features(x, kind, np.cumsum(length) - length, length, sha256)
+    if x.shape != (total, interval) or kind.shape != (total,):
+        return None
+    return Features(x, kind, np.cumsum(length) - length, length, sha256, told)
 
 
-def _make(files: Sequence[tuple[str, Path]], arch: Architecture, home: Path, progress: Progress) -> None:
+def _make(
+    files: Sequence[tuple[str, Path]],
+    arch: Architecture,
+    home: Path,
+    progress: Progress,
+    weights: Weights | None,
+) -> None:
     """Write the cache beside its place, going on where a killed process left off, and move it there."""
     part = home.with_suffix(".part")
     part.mkdir(exist_ok=True)
@@ -144,7 +171,7 @@ def _make(files: Sequence[tuple[str, Path]], arch: Architecture, home: Path, pro
         for file, size in ((x_file, total * arch.interval * 4), (kind_file, total)):
             file.truncate(HEADER + size)
         for name, path in progress(files, len(done)):
-            entry, x, kind = _hear(name, path, arch)
+            entry, x, kind = _hear(name, path, arch, weights)
             x_file.write(x.tobytes())
             kind_file.write(kind.tobytes())
             x_file.flush()
@@ -156,7 +183,7 @@ def _make(files: Sequence[tuple[str, Path]], arch: Architecture, home: Path, pro
         total = sum(entry["length"] for entry in done)
     _write_header(part / "x.npy", "<f4", (total, arch.interval))
     _write_header(part / "kind.npy", "|u1", (total,))
-    index = {key: [entry[key] for entry in done] for key in ("length", "sha256")}
+    index = {key: [entry[key] for entry in done] for key in ("length", "sha256", "fingerprint")}
     (part / "index.json").write_text(json.dumps(index))
     (part / "done.jsonl").unlink()
     part.rename(home)
@@ -168,8 +195,10 @@ def _left_off(log: BinaryIO) -> list[dict[str, Any]]:
     done, size = [], 0
     for line in log:
         try:
-            done.append(json.loads(line))
-        except ValueError:
+            entry = json.loads(line)
+            entry["fingerprint"]
+            done.append(entry)
+        except (ValueError, KeyError):
             break
         size += len(line)
     log.truncate(size)
@@ -177,7 +206,7 @@ def _left_off(log: BinaryIO) -> list[dict[str, Any]]:
 
 
 def _hear(
-    name: str, path: Path, arch: Architecture
+    name: str, path: Path, arch: Architecture, weights: Weights | None
 ) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.uint8]]:
     """One file: its length and hash, x (K * I,), kind (K,)."""
     try:
@@ -188,8 +217,9 @@ def _hear(
         raise CorpusError(f"{name}: {path}: {error.strerror}") from None
     except (AudioError, SourceError) as error:
         raise CorpusError(f"{name}: {error}") from None
-    heard = offline.features(samples, rate, arch)
-    return {"length": heard.kind.shape[1], "sha256": digest}, heard.x[0], heard.kind[0]
+    heard = offline.features(samples, rate, arch, weights)
+    entry = {"length": heard.kind.shape[1], "sha256": digest, "fingerprint": fingerprint(samples, rate)}
+    return entry, heard.x[0], heard.kind[0]
 
 
 def _write_header(path: Path, dtype: str, shape: tuple[int, ...]) -> None:

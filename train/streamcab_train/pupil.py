@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from scipy.signal.windows import hamming
 from torch import Tensor, nn
 
+from streamcab.nn.acb import Acb
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab_train.fast_backward import run_stages
 from streamcab_train.rows import Row
@@ -147,6 +148,21 @@ class Pupil(nn.Module):
             y = run_stages(distiller, x.flatten(1))
         a: Tensor = distiller.norm(y.float().flatten(0, 1)).view_as(y)
         return a
+
+
+@torch.no_grad()
+def soften(acb: Acb, answers: float, attention: float) -> None:
+    """Divide the logits of the ACB's classifiers and of its attention.
+
+    Taught to the end, a c_t flips within an interval and is a vote; rounding then moves it by more than 1e-5. Softened,
+    the mean of c_t ranks as before or better (docs/results/lab-notebook.md, 10), and streamed equals offline with ease.
+    """
+    for part in (acb.classifiers.weights[-1], acb.classifiers.biases[-1]):
+        part /= answers
+    last = acb.attention[-1]
+    assert isinstance(last, nn.Linear)
+    for part in (last.weight, last.bias):
+        part /= attention
 
 
 def disturbed(a: Tensor) -> Tensor:

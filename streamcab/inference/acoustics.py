@@ -1,0 +1,124 @@
+"""How well speech is heard: its ratio to the noise of the pauses, and whether its band is whole; over a window.
+
+Sums in blocks of a second of talk, begun afresh, so nothing drifts. Noise is what is heard soon after words: what comes
+long after them (music on hold, a dial tone) was never mixed with speech. Knows nothing of the net or of labels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.dsp.normalise import MISSING, POWER_FLOOR, SILENT, VOICED
+
+AFTER_S, UNTIL_S = 0.125, 0.5
+"""Seconds after a word in which its pause is listened to: before, the word rings on."""
+ENOUGH_S = 0.5
+"""Seconds of speech, and half as many of pauses, from which on something is said of them."""
+SOFTEST = 1.5
+"""Noise is so much louder than the softest interval of a second of it, about."""
+CLEAN_DB, NOISY_DB, DEAF_DB = 20.0, 15.0, 3.0
+"""At which ratio noise is no matter; below which it is said; from which down answers are worth the least."""
+NARROW_SHARE = 0.02
+"""Of speech in a whole band, more intervals than this have something high: its s, f and t."""
+LEAST = 0.22
+"""Weight of the answer, against knowing nothing, at its worst: of three labels none then reaches 0.5."""
+BRIEF_S, LONG_S = 0.6, 1.5
+"""Seconds of speech up to which answers are worth the least, and from which on they are worth all."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """snr_db (B,): NaN where not enough was heard. narrow (B,): nothing high in the band. voiced_s (B,) of speech."""
+
+    snr_db: Floats
+    narrow: Flags
+    voiced_s: Floats
+
+    @property
+    def noisy(self) -> Flags:
+        """Where noise is worth a word."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.snr_db < NOISY_DB)
+
+    @property
+    def weight(self) -> Floats:
+        """How much an answer is worth, `LEAST` to 1: little in noise, in half a band, or after a word or two."""
+        snr = np.where(np.isnan(self.snr_db), CLEAN_DB, self.snr_db)
+        worth = np.minimum(
+            (snr - DEAF_DB) / (CLEAN_DB - DEAF_DB), (self.voiced_s - BRIEF_S) / (LONG_S - BRIEF_S)
+        )
+        worth = np.where(self.narrow, 0.0, np.clip(worth, 0.0, 1.0))
+        found: Floats = LEAST + (1 - LEAST) * worth
+        return found
+
+
+class Acoustics:
+    """Of `slots` streams over their last `length` intervals of talk, so many of which are a second."""
+
+    def __init__(self, slots: int, length: int, second: int) -> None:
+        self._second = second
+        self._after, self._until = round(AFTER_S * second), round(UNTIL_S * second)
+        self._enough = ENOUGH_S * second
+        # Voiced intervals, their power, those of them that are wide; intervals of pauses, their power.
+        self._sums = np.zeros((slots, -(-length // second), 5))
+        self._least = np.full(self._sums.shape[:2], np.inf)
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream."""
+        return (self._sums.nbytes + self._least.nbytes) // len(self._sums)
+
+    def reset(self, slots: Ints) -> None:
+        """Make slots ready for new streams."""
+        self._sums[slots], self._least[slots] = 0, np.inf
+
+    def add(
+        self,
+        slots: Ints,
+        index: NDArray[np.int64],
+        since: NDArray[np.int64],
+        kind: NDArray[np.uint8],
+        power: Floats,
+        wide: Flags,
+    ) -> None:
+        """The next interval of each stream, of `index` >= 0 in its talk, `since` so many after one that was voiced."""
+        block = index // self._second % self._sums.shape[1]
+        fresh = index % self._second == 0
+        if fresh.any():
+            self._sums[slots[fresh], block[fresh]], self._least[slots[fresh], block[fresh]] = 0, np.inf
+        voiced = kind == VOICED
+        pause = (kind == SILENT) & (since >= self._after) & (since <= self._until)
+        self._sums[slots, block] += np.stack(
+            (voiced, power * voiced, wide & voiced, pause, power * pause), axis=1
+        )
+
+        soft = np.where(kind == MISSING, np.inf, power)
+        self._least[slots, block] = np.minimum(self._least[slots, block], soft)
+
+    def jump(self, slot: int, old: int, new: int) -> None:
+        """Talk went on from interval `old` to `new` with nothing heard."""
+        begun = np.arange(-(-old // self._second), -(-new // self._second)) % self._sums.shape[1]
+        self._sums[slot, begun], self._least[slot, begun] = 0, np.inf
+
+    def read(self, slots: Ints) -> Quality:
+        """How well the speech in the window is heard."""
+        sums = self._sums[slots]
+        voiced, speech, wide, pauses, noise = sums.sum(1).T
+        speech = speech / np.maximum(voiced, 1)
+        # Pauses hold weak speech too, and in loud noise there may be none: so the softest of each second counts as much.
+        least = self._least[slots]
+        heard = np.isfinite(least) & (sums[..., 0] > 0)
+        soft = SOFTEST * np.where(heard, least, 0).sum(1) / np.maximum(heard.sum(1), 1)
+        paused = pauses >= self._enough / 2
+        noise = np.where(paused, np.sqrt(noise / np.maximum(pauses, 1) * soft), soft)
+        noise = np.maximum(noise, POWER_FLOOR)
+        snr = 10 * np.log10(np.maximum(speech - noise, 0.1 * noise) / noise)
+        enough = voiced >= self._enough
+        return Quality(
+            np.where(enough, snr, np.nan), enough & (wide < NARROW_SHARE * voiced), voiced / self._second
+        )
