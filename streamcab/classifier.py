@@ -183,9 +183,10 @@ class Classifier:
                 if skip < e.c.shape[1]:
                     part = slice(skip, None)
                     votes = e.votes(answering)[:, part]
-                    kind, level, wide = (column[:, part] for column in e.heard)
+                    kind, level, wide = e.heard
+                    heard = kind[:, part], level[:, part], wide[:, part]
                     first, c, alpha = e.first + skip, e.c[:, part], e.alpha[:, part]
-                    window.add(e.slots, first, c, alpha, votes, e.u[:, part], (kind, level, wide))
+                    window.add(e.slots, first, c, alpha, votes, e.u[:, part], heard)
                     power += float(e.power[:, part].sum())
 
         for piece in pieces:

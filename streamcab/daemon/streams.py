@@ -23,7 +23,7 @@ Times = NDArray[np.float64]
 
 @dataclass
 class Live:
-    """A stream that is being answered. `state`, `detail`, `flaws` and `told` are those last published."""
+    """A stream that is being answered. `state`, `detail`, `flaws` and `told` are what the feed was told last."""
 
     line: Line
     source: Source

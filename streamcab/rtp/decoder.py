@@ -150,7 +150,7 @@ def _joined(packets: list[Packet]) -> list[Packet]:
 
 
 class Decoders:
-    """A pool of A pool of `threads` workers for at most `calls` calls."""
+    """A pool of A pool of A pool of `threads` workers for at most `calls` calls."""
 
     def __init__(self, calls: int, threads: int = 1) -> None:
         self._limit = BACKLOG * max(calls, 8)
