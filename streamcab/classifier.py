@@ -48,7 +48,7 @@ def load(path: str | Path | None = None, compute: str = "auto") -> "Classifier":
 
     CheckpointError for a file that is no checkpoint of ours; ConfigError for a device that is not there.
     """
-    return Classifier(checkpoints.load(Path(path) if path else checkpoints.bundled()), device_for(compute))
+    return Classifier(checkpoints.load(checkpoints.find(path or None)), device_for(compute))
 
 
 def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:
