@@ -26,7 +26,7 @@ from streamcab.inference.cadence import add_by_own_time
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput, voting
 from streamcab.inference.offline import intervals
-from streamcab.inference.window import Reading, window_of
+from streamcab.inference.window import Reading, whole_window_of, window_of
 from streamcab.message import Prediction
 from streamcab.nn import checkpoint as checkpoints
 from streamcab.nn.backend import make_runtime
@@ -39,6 +39,8 @@ RATES = range(2_000, 768_001)
 CHANNELS = 256
 """More are samples the wrong way round: (channels, n)."""
 LONGEST_S = 86_400.0
+WHOLE_S = 5.0
+"""Seconds of a whole clip that are heard at a time."""
 LOUDEST = 2.0**32
 """No sample of any scale is beyond this."""
 
@@ -122,8 +124,7 @@ class Classifier:
         x = as_samples(samples, rate)
         answered, heard = intervals(self.runtime, x, rate, detector_of(self.checkpoint.weights))
         if not len(answered.c):
-            need = round(self.architecture.interval_s * 1000)
-            raise AudioError(f"{name}: {len(x) / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
+            raise self._too_short(name, len(x), rate)
         window = window_of(self.checkpoint.net, 1, len(answered.c))
         votes = voting(heard.kind[0], self._gate(gate))
         slot = np.zeros(1, np.intp)
@@ -133,6 +134,55 @@ class Classifier:
         power = float(heard.power[0].mean())
         standing = Standing(name, time.time(), len(x), int(rate), power, 0.0, 0.0, 0, ended=True)
         return next(self._predictions().of(window.read(slot, attention=True), [standing]))
+
+    def classify_pieces(
+        self, pieces: Iterable[ArrayLike], rate: int, *, gate: bool | None = None, name: str = "clip"
+    ) -> Prediction:
+        """As `classify`, for a clip that comes in pieces: hours need no more memory than minutes.
+
+        A model that normalises over whole clips needs all of it at once.
+        """
+        if self.architecture.normaliser != "running":
+            parts = [as_samples(piece, rate) for piece in pieces]
+            whole = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+            return self.classify(whole, rate, gate=gate, name=name)
+        net = self.checkpoint.net
+        as_samples(np.zeros(0, np.float32), rate)
+        rate, most = int(rate), int(WHOLE_S * rate)
+        bank = Bank(rate, 1, 3 * most)
+        engine = Engine(net, 1, self.runtime.backend(1))
+        engine.attach(bank, 0)
+        window = whole_window_of(net)
+        answering, power = self._gate(gate), 0.0
+
+        def hear() -> None:
+            nonlocal power
+            for e in engine.advance():
+                skip = max(-int(e.first[0]), 0)
+                if skip < e.c.shape[1]:
+                    part = slice(skip, None)
+                    votes = e.votes(answering)[:, part]
+                    kind, level, wide = (column[:, part] for column in e.heard)
+                    first, c, alpha = e.first + skip, e.c[:, part], e.alpha[:, part]
+                    window.add(e.slots, first, c, alpha, votes, e.u[:, part], (kind, level, wide))
+                    power += float(e.power[:, part].sum())
+
+        for piece in pieces:
+            x = as_samples(piece, rate)
+            for i in range(0, len(x), most):
+                bank.write(0, x[i : i + most], 0.0)
+                hear()
+        bank.finish(0)
+        hear()
+        seen, samples = int(window.seen[0]), int(bank.written[0])
+        if not seen:
+            raise self._too_short(name, samples, rate)
+        standing = Standing(name, time.time(), samples, rate, power / seen, 0.0, 0.0, 0, ended=True)
+        return next(self._predictions().of(window.read(np.zeros(1, np.intp), attention=True), [standing]))
+
+    def _too_short(self, name: str, samples: int, rate: int) -> AudioError:
+        need = round(self.architecture.interval_s * 1000)
+        return AudioError(f"{name}: {samples / rate * 1000:.0f} ms of audio; at least {need} ms are needed")
 
     def stream(
         self,

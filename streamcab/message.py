@@ -124,8 +124,9 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     source_state: SourceState = "live"
     """`starting`, `live`, `silent` (samples come, all zero), `stalled` (none come), `lost`, `reconnecting`, `ended`."""
     flaws: list[str] = []
-    """Defects of the samples now: `clipping`, `offset` (a mean far from 0), `stuck`, `not-a-number`; and flaws of the
-    window's speech: `noisy`, `narrow-band`."""
+    """Defects of the samples now: `clipping`, `offset` (a mean far from 0), `stuck`, `not-a-number`; of its
+    channels: `channels-cancel-1-2`, `noisy-channel-2`, `unlike-channels-1-2`; of the window's speech: `noisy`,
+    `narrow-band`."""
     speech_s: float = 0.0
     """Seconds of speech since the stream began."""
     hears: Hears = "silence"

@@ -360,3 +360,32 @@ def test_after_ten_hours_answers_and_memory_are_those_of_the_first_minute(talks:
     np.testing.assert_array_equal(kind_last, kind_first)
     np.testing.assert_allclose(c_last, c_first, atol=1e-5)
     assert memory - early < 200_000
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("pause_s", [0.3, 2.0, 30.0])
+def test_announced_silence_is_passed_over_and_nothing_is_lost(rate: int, pause_s: float) -> None:
+    before, after = talk(2.03, rate, 1), talk(2, rate, 2)
+    hole = np.full(int(pause_s * rate), np.nan, np.float32)
+    said = []
+    for announced in (False, True):
+        engine, bank = Engine(SMALL, 1), Bank(rate, 1, len(before) + len(hole) + len(after))
+        slot = engine.attach(bank, 0)
+        out = stream(engine, bank, before, rate // 50, finish=False)
+        if announced:
+            bank.silence_from[0], bank.silence_to[0] = len(before), len(before) + len(hole)
+        bank.write(0, np.concatenate([hole, after[:800]]), 0.0)
+        ((_, _, waiting),) = engine.backlog()
+        assert (waiting[0] < rate // 10 + 800) == announced
+        out += engine.advance()
+        if announced:
+            assert engine.heard[slot] * 100 * rate // 4000 >= len(before) + len(hole) - rate // 40
+        out += stream(engine, bank, after[800:], rate // 50)
+        assert engine.dropped[slot] == 0
+        said.append(out)
+    (c, alpha, _), (other_c, other_alpha, _) = (gather(out) for out in said)
+    heard = [np.concatenate([e.first + np.arange(e.c.shape[1]) for e in out]) for out in said]
+    votes = [np.concatenate([e.votes(gate=True)[0] for e in out]) for out in said]
+    assert heard[0][votes[0]].tolist() == heard[1][votes[1]].tolist()
+    np.testing.assert_allclose(c[votes[0]], other_c[votes[1]], atol=1e-5)
+    np.testing.assert_allclose(alpha[votes[0]], other_alpha[votes[1]], atol=1e-5)

@@ -196,7 +196,7 @@ def wav(data: bytes, size: int, **change: int) -> bytes:
 def test_a_size_that_the_writer_could_not_know_is_until_the_end(size: int) -> None:
     source = Stdin(file=io.BytesIO(wav(bytes(2000), size)))
     assert len(heard(source)) == 1000
-    assert source.line.detail == ""
+    assert ("claims no samples" in source.line.detail) == (size == 0)
 
 
 def test_what_follows_the_data_is_not_heard() -> None:
@@ -224,7 +224,7 @@ def test_a_raw_stream_without_samples_says_so(data: bytes) -> None:
         (b"hello, world, this is text", "not a WAV stream.*s16le"),
         (wav(b"", 0)[:20], "ends inside its header"),
         (wav(b"", 0)[:40], "ends inside its header"),
-        (wav(b"", 0, tag=7, align=1, bits=8), "neither PCM nor float.*ffmpeg"),
+        (wav(b"", 0, tag=2, align=1, bits=4), "neither PCM, float nor G.711.*ffmpeg"),
         (wav(b"", 0, channels=0), "cannot be"),
         (wav(b"", 0, rate=0), "cannot be"),
         (wav(b"", 0, rate=4_000_000_000), "not the rate of audio"),

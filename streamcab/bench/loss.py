@@ -34,6 +34,7 @@ from streamcab.rtp.events import CallEnded, CallStarted
 from streamcab.rtp.intake import Intake
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.source.file import SOUNDS, read_audio
+from streamcab.text import opened
 
 FRAME_S = 0.02
 SHARES = (0.0, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3)
@@ -89,7 +90,7 @@ def choose(data: Path | None, most: int, seed: int) -> Material:
         files = sorted(f for f in data.rglob("*") if f.suffix.lower() in SOUNDS)
     else:
         try:
-            with data.open(encoding="utf-8", newline="") as file:
+            with opened(data) as file:
                 rows = list(csv.DictReader(file))
             files = [data.parent / row["path"] for row in rows]
         except (OSError, UnicodeDecodeError) as error:

@@ -83,12 +83,9 @@ def check(file: Path, command: str) -> None:
 
     Exit codes: 0 all is right; 2 something is wrong.
     """
-    if _is_recipe(file):
-        with installed():
-            from streamcab_train.recipe import read_recipe
-
-        read_recipe(file)
-        click.echo(f"{file}: a recipe for streamcab train; nothing is wrong")
+    table = read_toml(file, "configuration")
+    if "classes" in table or (table and all(isinstance(value, dict) for value in table.values())):
+        click.echo(f"{file}: a recipe for {_checked_recipe(file, table)}; nothing is wrong")
         return
     values, wrong = check_settings(file, settings_of(TREES[command]))
     for line in wrong:
@@ -116,7 +113,14 @@ def _as_json(value: Any) -> Any:
     return value if isinstance(value, bool | int | float) else str(value)
 
 
-def _is_recipe(file: Path) -> bool:
-    """Whether a TOML file holds tables, which settings of a command are not."""
-    table = read_toml(file, "configuration")
-    return bool(table) and all(isinstance(value, dict) for value in table.values())
+def _checked_recipe(file: Path, table: dict[str, Any]) -> str:
+    """Whose recipe it is: tables are no settings of a command. ConfigError for the first thing that is wrong."""
+    with installed():
+        from streamcab_train.context_keys import read_context
+        from streamcab_train.recipe import read_recipe
+
+    if "classes" in table:  # a model with a trunk
+        read_context(file)
+        return "streamcab_train.context"
+    read_recipe(file)
+    return "streamcab train"

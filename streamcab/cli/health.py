@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamcab.cli.options import Command, client_keys, endpoint_argument, settings, stop_on_signals
+from streamcab.cli.options import Command, client_keys, endpoint_argument, say, settings, stop_on_signals
 from streamcab.config.commands import METRICS, Bridge, Doctor, FeedLog, Metrics, Status
 from streamcab.config.tree import ENDPOINT
 from streamcab.errors import ConfigError
+from streamcab.text import printable_lines
 
 if TYPE_CHECKING:
     from streamcab.feed import Subscriber
@@ -62,11 +63,10 @@ def doctor(o: Doctor) -> None:
             click.echo(json.dumps(vars(found)))
         else:
             colour = {"ok": "green", "warn": "yellow", "bad": "red"}[found.grade]
-            click.echo(
-                f"{click.style(f'{found.grade:<4}', fg=colour)}  {found.name:<12}  {_hung(found.said, 20)}"
-            )
+            said = printable_lines(_hung(found.said, 20))
+            click.echo(f"{click.style(f'{found.grade:<4}', fg=colour)}  {found.name:<12}  {said}")
             if found.mend:
-                click.echo(f"{' ' * 20}-> {_hung(found.mend, 23)}")
+                say(f"{' ' * 20}-> {_hung(found.mend, 23)}")
     sys.exit(1 if bad else 0)
 
 
@@ -155,8 +155,10 @@ def _subscriber(
 def _password(file: Path | None) -> str | None:
     if file is None:
         return None
+    from streamcab.text import read_text
+
     try:
-        return file.read_text(encoding="utf-8").rstrip("\r\n")
+        return read_text(file).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"cannot read the password in {file}: {getattr(error, 'strerror', None) or error}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Group, setting_option
+from streamcab.cli.options import Group, say, setting_option
 from streamcab.config.commands import Keys
 from streamcab.config.setting import settings_of
 
@@ -27,15 +27,13 @@ def new(name: str, keys: Path | None, allow: bool) -> None:
 
     folder = keys or k.default_folder()
     secret, public = k.create(folder, name, allow)
-    click.echo(f"{secret}  secret: for {name} alone")
-    click.echo(f"{public}  public")
+    say(f"{secret}  secret: for {name} alone")
+    say(f"{public}  public")
     if name == k.SERVER:
-        click.echo(f"Serve with: streamcab listen --keys {folder}")
-        click.echo(
-            f"Put the public keys of those who may listen into {folder / k.ALLOW}, and give them {public}"
-        )
+        say(f"Serve with: streamcab listen --keys {folder}")
+        say(f"Put the public keys of those who may listen into {folder / k.ALLOW}, and give them {public}")
     elif allow:
-        click.echo(f"{folder / k.ALLOW / public.name}  it may listen")
+        say(f"{folder / k.ALLOW / public.name}  it may listen")
 
 
 @keys.command("list")
@@ -51,4 +49,4 @@ def show(keys: Path | None) -> None:
     width = max((len(key.name) for key in found), default=0)
     for key in found:
         marks = ["secret here"] * key.secret + ["may listen"] * key.allowed
-        click.echo(f"{key.name:{width}}  {key.public.decode()}  {', '.join(marks)}".rstrip())
+        say(f"{key.name:{width}}  {key.public.decode()}  {', '.join(marks)}".rstrip())

@@ -4,6 +4,8 @@ commands make of them.
 Knows click; nothing of what a command does, nor of which settings there are: that is in `streamcab.config`.
 """
 
+import errno
+import io
 import logging
 import math
 import os
@@ -23,6 +25,7 @@ from streamcab.config.setting import HostPort, Setting, build, settings_of
 from streamcab.config.tree import ENDPOINT, Net
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.extras import line_for, missing
+from streamcab.text import printable, printable_lines
 
 if TYPE_CHECKING:
     import msgspec
@@ -38,6 +41,8 @@ T = TypeVar("T", bound="msgspec.Struct")
 OTHER_VARIABLES = {"config", "corpus"}
 """Known in the environment, and no setting of a tree: where a file is, and what the tests read."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Why an output cannot be written."""
 WORDS = "streamcab.words"
 """Under which a context remembers the words of its command line."""
 FILE = "streamcab.file"
@@ -48,7 +53,7 @@ class Failure(click.ClickException):
     """An error of our tree, as click prints it and ends with its exit code."""
 
     def __init__(self, error: StreamcabError) -> None:
-        super().__init__(str(error))
+        super().__init__(printable(str(error)))
         self.exit_code: int = error.exit_code  # type: ignore[misc]
 
 
@@ -72,7 +77,7 @@ class Command(click.Command):
             raise Failure(missing(package, ctx.command_path)) from error
         except BrokenPipeError:
             # The reader of our output went away: nothing to say, and nobody to say it to.
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
+            forget_stdout()
             ctx.exit(0)
         finally:
             loaded()
@@ -100,6 +105,47 @@ class Group(click.Group):
 
     command_class = Command
     group_class = type
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """As click; what is written fits the terminal, and what cannot be written is one line and code 1."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A letter that the terminal has not, or a byte that is none.
+                stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
+        try:
+            result = super().main(*args, standalone_mode=False, **extra)
+            code = result if isinstance(result, int) else 0
+            sys.stdout.flush()
+        except click.ClickException as error:
+            said = io.StringIO()
+            error.show(file=said)
+            sys.stderr.write(printable_lines(said.getvalue()))
+            code = error.exit_code
+        except click.Abort:
+            click.echo("Aborted!", err=True)
+            code = 1
+        except BrokenPipeError:
+            code = 1
+            forget_stdout()
+        except OSError as error:
+            if error.filename is not None or error.errno not in FULL:
+                raise
+            forget_stdout()
+            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            code = 1
+        sys.exit(code)
+
+
+def forget_stdout() -> None:
+    """Nobody hears us any more: what the interpreter still holds for standard output goes nowhere."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
+
+
+def say(text: str) -> None:
+    """Lines for people on standard output, whatever names are in them."""
+    click.echo(printable_lines(text))
 
 
 class SettingOption(click.Option):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamcab.cli.options import Group
+from streamcab.cli.options import Group, say
 from streamcab.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -98,4 +98,4 @@ def _where(user: bool, root: Path | None, *, changes: bool) -> "tuple[Place, Sys
 
 def _say(lines: Iterable[str]) -> None:
     for line in lines:
-        click.echo(line)
+        say(line)

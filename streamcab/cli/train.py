@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, compute_option
+from streamcab.cli.options import Command, compute_option, say
 from streamcab.errors import ConfigError
 
 LAYOUTS = (
@@ -34,6 +34,7 @@ path_type = click.Path(path_type=Path)
 @click.option(
     "--allow-shared-speakers", is_flag=True, help="Split by clip, as the paper does; scores will say so."
 )
+@click.option("--strict", is_flag=True, help="Refuse a corpus in which a recording stands twice.")
 @click.option("--folds", type=click.IntRange(2), help="Train and judge so many folds, speakers disjoint.")
 @click.option(
     "--repeats", type=click.IntRange(1), default=1, show_default=True, help="Folds drawn anew so often."
@@ -49,6 +50,7 @@ def train(
     out: Path,
     resume: bool,
     allow_shared_speakers: bool,
+    strict: bool,
     folds: int | None,
     repeats: int,
     jobs: int,
@@ -75,6 +77,7 @@ def train(
             jobs=jobs,
             threads=threads or 1,
             device=device_for(compute),
+            strict=strict,
         )
         return
     if repeats > 1 or jobs > 1:
@@ -85,6 +88,7 @@ def train(
         out,
         resume=resume,
         allow_shared_speakers=allow_shared_speakers,
+        strict=strict,
         device=device_for(compute),
         threads=threads,
     )
@@ -119,7 +123,7 @@ def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
 
     made = run(name, folder, out, None if labels is None else read_labels(labels, name))
     tell(made)
-    click.echo(f"{out}: {len(made.rows)} clips")
+    say(f"{out}: {len(made.rows)} clips")
 
 
 @click.command(cls=Command)

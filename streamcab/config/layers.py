@@ -15,6 +15,7 @@ import msgspec
 from streamcab.config.setting import PREFIX, Setting, decode, plain
 from streamcab.errors import ConfigError
 from streamcab.shipped import recipes, shipped
+from streamcab.text import read_text
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     """
     ours = path.parts[:1] == ("configs",) and not path.exists()
     try:
-        return tomllib.loads(((shipped(path) if ours else None) or path).read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_text((shipped(path) if ours else None) or path))
     except OSError as error:
         nearest = _nearest(str(path), set(recipes())) if ours else ""
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror}{nearest}") from None

@@ -32,7 +32,7 @@ Gate = Annotated[
         unset="as the model was trained",
     ),
 ]
-Channel = Annotated[str, setting("mix, left, right, or a number from 1 on.")]
+Channel = Annotated[str, setting("mix, each (every channel by itself), left, right, or a number from 1 on.")]
 Json = Annotated[bool, setting("JSON, one object a line.")]
 View = Annotated[
     bool,

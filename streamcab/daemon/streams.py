@@ -16,6 +16,7 @@ from streamcab.inference.slots import Slots, SlotTable
 from streamcab.message import Prediction, State
 from streamcab.nn.architecture import Architecture
 from streamcab.source import GONE, Line, Source
+from streamcab.text import LONGEST
 
 Times = NDArray[np.float64]
 
@@ -98,7 +99,7 @@ class StreamTable(SlotTable):
         name, n = wanted, 1
         while name in self._names:
             n += 1
-            name = f"{wanted}-{n}"
+            name = f"{wanted[: LONGEST - 8]}-{n}"
         self._names.add(name)
         return name
 

@@ -46,6 +46,8 @@ class Accumulator:
         self._block_length, self._hang = spans.block, spans.hang
         self._blocks, self._room = -(-spans.length // spans.block), room
         self._sums = np.zeros((slots, self._blocks, width), np.float32)
+        # What was folded; nothing else is ever kept beyond the window.
+        self._folded = np.zeros((slots, width))
         # Intervals since the newest that voted.
         self._since = np.full(slots, spans.hang + 1, np.int64)
         self._past = np.zeros((slots, room, summary), np.float32)
@@ -54,13 +56,25 @@ class Accumulator:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
-        return (self._sums.nbytes + self._past.nbytes + self._counted.nbytes) // len(self._sums) + 8
+        return (self._sums.nbytes + self._folded.nbytes + self._past.nbytes + self._counted.nbytes) // len(
+            self._sums
+        ) + 8
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
-        for a in (self._sums, self._past, self._counted):
+        for a in (self._sums, self._folded, self._past, self._counted):
             a[slots] = 0
         self._since[slots] = self._hang + 1
+
+    def fold(self) -> None:
+        """Keep for good what the blocks hold, and empty them: for a clip that is heard as a whole."""
+        self._folded += self._sums.sum(1, dtype=np.float64)
+        self._sums[:] = 0
+
+    def _total(self, slots: Ints) -> Floats:
+        """The sums of the window, (B, width)."""
+        total: Floats = self._folded[slots] + self._sums[slots].sum(1, dtype=np.float64)
+        return total
 
     def _count(
         self, slots: Ints, index: NDArray[np.int64], u: NDArray[np.float32], votes: Flags

@@ -59,7 +59,7 @@ class Moments(Accumulator):
 
     def read(self, slots: Ints) -> tuple[Floats, Floats]:
         """The moments (B, F) of the window, and how many intervals count, (B,)."""
-        return self._centred(self._sums[slots].sum(1, dtype=np.float64))
+        return self._centred(self._total(slots))
 
     def _centred(self, total: Floats) -> tuple[Floats, Floats]:
         k, at, parts = self._k, 1 + self._k, []

@@ -101,7 +101,7 @@ class Phones(Accumulator):
 
     def read(self, slots: Ints) -> tuple[Floats, Floats]:
         """How unusual each phone sounds in the window, (B, F), and how many intervals count, (B,)."""
-        total = self._sums[slots].sum(1, dtype=np.float64)
+        total = self._total(slots)
         p = self._recogniser.phones
         said, sums = total[:, 1 : 1 + p], total[:, 1 + p :].reshape(len(slots), p, -1)
         return self._recogniser.unusual(said, sums), total[:, 0]

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
+from streamcab.text import printable
 
 WELL, SICK, SILENT = 0, 1, 75
 """Exit codes: all is well; it answers, and something is wrong; nobody answers (EX_TEMPFAIL: try again)."""
@@ -151,7 +152,7 @@ def troubles(snapshot: Snapshot) -> list[str]:
         found.append(
             f"of {received} packets just now {sum(refused.values())} are refused ({counted}): {REFUSED[most]}"
         )
-    return found + ([clean(daemon.detail)] if daemon.detail else [])
+    return found + ([printable(daemon.detail)] if daemon.detail else [])
 
 
 def verdict(snapshot: Snapshot) -> int:
@@ -174,13 +175,13 @@ def screen(snapshot: Snapshot, endpoint: str) -> str:
             f"longest pass {d.pass_ms:.0f} ms, lost {d.lost_ms / 1000:.1f} s in all"
         )
     lines += [
-        f"model {clean(m.name)} {clean(m.model)}: {clean(', '.join(m.labels))}"
+        f"model {printable(m.name)} {printable(m.model)}: {printable(', '.join(m.labels))}"
         for m in snapshot.models.values()
     ]
     lines += _stream_lines(snapshot)
     counted = {name: n for name, n in sorted(d.counters.items()) if n} if d is not None else {}
     if counted:
-        lines.append("counted: " + ", ".join(f"{clean(name)} {n}" for name, n in counted.items()))
+        lines.append("counted: " + ", ".join(f"{printable(name)} {n}" for name, n in counted.items()))
     return "\n".join(lines) + "\n"
 
 
@@ -208,11 +209,6 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def clean(text: str) -> str:
-    """Text of somebody else's, fit for a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
 def _stream_lines(snapshot: Snapshot) -> list[str]:
     ranked = sorted(snapshot.streams.values(), key=lambda s: (s.state != "lost", -s.lag_ms, s.stream))
     width = min(max((len(s.stream) for s in ranked[:MOST_LINES]), default=0), 40)
@@ -222,7 +218,7 @@ def _stream_lines(snapshot: Snapshot) -> list[str]:
         said = (
             "-"
             if answer is None or answer.top is None
-            else f"{clean(answer.top)} {answer.confidence or 0:.0%}"
+            else f"{printable(answer.top)} {answer.confidence or 0:.0%}"
         )
         lines.append(
             f"  {s.stream:<{width}}  {s.state:<7}  {said:<14}  {s.lag_ms:5.0f} ms behind"
@@ -237,7 +233,7 @@ def _source(s: Status) -> str:
     """How the source is doing, in words."""
     words: list[str] = [s.source_state] if s.source_state in ("silent", "stalled", "reconnecting") else []
     words += [s.detail or s.source, *([f"samples: {', '.join(s.flaws)}"] if s.flaws else [])]
-    return clean(": ".join(words))
+    return printable(": ".join(words))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -58,6 +58,7 @@ class Window:
         length: int,
         second: int,
         evidence: Evidence | None = None,
+        evidence_length: int | None = None,
     ) -> None:
         if length < 1:
             raise ValueError(f"a window needs at least one interval, not {length}")
@@ -73,7 +74,7 @@ class Window:
         self._ring = np.zeros((slots, labels + 1, length), np.float32)
         self._attention = np.zeros((slots, -(-length // second), classifiers + 1), np.float64)
         self._evidence = evidence
-        self._sums = evidence.sums(slots, length) if evidence is not None else None
+        self._sums = evidence.sums(slots, evidence_length or length) if evidence is not None else None
         self._acoustics = Acoustics(slots, length, second)
 
     @property
@@ -216,3 +217,82 @@ def window_of(net: Net, slots: int, length: int) -> Window:
     """A window for `slots` streams of a net, over the last `length` intervals of each."""
     arch, evidence = net.architecture, evidence_of(net)
     return Window(slots, len(arch.labels), arch.classifiers, length, arch.intervals(NOW_S), evidence)
+
+
+def whole_window_of(net: Net) -> "WholeWindow":
+    """A window for one whole clip, however long."""
+    arch, evidence = net.architecture, evidence_of(net)
+    return WholeWindow(len(arch.labels), arch.classifiers, arch.intervals(NOW_S), evidence)
+
+
+class WholeWindow(Window):
+    """The mean over all intervals of one clip, however long, in the memory of a window.
+
+    A ring that is full is added to the totals, and overwritten. `quality` is of the newest ring.
+    """
+
+    SECONDS = 600
+    """Of talk in the ring."""
+
+    def __init__(self, labels: int, classifiers: int, second: int, evidence: Evidence | None = None) -> None:
+        room = self.SECONDS * second
+        # Evidence may lag behind: it must not meet its own beginning.
+        super().__init__(1, labels, classifiers, room, second, evidence, 2 * room)
+        self._before = np.zeros((1, labels + 1))
+        self._folded = 0
+        self._attended = np.zeros((1, classifiers + 1))
+
+    def add(
+        self,
+        slots: NDArray[np.intp],
+        first: NDArray[np.int64],
+        c: NDArray[np.float32],
+        alpha: NDArray[np.float32],
+        votes: NDArray[np.bool_],
+        u: NDArray[np.float32] | None = None,
+        heard: tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]] | None = None,
+    ) -> None:
+        """As `Window.add`, of intervals that follow one another."""
+        at, h = 0, c.shape[1]
+        while at < h:
+            left = self._folded + self.length - int(self._talk[0])
+            if left == 0:
+                self._fold()
+                left = self.length
+            part = slice(at, min(at + left, h))
+            super().add(
+                slots,
+                first + at,
+                c[:, part],
+                alpha[:, part],
+                votes[:, part],
+                None if u is None else u[:, part],
+                None if heard is None else (heard[0][:, part], heard[1][:, part], heard[2][:, part]),
+            )
+            at = part.stop
+
+    def _fold(self) -> None:
+        self._before += self._ring.sum(-1, dtype=np.float64)
+        self._folded += self.length
+        self._attended += self._attention.sum(1)
+        self._attention[:] = 0
+        if self._sums is not None:
+            self._sums.fold()
+
+    def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """See Window."""
+        fresh = self._ring[slots, :, : int(self._talk[0]) - self._folded]
+        return self._mean(self._before[slots] + fresh.sum(-1, dtype=np.float64))
+
+    def attention(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
+        """See Window."""
+        total = self._attended[slots] + self._attention[slots].sum(1)
+        mean: NDArray[np.float64] = total[:, :-1] / np.maximum(total[:, -1:], 1)
+        return mean
+
+    def filled(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
+        """See Window."""
+        return self.seen[slots]
+
+    def _forget(self, slots: NDArray[np.intp]) -> None:
+        """Nothing is forgotten, however long nobody speaks."""

@@ -22,6 +22,7 @@ import msgspec
 
 from streamcab.errors import StreamcabError
 from streamcab.ops.linefile import LineFile
+from streamcab.text import as_unicode, printable_lines
 
 Form = Literal["text", "journal", "json"]
 
@@ -116,10 +117,10 @@ class Log(logging.Handler):
             record.msg, record.args = f"{record.getMessage()} ({dropped} more like this were left out)", None
         try:
             if self._file is None:
-                _to_stderr(self.scrub(self.format(record)))
+                _to_stderr(self._line(self.format(record)))
             elif not self._to_file(self._file, record):
                 self.strayed += 1
-                _to_stderr(self.scrub(self._spare.format(record)))
+                _to_stderr(self._line(self._spare.format(record)))
         except (OSError, ValueError):
             self.lost += 1
 
@@ -148,13 +149,17 @@ class Log(logging.Handler):
         except OSError as error:
             if not self._missing:
                 why = f"the log {file.path} cannot be written: {error.strerror}; its lines come here until it can"
-                _to_stderr(self.scrub(self._spare.format(_warning(why))))
+                _to_stderr(self._line(self._spare.format(_warning(why))))
             self._missing += 1
             return False
         return True
 
     def _append(self, file: LineFile, line: str) -> None:
-        file.append((self.scrub(line) + "\n").encode(errors="backslashreplace"))
+        file.append((self._line(line) + "\n").encode())
+
+    def _line(self, line: str) -> str:
+        """Without what must not be said, and without what could steer a terminal."""
+        return printable_lines(self.scrub(line))
 
 
 def _to_stderr(line: str) -> None:
@@ -184,12 +189,11 @@ class _Json(logging.Formatter):
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
             "logger": record.name,
-            # JSON has no words for the bytes of a file's name that are no text.
-            "message": record.getMessage().encode(errors="backslashreplace").decode(),
+            "message": as_unicode(record.getMessage()),
         }
         if record.exc_info:
             trace = self.formatException(record.exc_info)
-            fields["trace"] = trace.encode(errors="backslashreplace").decode()
+            fields["trace"] = as_unicode(trace)
         return msgspec.json.encode(fields).decode()
 
 

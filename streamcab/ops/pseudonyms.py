@@ -18,7 +18,7 @@ from typing import Self
 
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.source import Line
-from streamcab.source.single import stream_name
+from streamcab.text import as_unicode, printable, stream_name
 
 CREDENTIAL = "name-salt"
 """What systemd calls the file of the salt."""
@@ -134,8 +134,8 @@ def _forms(secrets: Iterable[str]) -> Iterator[str]:
     for secret in secrets:
         if secret and secret != "*":
             plain = secret.encode(errors="backslashreplace").decode()
-            quoted = (json.dumps(text, ensure_ascii=False)[1:-1] for text in (secret, plain))
-            yield from {secret, plain, repr(secret)[1:-1], *quoted}
+            forms = {secret, plain, printable(secret), as_unicode(secret)}
+            yield from {*forms, repr(secret)[1:-1], *(json.dumps(f, ensure_ascii=False)[1:-1] for f in forms)}
 
 
 def _replaced(text: str, hidden: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from streamcab.audio.ring import Bank
 from streamcab.message import SourceState
+from streamcab.text import printable
 
 log = logging.getLogger("streamcab.source")
 
@@ -107,6 +108,7 @@ class Line:
         `why` goes into the log and becomes the detail, but for `live`, which needs no reason. In the state that it
         is in already, only the detail changes.
         """
+        why = printable(why)
         with self._lock:
             was = self.state
             if only_from not in (None, was):
@@ -131,3 +133,7 @@ class Line:
         if self.changed is not None:
             self.changed()
         return True
+
+    def __post_init__(self) -> None:
+        """What is said of a stream goes into the feed and onto terminals: a file may be called anything."""
+        self.description, self.detail = printable(self.description), printable(self.detail)

@@ -12,7 +12,7 @@ from typing import Any
 
 from streamcab.errors import StreamcabError
 from streamcab.source import GONE, Line
-from streamcab.source.channel import channel_number, pick_channel
+from streamcab.source.channel import channel_number
 from streamcab.source.device import (
     BLOCKS_PER_SECOND,
     Device,
@@ -26,6 +26,7 @@ from streamcab.source.device import (
     shut_device,
 )
 from streamcab.source.single import SingleStream, stream_name
+from streamcab.text import printable
 
 log = logging.getLogger("streamcab.source")
 
@@ -98,6 +99,8 @@ class Microphone(SingleStream):
             f"microphone {d.name} ({d.host_api}), {self._rate} Hz, "
             f"channels: {self._stream.channels}, channel: {self._channel}",
             {"device": d.name},
+            channel=self._channel,
+            channels=self._stream.channels,
         )
 
     def _open(self) -> Any:
@@ -111,7 +114,7 @@ class Microphone(SingleStream):
 
     def streams(self) -> list[Line]:
         """The stream, once. Looks after the thread, too: a driver that hangs can only be told of."""
-        line = self._line
+        line = self._lines[0] if self._lines else None
         if line is not None and line.state not in GONE and not line.bank.ended[line.row]:
             silence = time.monotonic() - self._beat
             if self._beat and silence > HANGS_S:
@@ -143,7 +146,7 @@ class Microphone(SingleStream):
 
     def _listen(self, stream: Any) -> str:
         """Write what comes until the source is closed ("") or the device is lost: why, in words."""
-        sd, bank, row, rate = portaudio(), self.line.bank, self.line.row, self._rate
+        sd, bank, rate = portaudio(), self._bank, self._rate
         block = rate // BLOCKS_PER_SECOND
         heard, patience = time.monotonic(), max(FIRST_PATIENCE_S, self._patience)
         while not self._stop.is_set():
@@ -175,9 +178,10 @@ class Microphone(SingleStream):
             if back or overflowed:
                 gap = round((now - self._last) * rate) - ready
                 if self._last and gap > block:
-                    bank.skip(row, gap, now - ready / rate)
+                    for row in range(bank.rows):
+                        bank.skip(row, gap, now - ready / rate)
             self._last = now
-            self._write(pick_channel(frames, self._channel), now)
+            self._write(self._mixed(frames), now)
             if back:
                 self._say_live()
         return ""
@@ -191,20 +195,20 @@ class Microphone(SingleStream):
             # Jittered: after a power cut a hundred machines ask one sound server.
             if self._stop.wait(pause * random.uniform(0.5, 1.0)):
                 return None
-            self.line.move("reconnecting", self.line.detail)
+            self._move("reconnecting", self.line.detail)
             try:
                 with lock:
                     self._device = self._find_again()
                     self.line.labels["device"] = self._device.name  # the number of its card may be another
                     return self._open()
             except StreamcabError as error:
-                self.line.detail = str(error)
+                self.line.detail = printable(str(error))
 
     def _find_again(self) -> Device:
         return find_again(self._device, list_devices())
 
     def _say_lost(self, why: str) -> None:
-        self.line.move(
+        self._move(
             "lost", f"the microphone {self._device.name!r}: {why}; it is taken up again when it returns"
         )
 
@@ -212,12 +216,12 @@ class Microphone(SingleStream):
         self._attempts = 0
         self._reopened += 1
         lost = int(self.line.bank.skipped[self.line.row]) / self._rate
-        self.line.move("live", f"{lost:.1f} s have been lost since it began")
+        self._move("live", f"{lost:.1f} s have been lost since it began")
 
     def _say_overflow(self) -> None:
         """Count; tell once a minute at most."""
-        bank, row = self.line.bank, self.line.row
-        bank.overflows[row] += 1
+        bank, row = self._bank, 0
+        bank.overflows += 1
         now = time.monotonic()
         if now - self._warned >= WARN_S:
             self._warned = now

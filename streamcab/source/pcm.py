@@ -6,17 +6,18 @@ unknown. Knows nothing of files, pipes or threads.
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.errors import AudioError
+from streamcab.rtp.codec import TABLES
 
 UNKNOWN_SIZE = 0x7FFF0000
 """Data sizes from here on (and 0) are "until the end": ffmpeg writes 0xFFFFFFFF, sox just below 2**31."""
 LONGEST_HEADER = 1 << 20
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+PCM, FLOAT, A_LAW, MU_LAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 ENCODINGS = {
     (PCM, 8): "u8",
     (PCM, 16): "s16le",
@@ -24,18 +25,29 @@ ENCODINGS = {
     (PCM, 32): "s32le",
     (FLOAT, 32): "f32le",
     (FLOAT, 64): "f64le",
+    (A_LAW, 8): "alaw",
+    (MU_LAW, 8): "mulaw",
 }
-WIDTHS = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
+WIDTHS = {"alaw": 1, "mulaw": 1, "u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
 
 
 @dataclass(frozen=True)
 class Format:
-    """encoding: a key of WIDTHS; rate in Hz; size of the data in bytes, or None: until the stream ends."""
+    """How the samples of a stream lie in its bytes.
+
+    encoding    a key of WIDTHS
+    rate        Hz
+    size        bytes of the data, or None: until the stream ends
+    unfinished  the header says 0 bytes, as a recorder does until it is stopped
+    chunks      the header says that chunks of other kinds follow the data
+    """
 
     encoding: str
     rate: int
     channels: int
     size: int | None = None
+    unfinished: bool = False
+    chunks: bool = False
 
     @property
     def frame(self) -> int:
@@ -55,6 +67,9 @@ def decode(data: bytes, format: Format) -> NDArray[np.float32]:
             wide = np.zeros((len(data) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
             flat = wide.view("<i4")[:, 0].astype(np.float32) * np.float32(2**-31)
+        case "alaw" | "mulaw":
+            table = TABLES["PCMA" if format.encoding == "alaw" else "PCMU"].astype(np.float32)
+            flat = table[np.frombuffer(data, np.uint8)] * np.float32(2**-15)
         case "s32le":
             flat = np.frombuffer(data, "<i4").astype(np.float32) * np.float32(2**-31)
         case "f32le":
@@ -77,7 +92,7 @@ def read_wav_header(read: Callable[[int], bytes]) -> Format:
         raise AudioError("no bytes at all: is something piped in?")
     if start[:4] not in (b"RIFF", b"RF64", b"BW64") or start[8:12] != b"WAVE":
         raise AudioError("not a WAV stream; for raw samples say the format, s16le or f32le, and the rate")
-    format = None
+    format, real = None, None
     taken = len(start)
     while True:
         head = read(8)
@@ -86,18 +101,24 @@ def read_wav_header(read: Callable[[int], bytes]) -> Format:
                 "the WAV stream ends inside its header: is the program that writes it still running?"
             )
         kind, size = struct.unpack("<4sI", head)
+        taken += 8
         if kind == b"data":
             break
-        taken += 8 + size
+        taken += size + size % 2
         if taken > LONGEST_HEADER:
             raise AudioError("no samples in the first MiB of the WAV stream: it is damaged")
         body = read(size + size % 2)
         if kind == b"fmt ":
             format = _format(body)
+        elif kind == b"ds64" and len(body) >= 16:  # RF64: sizes of 64 bits
+            (real,) = struct.unpack("<Q", body[8:16])
     if format is None:
         raise AudioError("the WAV stream has data before it says of which kind: it is damaged")
+    if size == 0xFFFFFFFF and real:
+        return replace(format, size=real, chunks=True)
+    (riff,) = struct.unpack("<I", start[4:8])
     known = None if size == 0 or size >= UNKNOWN_SIZE else size
-    return Format(format.encoding, format.rate, format.channels, known)
+    return replace(format, size=known, unfinished=size == 0, chunks=riff >= taken + size)
 
 
 def _format(body: bytes) -> Format:
@@ -117,7 +138,7 @@ def _format(body: bytes) -> Format:
     encoding = ENCODINGS.get((tag, 8 * align // channels))
     if encoding is None:
         raise AudioError(
-            f"WAV encoding {tag:#x} of {bits} bits is neither PCM nor float; "
+            f"WAV encoding {tag:#x} of {bits} bits is neither PCM, float nor G.711; "
             "convert it with `ffmpeg -i - -c:a pcm_s16le -f wav -`"
         )
     return Format(encoding, rate, channels)

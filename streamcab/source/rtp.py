@@ -30,6 +30,7 @@ from streamcab.rtp.udp import Address
 from streamcab.source import Line
 from streamcab.source.calls import Calls
 from streamcab.source.channel import channel_number
+from streamcab.text import read_text
 
 log = logging.getLogger("streamcab.source")
 
@@ -47,10 +48,10 @@ _STATE_BYTES = 8 * SEEN + 300
 """Of a call, beside its ring: what the table and the intake remember."""
 
 
-def read_text(path: str | Path, what: str) -> str:
+def _text_of(path: str | Path, what: str) -> str:
     """A small text file of the user's; ConfigError when it cannot be read."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the {what} {path}: {error}") from error
 
@@ -61,7 +62,7 @@ def _allowed(networks: Iterable[str]) -> AllowList | None:
 
 
 def _rules(name_map: str | Path | None) -> list[Rule]:
-    return parse_name_map(read_text(name_map, "name map").splitlines(), str(name_map)) if name_map else []
+    return parse_name_map(_text_of(name_map, "name map").splitlines(), str(name_map)) if name_map else []
 
 
 class RtpSource:
@@ -119,12 +120,16 @@ class RtpSource:
         )
         wanted = TypeMap()
         if sdp is not None:
-            wanted.update(parse_sdp(read_text(sdp, "SDP file"), str(sdp)))
+            wanted.update(parse_sdp(_text_of(sdp, "SDP file"), str(sdp)))
         wanted.update(parse_types(entries))
         self._addresses = [Address.parse(text) for text in binds or wanted.endpoints]
         if not self._addresses:
             raise ConfigError("no address to receive RTP on: give one such as 127.0.0.1:5004, or an SDP file")
         self._wanted = wanted
+        if channel == "each":
+            raise ConfigError(
+                "channel each is for microphones, files and standard input; for RTP say mix or a number"
+            )
         self._channel = channel_number(channel, 32)
         self._allow = _allowed(allow)
         self._names = Names(_rules(name_map), remembered=4 * max_streams)

@@ -1,4 +1,4 @@
-"""A source of one stream: one thread, one bank of one row, one line. Microphones, files and pipes.
+"""A source of one stream, or of one for each channel: one thread, one bank. Microphones, files and pipes.
 
 Owns the life of the thread, the rim where samples are checked, and the two ways to write: at once (the world
 sets the pace, the oldest is overwritten) and with back-pressure (the reader sets it, nothing is lost). Knows
@@ -6,11 +6,10 @@ nothing of where the samples come from.
 """
 
 import logging
-import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -18,7 +17,12 @@ from numpy.typing import NDArray
 
 from streamcab.audio.ring import NO_SAMPLE, Bank
 from streamcab.errors import AudioError, SourceLost, StreamcabError
+from streamcab.message import SourceState
 from streamcab.source import Line
+from streamcab.source.mixer import Mixer
+from streamcab.text import LONGEST, stream_name
+
+__all__ = ["SingleStream", "stream_name", "valid"]
 
 log = logging.getLogger("streamcab.source")
 
@@ -40,19 +44,18 @@ def valid(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.abs(samples) <= LOUDEST
 
 
-def stream_name(text: str) -> str:
-    """Any text as the name of a stream, fit for a topic of the feed: letters, digits and . _ - only."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[:128] or "stream"
-
-
 class SingleStream(ABC):
-    """Implements `Source` but for `start` and `live`: subclasses call `_begin` and give `_capture`."""
+    """Implements `Source` but for `start` and `live`: subclasses call `_begin` and give `_capture`.
+
+    What comes are frames of one or more channels: mixed, or picked, into one stream, or each a stream of its own.
+    """
 
     def __init__(self) -> None:
-        self._line: Line | None = None
+        self._lines: list[Line] = []
         self.failure: StreamcabError | None = None
         """What ended the stream, if that was not its end: SourceLost where something had been heard."""
         self._told = False
+        self._notes: list[str] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._stall_s = STALL_S
@@ -63,14 +66,28 @@ class SingleStream(ABC):
         """The thread's body: write until the end or until `_stop` is set. StreamcabErrors end the stream."""
 
     def _begin(
-        self, name: str, rate: int, description: str, labels: Mapping[str, str] = MappingProxyType({})
+        self,
+        name: str,
+        rate: int,
+        description: str,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        *,
+        channel: str = "mix",
+        channels: int = 1,
     ) -> None:
-        """Make the ring and start the thread. AudioError for a rate that no audio has."""
-        assert self._line is None, f"{name}: started twice"
+        """Make the ring and start the thread. AudioError for a rate that no audio has, ConfigError for a channel."""
+        assert not self._lines, f"{name}: started twice"
         if not SLOWEST <= rate <= FASTEST:
             raise AudioError(f"{name}: {rate} Hz is not the rate of audio: {SLOWEST} to {FASTEST} Hz are")
-        bank = Bank(rate, 1, RING_SECONDS * rate)
-        self._line = Line(name, bank, 0, description, "starting", labels=dict(labels))
+        self._mixer = Mixer(channel, channels, rate)
+        rows = self._mixer.rows
+        self._bank = Bank(rate, rows, RING_SECONDS * rate)
+        self._refused = [False] * rows
+        for row in range(rows):
+            which = (name, description)
+            if rows > 1:
+                which = (f"{name[: LONGEST - 8]}-{row + 1}", f"{description} {row + 1}")
+            self._lines.append(Line(which[0], self._bank, row, which[1], "starting", labels=dict(labels)))
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
         self._thread.start()
 
@@ -78,85 +95,117 @@ class SingleStream(ABC):
         line = self.line
         try:
             self._capture()
-            line.move("ended", line.detail)
+            if self._notes:
+                self._move("ended", "; ".join(self._notes), level=logging.WARNING)
+            else:
+                self._move("ended", line.detail)
         except StreamcabError as error:
             self._fail(error)
-            line.move("ended", str(error), level=logging.ERROR)
+            self._move("ended", str(error), level=logging.ERROR)
         except Exception as error:  # a defect of ours must end one stream, not leave it silent for ever
             log.exception("%s: an error inside streamcab", line.name, extra={"line": line})
             why = f"{type(error).__name__}: {error}"
             self._fail(AudioError(f"{line.name}: an error inside streamcab: {why}"))
-            line.move("ended", why, level=logging.ERROR)
+            self._move("ended", why, level=logging.ERROR)
         finally:
-            line.bank.finish(line.row)
+            for row in range(self._bank.rows):
+                self._bank.finish(row)
+
+    def _move(self, to: SourceState, why: str = "", *, level: int | None = None) -> None:
+        """All streams of the source into another state; said once."""
+        for line in self._lines:
+            line.move(to, why, level=level if line is self._lines[0] else logging.DEBUG)
+
+    def _note(self, notes: Iterable[str]) -> None:
+        """What was wrong and heard all the same: said once, when the stream ends."""
+        self._notes += [note for note in notes if note not in self._notes]
 
     def _fail(self, error: StreamcabError) -> None:
-        heard = bool(self.line.bank.written[self.line.row])
+        heard = bool(self._bank.written[0])
         self.failure = SourceLost(str(error), secrets=error.secrets) if heard else error
 
     @property
     def line(self) -> Line:
-        """The one stream. Only after `start`."""
-        assert self._line is not None, "not started"
-        return self._line
+        """The stream, or the first of several. Only after `start`."""
+        assert self._lines, "not started"
+        return self._lines[0]
+
+    def _mixed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Frames (n, channels) as samples (m, rows); says what the mix has come upon."""
+        if frames.shape[1] != self._mixer.channels:  # another device under the same name
+            self._mixer = self._mixer.of(frames.shape[1])
+        samples = self._mixer.push(frames)
+        flaws, line = self._mixer.flaws, self.line
+        for name in [name for name in line.flaws if name not in flaws]:
+            line.flaw(name, "")
+        for name, words in flaws.items():
+            if name not in line.flaws:
+                line.flaw(name, words)
+        return samples
 
     def _checked(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Samples with what is no number marked as missing, and counted."""
         fine = valid(samples)
         if fine.all():
             return samples
-        self.line.refused += int(len(fine) - np.count_nonzero(fine))
+        for line, wrong in zip(self._lines, (~fine).sum(0).tolist(), strict=True):
+            line.refused += wrong
         return np.where(fine, samples, np.float32(NO_SAMPLE))
 
     def _write(self, samples: NDArray[np.float32], stamp: float) -> None:
-        """Samples (n,) into the ring at once; the last of them was captured at `stamp`."""
-        self.line.bank.write(self.line.row, self._checked(samples), stamp)
+        """Samples (n, rows) into the rings at once; the last of them was captured at `stamp`."""
+        samples = self._checked(samples)
+        for row in range(self._bank.rows):
+            self._bank.write(row, samples[:, row], stamp)
         self._flows()
 
     def _pour(self, samples: NDArray[np.float32], stamp: float) -> None:
-        """Samples (n,) into the ring as the reader makes room; returns early when the source is closed."""
-        bank, row = self.line.bank, self.line.row
+        """Samples (n, rows) into the rings as the reader makes room; returns early when the source is closed."""
+        bank, rows = self._bank, range(self._bank.rows)
         samples = self._checked(samples)
         while len(samples) and not self._stop.is_set():
             self._flows()
-            room = bank.room(row)
+            # A stream that the daemon refused is read by nobody.
+            room = min((bank.room(row) for row in rows if not self._refused[row]), default=len(samples))
             if room <= 0:
                 self._stop.wait(ROOM_WAIT)
                 continue
-            bank.write(row, samples[:room], stamp)
+            for row in rows:
+                bank.write(row, samples[:room, row], stamp)
             samples = samples[room:]
 
     def _flows(self) -> None:
         """Samples came, or wait for the reader."""
         self._heard = time.monotonic()
-        if self.line.state in ("starting", "stalled"):
-            self.line.move("live")
+        for line in self._lines:
+            if line.state in ("starting", "stalled"):
+                line.move("live")
 
     def streams(self) -> list[Line]:
-        """The stream, once. Notices, too, that nothing comes any more."""
-        line = self._line
-        if line is not None and line.state in ("live", "silent"):
-            nothing = time.monotonic() - self._heard
-            if nothing > self._stall_s and not line.bank.ended[line.row]:
-                line.move("stalled", f"nothing has come for {nothing:.1f} s")
-        if self._told or self._line is None:
+        """The streams, once. Notices, too, that nothing comes any more."""
+        for line in self._lines:
+            if line.state in ("live", "silent"):
+                nothing = time.monotonic() - self._heard
+                if nothing > self._stall_s and not line.bank.ended[line.row]:
+                    line.move("stalled", f"nothing has come for {nothing:.1f} s")
+        if self._told or not self._lines:
             return []
         self._told = True
-        return [self._line]
+        return list(self._lines)
 
     def release(self, line: Line) -> None:
         """The row is not used again: the bank goes with the source."""
-        assert line is self._line, f"{line.name} is not of this source"
+        assert line in self._lines, f"{line.name} is not of this source"
+        self._refused[line.row] = True
 
     def counters(self) -> dict[str, int]:
         """`overflows` (times), `skipped` (samples lost before the ring), `not_a_number` (samples refused)."""
-        if self._line is None:
+        if not self._lines:
             return {}
-        bank, row = self._line.bank, self._line.row
         return {
-            "overflows": int(bank.overflows[row]),
-            "skipped": int(bank.skipped[row]),
-            "not_a_number": self._line.refused,
+            "overflows": int(self._bank.overflows[0]),
+            "skipped": int(self._bank.skipped[0]),
+            "not_a_number": sum(line.refused for line in self._lines),
         }
 
     def close(self) -> None:
@@ -167,7 +216,7 @@ class SingleStream(ABC):
 
     @property
     def done(self) -> bool:
-        """The stream has been told and has ended, or the source was closed."""
+        """The streams have been told and have ended, or the source was closed."""
         if self._stop.is_set():
             return True
-        return self._told and self._line is not None and bool(self._line.bank.ended[self._line.row])
+        return self._told and bool(self._lines) and bool(self._bank.ended.all())

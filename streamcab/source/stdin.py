@@ -12,13 +12,14 @@ import time
 from typing import BinaryIO
 
 from streamcab.errors import AudioError, ConfigError, SourceError
-from streamcab.source.channel import channel_number, pick_channel
-from streamcab.source.pcm import Format, decode, read_wav_header
+from streamcab.source.channel import channel_number
+from streamcab.source.pcm import Format, read_wav_header
 from streamcab.source.single import SingleStream
+from streamcab.source.wav import WavData
 
 FORMATS = ("wav", "s16le", "f32le")
-PIECE = 1 << 16
-"""Bytes asked for in one read; a live pipe gives what it has."""
+AFTER_S = 1.0
+"""Seconds to wait for more than a WAV header has claimed."""
 POLL_MS = 100
 """How soon `close` is noticed while the pipe is silent."""
 
@@ -94,6 +95,8 @@ class Stdin(SingleStream):
             self._name,
             f.rate,
             f"standard input, {f.encoding}, {f.rate} Hz, channels: {f.channels}, channel: {self._channel}",
+            channel=self._channel,
+            channels=f.channels,
         )
 
     def _fetch(self, limit: int, deadline: float | None = None) -> bytes | None:
@@ -129,29 +132,18 @@ class Stdin(SingleStream):
 
     def _capture(self) -> None:
         f = self._format
-        rest = b""
-        taken = 0
-        while f.size is None or taken < f.size:
-            data = self._fetch(PIECE if f.size is None else min(PIECE, f.size - taken))
-            if data is None:
+        data = WavData(f, self._fetch, lambda n: self._fetch(n, time.monotonic() + AFTER_S))
+        for frames in data:
+            self._pour(self._mixed(frames), time.monotonic())
+            if self._stop.is_set():
                 return
-            if not data:
-                break
-            taken += len(data)
-            data = rest + data
-            whole = len(data) - len(data) % f.frame
-            rest = data[whole:]
-            if whole:
-                self._pour(pick_channel(decode(data[:whole], f), self._channel), time.monotonic())
-        self._odd = len(rest)
-        if taken < f.frame:
+        self._odd = data.odd
+        if data.abandoned:
+            return
+        self._pour(self._mixer.finish(), time.monotonic())
+        if not data.frames:
             raise AudioError(f"{self._name}: no samples came: is the program that writes them failing?")
-        if f.size is not None and taken < f.size:
-            seconds = f.frame * f.rate
-            raise AudioError(
-                f"{self._name}: cut off after {taken / seconds:.2f} s of {f.size / seconds:.2f} s: "
-                "did the program that writes it end early?"
-            )
+        self._note([data.note] if data.note else [])
 
     def counters(self) -> dict[str, int]:
         """As every stream, and `odd_bytes`: left over at the end, less than one frame."""

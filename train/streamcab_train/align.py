@@ -18,6 +18,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from streamcab.source.file import read_audio
+from streamcab.text import opened
 
 RATE = 16000
 """Hz that the recogniser's model wants; of a telephone's signal the upper half stays empty."""
@@ -46,7 +47,7 @@ def main() -> None:
     done = set()
     if words.out.exists():
         done = {json.loads(line)["path"] for line in words.out.read_text().splitlines() if line}
-    with words.manifest.open(newline="", encoding="utf-8") as text, words.out.open("a") as out:
+    with opened(words.manifest) as text, words.out.open("a") as out:
         for row in csv.DictReader(text):
             if row["path"] in done or row["accent"] in words.without.split(","):
                 continue

@@ -6,8 +6,8 @@ Brings manifest, features and split together, and counts what came of it. Knows 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from streamcab_train.features import Features, Progress, load_features, quietly
 from streamcab_train.manifest import PARTS, Clip, Manifest
 from streamcab_train.recipe import Recipe
 from streamcab_train.split import split_clips
+from streamcab_train.twins import Twins, find_twins
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Dataset:
 
     dropped  how many rows of the manifest are not here, by reason
     hash     of paths, classes, speakers and the contents of the files: 12 hex digits
+    twins    which clips are the same recording
     """
 
     clips: tuple[Clip, ...]
@@ -46,6 +48,7 @@ class Dataset:
     architecture: Architecture
     dropped: dict[str, int]
     hash: str
+    twins: Twins = field(default_factory=Twins)
 
     def select(self, part: str) -> Selection:
         """The clips of a part."""
@@ -71,12 +74,19 @@ class Dataset:
 
 
 def gather(
-    manifest: Manifest, recipe: Recipe, cache: Path, *, shared: bool = False, progress: Progress = quietly
+    manifest: Manifest,
+    recipe: Recipe,
+    cache: Path,
+    *,
+    shared: bool = False,
+    strict: bool = False,
+    progress: Progress = quietly,
 ) -> Dataset:
     """The dataset of a manifest: features from the cache or made now, short and silent clips dropped, the
     rest split.
 
-    CorpusError for a file that cannot be heard, a class of which nothing is left, or speakers on two sides.
+    CorpusError for a file that cannot be heard, a class of which nothing is left, speakers or a recording on two sides,
+    and with `strict` for a recording that stands there twice.
     """
     architecture = recipe.architecture(manifest.labels)
     files = [(f"{manifest.file} row {clip.row}", manifest.audio(clip)) for clip in manifest.clips]
@@ -103,8 +113,18 @@ def gather(
         start=features.start[rows],
         length=features.length[rows],
         sha256=tuple(features.sha256[i] for i in rows),
+        fingerprints=tuple(features.fingerprints[i] for i in rows),
     )
+    twins = twins_of(manifest, clips, features, strict)
     content = sorted((c.path, c.label, c.speaker, h) for c, h in zip(clips, features.sha256, strict=True))
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-    parts = tuple(split_clips(clips, recipe.split, shared=shared))
-    return Dataset(clips, parts, features, architecture, dict(dropped), digest)
+    parts = tuple(split_clips(clips, recipe.split, shared=shared, twins=twins))
+    return Dataset(clips, parts, features, architecture, dict(dropped), digest, twins)
+
+
+def twins_of(manifest: Manifest, clips: Sequence[Clip], features: Features, strict: bool) -> Twins:
+    """Which clips are the same recording. With `strict` CorpusError where any is."""
+    found = find_twins(features.fingerprints, features.rows)
+    if strict and found.count:
+        raise CorpusError(f"{manifest.file}: {found.in_words(clips)}; leave them out, or leave out --strict")
+    return found

@@ -28,6 +28,7 @@ from streamcab.errors import AudioError, CorpusError, SourceError
 from streamcab.inference import offline
 from streamcab.nn.cabcnn import Architecture
 from streamcab.source.file import read_audio
+from streamcab_train.twins import fingerprint
 
 _CODE = (resample, bands, frontend, detector, normalise, offline)
 
@@ -55,8 +56,15 @@ class Features:
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     sha256: tuple[str, ...]
+    fingerprints: tuple[str, ...] = ()
+    """Of the samples of each clip: twins.py."""
     distilled: bool = False
     """Whether x (N, features) are a_t of a frozen distiller in place of samples."""
+
+    def rows(self, i: int) -> NDArray[np.float32]:
+        """All intervals of clip i, (K, I)."""
+        first = int(self.start[i])
+        return self.x[first : first + int(self.length[i])]
 
     def clip(
         self, i: int, first: int = 0, count: int | None = None
@@ -126,13 +134,15 @@ def _open(home: Path, clips: int, interval: int) -> Features | None:
         x = np.load(home / "x.npy", mmap_mode="r")
         kind = np.load(home / "kind.npy", mmap_mode="r")
         length = np.array(index["length"], np.int64)
-        sha256 = tuple(index["sha256"])
+        sha256, told = tuple(index["sha256"]), tuple(index["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     total = int(length.sum())
-    if len(length) != clips or len(sha256) != clips or x.shape != (total, interval) or kind.shape != (total,):
+    if any(len(column) != clips for column in (length, sha256, told)):
         return None
-    return Features(x, kind, np.cumsum(length) - length, length, sha256)
+    if x.shape != (total, interval) or kind.shape != (total,):
+        return None
+    return Features(x, kind, np.cumsum(length) - length, length, sha256, told)
 
 
 def _make(
@@ -173,7 +183,7 @@ def _make(
         total = sum(entry["length"] for entry in done)
     _write_header(part / "x.npy", "<f4", (total, arch.interval))
     _write_header(part / "kind.npy", "|u1", (total,))
-    index = {key: [entry[key] for entry in done] for key in ("length", "sha256")}
+    index = {key: [entry[key] for entry in done] for key in ("length", "sha256", "fingerprint")}
     (part / "index.json").write_text(json.dumps(index))
     (part / "done.jsonl").unlink()
     part.rename(home)
@@ -185,8 +195,10 @@ def _left_off(log: BinaryIO) -> list[dict[str, Any]]:
     done, size = [], 0
     for line in log:
         try:
-            done.append(json.loads(line))
-        except ValueError:
+            entry = json.loads(line)
+            entry["fingerprint"]
+            done.append(entry)
+        except (ValueError, KeyError):
             break
         size += len(line)
     log.truncate(size)
@@ -206,7 +218,8 @@ def _hear(
     except (AudioError, SourceError) as error:
         raise CorpusError(f"{name}: {error}") from None
     heard = offline.features(samples, rate, arch, weights)
-    return {"length": heard.kind.shape[1], "sha256": digest}, heard.x[0], heard.kind[0]
+    entry = {"length": heard.kind.shape[1], "sha256": digest, "fingerprint": fingerprint(samples, rate)}
+    return entry, heard.x[0], heard.kind[0]
 
 
 def _write_header(path: Path, dtype: str, shape: tuple[int, ...]) -> None:

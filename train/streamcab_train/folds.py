@@ -20,14 +20,18 @@ from rich.console import Console
 from rich.table import Table
 
 from streamcab.errors import ConfigError
+from streamcab.text import opened
 from streamcab_train.answered import Answered, read_answers
+from streamcab_train.dataset import twins_of
 from streamcab_train.distributed import started_by_torchrun
+from streamcab_train.features import load_features
 from streamcab_train.manifest import PARTS, Clip, Manifest, read_manifest
 from streamcab_train.pool import Run, run_all
 from streamcab_train.recipe import Recipe, read_recipe
-from streamcab_train.run import ANSWERS, MODEL, hold, same_run, train_quietly
+from streamcab_train.run import ANSWERS, MODEL, cache_folder, hold, same_run, train_quietly
 from streamcab_train.split import fold_clips
 from streamcab_train.summary import render, summarise
+from streamcab_train.twins import Twins
 
 FOLDS = "folds.json"
 SPLIT = "split"
@@ -60,6 +64,7 @@ def train_folds(
     threads: int = 1,
     device: str = "cpu",
     cache: Path | None = None,
+    strict: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Train and judge all folds of all repeats; the summary, printed and written to `out`.
@@ -78,10 +83,15 @@ def train_folds(
             f"{config}: corpus.split is {recipe.corpus.split!r}, but folds are split here: leave it out"
         )
     manifest = read_manifest(data, recipe.corpus)
+    twins = _twins(manifest, recipe, cache or cache_folder(), strict)
+    if said := twins.in_words(manifest.clips):
+        console.print(
+            f"{said}; they stand in one fold (--strict refuses them)", highlight=False, markup=False
+        )
     drawn = [
         Fold(repeat, fold, tuple(parts))
         for repeat in range(repeats)
-        for fold, parts in enumerate(fold_clips(manifest.clips, recipe.split, folds, repeat))
+        for fold, parts in enumerate(fold_clips(manifest.clips, recipe.split, folds, repeat, twins))
     ]
     with hold(out, resume, FOLDS):
         same_run(out / FOLDS, _identity(recipe, manifest, folds))
@@ -108,6 +118,13 @@ def train_folds(
         (out / "summary.md").write_text(render(summary))
         console.print(render(summary), highlight=False, markup=False, soft_wrap=True)
     return summary
+
+
+def _twins(manifest: Manifest, recipe: Recipe, cache: Path, strict: bool) -> Twins:
+    """Which clips are the same recording; the features are made on the way, which every fold needs."""
+    files = [(f"{manifest.file} row {clip.row}", manifest.audio(clip)) for clip in manifest.clips]
+    features = load_features(files, recipe.architecture(manifest.labels), cache)
+    return twins_of(manifest, manifest.clips, features, strict)
 
 
 def _identity(recipe: Recipe, manifest: Manifest, folds: int) -> dict[str, Any]:
@@ -147,7 +164,7 @@ def _write_manifest(file: Path, manifest: Manifest, recipe: Recipe, fold: Fold) 
     """The corpus' rows of our clips, paths made absolute, with the split."""
     keys = recipe.corpus
     part_of = {clip.path: part for clip, part in zip(manifest.clips, fold.parts, strict=True)}
-    with manifest.file.open(newline="", encoding="utf-8-sig") as text:
+    with opened(manifest.file) as text:
         reader = csv.DictReader(text)
         columns = [name for name in reader.fieldnames or [] if name != SPLIT]
         rows = [row for row in reader if row[keys.path].strip() in part_of]
@@ -158,8 +175,9 @@ def _write_manifest(file: Path, manifest: Manifest, recipe: Recipe, fold: Fold) 
         writer.writeheader()
         for row in rows:
             path = row[keys.path].strip()
-            where = (manifest.file.parent / path).resolve()
-            writer.writerow(row | {keys.path: str(where), SPLIT: part_of[path]})
+            # As it is spelled: two spellings of one path are two rows.
+            where = os.path.join(manifest.file.parent.resolve(), path)
+            writer.writerow(row | {keys.path: where, SPLIT: part_of[path]})
     os.replace(part, file)
 
 

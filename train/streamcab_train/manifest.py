@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamcab.errors import CorpusError
+from streamcab.text import opened
 from streamcab_train.recipe import CorpusKeys
 
 PARTS = ("train", "validation", "test")
@@ -48,7 +49,7 @@ def read_manifest(file: Path, keys: CorpusKeys, *, speakers: bool = True) -> Man
     Classes keep the order of the label map; without a map they are sorted. CorpusError in one line.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
+        with opened(file) as text:
             clips, dropped = _rows(file, csv.DictReader(text, strict=True), keys, speakers)
     except OSError as error:
         raise CorpusError(f"cannot read the manifest {file}: {error.strerror}") from None
@@ -68,7 +69,7 @@ def read_manifest(file: Path, keys: CorpusKeys, *, speakers: bool = True) -> Man
 
 def read_rows(file: Path, keys: CorpusKeys) -> tuple[list[Clip], Counter[str]]:
     """The rows of the labels in `keys`, of however many classes, and how many others there are by reason."""
-    with file.open(newline="", encoding="utf-8-sig") as text:
+    with opened(file) as text:
         return _rows(file, csv.DictReader(text, strict=True), keys, True)
 
 

@@ -19,6 +19,7 @@ from streamcab.source.file import read_audio
 from streamcab_train.conditions import OFFLINE, Condition
 from streamcab_train.manifest import Clip
 from streamcab_train.selection import Chosen, model_recipe
+from streamcab_train.twins import fingerprint, was_taught
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +59,11 @@ def hear(
     by_seconds: dict[int, list[Floats]] = {s: [] for s in SECONDS}
     for clip in track(clips, "clips", console=console, transient=True, disable=not console.is_terminal):
         samples, rate = read_audio(chosen.file(clip))
+        if not chosen.known and was_taught(model.card, fingerprint(samples, rate)):
+            raise CorpusError(
+                f"{chosen.manifest} row {clip.row}: the model was taught on this recording: its score would be of "
+                "what it knows; leave it out, or --allow-shared-speakers if that is meant"
+            )
         votes = {name: way(samples, rate) for name, way in ways.items()}
         first = votes[OFFLINE]
         if len(first.kind) * arch.interval_s < shortest:

@@ -25,6 +25,7 @@ from streamcab.evidence.accumulator import HANG_S, counted
 from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.text import opened
 from streamcab_train.features import Features, load_features
 from streamcab_train.manifest import Clip, read_manifest, read_rows
 from streamcab_train.phones import Aligned, Phones, labelled, learn_phones, phone_names, read_alignment
@@ -103,7 +104,7 @@ def strangers(data: Path, keys: CorpusKeys) -> list[Clip]:
         raise CorpusError(
             f"{data}: without corpus.labels every row is of a class, and none is left to teach with"
         )
-    with data.open(newline="", encoding="utf-8-sig") as text:
+    with opened(data) as text:
         found = {(row.get(keys.label) or "").strip() for row in csv.DictReader(text)}
     others = dict.fromkeys(sorted(found - set(keys.labels) - {""}), "stranger")
     if not others:

@@ -32,7 +32,7 @@ from streamcab.nn.confidence import Confidence
 from streamcab_train.answered import write_answers
 from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.calibration import fitted
-from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
+from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of, taught
 from streamcab_train.dataset import Dataset, gather
 from streamcab_train.distilled import distilled
 from streamcab_train.distributed import ProcessGroup, joined
@@ -54,6 +54,7 @@ def train(
     *,
     resume: bool = False,
     allow_shared_speakers: bool = False,
+    strict: bool = False,
     overrides: Mapping[str, Any] | None = None,
     threads: int | None = None,
     device: str = "cpu",
@@ -65,6 +66,7 @@ def train(
     overrides  dotted recipe keys, as {"training.seed": 1, "corpus.licence": "CC0-1.0"}
     threads    of torch, for the whole process; by default as torch chooses. Other numbers round differently
     device     as torch names it
+    strict     refuse a corpus in which a recording stands twice; else that is said, and it stands on one side
     cache      where features are kept; by default ~/.cache/streamcab
     Started by torchrun, the processes share each batch; the first writes and speaks, and what the others return has no
     card. They must see the same folders.
@@ -86,6 +88,7 @@ def train(
             own_device,
             resume,
             allow_shared_speakers,
+            strict,
             cache,
             console or Console(),
         )
@@ -99,6 +102,7 @@ def _train(
     device: str,
     resume: bool,
     allow_shared_speakers: bool,
+    strict: bool,
     cache: Path | None,
     console: Console,
 ) -> Checkpoint:
@@ -108,7 +112,14 @@ def _train(
     with held_by_us, Screen(console, recipe.training) as screen:
         try:
             where = cache or cache_folder()
-            dataset = gather(manifest, recipe, where, shared=allow_shared_speakers, progress=screen.features)
+            dataset = gather(
+                manifest,
+                recipe,
+                where,
+                shared=allow_shared_speakers,
+                strict=strict,
+                progress=screen.features,
+            )
             if ranks.first:
                 same_run(out / RUN, _identity(recipe, dataset, allow_shared_speakers))
             if recipe.training.frozen:
@@ -177,6 +188,7 @@ def _judged(
     # Nothing more is chosen by these voices: now they teach, too.
     fit_evidence(model, parts["train"] + parts["validation"], shrinkage)
     extra["training_speakers"] = speaker_hashes([*heard, *held_out])
+    extra["taught_on"] = taught(dataset, "train", "validation")
     return {"validation": validation, "test": on("test")}, extra
 
 
@@ -261,6 +273,8 @@ def _tell(
     if dataset.dropped:
         reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(dataset.dropped.items()))
         screen.say(f"dropped {sum(dataset.dropped.values())} clips: {reasons}")
+    if said := dataset.twins.in_words(dataset.clips):
+        screen.say(f"{said}; they stand on one side of the split (--strict refuses them)")
     screen.say(corpus_table(dataset.counts(), f"corpus {dataset.hash}, {protocol(shared)}"))
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     processes = f", {ranks.size} processes" if ranks.size > 1 else ""

@@ -16,6 +16,7 @@ from msgspec import structs
 
 from streamcab.errors import CorpusError
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.text import opened
 from streamcab_train.card import speaker_hashes
 from streamcab_train.dataset import gather
 from streamcab_train.manifest import PARTS, Clip, read_manifest
@@ -42,6 +43,8 @@ class Chosen:
     traits: dict[str, tuple[str, ...]]
     protocol: str
     dropped: Counter[str]
+    known: bool = False
+    """Whether recordings that the model was taught on may be among them."""
 
     def file(self, clip: Clip) -> Path:
         """Where a clip lies."""
@@ -112,6 +115,7 @@ def choose(
         traits=_traits(chosen, columns, by_path),
         protocol=_protocol(chosen, trained, allow_shared),
         dropped=dropped,
+        known=allow_shared,
     )
 
 
@@ -143,7 +147,7 @@ def _protocol(clips: Sequence[Clip], trained: Sequence[str] | None, allow_shared
 def _raw(data: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows as they stand; what is wrong with them is `read_manifest`'s to say."""
     try:
-        with data.open(newline="", encoding="utf-8-sig") as text:
+        with opened(data) as text:
             reader = csv.DictReader(text, restval="")
             rows = list(reader)
             return list(reader.fieldnames or []), rows

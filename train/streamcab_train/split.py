@@ -6,30 +6,36 @@ of files.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from streamcab.errors import CorpusError
 from streamcab_train.manifest import PARTS, Clip
 from streamcab_train.recipe import SplitKeys
+from streamcab_train.twins import Twins, check_sides, units
 
 DISJOINT = "speaker-disjoint"
 SHARED = "speakers shared"
 
 
-def split_clips(clips: Sequence[Clip], keys: SplitKeys, *, shared: bool = False) -> list[str]:
+def split_clips(
+    clips: Sequence[Clip], keys: SplitKeys, *, shared: bool = False, twins: Twins | None = None
+) -> list[str]:
     """The part of each clip: that of its row, where the manifest splits, else drawn from the seed.
 
     shared  draw clip by clip, whoever speaks. Else CorpusError when a speaker stands on two sides
+    twins   clips that are the same recording, which stand on one side; CorpusError where the manifest has it otherwise
 
     CorpusError also when a class has too little to be in all parts.
     """
     parts = [clip.part for clip in clips]
     if not all(parts):
-        parts = _draw(clips, keys, shared)
+        parts = _draw(clips, keys, units(clips, twins, shared))
     if not shared:
         check_disjoint(clips, parts)
+    if twins is not None:
+        check_sides(clips, parts, twins)
     for label in dict.fromkeys(clip.label for clip in clips):
         for part in PARTS:
             if not any(c.label == label and p == part for c, p in zip(clips, parts, strict=True)):
@@ -53,12 +59,14 @@ def check_disjoint(clips: Sequence[Clip], parts: Sequence[str]) -> None:
             )
 
 
-def _draw(clips: Sequence[Clip], keys: SplitKeys, shared: bool) -> list[str]:
+def _draw(clips: Sequence[Clip], keys: SplitKeys, own: Sequence[Hashable]) -> list[str]:
     shares = [getattr(keys, part) for part in PARTS]
-    return [PARTS[i] for i in _deal(clips, shares, np.random.default_rng([keys.seed, 1]), shared)]
+    return [PARTS[i] for i in _deal(clips, shares, np.random.default_rng([keys.seed, 1]), own)]
 
 
-def fold_clips(clips: Sequence[Clip], keys: SplitKeys, folds: int, repeat: int) -> list[list[str]]:
+def fold_clips(
+    clips: Sequence[Clip], keys: SplitKeys, folds: int, repeat: int, twins: Twins | None = None
+) -> list[list[str]]:
     """The part of each clip in each fold: every speaker is tested in one fold, and in no other.
 
     What a fold does not test is split into train and validation in the proportion of `keys`. Each `repeat` deals
@@ -72,13 +80,14 @@ def fold_clips(clips: Sequence[Clip], keys: SplitKeys, folds: int, repeat: int) 
                 "test, one to validate and one to train"
             )
     rng = np.random.default_rng([keys.seed, 5, repeat])
-    tested_in = _deal(clips, [1 / folds] * folds, rng)
+    own = units(clips, twins, shared=False)
+    tested_in = _deal(clips, [1 / folds] * folds, rng, own)
     found = []
     for fold in range(folds):
         parts = ["test"] * len(clips)
         rest = [i for i, k in enumerate(tested_in) if k != fold]
         shares = np.array([keys.train, keys.validation]) / (keys.train + keys.validation)
-        dealt = _deal([clips[i] for i in rest], shares.tolist(), rng)
+        dealt = _deal([clips[i] for i in rest], shares.tolist(), rng, [own[i] for i in rest])
         for i, part in zip(rest, dealt, strict=True):
             parts[i] = PARTS[part]
         check_disjoint(clips, parts)
@@ -87,14 +96,14 @@ def fold_clips(clips: Sequence[Clip], keys: SplitKeys, folds: int, repeat: int) 
 
 
 def _deal(
-    clips: Sequence[Clip], of: Sequence[float], rng: np.random.Generator, shared: bool = False
+    clips: Sequence[Clip], of: Sequence[float], rng: np.random.Generator, own: Sequence[Hashable]
 ) -> list[int]:
-    """Give away speakers or clips, the biggest first, each to the share that lacks most; the share of each clip."""
-    units: dict[str | int, list[int]] = defaultdict(list)
-    for i, clip in enumerate(clips):
-        units[i if shared else clip.speaker].append(i)
+    """Give away units, the biggest first, each to the share that lacks most; the share of each clip."""
+    together: dict[Hashable, list[int]] = defaultdict(list)
+    for i, unit in enumerate(own):
+        together[unit].append(i)
     strata: dict[str, list[list[int]]] = defaultdict(list)
-    for members in units.values():
+    for members in together.values():
         # A speaker with two labels counts as the more frequent one.
         label = Counter(clips[i].label for i in members).most_common(1)[0][0]
         strata[label].append(members)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streamcab.errors import CorpusError
 from streamcab.source.file import SOUNDS
+from streamcab.text import opened
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def audio_files(folder: Path) -> list[Path]:
 def read_table(file: Path, columns: tuple[str, ...], delimiter: str = ",") -> Iterator[dict[str, str]]:
     """Rows of a table with a header that has at least `columns`; CorpusError for any other."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as text:
+        with opened(file) as text:
             # A tab ends a field wherever it stands; quotes there are part of a sentence.
             if delimiter == "\t":
                 reader = csv.DictReader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, restval="")

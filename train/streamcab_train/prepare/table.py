@@ -16,7 +16,9 @@ from rich.table import Table
 
 from streamcab.config.layers import read_toml
 from streamcab.errors import AudioError, ConfigError, CorpusError, SourceError
-from streamcab.source.file import UNKNOWN_FRAMES, open_audio
+from streamcab.source.decoder import open_audio
+from streamcab.source.file import blocks
+from streamcab.text import as_unicode
 from streamcab_train.prepare import archive, common_voice, folders, l2_arctic, vctk
 from streamcab_train.prepare.row import Layout, Voice
 
@@ -133,6 +135,9 @@ def _rows(
         seconds = None if label is None else _seconds(voice.file, dropped)
         if label is not None and seconds is not None:
             path = os.path.relpath(voice.file.resolve(), home.resolve())
+            if path != as_unicode(path):
+                dropped["name that is no UTF-8"] += 1
+                continue
             yield Row(path, label, voice.speaker, voice.accents[0], voice.sex, voice.age, round(seconds, 2))
 
 
@@ -150,14 +155,16 @@ def _label(accents: tuple[str, ...], labels: Mapping[str, str] | None, dropped: 
 
 
 def _seconds(file: Path, dropped: Counter[str]) -> float | None:
-    """The length of a file, as far as its header tells."""
+    """The length of a file, as far as its header tells; where that tells nothing, of what decodes."""
     if not file.is_file():
         dropped["no such file"] += 1
         return None
     try:
         with open_audio(file) as audio:
-            if audio.frames < UNKNOWN_FRAMES:
-                return float(audio.frames / audio.samplerate)
+            frames = audio.frames
+            if frames is None:
+                frames = sum(len(samples) for samples in blocks(audio, 1 << 16))
+            return frames / audio.rate
     except (AudioError, SourceError):
         pass
     dropped["not audio that can be read"] += 1

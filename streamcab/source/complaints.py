@@ -1,0 +1,69 @@
+"""What libmpg123 writes to standard error by itself, past Python: caught, so that it is said once and in our words.
+
+The library offers no way to hear of it, so the descriptor is exchanged while it decodes. What anybody else writes
+meanwhile is passed on. Knows nothing of files or samples.
+"""
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+
+ITS_OWN = re.compile(
+    rb"\[src/libmpg123/|(Warning|Note|Error): (Xing|Illegal|Trying to resync|Skipped|Hit end|Real sample|Frankenstein)"
+)
+"""How its lines begin."""
+DAMAGE = b"] error: "
+"""What it writes of samples that may sound wrong; the rest is of tags and of seeking."""
+STDERR = 2
+_alone = threading.Lock()
+
+
+class Complaints:
+    """Of one file.
+
+    count   how many there were
+    damage  how many of them were of samples        first  what the first of these said
+    """
+
+    def __init__(self) -> None:
+        self.count = self.damage = 0
+        self.first = ""
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """While this block runs, lines of the library are counted in place of being shown."""
+        with _alone:
+            try:
+                ours = os.dup(STDERR)
+            except OSError:  # there is no standard error
+                yield
+                return
+            kept = os.memfd_create("streamcab-stderr", os.MFD_CLOEXEC)
+            try:
+                os.dup2(kept, STDERR)
+                try:
+                    yield
+                finally:
+                    os.dup2(ours, STDERR)
+                if os.lseek(kept, 0, os.SEEK_CUR):
+                    self._sort(kept, ours)
+            finally:
+                os.close(kept)
+                os.close(ours)
+
+    def _sort(self, kept: int, ours: int) -> None:
+        os.lseek(kept, 0, os.SEEK_SET)
+        with open(kept, "rb", closefd=False) as file:
+            for line in file:
+                if ITS_OWN.match(line):
+                    self.count += 1
+                    if DAMAGE in line:
+                        self.damage += 1
+                        self.first = (
+                            self.first or line.decode(errors="replace").partition("] error: ")[2].strip()
+                        )
+                else:
+                    with contextlib.suppress(OSError):
+                        os.write(ours, line)

@@ -1,0 +1,194 @@
+"""The same recording twice: under another name, as a copy, in another format; found by what is heard of it.
+
+Two clips are twins when their samples are the same, to 16 bits, or when they are equally long and rise and fall
+together, as a recording does with itself through another codec and no two recordings of one text do. Twins stand on one
+side of every split. A model's card remembers the recordings that it was taught on, as hashes with a salt, so that a
+corpus cannot be looked for in it. Knows nothing of models or of how features are made.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.errors import CorpusError
+from streamcab_train.manifest import Clip
+
+SHORTEST = 80
+"""Intervals, 2 s: of shorter clips only the samples are compared."""
+LENGTHS = 0.01
+"""By how much of their length twins may differ."""
+POINTS = 64
+"""Of an envelope, for a first look."""
+ALIKE, SURE = 0.7, 0.85
+"""Correlation of envelopes, at a first look and in full. Of 726 pairs of equally long readings of one text it is 0.45
+at most; of recordings with themselves through Opus, MP3, GSM, noise at 20 dB or another rate 0.94 at least."""
+FINE = 0.7
+"""Correlation of what envelopes of 2.5 ms hold beside those of 25 ms: the same syllables in another voice have none.
+0.07 at most of other readings, 0.92 at least of recordings with themselves through a codec or in noise."""
+PARTS = 10
+"""Of an interval, for that."""
+LAGS = 8
+"""Intervals by which a codec may delay."""
+BLOCK = 256
+SHOWN = 8
+
+Floats = NDArray[np.float32]
+
+
+def fingerprint(samples: NDArray[np.float32], rate: int) -> str:
+    """What stands for some samples (n,), to 16 bits: 32 hex digits."""
+    whole = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
+    return hashlib.blake2b(rate.to_bytes(4, "little") + whole.tobytes(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Of some clips: for each the number of the first clip that is the same recording, its own where there is none.
+
+    near  whether it is the same by its envelope only
+    """
+
+    first: tuple[int, ...] = ()
+    near: tuple[bool, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Clips that are another once more."""
+        return sum(i != k for i, k in enumerate(self.first))
+
+    def in_words(self, clips: Sequence[Clip]) -> str:
+        """One line with the rows; empty when there are none."""
+        if not self.count:
+            return ""
+        pairs = []
+        for i, k in enumerate(self.first):
+            if i != k:
+                a, b = clips[k], clips[i]
+                other = [f"{x}/{y}" for x, y in ((a.label, b.label), (a.speaker, b.speaker)) if x != y]
+                sign = "like" if self.near[i] else "is"
+                pairs.append(f"{b.row} {sign} {a.row}" + (f" ({', '.join(other)})" if other else ""))
+        more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+        what = "1 recording is" if len(pairs) == 1 else f"{len(pairs)} recordings are"
+        return f"{what} the same as others (row {', row '.join(pairs[:SHOWN])}{more})"
+
+
+def find_twins(fingerprints: Sequence[str], heard: Callable[[int], Floats]) -> Twins:
+    """The twins among some clips: their fingerprints, and what the net hears of each, (K intervals, I)."""
+    envelopes = [heard(i).mean(1) for i in range(len(fingerprints))]
+    first = list(range(len(fingerprints)))
+    near = [False] * len(first)
+    by_samples: dict[str, int] = {}
+    for i, told in enumerate(fingerprints):
+        first[i] = by_samples.setdefault(told, i)
+    own = [i for i, k in enumerate(first) if i == k and len(envelopes[i]) >= SHORTEST]
+    for a, b in _alike(own, envelopes):
+        if first[b] == b and _together(_fine(heard(a)), _fine(heard(b)), LAGS * PARTS) > FINE:
+            first[b], near[b] = first[a], True
+    # A twin of a twin is one of the first.
+    for i in range(len(first)):
+        while first[first[i]] != first[i]:
+            first[i] = first[first[i]]
+    return Twins(tuple(first), tuple(near))
+
+
+def _alike(own: Sequence[int], envelopes: Sequence[Floats]) -> Iterable[tuple[int, int]]:
+    """Pairs, the earlier clip first, that are equally long and rise and fall together."""
+    order = sorted(own, key=lambda i: len(envelopes[i]))
+    if len(order) < 2:
+        return
+    length = np.array([len(envelopes[i]) for i in order])
+    look = np.stack([_look(envelopes[i]) for i in order])
+    for at in range(0, len(order), BLOCK):
+        end = min(at + BLOCK, len(order))
+        last = int(np.searchsorted(length, length[end - 1] * (1 + LENGTHS), side="right"))
+        same = look[at:end] @ look[at:last].T
+        for j, k in zip(*np.nonzero(same > ALIKE), strict=True):
+            if k > j and length[at + k] <= length[at + j] * (1 + LENGTHS):
+                a, b = sorted((order[at + j], order[at + k]))
+                if _together(envelopes[a], envelopes[b]) > SURE:
+                    yield a, b
+
+
+def _look(envelope: Floats) -> Floats:
+    """Its outline, of POINTS points: mean 0 and norm 1."""
+    smooth = np.convolve(envelope, np.ones(5) / 5, "same")
+    outline = np.interp(np.linspace(0, len(smooth) - 1, POINTS), np.arange(len(smooth)), smooth)
+    outline -= outline.mean()
+    return np.asarray(outline / max(float(np.linalg.norm(outline)), 1e-9), np.float32)
+
+
+def _fine(x: Floats) -> Floats:
+    """How the level moves within each interval, PARTS values of each."""
+    part = max(x.shape[1] // PARTS, 1)
+    level = x[:, : x.shape[1] // part * part].reshape(len(x), -1, part).mean(2)
+    moved: Floats = (level - level.mean(1, keepdims=True)).ravel()
+    return moved
+
+
+def _together(a: Floats, b: Floats, lags: int = LAGS) -> float:
+    """The largest correlation of two envelopes, one moved against the other by up to so many points."""
+    n = min(len(a), len(b)) - 2 * lags
+    own = b[lags : lags + n].astype(np.float64)
+    own -= own.mean()
+    best = 0.0
+    for lag in range(2 * lags + 1):
+        other = a[lag : lag + n].astype(np.float64)
+        other -= other.mean()
+        scale = np.sqrt((own @ own) * (other @ other))
+        best = max(best, float(own @ other / scale)) if scale > 0 else best
+    return best
+
+
+def units(clips: Sequence[Clip], twins: Twins | None, shared: bool) -> list[Hashable]:
+    """What of each clip may only stand on one side: its speaker, or with `shared` itself; joined with its twins."""
+    own: list[Hashable] = [i if shared else clip.speaker for i, clip in enumerate(clips)]
+    if twins is None or not twins.count:
+        return own
+    root: dict[Hashable, Hashable] = {}
+
+    def of(unit: Hashable) -> Hashable:
+        while unit in root:
+            unit = root[unit]
+        return unit
+
+    for i, k in enumerate(twins.first):
+        a, b = of(own[k]), of(own[i])
+        if a != b:
+            root[b] = a
+    return [of(unit) for unit in own]
+
+
+def check_sides(clips: Sequence[Clip], parts: Sequence[str], twins: Twins) -> None:
+    """CorpusError when a recording stands on two sides of a split that the manifest makes."""
+    sides: dict[int, list[int]] = defaultdict(list)
+    for i, k in enumerate(twins.first):
+        sides[k].append(i)
+    for k, members in sides.items():
+        for i in members:
+            if parts[i] != parts[k]:
+                raise CorpusError(
+                    f"row {clips[i].row} is the same recording as row {clips[k].row}, and one is for {parts[i]}, the "
+                    f"other for {parts[k]}: the scores would be of what was taught; leave one out"
+                )
+
+
+def taught_on(fingerprints: Iterable[str], salt: str) -> dict[str, Any]:
+    """For a card: what recordings a model was taught on, as nobody can list them. `salt`: of this model alone."""
+    return {"salt": salt, "recordings": sorted({_salted(told, salt) for told in fingerprints})}
+
+
+def was_taught(card: dict[str, Any], told: str) -> bool:
+    """Whether the model of this card was taught on this recording, as far as it remembers any."""
+    memory = card.get("taught_on")
+    if not isinstance(memory, dict):
+        return False
+    return _salted(told, str(memory.get("salt"))) in memory.get("recordings", ())
+
+
+def _salted(told: str, salt: str) -> str:
+    return hashlib.blake2b(told.encode(), key=salt.encode()[:64], digest_size=6).hexdigest()
