@@ -5,8 +5,8 @@
     stream = clf.stream(rate)
     for prediction in stream.push(chunk): ...
 
-A `Stream` is the daemon's own engine with one slot, so what is tried here is what is served there. Knows nothing of
-files, threads or sockets.
+A `Stream` is the daemon's own engine with one slot, so its answers are those of the daemon. Knows nothing of files,
+threads or sockets.
 """
 
 import os
@@ -37,32 +37,44 @@ from streamcab.nn.weights import detector_of
 DEFAULT = Answers()
 RATES = range(2_000, 768_001)
 CHANNELS = 256
-"""More are samples the wrong way round: (channels, n)."""
+"""Arrays with more columns are assumed to be transposed: (channels, n)."""
 LONGEST_S = 86_400.0
 WHOLE_S = 5.0
 """Seconds of a whole clip that are heard at a time."""
 LOUDEST = 2.0**32
-"""No sample of any scale is beyond this."""
+"""No sample of any scale exceeds this."""
 
 
 def load(path: str | Path | None = None, compute: str = "auto") -> "Classifier":
-    """The bundled model, or the checkpoint at `path`, on `compute`: auto, cpu, cuda or cuda:N.
+    """Load a model.
 
-    CheckpointError for a file that is no checkpoint of ours; ConfigError for a device that is not there.
+    Args:
+        path: A checkpoint; None for the bundled model.
+        compute: The device: auto, cpu, cuda or cuda:N.
+
+    Returns:
+        A classifier, ready to answer.
+
+    Raises:
+        CheckpointError: The file is not a streamcab checkpoint.
+        ConfigError: The device does not exist.
     """
     return Classifier(checkpoints.load(checkpoints.find(path or None)), device_for(compute))
 
 
 def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:
-    """Mono float32 of shape (n,).
+    """Convert samples to mono float32.
 
     Args:
         samples: (n,), (n, channels), or (1, n) with more than CHANNELS samples. Float in [-1, 1], signed integers at
             full scale, or uint8 as in 8-bit WAV files, where 128 is silence.
-        rate: Hz.
+        rate: Sampling rate in Hz.
+
+    Returns:
+        The mean of the channels, of shape (n,), with integers scaled to [-1, 1].
 
     Raises:
-        AudioError: It cannot be heard: other shapes or types, NaN, infinity, an impossible rate.
+        AudioError: The shape, the type or the rate is not supported, or samples are NaN, infinite or absurd.
     """
     if isinstance(samples, str | bytes | os.PathLike):
         raise AudioError(
@@ -91,7 +103,7 @@ def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:
         raise AudioError(f"samples are of type {a.dtype}; give floats in [-1, 1], signed integers or uint8")
     if a.dtype == np.float16:
         a = a.astype(np.float32)
-    # What is that loud is garbage, and would poison every mean that it enters.
+    # Louder values are garbage and would spoil every mean that they enter.
     wrong = ~(np.abs(a) <= LOUDEST) if a.size else np.zeros(0, np.bool_)
     if wrong.any():
         first = int(np.argmax(wrong.reshape(len(a), -1).any(1)))
@@ -102,7 +114,7 @@ def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:
 
 
 class Classifier:
-    """A checkpoint, ready to answer. Weights are shared by all its streams."""
+    """A checkpoint that is ready to answer. All its streams share its weights."""
 
     def __init__(
         self, checkpoint: Checkpoint, device: str = "cpu", backend: str = "auto", threads: int = 1
@@ -116,10 +128,19 @@ class Classifier:
     def classify(
         self, samples: ArrayLike, rate: int, *, gate: bool | None = None, name: str = "clip"
     ) -> Prediction:
-        """The answer for a whole clip: the mean of c_t over all its voiced intervals (paper, section 3.3).
+        """Classify a whole clip: average c_t over all its voiced intervals (paper, section 3.3).
 
-        `samples` as `as_samples` takes them. `gate` overrides the checkpoint's; without a gate every interval votes.
-        AudioError when the clip is shorter than one interval or cannot be heard.
+        Args:
+            samples: The clip, in any form that `as_samples` accepts.
+            rate: Sampling rate in Hz.
+            gate: Overrides the checkpoint's gate; with False every interval votes.
+            name: Name of the clip, in the prediction and in error messages.
+
+        Returns:
+            The answer for the clip, with the state `ended`.
+
+        Raises:
+            AudioError: The clip is shorter than one interval, or the samples are invalid.
         """
         x = as_samples(samples, rate)
         answered, heard = intervals(self.runtime, x, rate, detector_of(self.checkpoint.weights))
@@ -162,9 +183,10 @@ class Classifier:
                 if skip < e.c.shape[1]:
                     part = slice(skip, None)
                     votes = e.votes(answering)[:, part]
-                    kind, level, wide = (column[:, part] for column in e.heard)
+                    kind, level, wide = e.heard
+                    heard = kind[:, part], level[:, part], wide[:, part]
                     first, c, alpha = e.first + skip, e.c[:, part], e.alpha[:, part]
-                    window.add(e.slots, first, c, alpha, votes, e.u[:, part], (kind, level, wide))
+                    window.add(e.slots, first, c, alpha, votes, e.u[:, part], heard)
                     power += float(e.power[:, part].sum())
 
         for piece in pieces:
@@ -193,7 +215,22 @@ class Classifier:
         gate: bool | None = None,
         name: str = "stream",
     ) -> "Stream":
-        """A live stream of `rate` Hz: push chunks of any length, get predictions each `every_s` of audio."""
+        """Open a live stream: push chunks of any length, and get predictions.
+
+        Args:
+            rate: Sampling rate in Hz.
+            window_s: Length of the averaging window in seconds.
+            every_s: Seconds of audio between predictions.
+            gate: Overrides the checkpoint's gate; with False every interval votes.
+            name: Name of the stream, in its predictions.
+
+        Returns:
+            A stream without any samples yet.
+
+        Raises:
+            AudioError: The rate is not supported.
+            ConfigError: A time is out of range, or the model normalises over whole clips.
+        """
         return Stream(self, rate, window_s, every_s, self._gate(gate), name)
 
     def _gate(self, override: bool | None) -> bool:
@@ -204,7 +241,7 @@ class Classifier:
 
 
 class Stream:
-    """One stream of audio. Chunks change when an answer comes, never what it is."""
+    """One stream of audio. Its answers do not depend on how the audio is cut into chunks."""
 
     def __init__(
         self, classifier: Classifier, rate: int, window_s: float, every_s: float, gate: bool, name: str
@@ -234,18 +271,27 @@ class Stream:
         self._power = 0.0  # of the newest interval
 
     def push(self, chunk: ArrayLike) -> list[Prediction]:
-        """More samples, as `as_samples` takes them, at this stream's rate; the predictions that they complete.
+        """Append samples.
 
-        AudioError for what cannot be heard, and after `finish`.
+        Args:
+            chunk: Samples at this stream's rate, in any form that `as_samples` accepts.
+
+        Returns:
+            The predictions that have become due, oldest first.
+
+        Raises:
+            AudioError: The samples are invalid, or the stream is finished.
         """
         if self._bank.ended[0]:
             raise AudioError("this stream is finished; begin another with Classifier.stream")
         return self._told(self._hear(chunk))
 
     def finish(self) -> list[Prediction]:
-        """The end: the last intervals' predictions, of which the last is the final answer, with state `ended`.
+        """End the stream.
 
-        Nothing when it is finished already.
+        Returns:
+            The predictions for the last intervals; the last of them is the final answer, with the state `ended`. Empty
+            if the stream is finished already.
         """
         if self._bank.ended[0]:
             return []
@@ -254,11 +300,21 @@ class Stream:
         return [*said, self._prediction(last, self._power, ended=True)]
 
     def push_intervals(self, chunk: ArrayLike | None) -> list[EngineOutput]:
-        """As `push`, or `finish` for None, but every c_t as the engine emits it. For `verify` and for research."""
+        """Append samples and return every c_t; for `verify` and for research.
+
+        Args:
+            chunk: As for `push`; None ends the stream, like `finish`.
+
+        Returns:
+            The engine's outputs, in the order of the stream.
+
+        Raises:
+            AudioError: The samples are invalid.
+        """
         return list(self._hear(chunk))
 
     def _hear(self, chunk: ArrayLike | None) -> Iterator[EngineOutput]:
-        """Samples a second at a time, or the end for None, through the engine."""
+        """Run samples through the engine, a second at a time; None ends the stream."""
         if chunk is None:
             self._bank.finish(0)
             yield from self._engine.advance()
@@ -269,7 +325,7 @@ class Stream:
             yield from self._engine.advance()
 
     def _told(self, outputs: Iterable[EngineOutput]) -> list[Prediction]:
-        """Into the window, with a prediction each `every_s`."""
+        """Add outputs to the window, and return a prediction for each `every_s` of audio."""
         said = []
         for output in outputs:
             due = add_by_own_time(self._window, output, 0, self._every, gate=self._gate, attention=True)

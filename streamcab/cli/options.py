@@ -106,16 +106,20 @@ class Group(click.Group):
     command_class = Command
     group_class = type
 
+    def _run(self, *args: Any, **extra: Any) -> Any:
+        plain: Callable[..., Any] = super().main
+        return plain(*args, standalone_mode=False, **extra)
+
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """As click; what is written fits the terminal, and what cannot be written is one line and code 1."""
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+            return self._run(*args, **extra)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # A letter that the terminal has not, or a byte that is none.
                 stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
         try:
-            result = super().main(*args, standalone_mode=False, **extra)
+            result = self._run(*args, **extra)
             code = result if isinstance(result, int) else 0
             sys.stdout.flush()
         except click.ClickException as error:

@@ -1,8 +1,9 @@
-"""The daemon: who comes and goes, whose turn it is, and the loop around it, on one inference thread.
+"""The daemon: admits and removes streams, and runs the loop of turns, on one inference thread.
 
-Each source captures in a thread of its own; everything after the rings happens here, in `run`. A turn of its loop lets
-the ear hear what has arrived for a slice of the streams, in one pass, and the announcer say what is due of it. Late
-means: skip to live and say so; the delay never grows. Overloaded or full means: refuse and say so.
+Each source captures in its own thread; all work after the rings is done here, in `run`. In each turn of the loop one
+pass processes the samples that have arrived for a slice of the streams, and the reporter publishes the due answers. If
+a stream is late, it skips to the present and this is reported, so the delay never grows. If the daemon is overloaded or
+full, it refuses new streams and reports this.
 
 Knows nothing of the command line, of the terminal, or of how a source gets its samples.
 """
@@ -41,26 +42,26 @@ log = logging.getLogger("streamcab.daemon")
 
 STATUS_S = 1.0
 NAP_S = 0.05
-"""How long a new stream may go unseen while there is nothing else to do."""
+"""Longest time in seconds before a new stream is noticed while the daemon is idle."""
 WARN_S = 10.0
-"""Between two warnings of refusals."""
+"""Seconds between two warnings about refusals."""
 BUNCH = 4
-"""Intervals that go through the net together when there are many streams: odd ones wait for the next turn."""
+"""Intervals per pass with many streams come in multiples of this: the remainder waits for the next turn."""
 OVERLOAD_S = 1.0
-"""A machine that is late for so long is overloaded, and one that was in time for so long is not."""
+"""A machine that is late for this many seconds is overloaded, until it has been in time for as long."""
 
 REFUSALS = {
     "refused-full": "all streams are taken (--max-streams)",
     "refused-overload": "the machine is too slow for more; it takes newcomers again when it is in time",
 }
-"""Why newcomers are refused: names of counters, and what they mean."""
+"""Reasons for refusing new streams: names of counters, and their meaning."""
 
 
 class Daemon:
-    """Answers every stream of `sources` until they are done or `stop` is set. `run` wants a thread of its own.
+    """Answers every stream of `sources` until they are done or `stop` is set. `run` needs its own thread.
 
-    endpoint  where the feed is, as it was bound
-    settings  may be replaced while it runs (reload.py): the next turn goes by its times, every_s, max_lag_s, budget_ms
+    endpoint  address of the feed, as it was bound
+    settings  may be replaced while it runs (reload.py): the next turn uses the new every_s, max_lag_s and budget_ms
     """
 
     def __init__(
@@ -74,9 +75,9 @@ class Daemon:
         recorder: "Recorder | None" = None,
         beside: Sequence[Callable[[], Mapping[str, int]]] = (),
     ) -> None:
-        """Warms the net up, binds the feed, starts the sources; any of these may raise a StreamcabError.
+        """Warm up the network, bind the feed and start the sources; each of these may raise a StreamcabError.
 
-        `beside`: what others in this process have counted, for the feed.
+        `beside`: returns the counters of other parts of this process, for the feed.
         """
         arch = checkpoint.architecture
         if arch.normaliser != "running":
@@ -100,7 +101,7 @@ class Daemon:
         self.endpoint = self._reporter.feed.endpoint
         self._scheduler = Scheduler(self._streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
-        self._moved: deque[Live] = deque()  # streams whose source is in another state now
+        self._moved: deque[Live] = deque()  # streams whose source has changed its state
         self._arrived = threading.Event()
         self._refused: Counter[str] = Counter()
         self._warned = -inf
@@ -119,13 +120,13 @@ class Daemon:
 
     @property
     def bytes_per_stream(self) -> int:
-        """Memory of one stream, its ring not counted."""
+        """Memory of one stream in bytes, without its ring."""
         return self._streams.bytes_per_slot
 
     def run(self, stop: threading.Event, await_subscriber_s: float = 0.0, subscribers: int = 1) -> None:
-        """The loop. Returns when `stop` is set or every source is done, after each stream's final message.
+        """Run the loop until `stop` is set or every source is done, and publish each stream's final message.
 
-        `await_subscriber_s`: wait for so long at most until so many have subscribed, who then miss nothing.
+        `await_subscriber_s`: wait at most this long for `subscribers` subscribers, so that they miss nothing.
         """
         feed, next_status = self._reporter.feed, 0.0
         turn_s, counted_from, intervals = 0.0, 0.0, 0
@@ -164,7 +165,7 @@ class Daemon:
             self._end()
 
     def _apply(self, settings: Settings, now: float) -> None:
-        """Go by these settings from now on, if they are others than before."""
+        """Apply these settings from now on, if they have changed."""
         if settings is self._applied:
             return
         self._applied = settings
@@ -172,7 +173,7 @@ class Daemon:
         np.minimum(self._streams.due, now + settings.every_s, out=self._streams.due)
 
     def _admit(self, now: float) -> None:
-        """Newcomers get a slot and a name, or are refused."""
+        """Give each new stream a slot and a name, or refuse it."""
         for source in self._sources:
             for line in source.streams():
                 wanted = self.settings.veil.cover(line) if self.settings.veil else line.name
@@ -194,14 +195,14 @@ class Daemon:
                 self._publish_status(np.array([live.slot]))
 
     def _refusal(self, source: Source) -> str:
-        """Why a stream of this source cannot be taken now, as the name of a counter; empty if it can."""
+        """Return why a stream of this source is refused now, as the name of a counter; empty if it is admitted."""
         if not self._streams.free:
             return "refused-full"
-        # What can wait makes nobody late.
+        # Sources that can wait make no stream late.
         return "refused-overload" if self._load.high and source.live else ""
 
     def _drop(self, live: Live) -> None:
-        """A stream is over and has been told so: give back all that it had."""
+        """Release everything that a stream used, after its final message."""
         self._reporter.ends(live)
         if self._recorder is not None:
             self._recorder.ends(live.line)
@@ -209,19 +210,19 @@ class Daemon:
         live.source.release(live.line)
 
     def _publish(self, answers: Sequence[Due]) -> None:
-        """The answers that a pass has come to by streams' own time, in order."""
+        """Publish the answers of a pass that fell due by the streams' own time, in order."""
         now = self._clock.monotonic()
         for due in answers:
             reading = due.reading
-            # What the net had taken in when it gave the newest interval of this answer.
+            # Position of the network's input at the newest interval of this answer.
             intervals = reading.seen + self.engine.delay
             self._predict(reading, self._streams.standings(reading.slots, now, intervals, due.power))
 
     def _publish_due(self, slots: Slots) -> None:
-        """The answers of those of `slots` that a clock paces, if it is time and there is news; all last words."""
+        """Publish the due answers of paced streams among `slots`, if there is news, and all final messages."""
         now, streams, finished = self._clock.monotonic(), self._streams, self.engine.finished[slots]
         untold = slots[(streams.told[slots] <= now - STATUS_S) & ~finished]
-        # Half a visit early is in time: the next one would come half a visit late.
+        # Half a visit early counts as due: the next visit would be half a visit late.
         in_time = streams.due[slots] <= now + self._scheduler.period_s / 2
         due = slots[streams.paced[slots] & streams.news[slots] & in_time | finished]
         if len(due):
@@ -234,7 +235,7 @@ class Daemon:
             self._publish_status(untold)
 
     def _predict(self, reading: Reading, standings: Standings) -> None:
-        """Answers, and the statuses of streams whose state they have changed."""
+        """Publish answers, and the statuses of streams whose state they have changed."""
         changed = self._reporter.predictions(reading, standings)
         if changed:
             self._publish_status(np.array([live.slot for live in changed]))
@@ -244,7 +245,7 @@ class Daemon:
         self._reporter.statuses(slots)
 
     def _tell_moves(self) -> None:
-        """The news of sources, at once: without audio, no prediction would carry them."""
+        """Publish changes of sources at once: without audio, no prediction would carry them."""
         moved: dict[int, Live] = {}
         while self._moved:
             live = self._moved.popleft()
@@ -279,7 +280,7 @@ class Daemon:
         self._reporter.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
 
     def _wait(self, now: float, heard: int) -> None:
-        """Until it is somebody's turn; or, of streams that no clock paces, until something has arrived."""
+        """Wait for the next turn or, with streams that are not paced, for samples."""
         left = min(self._scheduler.wait(now), NAP_S)
         if left > 0:
             self._clock.sleep(left)
@@ -288,7 +289,7 @@ class Daemon:
             self._arrived.clear()
 
     def _end(self) -> None:
-        """Close the sources, answer what they have left, say goodbye for each stream."""
+        """Close the sources, answer their remaining samples, and publish each stream's final message."""
         self._reporter.stopping()
         for source in self._sources:
             source.close()

@@ -1,7 +1,7 @@
-"""The daemon's ear: what has arrived in the rings, through the engine, into the windows of the answers.
+"""Runs passes: moves samples from the rings through the engine into the windows.
 
-A pass over some streams, the skip to live of those that have waited too long, and what is wrong with their samples.
-Knows nothing of the feed, of who is let in or of whose turn it is: slots and monotonic times are handed in.
+Also skips late streams to the present, and checks the quality of their samples. Knows nothing of the feed, of admission
+or of turns: slots and monotonic times are passed in.
 """
 
 import logging
@@ -27,12 +27,12 @@ from streamcab.inference.window import Reading, Window
 log = logging.getLogger("streamcab.daemon")
 
 WARN_S = 10.0
-"""Between two warnings of skips."""
+"""Seconds between two warnings about skips."""
 
 
 @dataclass
 class Pass:
-    """What a pass has come to: how many intervals were answered, and the answers that fell due by streams' own time."""
+    """The result of a pass: the number of intervals, and the answers that fell due by the streams' own time."""
 
     intervals: int = 0
     due: list[Due] = field(default_factory=list)
@@ -42,8 +42,8 @@ class PassRunner:
     """Runs the engine's passes over the streams of its table, which it shares with the window.
 
     gate       whether only voiced intervals vote
-    attention  whether answers carry it
-    skips      how often a stream has been skipped to live
+    attention  whether answers include the attention
+    skips      number of skips to the present, over all streams
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class PassRunner:
         engine.detach(slot)
 
     def skip_to_live(self, max_lag_s: float, now: float) -> None:
-        """Streams that the world paces and that wait longer lose the oldest, not the newest."""
+        """Drop the oldest samples of paced streams that have waited longer, and keep the newest."""
         skipped, lost_s = 0, 0.0
         for bank, slots, waiting in self._engine.backlog():
             late = (waiting > max_lag_s * bank.rate) & self._streams.paced[slots]
@@ -91,9 +91,9 @@ class PassRunner:
             )
 
     def run(self, slots: Slots, bunch: int, now: float, every_s: float) -> Pass:
-        """A pass over some streams, `bunch` as in `Engine.advance`; those that no clock paces answer each `every_s`.
+        """Run a pass over some streams, `bunch` as in `Engine.advance`; unpaced streams answer each `every_s`.
 
-        A pass that fails costs a gap; a stream that fails always costs that stream. ComputeError when all is lost.
+        A failed pass causes a gap, and a stream that always fails is ended. ComputeError if every pass fails.
         """
         outputs = self.retry.advance(slots, bunch, now)
         while self.retry.hopeless:
@@ -103,23 +103,23 @@ class PassRunner:
         return self._add(outputs, every_s)
 
     def run_out(self, now: float, every_s: float) -> Pass:
-        """The last pass, over all streams: none has anything to come."""
+        """Run the last pass, over all streams, when no more samples will arrive."""
         done = Pass()
-        with suppress(ComputeError):  # then the last words come without the last intervals
+        with suppress(ComputeError):  # then the final messages come without the last intervals
             done = self._add(self.retry.advance(None, 1, now), every_s)
         self._engine.finished[self._streams.slots] = True
         return done
 
     def read(self, slots: Slots) -> Reading:
-        """What the windows of some streams say now."""
+        """Return the current answers of the windows of some streams."""
         return self._window.read(slots, attention=self._attention)
 
     def behind(self) -> bool:
-        """Whether audio of any stream has waited for longer than it should."""
+        """Return whether audio of any stream has waited too long."""
         return any((waiting > KEEP_S * bank.rate).any() for bank, _, waiting in self._engine.backlog())
 
     def examine(self, slots: Slots, now: float) -> None:
-        """What is wrong with the samples of some streams; each change is a line in the log."""
+        """Check the samples of some streams for flaws, and log each change."""
         lives, flaws = self._streams.of(slots), self._flaws
         refused = np.array([live.line.refused for live in lives], np.int64)
         for which, bank, rows in self._streams.by_bank(slots):
@@ -140,7 +140,7 @@ class PassRunner:
             )
 
     def _add(self, outputs: Sequence[EngineOutput], every_s: float) -> Pass:
-        """Into the windows with what the engine has answered."""
+        """Add the engine's outputs to the windows."""
         done, streams = Pass(), self._streams
         every = self._engine.architecture.intervals(every_s)
         for output in outputs:

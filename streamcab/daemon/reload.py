@@ -1,8 +1,8 @@
-"""SIGHUP: what has been written anew is taken where it can be taken, and what wants a restart is named.
+"""Reloads settings at SIGHUP: applies those that can change, and names those that need a restart.
 
-Files that are written are opened anew, files that are read (name map, keys) are read again, and of the settings those
-are applied that the tree declares with `reload`. All or nothing: what is wrong changes nothing but the files that are
-written. Knows nothing of signals, nor of where settings come from.
+Output files are reopened, input files (name map, keys) are read again, and the settings that the tree declares with
+`reload` are applied. The settings are applied all or none: after an error only the output files are reopened. Knows
+nothing of signals, or of where settings come from.
 """
 
 import logging
@@ -28,18 +28,18 @@ log = logging.getLogger("streamcab.reload")
 
 @dataclass
 class Parts:
-    """Of a running daemon, what may take another setting."""
+    """The parts of a running daemon that can take new settings."""
 
     daemon: "Daemon"
     sources: "Sequence[Source]"
     recorder: "Recorder | None" = None
     lines: "JsonLinesFile | None" = None
     reopen: threading.Event = field(default_factory=threading.Event)
-    """Set: whoever writes `lines` goes on in a new file."""
+    """Set this to make the writer of `lines` start a new file."""
 
 
 class Reload:
-    """`options` as the daemon was started with; `read` gives them as they are written now, or a StreamcabError."""
+    """`options` are those of the daemon's start; `read` returns the current ones, or raises a StreamcabError."""
 
     def __init__(self, options: Listen, read: Callable[[], Listen], journal: Log) -> None:
         self._options = options
@@ -47,7 +47,7 @@ class Reload:
         self.journal = journal
 
     def __call__(self, parts: Parts) -> None:
-        """Takes what can be taken, and says so in the log; never raises a StreamcabError."""
+        """Apply the settings that can change, and log the result; never raises a StreamcabError."""
         try:
             new = self._read()
             _retune_sources(parts, new)
@@ -61,7 +61,7 @@ class Reload:
         fixed = [one for one in changed if not one.reload]
         _retune(parts, new)
         self._options = build(Listen, before | {one.name: now[one.name] for one in taken})
-        # A warning, so that whoever asked is answered at the usual level too.
+        # A warning, so that the answer appears at the default level too.
         log.warning(
             "SIGHUP: %s%s%s",
             f"taken: {_spelled(taken)}" if taken else "no setting has changed that can change now",
@@ -70,7 +70,7 @@ class Reload:
         )
 
     def _reopen(self, parts: Parts, new: Listen) -> str:
-        """Go on in new files, for whoever moved the old ones away; what went wrong."""
+        """Reopen the output files, in case the old ones were moved away; return the errors."""
         trouble = ""
         try:
             self.journal.reopen(form_for(new.log.log_format, new.log.log_file), new.log.log_file)
@@ -82,7 +82,7 @@ class Reload:
 
 
 def limits(options: Recordings) -> Limits:
-    """Of recordings, as the options say them."""
+    """Return the limits of recordings from the options."""
     return Limits(
         max_bytes=round(options.record_max_gb * 1e9),
         max_age_s=options.record_max_days * 86_400,

@@ -1,6 +1,6 @@
-"""What the daemon says: the messages of its feed, to its supervisor that all is well, in its log who comes and goes.
+"""Publishes the messages of the feed, notifies the supervisor, and logs streams that begin and end.
 
-Knows nothing of how an answer comes about, nor of when something is due: it says what it is asked to say.
+Knows nothing of how an answer is computed, or of when it is due: the caller decides.
 """
 
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger("streamcab.daemon")
 
 
 class Reporter:
-    """Of the streams of a table, on `feed`, the publisher that it binds."""
+    """Reports on the streams of a table; `feed` is the publisher that it binds."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Reporter:
         clock: Clock,
         supervisor: Supervisor | None,
     ) -> None:
-        """Binds the feed; FeedError when it cannot. `gate`: whether only voiced intervals vote."""
+        """Bind the feed; FeedError if this fails. `gate`: whether only voiced intervals vote."""
         self._checkpoint, self._settings = checkpoint, settings
         self._streams, self._gate, self._clock = streams, gate, clock
         self._predictions = PredictionBuilder(checkpoint.architecture, checkpoint.hash, checkpoint.confidence)
@@ -44,24 +44,24 @@ class Reporter:
         self._supervisor, self._ready = supervisor, False
 
     def veiled(self, line: Line, text: str) -> str:
-        """What is said of a stream, without what would tell whose it is, if that shall be hidden."""
+        """Return a text about a stream; with hidden names, without the parts that identify it."""
         veil = self._settings.veil
         return veil.of(line, text) if text and veil else text
 
     def begins(self, live: Live) -> None:
-        """A stream is answered from now on."""
+        """Announce a new stream."""
         log.info("%s begins", live.name)
         log.debug("%s is %s", live.name, live.description)
         self.feed.publish(self._model_info(live))
 
     def ends(self, live: Live) -> None:
-        """A stream has had its last words: whoever subscribes now shall not hear of it."""
+        """Remove a stream after its final message, so that later subscribers do not receive it."""
         detail = self.veiled(live.line, live.line.detail)
         log.info("%s ended%s", live.name, f": {detail}" if detail else "")
         self.feed.forget(live.name)
 
     def predictions(self, reading: Reading, standings: Standings) -> list[Live]:
-        """The answers of some streams; those whose state is another now, or why it is."""
+        """Publish the answers of some streams; return the streams whose state or detail has changed."""
         changed = []
         lives = self._streams.of(reading.slots)
         for live, prediction in zip(lives, self._predictions.of(reading, standings), strict=True):
@@ -73,7 +73,7 @@ class Reporter:
         return changed
 
     def statuses(self, slots: Slots) -> None:
-        """How the sources of some streams are doing."""
+        """Publish the status of the sources of some streams."""
         now, unix = self._clock.monotonic(), self._clock.time()
         self._streams.told[slots] = now
         s = self._streams.standings(slots, now)
@@ -105,14 +105,14 @@ class Reporter:
             )
 
     def _described(self, live: Live) -> str:
-        """What a stream comes from, without what would tell whose it is; worked out again when it has changed."""
+        """Return the description of a stream's source, with hidden parts removed; recomputed when it has changed."""
         words = live.line.in_words
         if words != live.words:
             live.words, live.description = words, self.veiled(live.line, words)
         return live.description
 
     def itself(self, turn_s: float, intervals_per_s: float, counters: Mapping[str, int], detail: str) -> None:
-        """How the daemon is doing: its longest turn, its rate, what it has counted, what an operator should know."""
+        """Publish the state of the daemon: longest turn, rate, counters, and a message to the operator."""
         self.feed.publish(
             DaemonStatus(
                 stream=DAEMON,
@@ -128,24 +128,24 @@ class Reporter:
         )
 
     def report(self, answered: bool, in_time: bool) -> None:
-        """To the supervisor that all is well, if so: some interval was answered since the last time, or none waits."""
+        """Tell the supervisor that the daemon works, if intervals were answered since the last report or none waits."""
         supervisor = self._supervisor
         if supervisor is None:
             return
         if not self._ready:
-            # Sources without a stream, such as a socket between calls, are open and deliver what comes.
+            # A source without a stream, such as a socket between calls, is open and will deliver.
             self._ready = answered or not len(self._streams)
             (supervisor.ready if self._ready else supervisor.waiting)(self._in_words())
         elif answered or in_time:
             supervisor.alive(self._in_words())
 
     def stopping(self) -> None:
-        """To the supervisor that the end has begun."""
+        """Tell the supervisor that the daemon is stopping."""
         if self._supervisor is not None:
             self._supervisor.stopping()
 
     def _in_words(self) -> str:
-        """What `systemctl status` shows."""
+        """Return the status text for `systemctl status`."""
         standings = self._streams.standings(self._streams.slots, self._clock.monotonic())
         heard = int(np.count_nonzero(~standings.lost))
         lost = [name for name, gone in zip(standings.stream, standings.lost, strict=True) if gone]

@@ -1,6 +1,6 @@
-"""What the commands `listen`, `watch` and `demo` do: a daemon in its thread, and the feed shown to the user.
+"""The sessions behind `listen`, `watch` and `demo`: a daemon in its thread, and a view of the feed.
 
-The view is a subscriber like any other: it reads the feed over its socket, here as on another machine. Knows nothing of
+The view is an ordinary subscriber: it reads the feed over its socket, as it would on another machine. Knows nothing of
 options or exit codes.
 """
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     MakeBackend = Callable[[int], Backend]  # from the number of slots
 
 JOIN_S = 2.0
-"""How long a daemon waits for its own view to subscribe, so that nothing is published to nobody."""
+"""Seconds for which a daemon waits for its own view to subscribe, so that the view misses nothing."""
 LAST_WORDS_S = 0.3
-"""How long the end of a daemon's feed is waited for."""
+"""Seconds to wait for the last messages of a daemon that has ended."""
 STAGGER_S = 0.7
-"""Between the beginnings of the demo's calls."""
+"""Seconds between the starts of the demo's calls."""
 
 
 def listen(
@@ -50,9 +50,9 @@ def listen(
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Serve until `stop` or until every source is done, and show the feed meanwhile, if not `quiet`.
+    """Serve until `stop` or until every source is done, and show the feed meanwhile, unless `quiet`.
 
-    Raises, at the end that comes by itself, what a source has failed of.
+    If the session ends by itself, raises the error of a source that has failed.
     """
     screen = None if quiet else _Screen(view, as_json, caption=settings.endpoint)
     by_itself = _serve(checkpoint, backend, sources, settings, stop, screen, extras)
@@ -72,7 +72,7 @@ def watch(
     every_s: float,
     keys: "ClientKeys | None" = None,
 ) -> None:
-    """Show the feed of another process until `stop`; FeedError when it refuses us."""
+    """Show the feed of another process until `stop`; FeedError if it refuses the connection."""
     with Subscriber(endpoint, streams or None, keys=keys) as feed:
         _Screen(None, as_json, every_s, caption=endpoint).show(feed, stop)
 
@@ -86,7 +86,7 @@ def demo(
     *,
     view: bool | None,
 ) -> None:
-    """Play clips as live calls, each beginning a little after the one before, and end with a summary."""
+    """Play clips as live calls with staggered starts, and end with a summary."""
     from streamcab.daemon.settings import Settings
     from streamcab.source.file import SOUNDS, AudioFile
 
@@ -107,7 +107,7 @@ def demo(
 
 
 class _Screen:
-    """How the feed is shown: the view on a terminal, else lines; or JSON, every prediction as it comes."""
+    """Shows the feed: as a view on a terminal, else as lines; or as JSON, every prediction at once."""
 
     def __init__(
         self, view: bool | None = None, as_json: bool = False, every_s: float = 1.0, caption: str = ""
@@ -124,7 +124,7 @@ class _Screen:
         self._json, self._every_s, self._caption = as_json, every_s, caption
 
     def show(self, feed: Subscriber, stop: threading.Event) -> None:
-        """Until `stop`, or until the user has seen enough."""
+        """Show the feed until `stop`, or until the user quits."""
         if self._json:
             while not stop.is_set():
                 self._write(feed.recv(0.1), *feed.drain())
@@ -135,25 +135,25 @@ class _Screen:
             self._views.lines(feed, self._out, every=self._every_s, stop=stop, board=self._board)
 
     def add(self, messages: Sequence[AnyMessage]) -> None:
-        """The last words of a daemon that is gone."""
+        """Add the last messages of a daemon that has ended."""
         if self._json:
             self._write(*messages)
         else:
             self._board.add(messages, time.monotonic())
 
     def summarise(self) -> None:
-        """What each stream was answered in the end."""
+        """Print the final answer of each stream."""
         if self._json or not self._board.answers():
             return
         try:
             self._console.print(self._views.summary(self._board))
         except BrokenPipeError:
             raise
-        except OSError:  # a full disk, of which has been told
+        except OSError:  # a full disk, which was reported already
             self._out.give_up()
 
     def say(self, text: str) -> None:
-        """A closing word for people."""
+        """Print a closing line for people."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def _write(self, *messages: AnyMessage | None) -> None:
@@ -172,7 +172,7 @@ def _serve(
     screen: _Screen | None,
     extras: "Extras | None" = None,
 ) -> bool:
-    """Run a daemon in a thread and `screen` here, until either ends or `stop`; raise what the daemon died of.
+    """Run a daemon in a thread and `screen` here, until either ends or `stop`; raise the daemon's error.
 
     Returns whether the daemon ended by itself.
     """
@@ -195,7 +195,7 @@ def _serve(
         recorder=recorder,
         beside=extras.counters() if extras is not None else (),
     )
-    # Else the interpreter walks all of torch once more at its end, which takes a second and more.
+    # Otherwise the interpreter walks all of torch at its exit, which takes more than a second.
     gc.freeze()
     died: list[BaseException] = []
     by_itself = False

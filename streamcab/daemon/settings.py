@@ -1,7 +1,7 @@
-"""What the daemon can be told of itself, and what of it cannot be right.
+"""The daemon's settings, and the checks of their values and combinations.
 
-Ranges and defaults are those of the tree in `streamcab.config`, except for what users cannot set. Knows nothing of
-files or options: `cli/listen.py` hands them on.
+Ranges and defaults come from the tree in `streamcab.config`, except for values that users cannot set. Knows nothing of
+files or options: `cli/listen.py` passes them on.
 """
 
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from streamcab.ops.pseudonyms import Pseudonyms
 DEFAULT = Answers()
 
 KEEP_S = 0.2
-"""What is left to be heard after a skip to live."""
+"""Seconds of audio that remain after a skip to the present."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of one daemon. ConfigError for a value that cannot be right.
+    """The settings of one daemon. ConfigError for an invalid value.
 
     endpoint   where the feed is published               max_streams  streams answered at a time
-    window_s   seconds of stream time that an answer rests on
+    window_s   length of the averaging window, in seconds of stream time
     every_s    seconds between a stream's predictions
-    max_lag_s  waiting audio beyond which a live stream skips to now
-    gate       None: as the checkpoint says              attention    whether predictions carry it
-    budget_ms  how long audio may wait for its turn, and how late a turn may be before newcomers are refused
-    keys       whose holders alone are served            ipc_group    that shares an ipc endpoint
+    max_lag_s  seconds of waiting audio beyond which a live stream skips to the present
+    gate       None: as in the checkpoint                attention    whether predictions include it
+    budget_ms  how long audio may wait for its turn, and how late a turn may be before new streams are refused
+    keys       admit their holders only                  ipc_group    group that may use an ipc endpoint
     veil       hides the names of streams
     """
 
@@ -55,5 +55,5 @@ class Settings:
 
     @property
     def visit_s(self) -> float:
-        """Seconds between two visits to a stream: a whole part of `every_s`, well within the budget."""
+        """Return the seconds between visits to a stream: `every_s` divided by an integer, well within the budget."""
         return self.every_s / ceil(self.every_s / (0.8 * self.budget_ms / 1000))

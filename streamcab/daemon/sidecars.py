@@ -1,6 +1,6 @@
-"""What `listen` does beside serving: reads its settings again, writes audio and the feed to files.
+"""The work of `listen` beside serving: reloads its settings, and writes audio and the feed to files.
 
-Owns the threads that wait for SIGHUP and that write the feed to a file. Knows nothing of what is served or shown.
+Owns the threads that wait for SIGHUP and that write the feed to a file. Knows nothing of serving or of the view.
 """
 
 import logging
@@ -27,7 +27,7 @@ log = logging.getLogger("streamcab.beside")
 
 @dataclass
 class Extras:
-    """The parts that it takes."""
+    """The optional parts beside the daemon: reloading, recordings, JSON lines."""
 
     again: threading.Event
     reload: "Reload"
@@ -35,7 +35,7 @@ class Extras:
     lines: "JsonLinesFile | None" = None
 
     def counters(self) -> "list[Callable[[], Mapping[str, int]]]":
-        """What the files count."""
+        """Return the counters of the files."""
         return [self.reload.journal.counters, *([self.lines.counters] if self.lines else [])]
 
 
@@ -48,7 +48,7 @@ def beside(
     supervisor: "Supervisor | None",
     keys: "ClientKeys | None",
 ) -> Iterator[None]:
-    """Threads that wait for SIGHUP and that write the feed to a file, ended with the context."""
+    """Run the threads that wait for SIGHUP and that write the feed to a file, for as long as the context."""
     from streamcab.daemon.reload import Parts
     from streamcab.health.feed_log import record
 

@@ -1,7 +1,7 @@
-"""The streams that are being answered, as columns over slots; and where each of them stands.
+"""The streams that are being answered, as columns over slots, and the progress of each.
 
-What the daemon asks of hundreds of streams at a time (who is paced, what is due, how far it has come) is a
-column, so that it costs no loop. Knows nothing of threads, sockets or of how answers come about.
+Values that the daemon needs for hundreds of streams at once (pace, due time, progress) are columns, so that no loop is
+needed. Knows nothing of threads, sockets or of how answers are computed.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Live:
     slot: int
     description: str = ""
     words: str = ""
-    """What `description` was made of."""
+    """The text from which `description` was made."""
     state: State = "warming"
     detail: str = ""
     flaws: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Live:
 class StreamTable(SlotTable):
     """The streams that are being answered, by slot.
 
-    paced   (size,) bool     the world sets the pace: a microphone or a socket, not a file that can wait
+    paced   (size,) bool     the source sets the pace: a microphone or a socket, not a file that can wait
     turn    (size,) float64  monotonic time of its next turn
     news    (size,) bool     paced, and intervals were answered since the last prediction
     due     (size,) float64  monotonic time of the next prediction
@@ -69,33 +69,33 @@ class StreamTable(SlotTable):
         return self._live[slot]
 
     def has(self, live: Live) -> bool:
-        """Whether this stream is being answered still."""
+        """Return whether this stream is still being answered."""
         return self._live.get(live.slot) is live
 
     def of(self, slots: Slots) -> list[Live]:
-        """The streams in these slots."""
+        """Return the streams in these slots."""
         return [self._live[slot] for slot in slots.tolist()]
 
     def join(self, line: Line, source: Source, now: float, name: str = "", description: str = "") -> Live:
-        """A stream begins: it has a slot, and a name that no other has. ValueError when all slots are taken."""
+        """Add a stream: it gets a slot and a unique name. ValueError if all slots are taken."""
         slot = self.attach(line.bank, line.row)
         live = Live(line, source, self._name(name or line.name), slot, description)
         self._live[slot] = live
         self.paced[slot] = source.live
-        # One that no clock paces has a turn whenever there is time.
+        # A stream that is not paced has a turn whenever there is time.
         self.turn[slot] = now if source.live else 0.0
         self.news[slot], self.due[slot], self.told[slot] = source.live, now, now
         return live
 
     def leave(self, live: Live) -> None:
-        """A stream is over; what it lost stays counted."""
+        """Remove a stream; its lost audio stays counted."""
         self._lost_before_ms += float(self.lost_ms(np.array([live.slot]))[0])
         del self._live[live.slot]
         self._names.discard(live.name)
         self.detach(live.slot)
 
     def _name(self, wanted: str) -> str:
-        """This name, or with a number behind it when it is taken."""
+        """Return this name, with a number appended if it is taken."""
         name, n = wanted, 1
         while name in self._names:
             n += 1
@@ -104,7 +104,7 @@ class StreamTable(SlotTable):
         return name
 
     def lost_ms(self, slots: Slots) -> NDArray[np.float64]:
-        """Audio of each stream that was captured or announced, and never classified."""
+        """Return the audio of each stream that was captured or announced and never classified, in ms."""
         lost = np.zeros(len(slots))
         for which, bank, rows in self.by_bank(slots):
             lost[which] = (self.dropped[slots[which]] + bank.skipped[rows]) / bank.rate * 1000
@@ -112,7 +112,7 @@ class StreamTable(SlotTable):
 
     @property
     def all_lost_ms(self) -> float:
-        """The same of all streams since the start."""
+        """Return the same over all streams since the start."""
         return self._lost_before_ms + float(self.lost_ms(self.slots).sum())
 
     def standings(
@@ -122,9 +122,9 @@ class StreamTable(SlotTable):
         intervals: NDArray[np.int64] | None = None,
         power: NDArray[np.float64] | None = None,
     ) -> Standings:
-        """Where some streams stand at monotonic time `now`.
+        """Return the progress of some streams at monotonic time `now`.
 
-        intervals, power (B,)  where they stood, after so many intervals of the net, if it was before the end of a pass
+        intervals, power (B,)  progress in intervals, and level, of an answer from before the end of a pass
         """
         arch, lives, n = self._architecture, self.of(slots), len(slots)
         heard = self.stepped[slots] if intervals is None else intervals

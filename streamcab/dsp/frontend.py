@@ -1,11 +1,10 @@
 """The front end (paper, section 3.1): samples of any rate in, maxima and sums for each interval out.
 
-Resample to the model's rate, then keep the maximum of each of the 4,000 sub-intervals a second. Normalising
-comes later: it commutes with the maximum, so what it needs is only each interval's sums. Everything is a
-function of absolute position in the stream, so there is no state, and cutting a stream elsewhere changes
-nothing.
+Resamples to the model's rate, then keeps the maximum of each of the 4,000 sub-intervals a second. Normalising
+comes later: it commutes with the maximum, so it needs only the sums of each interval. Everything is a function of
+absolute position in the stream, so there is no state, and the result does not depend on chunks.
 
-Knows nothing of streams' names, of time, or of what is speech.
+Knows nothing of streams' names, of time, or of speech.
 """
 
 from dataclasses import dataclass
@@ -37,7 +36,7 @@ class Pooled:
 
     @property
     def power(self) -> NDArray[np.float64]:
-        """Variance within each interval, (B, H): its level, whatever the offset."""
+        """Return the variance within each interval, (B, H): its level, independent of any offset."""
         mean = self.sum / self.count
         return np.maximum(self.square / self.count - mean * mean, 0.0)
 
@@ -52,46 +51,46 @@ class FrontEnd:
         self._bands = bands
         self.rate_in, self.rate, self.pooled_rate, self.interval = rate_in, rate, pooled_rate, interval
         self._resample = None if rate_in == rate else resampler(rate_in, rate)
-        # After how many intervals the cut of samples into sub-intervals, and the filter's phase, repeat.
+        # Intervals after which the division into sub-intervals and the filter's phase repeat.
         self.period = pooled_rate // gcd(interval * rate, pooled_rate)
         if self._resample is not None:
             per_period = self.period * interval * rate // pooled_rate
             self.period *= self._resample.up // gcd(per_period * self._resample.down, self._resample.up)
 
     def _edge(self, k: int) -> int:
-        """First sample, at the model's rate, of interval k: sub-interval i begins at floor(i * rate / pooled_rate)."""
+        """Return interval k's first sample at `rate`: sub-interval i begins at floor(i * rate / pooled_rate)."""
         return k * self.interval * self.rate // self.pooled_rate
 
     def _whole(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Whole intervals in the first `samples` samples at the model's rate."""
+        """Return the number of whole intervals in the first `samples` samples at the model's rate."""
         return -(-(samples + 1) * self.pooled_rate // (self.interval * self.rate)) - 1
 
     def ready(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Intervals that can be computed from the first `samples` of streams that go on."""
+        """Return the number of intervals that can be computed from the first `samples` of streams that continue."""
         return self._whole(samples if self._resample is None else self._resample.ready(samples))
 
     def total(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Intervals of streams that ended after `samples`: the last fraction of an interval is not heard."""
+        """Return the intervals of streams that ended after `samples`: the last fraction of an interval is dropped."""
         return self._whole(samples if self._resample is None else self._resample.total(samples))
 
     def span(self, k: int, h: int) -> tuple[int, int]:
-        """Which samples [start, stop) of a stream the intervals k .. k + h - 1 need, filter included."""
+        """Return the samples [start, stop) of a stream that intervals k .. k + h - 1 need, with the filter's reach."""
         first, last = self._edge(k), self._edge(k + h)
         if self._resample is None:
             return first, last
         return self._resample.start(first), self._resample.stop(last)
 
     def heard(self, k: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many samples of the source lie in the first k intervals."""
+        """Return the number of samples of the source in the first k intervals."""
         return k * self.interval * self.rate_in // self.pooled_rate
 
     def pool(self, x: NDArray[np.float32], k: int, h: int) -> Pooled:
-        """Intervals k .. k + h - 1 of B streams, from their samples `span(k, h)`: x (B, stop - start), NaN if missing.
+        """Compute intervals k .. k + h - 1 of B streams from samples `span(k, h)`: x (B, stop - start), NaN if missing.
 
         Streams whose k differ by a multiple of `period` can share a call.
         """
         gone = None
-        # One NaN makes the sum NaN, and summing is cheaper than looking at each sample.
+        # One NaN makes the sum NaN, and summing is cheaper than testing each sample.
         if np.isnan(x.sum()):
             gone = np.isnan(x)
             x = np.where(gone, np.float32(0), x)
@@ -126,7 +125,7 @@ class FrontEnd:
         return best.reshape(len(y), h, self.interval)
 
     def _missing(self, gone: NDArray[np.bool_], k: int, h: int) -> NDArray[np.bool_]:
-        """Which intervals lack a sample of their own; the filter's reach beyond them does not count."""
+        """Return which intervals lack a sample of their own; the filter's reach beyond them is ignored."""
         start, stop = self.span(k, h)
         own = self.heard(np.arange(k, k + h + 1)) - start
         own[-1] = min(own[-1], stop - start)

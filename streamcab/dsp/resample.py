@@ -1,8 +1,8 @@
-"""Polyphase resampling, addressed by absolute position: output n depends on n and the input around it, on nothing else.
+"""Polyphase resampling, addressed by absolute position: output n depends only on n and the input around it.
 
-So a stream needs no filter state, chunks cannot matter, and many streams at the same position are one matrix
-product. The filter is a Kaiser-windowed sinc. Knows nothing of where streams begin: the caller hands
-zeros before them. Measured against soxr in docs/explanation/decisions/0002-resampler.md.
+So a stream needs no filter state, the result does not depend on chunks, and many streams at the same position are one
+matrix product. The filter is a Kaiser-windowed sinc. Knows nothing of where streams begin: the caller supplies zeros
+before them. Measured against soxr in docs/explanation/decisions/0002-resampler.md.
 """
 
 from functools import lru_cache
@@ -18,13 +18,13 @@ ROLLOFF = 0.94
 BETA = 9.0
 """Kaiser window: about 90 dB below."""
 TILE = 40
-"""Outputs per matrix product: more waste zeros, fewer starve the product."""
+"""Outputs per matrix product: with more, more products are with zeros; with fewer, the matrix is too small."""
 
 
 def windowed_sinc(taps: int, cutoff: float) -> NDArray[np.float64]:
-    """A low-pass filter, (taps,), which sums to 1: scipy's `firwin` with this window, without a second of import.
+    """Return a low-pass filter (taps,) that sums to 1: scipy's `firwin` with this window, whose import takes a second.
 
-    `cutoff` as a share of the Nyquist frequency.
+    `cutoff` is a fraction of the Nyquist frequency.
     """
     away = np.arange(taps) - 0.5 * (taps - 1)
     response = cutoff * np.sinc(cutoff * away) * np.kaiser(taps, BETA)
@@ -33,7 +33,7 @@ def windowed_sinc(taps: int, cutoff: float) -> NDArray[np.float64]:
 
 
 class Resampler:
-    """From `rate_in` to `rate_out` Hz. Output n stands at input position n * rate_in / rate_out."""
+    """Resamples from `rate_in` to `rate_out` Hz. Output n is at input position n * rate_in / rate_out."""
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
         common = gcd(rate_in, rate_out)
@@ -47,23 +47,23 @@ class Resampler:
         self._matrix = lru_cache(maxsize=512)(self._make_matrix)
 
     def start(self, n: int) -> int:
-        """First input sample that output n needs (negative near the start of a stream)."""
+        """Return the first input sample that output n needs (negative near the start of a stream)."""
         return n * self.down // self.up - self.half
 
     def stop(self, n: int) -> int:
-        """One past the last input sample that the outputs before n need."""
+        """Return one past the last input sample that the outputs before n need."""
         return (n - 1) * self.down // self.up + self.half + 1
 
     def ready(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many outputs can be computed from the first `samples` inputs of a stream that goes on."""
+        """Return the number of outputs computable from the first `samples` inputs of a stream that continues."""
         return np.maximum(-(-(samples - self.half) * self.up // self.down), 0)
 
     def total(self, samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many outputs a stream of `samples` inputs has in all: those whose position lies inside it."""
+        """Return the number of outputs of a stream of `samples` inputs: those whose position lies inside it."""
         return -(-samples * self.up // self.down)
 
     def __call__(self, x: NDArray[np.float32], first: int, count: int) -> NDArray[np.float32]:
-        """Outputs first .. first + count - 1 of B streams: x (B, stop - start) -> (B, count)."""
+        """Compute outputs first .. first + count - 1 of B streams: x (B, stop - start) -> (B, count)."""
         tiles = -(-count // TILE)
         heads = [(first + t * TILE) * self.down for t in range(tiles)]
         offsets = np.array([h // self.up - self.half for h in heads]) - self.start(first)
@@ -80,7 +80,7 @@ class Resampler:
         return y.reshape(len(x), -1)[:, :count]
 
     def _make_matrix(self, phase: int) -> NDArray[np.float32]:
-        """The filter as a banded matrix (span, TILE) for outputs whose first stands `phase` / up past an input."""
+        """Return the filter as a banded matrix (span, TILE); the first output is `phase` / up past an input sample."""
         position = phase + np.arange(TILE) * self.down
         tap = (
             position + (self.half - np.arange(self._span)[:, None]) * self.up + self.half * self.up + self.up
@@ -91,5 +91,5 @@ class Resampler:
 
 @lru_cache(maxsize=32)
 def resampler(rate_in: int, rate_out: int) -> Resampler:
-    """The resampler for a pair of rates, made once."""
+    """Return the resampler for a pair of rates, created once."""
     return Resampler(rate_in, rate_out)

@@ -1,8 +1,8 @@
-"""Sums over the intervals of a window that count, in blocks of a second: what both kinds of evidence keep.
+"""Sums over the counted intervals of a window, in blocks of a second. Both kinds of evidence are built on these.
 
-Those count that vote, and what follows one closely, since the closure of a stop and the end of a word are speech too. A
-block is begun afresh, so nothing drifts; a window is heard to the whole second. Knows nothing of audio, of the net, of
-what is summed up, or of time but as a count of intervals.
+An interval counts if it votes or closely follows one that does, since the closure of a stop and the end of a word are
+speech too. Each block starts from zero, so errors do not accumulate; a window is a whole number of seconds. Knows
+nothing of audio, of the network or of the meaning of the numbers, and knows time only as a count of intervals.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from streamcab.nn.architecture import Architecture
 BLOCK_S = 1.0
 """Seconds per block."""
 HANG_S = 0.4
-"""Seconds that count after an interval that votes."""
+"""Seconds after a voting interval in which intervals still count."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -24,7 +24,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Spans:
-    """BLOCK_S and HANG_S in intervals of a net, and the length of a window."""
+    """BLOCK_S and HANG_S in intervals, and the length of a window."""
 
     block: int
     hang: int
@@ -32,14 +32,14 @@ class Spans:
 
     @classmethod
     def of(cls, architecture: Architecture, length: int) -> "Spans":
-        """Of a window of `length` intervals of this architecture."""
+        """Return the spans for a window of `length` intervals of this architecture."""
         return cls(architecture.intervals(BLOCK_S), architecture.intervals(HANG_S), length)
 
 
 class Accumulator:
-    """Of `slots` streams over their last `spans.length` intervals: `width` numbers, the first how many count.
+    """Sums `width` numbers for each of `slots` streams over the last `spans.length` intervals; the first is the count.
 
-    The newest `room` of u (K,) are kept too, at (absolute interval) % room, zeros where one does not count.
+    Also keeps the newest `room` of u (K,), at (absolute interval) % room; zeros for intervals that do not count.
     """
 
     def __init__(self, slots: int, summary: int, width: int, room: int, spans: Spans) -> None:
@@ -79,8 +79,8 @@ class Accumulator:
     def _count(
         self, slots: Ints, index: NDArray[np.int64], u: NDArray[np.float32], votes: Flags
     ) -> tuple[NDArray[np.float32], Flags]:
-        """The next interval of B streams, u (B, K), NaN where nothing was heard: u, zeros where it does not count, and
-        whether it does. Before the first, index < 0, none does."""
+        """Take the next interval of B streams, u (B, K), NaN if missing. Return u, zeros where it does not count, and
+        whether it counts. Intervals before the first, index < 0, do not count."""
         real = index >= 0
         since = np.where(real & votes, 0, self._since[slots] + real)
         self._since[slots] = since
@@ -92,7 +92,7 @@ class Accumulator:
         self._past[slots, here], self._counted[slots, here] = u, count
 
     def _block(self, slots: Ints, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The block of each interval, emptied where the interval is its first."""
+        """Return the block of each interval, emptied if the interval is its first."""
         block = index // self._block_length % self._blocks
         fresh = (index >= 0) & (index % self._block_length == 0)
         if fresh.any():
@@ -107,7 +107,7 @@ class Accumulator:
 
 
 def counted(u: NDArray[np.float32], votes: Flags, hang: int) -> Flags:
-    """Which intervals of a whole clip count, given those that vote: u (N, K), votes (N,), HANG_S in intervals."""
+    """Return which intervals of a whole clip count, from those that vote: u (N, K), votes (N,), HANG_S in intervals."""
     at = np.arange(len(votes))
     newest = np.maximum.accumulate(np.where(votes, at, -hang - 1))
     found: Flags = (at - newest <= hang) & np.isfinite(u[:, 0])

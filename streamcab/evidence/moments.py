@@ -1,10 +1,10 @@
-"""Second moments of the intervals in a window: what evidence is drawn from, for models that have it.
+"""Second moments of the intervals in a window, for models whose evidence is based on them.
 
-Each interval is summed up in K numbers u_t. Accent shows in how they vary together, and with what was said a
-moment before: for each lag l, E[u_t u_{t-l}^T] - m m^T over the intervals that count (sums.py). evidence.py makes of
-these moments what they say for each label.
+Each interval is summarised in K numbers u_t. Accents differ in how these vary together, and with those of a moment
+before: for each lag l, E[u_t u_{t-l}^T] - m m^T over the counted intervals (accumulator.py). layer.py turns these
+moments into evidence for each label.
 
-Knows nothing of audio, of the net, or of time but as a count of intervals.
+Knows nothing of audio or of the network, and knows time only as a count of intervals.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ Ints = NDArray[np.intp]
 
 
 class Moments(Accumulator):
-    """Products for `slots` streams over their last `spans.length` intervals."""
+    """Sums of products for `slots` streams over their last `spans.length` intervals."""
 
     def __init__(self, slots: int, summary: int, lags: Sequence[int], spans: Spans) -> None:
         self._k, self._lags = summary, tuple(lags)
-        # How many count, sum of u; then for each lag pairs that count, and the sum of their products.
+        # The count, the sum of u; then for each lag the counted pairs, and the sum of their products.
         self._width = 1 + summary + len(self._lags) * (1 + summary * summary)
         super().__init__(slots, summary, self._width, max(1, *self._lags), spans)
         self._upper = np.triu_indices(summary)
@@ -31,8 +31,8 @@ class Moments(Accumulator):
     def add(
         self, slots: Ints, first: NDArray[np.int64], u: NDArray[np.float32], votes: NDArray[np.bool_]
     ) -> None:
-        """H intervals of B streams from index first (B,) on, as `Window.add` takes them: u (B, H, K), NaN where
-        nothing was heard."""
+        """Add H intervals of B streams from index first (B,) on, as in `Window.add`: u (B, H, K), NaN where
+        missing."""
         k, width = self._k, self._width
         for j in range(u.shape[1]):
             index = first + j
@@ -51,7 +51,7 @@ class Moments(Accumulator):
             self._keep(slots, index, x, count)
 
     def jump(self, slot: int, seen: int, to: int) -> None:
-        """Stream time went on from interval `seen` to `to` with nothing heard: it is forgotten, and has no partner."""
+        """Skip from interval `seen` to `to` with nothing heard: these intervals do not count and form no products."""
         gone = np.arange(max(seen, to - self._room), to) % self._room
         self._past[slot, gone], self._counted[slot, gone] = 0, False
         self._since[slot] += to - seen
@@ -76,7 +76,7 @@ class Moments(Accumulator):
 
 
 def moments(u: NDArray[np.float32], counts: NDArray[np.bool_], lags: Sequence[int]) -> Floats:
-    """The moments (F,) of a whole clip: u (N, K), counts (N,). What `Moments` sums up."""
+    """Return the moments (F,) of a whole clip, u (N, K) and counts (N,), as `Moments` computes them."""
     some = u[counts].astype(np.float64)
     mean = some.mean(0) if len(some) else np.zeros(u.shape[1])
     parts = []

@@ -1,11 +1,11 @@
-"""How each phone sounds in a window: what evidence that knows what was said is drawn from, for models that have it.
+"""The mean sound of each phone in a window, for models whose evidence is based on phones.
 
-A small net tells from the summaries u_t around an interval, softly, which phone was meant. For each phone the window
-keeps how much of it was said and the sum of u_t, so that an accent shows in what became of a vowel and not in
-which words were read. The net hears `reach` intervals on, so an interval is summed up (sums.py) when these have been
-heard. Phone 0 is no speech and is left out.
+A small network estimates, from the summaries u_t around an interval, the posterior of each intended phone. For each
+phone the window keeps the sum of its posterior and the weighted sum of u_t. So evidence depends on how a vowel is
+pronounced, not on which words were said. The network needs the next `reach` intervals, so an interval is added
+(accumulator.py) when these have been heard. Phone 0 means no speech and is left out.
 
-Knows nothing of audio, of words, or of time but as a count of intervals.
+Knows nothing of audio or words, and knows time only as a count of intervals.
 """
 
 import numpy as np
@@ -15,16 +15,16 @@ from streamcab.evidence.accumulator import Accumulator, Spans
 from streamcab.nn.weights import Net
 
 PRIOR_S = 0.1
-"""Seconds of the usual sound that each phone is believed to have, before any is heard."""
+"""Prior: seconds of its usual sound that each phone is assumed to have before any is heard."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
 class Recogniser:
-    """The part of a net that tells phones, and how they usually sound.
+    """The part of a network that recognises phones, and their usual sounds.
 
-    phones  how many, no speech among them        reach  intervals heard on each side
+    phones  their number, with no speech          reach  intervals of context on each side
     """
 
     def __init__(self, net: Net) -> None:
@@ -38,8 +38,8 @@ class Recogniser:
         self._deviation = weights["phones.deviation"].astype(np.float64)
 
     def __call__(self, around: NDArray[np.float32]) -> NDArray[np.float32]:
-        """u of the 2 * reach + 1 intervals around each, zeros where one does not count, (N, (2 * reach + 1) * summary)
-        -> (N, phones)."""
+        """Return the posteriors (N, phones), from u of the 2 * reach + 1 intervals around each interval,
+        (N, (2 * reach + 1) * summary), zeros where one does not count."""
         (w, b), (v, d) = self._layers
         z = np.maximum(around @ w + b, 0) @ v + d
         p = np.exp(z - z.max(1, keepdims=True))
@@ -47,9 +47,9 @@ class Recogniser:
         return told
 
     def unusual(self, said: Floats, sums: Floats) -> Floats:
-        """By how much each phone sounds unlike usual, and unlike the voice and the line as a whole.
+        """Return each phone's deviation from its usual sound, less the mean deviation due to voice and line.
 
-        said (B, phones) how many intervals of each, sums (B, phones, summary) of their u -> (B, (phones - 1) * summary)
+        said (B, phones) intervals of each phone, sums (B, phones, summary) of their u -> (B, (phones - 1) * summary)
         """
         n = said[:, 1:, None]
         away = sums[:, 1:] - n * self._usual
@@ -59,18 +59,18 @@ class Recogniser:
 
 
 class Phones(Accumulator):
-    """Phones of `slots` streams over their last `spans.length` intervals."""
+    """Sums by phone for `slots` streams over their last `spans.length` intervals."""
 
     def __init__(self, slots: int, recogniser: Recogniser, spans: Spans) -> None:
         self._recogniser, k, p = recogniser, recogniser.summary, recogniser.phones
-        # How many count; how many of each phone; the sums of their u.
+        # The count; the intervals of each phone; the sums of their u.
         super().__init__(slots, k, 1 + p + p * k, 2 * recogniser.reach + 1, spans)
 
     def add(
         self, slots: Ints, first: NDArray[np.int64], u: NDArray[np.float32], votes: NDArray[np.bool_]
     ) -> None:
-        """As `Moments.add`: H intervals of B streams from index first (B,) on, u (B, H, K), NaN where nothing was
-        heard."""
+        """Add H intervals of B streams from index first (B,) on, as in `Moments.add`: u (B, H, K), NaN where
+        missing."""
         room, back = self._room, np.arange(-self._room + 1, 1)
         for j in range(u.shape[1]):
             index = first + j
@@ -88,9 +88,9 @@ class Phones(Accumulator):
                 self._sums[s, block[known]] += np.concatenate((one, p, sums.reshape(len(s), -1)), 1)
 
     def jump(self, slot: int, seen: int, to: int) -> None:
-        """Stream time went on from interval `seen` to `to` with nothing heard."""
+        """Skip from interval `seen` to `to` with nothing heard."""
         some, reach, k = np.array([slot]), self._recogniser.reach, self._recogniser.summary
-        # What was heard last is still to be told.
+        # The last intervals have not been added yet.
         gap = min(to - seen, self._room)
         nothing = np.full((1, gap, k), np.nan, np.float32)
         self.add(some, np.array([seen]), nothing, np.zeros((1, gap), np.bool_))
@@ -110,9 +110,9 @@ class Phones(Accumulator):
 def phone_sounds(
     u: NDArray[np.float32], counts: NDArray[np.bool_], recogniser: Recogniser
 ) -> tuple[Floats, float]:
-    """What `Phones` sums up, of a whole clip, u (N, K) and counts (N,): (F,), and how many intervals count.
+    """Return what `Phones` computes for a whole clip, u (N, K) and counts (N,): (F,), and the counted intervals.
 
-    Those that have `reach` after them, as in a stream.
+    Only intervals with `reach` intervals after them are added, as in a stream.
     """
     size, reach, k = 2 * recogniser.reach + 1, recogniser.reach, recogniser.summary
     known = np.flatnonzero(counts[: max(len(u) - reach, 0)])

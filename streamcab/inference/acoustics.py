@@ -110,7 +110,7 @@ class Acoustics:
         sums = self._sums[slots]
         voiced, speech, wide, pauses, noise = sums.sum(1).T
         speech = speech / np.maximum(voiced, 1)
-        # Pauses hold weak speech too, and in loud noise there may be none: so the softest of each second counts as much.
+        # Pauses hold weak speech too, and loud noise may leave none: so the softest of each second counts as much.
         least = self._least[slots]
         heard = np.isfinite(least) & (sums[..., 0] > 0)
         soft = SOFTEST * np.where(heard, least, 0).sum(1) / np.maximum(heard.sum(1), 1)

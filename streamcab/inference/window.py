@@ -131,7 +131,8 @@ class Window:
                 assert u is not None, "a window of evidence wants u"
                 self._sums.add(s, index, u[ok, j : j + 1], votes[ok, j : j + 1])
             if heard is not None:
-                self._acoustics.add(s, index, since[ok], *(a[ok, j] for a in heard))
+                kind, power, wide = heard
+                self._acoustics.add(s, index, since[ok], kind[ok, j], power[ok, j], wide[ok, j])
             self._talk[s] = index + 1
         self.seen[slots] = np.maximum(first + h, 0)
         self.voiced[slots] += weight.sum(1).astype(np.int64)

@@ -127,11 +127,12 @@ class Mixer:
     def _mixed(self, frames: Samples) -> Samples:
         # One by one: a product of matrices may round otherwise for other lengths.
         weights = self._weights.astype(np.float32)
-        mixed = frames[:, 0] * weights[0]
+        mixed: Samples = frames[:, 0] * weights[0]
         for c in range(1, self.channels):
             if weights[c] or np.isnan(frames[:, c]).any():
                 mixed = mixed + frames[:, c] * weights[c]
-        return mixed[:, None]
+        alone: Samples = mixed[:, None]
+        return alone
 
     def _decide(self) -> None:
         self._state.hear(self._block)

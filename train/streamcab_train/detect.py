@@ -41,8 +41,9 @@ from streamcab.dsp.detector import (
 from streamcab.nn.checkpoint import Checkpoint, load, save
 from streamcab.nn.weights import Weights
 from streamcab.source.file import read_audio
-from streamcab_train.mixtures import INTERVAL, RATE, Clip, Material, piece
+from streamcab_train.mixtures import INTERVAL, Clip, Material, piece
 from streamcab_train.silero import Silero
+from streamcab_train.sounds import RATE
 
 log = logging.getLogger("streamcab.detect")
 
@@ -270,7 +271,7 @@ def train(folder: Path, epochs: int, batch: int, rate: float, seed: int, start: 
             total += loss.item()
         net.eval()
         with torch.no_grad():
-            scores = torch.cat([net(inputs(part.float())) for part in x["valid"].split(64)])
+            scores = torch.cat([net(inputs(part.float())) for part in torch.split(x["valid"], 64)])
         late = _late(scores)
         valid = nn.functional.binary_cross_entropy_with_logits(late, y["valid"]).item()
         truth = y["valid"].numpy().ravel() > 0.5

@@ -82,7 +82,8 @@ def babble(speech: Sequence[Clip], rng: np.random.Generator, n: int) -> Floats:
         y = np.concatenate([speech[int(rng.integers(len(speech)))].x for _ in range(2)])
         y = np.roll(np.tile(y, n // len(y) + 1), int(rng.integers(len(y))))[:n]
         x += rng.uniform(0.4, 1.0) * y / max(float(y.std()), 1e-6)
-    return x / x.std()
+    mixed: Floats = x / x.std()
+    return mixed
 
 
 def _talk(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats, NDArray[np.float32]]:
@@ -154,7 +155,8 @@ def _line(n: int, rng: np.random.Generator) -> Floats:
 
 
 def _level(x: Floats, db: float) -> Floats:
-    return x * 10 ** (db / 20) / max(np.sqrt(voiced_power(x)), 1e-9)
+    y: Floats = x * 10 ** (db / 20) / max(np.sqrt(voiced_power(x)), 1e-9)
+    return y
 
 
 def degrade(x: Floats, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -73,7 +73,8 @@ def information_tone(n: int, rng: np.random.Generator) -> Floats:
 def dialling(n: int, rng: np.random.Generator) -> Floats:
     """DTMF digits (Q.23), or pairs of other frequencies as registers signal."""
     on, off = rng.uniform(0.04, 0.25), rng.uniform(0.04, 0.3)
-    rows, columns = ROWS, COLUMNS
+    rows: tuple[int, ...] = ROWS
+    columns: tuple[int, ...] = COLUMNS
     if rng.random() < 0.2:
         rows = columns = (700, 900, 1100, 1300, 1500, 1700)
     parts: list[tuple[list[float], float]] = []
@@ -288,8 +289,8 @@ def music(n: int, rng: np.random.Generator) -> Floats:
 
 def crackle(n: int, rng: np.random.Generator) -> Floats:
     """A bad line: bursts of noise that come and go at random."""
-    gate = np.repeat(rng.random(n // 80 + 1) < rng.uniform(0.02, 0.5), 80)[:n]
-    gate = lfilter([0.2], [1, -0.8], gate.astype(np.float64))
+    bursts = np.repeat(rng.random(n // 80 + 1) < rng.uniform(0.02, 0.5), 80)[:n]
+    gate = lfilter([0.2], [1, -0.8], bursts.astype(np.float64))
     return _unit(shaped(n, rng) * gate + 1e-3 * rng.normal(0, 1, n))
 
 
