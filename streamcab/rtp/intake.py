@@ -1,12 +1,12 @@
-"""What a batch of datagrams does to the calls: they begin, get samples, lose some, end. No sockets, clock or thread.
+"""Applies batches of datagrams to calls, which start, receive and lose samples, and end. No sockets, clock or thread.
 
-Positions count from the first sample that came while the call was on probation. What the reader may have
-(jitter_buffer.py) ends `lookback` before the newest sample, or at the newest once the call has been silent for that
+Positions count from the first sample that arrived while the call was on probation. The reader may read
+(jitter_buffer.py) up to `lookback` before the newest sample, or up to the newest once the call has been silent for that
 long.
 
 The same SSRC from the same address and port is the same call: its codec, its numbers and its clock may change
-(cursor.py). Where number and timestamp both leap after seconds of silence, the sender has placed another call under
-the same SSRC. Another SSRC is another call, unless the operator says that it is not (`same_call`).
+(cursor.py). If number and timestamp both leap after seconds of silence, the sender has started another call with the
+same SSRC. A new SSRC is a new call, unless the operator declares otherwise (`same_call`).
 """
 
 from collections import deque
@@ -34,34 +34,34 @@ from streamcab.rtp.table import State, Table, key_words
 from streamcab.rtp.timeline import Arrivals, Timeline
 
 PROBATION = 5
-"""Valid packets that make a call; RFC 3550 asks for 2, garbage for more."""
+"""Valid packets that make a call; RFC 3550 requires 2, and garbage requires more."""
 ANOTHER_S = 2.0
-"""After so long a silence, a number and a timestamp that both leap are of another call."""
+"""Seconds of silence after which a leap of both number and timestamp means another call."""
 STOPPED_S = 0.03
-"""A call that has sent nothing for so long, while another one has, has made room for it."""
+"""A call that has sent nothing for this many seconds, while another one has, has made room for it."""
 REMEMBERED = 10_000
-"""Refused calls, or a batch more, until somebody has been told of them."""
+"""Refused calls that are remembered until they are reported, give or take a batch."""
 REPORTS = 64
-"""RTCP packets that are looked at per batch."""
+"""RTCP packets that are read per batch."""
 EDGE = 1e-6
-"""Of a sample: what is less far from a whole one is one."""
+"""Fraction of a sample within which a position counts as whole."""
 _KEPT = len(Fate)
-"""Fate of what has leapt, until it is decided."""
+"""Fate of packets that have leapt, until it is decided."""
 
 Column = NDArray[np.int64]
 
 
 class Intake:
-    """Up to `slots` calls. Everything is called from one thread; what happens is told in `events`.
+    """Up to `slots` calls. All methods are called from one thread; `events` lists what happened.
 
-    lookback_s  how late a packet may be
+    lookback_s  how long to wait for late packets
     idle_s      silence that ends a call
     ring_s      seconds of audio kept per call
-    rtcp_from   sockets numbered so and on carry RTCP only
-    same_call   a call goes on under another SSRC of its address and port, once the old one has stopped
+    rtcp_from   sockets from this index on carry RTCP only
+    same_call   a call continues under another SSRC of its address and port, once the old one has stopped
 
-    refused    calls for which there was no slot; who tells of them clears it
-    strangers  who sends payload types that cannot be heard
+    refused    calls for which there was no slot; the reader clears it after reporting them
+    strangers  senders of payload types that cannot be decoded
     """
 
     def __init__(
@@ -105,16 +105,14 @@ class Intake:
         self._begun = np.zeros(slots, np.float64)
         self._kind, self._told = np.zeros((2, slots), np.uint8)
         self._converted = np.zeros(slots, np.bool_)
-        self._early: dict[int, str] = {}  # what was wrong with clocks before their calls left probation
+        self._early: dict[int, str] = {}  # faults of clocks from before their calls left probation
         self._over: dict[int, str] = {}  # calls that end with this batch
-        self._again: list[Kept] = []  # datagrams to be taken in after this batch
-        self._misfits: set[tuple[int, int, int]] = (
-            set()
-        )  # callers whose packets are not what their type suggests
+        self._again: list[Kept] = []  # datagrams to be processed after this batch
+        self._misfits: set[tuple[int, int, int]] = set()  # calls whose packets do not fit their payload type
         self._next_look = 0.0
 
     def retune(self, allow: AllowList | None, idle_s: float) -> None:
-        """Other senders and another patience from the next batch on; from any thread."""
+        """Change the allowed senders and the idle time from the next batch on; may be called from any thread."""
         self._allow, self._idle_s = allow, idle_s
 
     # -- batches ---------------------------------------------------------------------------------------------
@@ -162,7 +160,7 @@ class Intake:
             self._leave(*self._over.popitem())
 
     def _guesses(self, batch: Batch, headers: Headers, samples: Column) -> None:
-        """Packets whose type is a custom and no rule (118) are heard as long as their sizes fit it."""
+        """Accept packets of a customary but unassigned type (118) as long as their sizes fit it."""
         guessed = self.types.guessed[headers.kind]
         if not guessed.any():
             return
@@ -178,7 +176,7 @@ class Intake:
         return hash(batch.name[row].tobytes()), int(headers.ssrc[row]), int(headers.kind[row])
 
     def _match(self, batch: Batch, headers: Headers, now: float) -> Column:
-        """The slot of each datagram (n,), -1 for none; unknown sources of audio are let in."""
+        """Return the slot of each datagram (n,), -1 for none; admit unknown sources of audio."""
         fate = headers.fate
         words = key_words(batch.name, headers.ssrc, batch.port)
         slot = self.table.match(words, batch.wide)
@@ -197,7 +195,7 @@ class Intake:
         return slot
 
     def _admit(self, batch: Batch, headers: Headers, rows: NDArray[np.intp], now: float) -> None:
-        """Slots for the unknown sources of these rows, as far as there are any."""
+        """Assign slots to the unknown sources of these rows, while there are free ones."""
         words = key_words(batch.name[rows], headers.ssrc[rows], batch.port[rows])
         before = self.table.state.copy()
         taken = self.table.admit(words, batch.wide, self.types.form[headers.kind[rows]], now)
@@ -230,9 +228,9 @@ class Intake:
         samples: NDArray[np.float64],
         now: float,
     ) -> None:
-        """Datagrams (m,) of calls, samples 0 for what is no audio: place them, count them, move on."""
+        """Place and count datagrams (m,) of calls, and advance the calls; samples are 0 for packets without audio."""
         fate, buffer, stride = headers.fate, self.jitter_buffer, batch.data.shape[1]
-        # The last bytes tell repeats from numbers that come again; the header lies before them at least.
+        # The last bytes distinguish repeats from reused numbers; at least the header lies before them.
         tail = rows * stride + headers.start[rows] + headers.size[rows] - 8
         content = windows(batch.data.reshape(-1), 8)[tail].view(np.uint64)[:, 0]
         key = keys(headers.sequence[rows], headers.time[rows], content)
@@ -304,7 +302,7 @@ class Intake:
         other: NDArray[np.bool_],
         now: float,
     ) -> NDArray[np.intp]:
-        """Packets of another rate than their call's: samples as its ring counts them. Returns which go on."""
+        """Convert sample counts of packets whose rate differs from their call's ring; return which packets continue."""
         buffer, table = self.jitter_buffer, self.table
         for one in np.unique(slot[other & ~self._converted[slot]]).tolist():
             if table.state[one] == State.LIVE and buffer.convert(one):
@@ -331,7 +329,7 @@ class Intake:
         return Kept(data, batch.name[row].tobytes(), int(batch.port[row]), number, time, clock, now)
 
     def _keep(self, batch: Batch, headers: Headers, rows: NDArray[np.intp], slot: Column, now: float) -> None:
-        """Packets (m,) of calls whose number and timestamp have leapt: kept until others follow them."""
+        """Keep packets (m,) whose number and timestamp have leapt until others follow them."""
         believed: set[int] = set()
         for row, one in zip(rows.tolist(), slot.tolist(), strict=True):
             headers.fate[row] = _KEPT
@@ -347,7 +345,7 @@ class Intake:
                 self._believe(one, kept[0], now)
 
     def _believe(self, slot: int, first: Kept, now: float) -> None:
-        """A call goes on with this packet under other numbers and another clock; or it is another call."""
+        """Continue a call with this packet's numbers and clock, or start another call with it."""
         silent = first.arrived - float(self.table.last[slot])
         if self.table.state[slot] == State.LIVE and (silent >= ANOTHER_S or self._endings.said(slot)):
             self._over[slot] = "another call came under its address, port and SSRC"
@@ -359,7 +357,7 @@ class Intake:
             self._give_up_packets(slot, packets)
 
     def _give_up_packets(self, slot: int, packets: int) -> None:
-        """What has leapt was a stray, or of another talk."""
+        """Give up packets that have leapt: they were stray, or belong to another sender."""
         self.fates[Fate.JUMPED] += packets
         self.received += packets
         self._inspection.refused[slot] += packets
@@ -367,7 +365,7 @@ class Intake:
     # -- the life of calls -----------------------------------------------------------------------------------
 
     def _announce(self, slot: int) -> None:
-        """Probation is over: the earliest sample so far becomes sample 0."""
+        """End probation: the earliest sample so far becomes sample 0."""
         steady = self.timeline.steady(slot) and slot not in self._early
         if self.types.guessed[self._kind[slot]] and not steady:
             self._misfit(slot)
@@ -408,7 +406,7 @@ class Intake:
         self.table.leave(np.array([slot]), State.FREE)
 
     def _predecessor(self, slot: int) -> int | None:
-        """The only live call of the same address and port that has stopped since this one began; None without one."""
+        """Return the only live call of the same address and port that has stopped since this one began, or None."""
         table = self.table
         live = (table.state == State.LIVE) & (table.form == table.form[slot])
         name, port = table.name(slot), table.port(slot)
@@ -418,7 +416,7 @@ class Intake:
         return stopped[0] if len(stopped) == len(same) == 1 else None
 
     def _succeed(self, slot: int, heir: int) -> None:
-        """A call goes on with what has come under another SSRC, in the slot `heir`, which is free then."""
+        """Continue a call with the packets of another SSRC, in the slot `heir`, and free that slot."""
         form, buffer = int(self.table.form[slot]), self.jitter_buffer
         pause = (self._begun[heir] - self.table.last[slot]) * float(buffer.rate[form])
         edge = round(self.timeline.edge(slot))
@@ -435,7 +433,7 @@ class Intake:
         self.events.append(SourceChanged(slot, int(self.table.ssrc[slot])))
 
     def _news(self) -> None:
-        """What the timeline has found out, told to who must know."""
+        """Pass the findings of the timeline on to the parts that need them."""
         timeline, table = self.timeline, self.table
         for slot, start, end in timeline.silences:
             if table.state[slot] == State.LIVE:
@@ -449,7 +447,7 @@ class Intake:
         timeline.flaws.clear()
 
     def _advance(self, slot: Column, target: Column) -> None:
-        """Let the reader of those that are live have what lies before target (m,)."""
+        """Let the reader of live calls read up to target (m,)."""
         live = self.table.state[slot] == State.LIVE
         if not live.all():
             slot, target = slot[live], target[live]
@@ -457,7 +455,7 @@ class Intake:
             self.jitter_buffer.advance(slot, self.table.form[slot], target)
 
     def sweep(self, now: float) -> None:
-        """What happens because nothing arrived: call it every tick, after the sockets have been emptied."""
+        """Handle the absence of packets: call this every tick, after the sockets have been emptied."""
         table = self.table
         if not table.state.any():
             return
@@ -476,7 +474,7 @@ class Intake:
             self._look(np.flatnonzero(table.state == State.LIVE), now)
 
     def _look(self, live: NDArray[np.intp], now: float) -> None:
-        """Once a second: codecs that have changed, and what is wrong with packets."""
+        """Check once a second for changed codecs and flaws of packets."""
         for slot in live[self._kind[live] != self._told[live]].tolist():
             self._told[slot] = self._kind[slot]
             self.events.append(CodecChanged(slot, int(self._kind[slot])))
@@ -496,19 +494,19 @@ class Intake:
             self.table.leave(np.array([slot]), State.FREE)
 
     def end(self, slot: int, reason: str) -> None:
-        """A live call is over: the reader may have all of it, and nothing more can come."""
+        """End a live call: the reader may read all of it, and no more packets are accepted."""
         self._give_up({slot})
         self.jitter_buffer.finish(slot, int(self.table.form[slot]))
         self.table.leave(np.array([slot]), State.ENDED)
         self.events.append(CallEnded(slot, int(self.jitter_buffer.generation[slot]), reason))
 
     def end_all(self, reason: str) -> None:
-        """Every live call is over: the source closes."""
+        """End every live call, because the source closes."""
         for slot in np.flatnonzero(self.table.state == State.LIVE).tolist():
             self.end(slot, reason)
 
     def release(self, slot: int, generation: int) -> None:
-        """The reader is done with an ended call."""
+        """Release the slot of an ended call that the reader has finished."""
         if self.table.state[slot] == State.ENDED and self.jitter_buffer.generation[slot] == generation:
             self.table.release(slot)
 
@@ -522,9 +520,9 @@ class Intake:
                     self.events.append(report)
 
     def counters(self) -> dict[str, int]:
-        """Datagrams by fate; packets known to be lost; calls with a new clock; newcomers that made room."""
+        """Return counts of datagrams by fate, lost packets, restarted clocks, and evicted newcomers."""
         fates = self.fates.copy()
-        # Accepted when they came, and dropped at the decoders' door.
+        # Accepted on arrival, and dropped before decoding.
         fates[Fate.OVERRUN] += self.jitter_buffer.overrun
         fates[Fate.ACCEPTED] -= self.jitter_buffer.overrun
         return {
