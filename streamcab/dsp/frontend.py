@@ -42,7 +42,7 @@ class Pooled:
 
 
 class FrontEnd:
-    """From `rate_in` Hz, by way of `rate`, to intervals of `interval` sub-intervals, `pooled_rate` a second.
+    """Turns samples at `rate_in` Hz, via `rate`, into intervals of `interval` sub-intervals, `pooled_rate` a second.
 
     bands  whether the levels of bands.py are wanted, too
     """
@@ -135,5 +135,5 @@ class FrontEnd:
 
 @lru_cache(maxsize=64)
 def front_end(rate_in: int, rate: int, pooled_rate: int, interval: int, bands: bool = False) -> FrontEnd:
-    """The front end for a rate, made once: it has no state."""
+    """Return the front end for a rate, created once: it has no state."""
     return FrontEnd(rate_in, rate, pooled_rate, interval, bands)

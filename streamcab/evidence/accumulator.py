@@ -55,7 +55,7 @@ class Accumulator:
 
     @property
     def bytes_per_slot(self) -> int:
-        """Memory of one stream."""
+        """Return the memory of one stream in bytes."""
         return (self._sums.nbytes + self._folded.nbytes + self._past.nbytes + self._counted.nbytes) // len(
             self._sums
         ) + 8

@@ -58,7 +58,7 @@ class Moments(Accumulator):
         self._pass_over(slot, seen, to)
 
     def read(self, slots: Ints) -> tuple[Floats, Floats]:
-        """The moments (B, F) of the window, and how many intervals count, (B,)."""
+        """Return the moments (B, F) of the window, and the number of counted intervals (B,)."""
         return self._centred(self._total(slots))
 
     def _centred(self, total: Floats) -> tuple[Floats, Floats]:

@@ -100,7 +100,7 @@ class Phones(Accumulator):
             self._pass_over(slot, old, new)
 
     def read(self, slots: Ints) -> tuple[Floats, Floats]:
-        """How unusual each phone sounds in the window, (B, F), and how many intervals count, (B,)."""
+        """Return the deviations of the phones in the window (B, F), and the number of counted intervals (B,)."""
         total = self._total(slots)
         p = self._recogniser.phones
         said, sums = total[:, 1 : 1 + p], total[:, 1 + p :].reshape(len(slots), p, -1)

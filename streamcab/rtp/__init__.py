@@ -10,7 +10,11 @@
     jitter_buffer.py  placed samples -> the reader, late    rtcp.py          BYE and names
     stalls.py         which calls have stalled              names.py         what a call is called
     sdp.py            payload types in words                allow.py         which addresses may call
-    intake.py         all of it together: the life of calls
+    cursor.py         one call's numbers and clock          leaps.py         packets kept until others follow them
+    endings.py        when calls are over                   inspection.py    collisions, and what looks encrypted
+    strangers.py      types that cannot be heard            rates.py         a call that changes its sampling rate
+    events.py         what is told of calls                 lives.py         the life of calls
+    intake.py         all of it together: what a batch of datagrams does to the calls
 
 `streamcab.source.rtp` puts them behind the `Source` protocol. Nothing here knows of models, intervals or the
 feed.

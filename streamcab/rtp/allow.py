@@ -1,4 +1,4 @@
-"""Which source addresses may send: a list of networks, asked for whole batches. Knows nothing of RTP."""
+"""The source addresses that may send: a list of networks, applied to whole batches. Knows nothing of RTP."""
 
 import ipaddress
 import socket
@@ -25,7 +25,7 @@ class AllowList:
             (self._four if network.version == 4 else self._six).append(pair)
 
     def match(self, name: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """name (n, 4), the sockaddrs of `Batch` -> (n,): whether the source is in any of the networks."""
+        """Return whether each source is in one of the networks, (n,); name (n, 4) holds the sockaddrs of a `Batch`."""
         raw = np.ascontiguousarray(name)
         four = raw.view(np.uint16)[:, 0] == socket.AF_INET
         allowed = np.zeros(len(name), np.bool_)

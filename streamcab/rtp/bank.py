@@ -1,8 +1,7 @@
 """Rings that are written out of order, by absolute position, many rows at once.
 
-A `Bank` whose newest samples may still have holes: `written` is what the reader may have, `claimed` is how
-far the ring has been emptied for what will come. Knows nothing of packets or calls; says where a hole is,
-not why.
+A `Bank` whose newest samples may still have holes: the reader may read up to `written`, and the ring has been emptied
+up to `claimed` for later samples. Knows nothing of packets or calls; marks holes without knowing their cause.
 """
 
 from typing import Any
@@ -30,7 +29,7 @@ class ScatterBank(Bank):
         block = max(-(-int(seconds * rate) // BLOCKS), 1)
         kind = np.int16 if compact else np.float32
         self.hole = HOLE if compact else NO_SAMPLE
-        # Unless touched now, a page costs memory only when a call first writes to it; and a fault, then.
+        # Without this, a page costs memory, and a page fault, only when a call first writes to it.
         data: NDArray[Any] = np.empty((rows, BLOCKS * block), kind)
         if touch:
             data.fill(self.hole)
@@ -41,11 +40,11 @@ class ScatterBank(Bank):
 
     @property
     def bytes_per_row(self) -> int:
-        """Memory of one stream's ring and its bookkeeping."""
+        """Return the memory of one stream's ring and its bookkeeping, in bytes."""
         return self.capacity * self.data.itemsize + 8 * 8 + 1
 
     def take(self, rows: NDArray[np.intp]) -> None:
-        """Rows (m,) begin anew. Old samples are out of reach: `prepare` empties what comes into view."""
+        """Start rows (m,) afresh. Old samples cannot be read: `prepare` empties the ring before use."""
         for field in (
             *(self.written, self.consumed, self.stamp, self.overflows, self.skipped, self.claimed),
             *(self.silence_from, self.silence_to),
@@ -63,7 +62,7 @@ class ScatterBank(Bank):
         np.maximum.at(goal, rows, -(-end // self.block))
         rows = np.flatnonzero(goal)
         first = np.maximum(self.claimed[rows] // self.block, goal[rows] - BLOCKS)
-        # Before the memset: a reader that copies while it runs then sees that it was overtaken.
+        # Before the memset, so that a reader which copies meanwhile detects that it was overtaken.
         self.claimed[rows] = goal[rows] * self.block
         for step in range(int((goal[rows] - first).max())):
             some = first + step < goal[rows]
@@ -84,13 +83,13 @@ class ScatterBank(Bank):
         self.data[rows[~whole, None], index] = samples[~whole]
 
     def stored(self, samples: NDArray[np.float32]) -> NDArray[Any]:
-        """Samples in [-1, 1] as `place` wants them."""
+        """Convert samples in [-1, 1] to the type that `place` expects."""
         if not self.compact:
             return samples
         return np.clip(np.rint(samples * 32768), HOLE + 1, 32767).astype(np.int16)
 
     def rebase(self, row: int, first: int, end: int) -> int:
-        """Samples first..end of a row that nobody has read become 0..; returns how many were kept."""
+        """Renumber the unread samples first..end of a row from 0; return the number that were kept."""
         first = max(first, int(self.claimed[row]) - self.capacity)
         kept = self.data[row, np.arange(first, end) % self.capacity]
         self.data[row] = self.hole

@@ -1,6 +1,6 @@
-"""Datagrams of many sockets in rows: how they lie in memory, and how a source address is spelled there.
+"""Datagrams of many sockets in rows: their layout in memory, and the form of a source address.
 
-Knows nothing of sockets, nor of RTP.
+Knows nothing of sockets or RTP.
 """
 
 import socket
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 SLOT = 2048
-"""Bytes of a datagram that fit; longer ones are refused. No audio packet of a common network comes near."""
+"""Largest datagram in bytes; longer ones are refused. Audio packets on common networks are much smaller."""
 STRIDE = SLOT + 64
-"""A line of cache more than a power of two: else all rows share a few sets of the cache."""
+"""A cache line more than a power of two: otherwise all rows share a few sets of the cache."""
 NAME = 32
 """Bytes for a source address: struct sockaddr_in (16) or sockaddr_in6 (28), zero after it."""
 
-_AF6 = 10  # AF_INET6 as Linux numbers it, whatever this system does: the sockaddrs here are Linux's
+_AF6 = 10  # AF_INET6 of Linux, on every system: the sockaddrs here are in Linux's form
 _WIDE = _AF6.to_bytes(2, sys.byteorder)
 
 
@@ -44,12 +44,12 @@ class Batch:
 
     @classmethod
     def of(cls, datagrams: Iterable[tuple[bytes, tuple[str, int]]], port: int = 0) -> "Batch":
-        """Datagrams with their sources, e.g. from a capture file."""
+        """Create a batch from datagrams and their sources, e.g. from a capture file."""
         return cls.of_rows([(payload, pack_address(*source), port) for payload, source in datagrams])
 
     @classmethod
     def of_rows(cls, rows: Sequence[tuple[bytes, bytes, int]]) -> "Batch":
-        """Datagrams with their sources as NAME bytes and the indices of their sockets."""
+        """Create a batch from datagrams, their sources as NAME bytes, and the indices of their sockets."""
         data = np.zeros((len(rows), STRIDE), np.uint8)
         for row, (payload, _, _) in zip(data, rows, strict=True):
             row[: min(len(payload), SLOT)] = np.frombuffer(payload[:SLOT], np.uint8)
@@ -66,7 +66,7 @@ class Batch:
 
 
 def unmap(name: NDArray[np.uint8]) -> None:
-    """IPv4 sources in name (n, NAME), as a socket of both families spells them, become what they are; in place."""
+    """Convert IPv4-mapped sources in name (n, NAME), from a dual-stack socket, to plain IPv4, in place."""
     mapped = (name[:, :2] == np.frombuffer(_WIDE, np.uint8)).all(1)
     mapped &= (name[:, 8:18] == 0).all(1) & (name[:, 18:20] == 255).all(1)
     rows = np.flatnonzero(mapped)
@@ -77,7 +77,7 @@ def unmap(name: NDArray[np.uint8]) -> None:
 
 
 def pack_address(host: str, port: int, scope: int = 0) -> bytes:
-    """A numeric address as the NAME bytes that Linux would have written."""
+    """Return a numeric address as the NAME bytes that Linux would have written."""
     if ":" in host:
         raw = struct.pack(
             "=H2sI16sI", _AF6, port.to_bytes(2), 0, socket.inet_pton(socket.AF_INET6, host), scope
@@ -88,7 +88,7 @@ def pack_address(host: str, port: int, scope: int = 0) -> bytes:
 
 
 def unpack_address(name: bytes) -> tuple[str, int]:
-    """The reverse of `pack_address`: (host, port), without the scope."""
+    """Return (host, port) of a packed address, without the scope: the reverse of `pack_address`."""
     port = int.from_bytes(name[2:4])
     if int.from_bytes(name[:2], sys.byteorder) == _AF6:
         return socket.inet_ntop(socket.AF_INET6, name[8:24]), port

@@ -1,7 +1,7 @@
-"""What a payload format is, and how the stateless ones become samples: G.711, L16, L24, batches at once.
+"""Payload formats, and the decoding of the stateless ones in batches: G.711, L16, L24.
 
 Payload type numbers and formats as in RFC 3551 section 6 and RFC 3190 (L24). Knows nothing of packets,
-calls or rings; the codecs that carry state from packet to packet are decoded in `decoder.py`.
+calls or rings; codecs with state between packets are decoded in `decoder.py`.
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class Encoding:
 
     @property
     def stateful(self) -> bool:
-        """Whether a packet can only be decoded after the one before it."""
+        """Whether decoding a packet requires the packet before it."""
         return self.name in _STATEFUL
 
     @property
     def rate(self) -> int:
-        """Hz of the decoded samples. G.722 says 8000 and means 16000 (RFC 3551 section 4.5.2)."""
+        """Sampling rate of the decoded samples in Hz. G.722 declares 8000 and means 16000 (RFC 3551 section 4.5.2)."""
         return _STATEFUL.get(self.name, self.clock)
 
     @property
@@ -59,7 +59,7 @@ STATIC: dict[int, Encoding] = {
     10: Encoding("L16", 44100, 2),
     11: Encoding("L16", 44100, 1),
 }
-"""The audio formats of RFC 3551 table 4 that streamcab hears."""
+"""The audio formats of RFC 3551 table 4 that streamcab decodes."""
 
 
 def _mu_law() -> NDArray[np.int16]:
@@ -89,14 +89,14 @@ def _pairs(name: str) -> NDArray[np.uint32]:
 
 
 def decode_g711(name: str, payload: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Payload (m, n) bytes -> (m, n) int16; n is even."""
+    """Decode payload (m, n) bytes to (m, n) int16; n is even."""
     return _pairs(name).take(payload.view(np.uint16)).view(np.int16)
 
 
 def decode(encoding: Encoding, payload: NDArray[np.uint8], channel: int | None) -> NDArray[np.float32]:
-    """Payload (m, n x frame) bytes of a stateless codec -> (m, n) float32 in [-1, 1], exact for one channel.
+    """Decode payload (m, n x frame) bytes of a stateless codec to (m, n) float32 in [-1, 1], exact for one channel.
 
-    channel counts from 1 and means the last where there are fewer; None is the mean of all.
+    channel counts from 1, and selects the last if there are fewer; None is the mean of all.
     """
     m = len(payload)
     samples: NDArray[np.float32]
@@ -128,7 +128,7 @@ _OPUS_FRAME = _opus_frames()
 
 
 def opus_samples(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Samples at 48 kHz in Opus packets, from their first two bytes (RFC 6716 section 3.1); 0 = invalid."""
+    """Return the samples at 48 kHz in Opus packets, from their first two bytes (RFC 6716 section 3.1); 0 = invalid."""
     code = first & 3
     count = np.where(code == 0, 1, np.where(code == 3, second & 63, 2)).astype(np.int64)
     samples: NDArray[np.int64] = _OPUS_FRAME[first >> 3] * count

@@ -1,47 +1,47 @@
-"""One call's numbers and clock, packet by packet: everything that is not simply the next packet in time.
+"""One call's sequence numbers and timestamps, packet by packet: every packet that is not simply the next one.
 
-RFC 3550 section 5.1 asks for numbers that count packets and for timestamps that count samples. Senders step in one,
-in the other or in both, count at another rate, or take the time of day. The rules here, in order:
+RFC 3550 section 5.1 requires sequence numbers that count packets and timestamps that count samples. Some senders step
+in one or both, count at another rate, or use the time of day. The rules here, in order:
 
 * Contiguous numbers mean contiguous audio. A timestamp that is a few ms off changes nothing. One that leaps ahead is
   announced silence when wall time has passed too, or when comfort noise has announced it; otherwise it is a new clock.
 * Where numbers are missing, the timestamp says how much sound went with them.
-* A number that comes again, or an old one, with a timestamp that goes on is new audio: numbers have stepped back.
+* A repeated or old number with a timestamp that continues is new audio: the numbers have stepped back.
 * An old number with an old timestamp was overtaken on its way.
-* Where number and timestamp both leap, others must follow it to the same place before it is believed.
+* If number and timestamp both leap, other packets must follow to the same place before the leap is accepted.
 
-Knows nothing of rings, tables or payloads. `timeline.py` asks for what its columns cannot answer.
+Knows nothing of rings, tables or payloads. `timeline.py` uses this for packets that its columns cannot place.
 """
 
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 TOLERANCE_S = 0.018
-"""A clock that is off by less than this tells nothing: less than a packet, more than the 16 ms of a coarse clock."""
+"""A clock error below this is ignored: less than a packet, more than the 16 ms of a coarse clock."""
 LEAK = 15 / 16
-"""How much of what a clock was off is remembered at the next packet: a clock that runs 5 % fast is followed."""
+"""Share of a clock's error that is kept at the next packet: a clock that runs 5 % fast is followed."""
 STEADY = 0.5
-"""Samples: a clock that is off by less is right."""
+"""Samples: a clock with a smaller error is exact."""
 SLACK_S = 0.1
-"""By so much less than its timestamps say may a pause have lasted, by our clock: packets are delayed unevenly."""
+"""A pause may be shorter by our clock than by its timestamps by this much, since delays of packets vary."""
 PAUSE_S = 0.25
-"""After a pause of so long a clock may be another: the hole is then as long as wall time says."""
+"""After a pause of this length the clock may have changed: the hole then has the length of the wall time."""
 MAX_DROPOUT = 3000
 """A number further ahead than this is a restart, not loss (RFC 3550 appendix A.1)."""
 MAX_MISORDER = 256
 """A number further behind than this was not overtaken."""
 LONGEST_S = 0.12
-"""No packet of a common format holds more."""
+"""The longest packet of a common format, in seconds."""
 CERTAIN = 4
 """Packets whose timestamps are wrong in the same way before their clock is corrected."""
 HOPELESS = 16
-"""Packets whose timestamps are wrong in different ways before they are not looked at any more."""
+"""Packets whose timestamps are wrong in different ways before timestamps are ignored."""
 NEAR = 16
-"""Packets between two wrong ones that belong together."""
+"""Packets between two wrong ones that are counted together."""
 
 
 class Verdict(IntEnum):
-    """What is to be done with a packet."""
+    """The decision on a packet."""
 
     GOOD = 0
     LATE = 1
@@ -50,7 +50,7 @@ class Verdict(IntEnum):
 
 @dataclass(slots=True)
 class Packet:
-    """What matters of one here. Samples are those of the ring, 0 for what is no audio."""
+    """The properties of a packet that are needed here. Samples are those of the ring, 0 if it holds no audio."""
 
     sequence: int
     time: int
@@ -59,18 +59,18 @@ class Packet:
     comfort: bool
     """It announces a pause (RFC 3389)."""
     known: bool
-    """Its number has come before; it is no repeat."""
+    """Its number has arrived before, and it is not a repeat."""
     now: float
 
 
 def difference(time: int, base: int) -> int:
-    """Ticks from one RTP timestamp to another, -2^31 .. 2^31 - 1."""
+    """Return the ticks from one RTP timestamp to another, -2^31 .. 2^31 - 1."""
     return (time - base + 2**31) % 2**32 - 2**31
 
 
 @dataclass(slots=True)
 class Cursor:
-    """The newest packet of a call: its number, time, position and length in samples; and what came of the last one."""
+    """The newest packet of a call: its number, time, position and length in samples; and its last result."""
 
     number: int
     time: int
@@ -82,46 +82,46 @@ class Cursor:
     clock: int
     """Hz of the timestamps of its format."""
     step: float
-    """Samples per tick as this sender counts; 0: its timestamps mean nothing."""
+    """Samples per tick of this sender's clock; 0: its timestamps are meaningless."""
     drift: float
-    """Samples by which its clock is off."""
+    """The clock's error in samples."""
     count: int
-    """Numbers gone by since the first packet, or since the numbers stepped."""
+    """Numbers since the first packet, or since the numbers stepped."""
     at: float
     """Monotonic time of its arrival."""
     begun: float
-    """Monotonic time at which position 0 would have come."""
+    """Monotonic time at which position 0 would have arrived."""
     announced: bool
     floor: float
-    """Position before which everything is read."""
+    """Position before which everything has been read."""
     leapt: tuple[int, int] | None = None
-    """Number and timestamp of the newest packet that has leapt and been neither believed nor given up."""
+    """Number and timestamp of the newest leap that has been neither accepted nor given up."""
     wrong: list[tuple[int, float, int]] = field(default_factory=list)
     """Ticks, samples and number of packets whose timestamps did not fit."""
 
     lost: tuple[int, float] = (0, 0.0)
-    """Of the last packet: numbers and samples left out before it,"""
+    """Results for the last packet: the numbers and samples missing before it,"""
     found: bool = False
-    """whether it was taken for lost,"""
+    """whether it had been counted as lost,"""
     silence: tuple[float, float] | None = None
-    """the announced silence before it, from and to,"""
+    """the announced silence before it, as start and end,"""
     stepped: bool = False
-    """whether numbers or clock began anew with it,"""
+    """whether numbers or clock restarted with it,"""
     flaw: str = ""
-    """and what is wrong with its clock, in words, when that has just become certain."""
+    """and the fault of its clock, in words, if it has just become certain."""
 
     @property
     def edge(self) -> float:
-        """The position after the newest packet."""
+        """Return the position after the newest packet."""
         return self.position + self.span
 
     def place(self, p: Packet) -> tuple[Verdict, float]:
-        """Where the next packet in order of arrival belongs."""
+        """Return the position of the next packet in order of arrival."""
         self.lost, self.found, self.silence, self.stepped, self.flaw = (0, 0.0), False, None, False, ""
         ahead = (p.sequence - self.number + 32768) % 65536 - 32768
         ticks = difference(p.time, self.time)
         timed = p.clock == self.clock and self.step > 0
-        # Samples by which it begins after the newest one ends; by its number where its timestamp says nothing.
+        # Samples from the end of the newest packet to its start; by its number if its timestamp is meaningless.
         off = ticks * self.step - self.span if timed else (ahead - 1) * self.span
         if not p.samples:
             return self._no_audio(p, ahead, off)
@@ -142,7 +142,7 @@ class Cursor:
         return Verdict.LEAP, 0.0
 
     def _next(self, p: Packet, ticks: int, off: float) -> tuple[Verdict, float]:
-        """Its number is the next one, and its time is not."""
+        """Handle a packet whose number is the next one, but whose timestamp is not."""
         if off > 0 and self._passed(off, p):
             return self._move(p, self.edge + off, 0.0)
         pause = self.pause(p.now)
@@ -152,7 +152,7 @@ class Cursor:
         return self._move(p, self.edge + pause, 0.0)
 
     def _follows(self, p: Packet, number: int, time: int) -> bool:
-        """Whether it is the next one, exactly, of those that have leapt."""
+        """Return whether a packet follows exactly on the newest leap."""
         ticks = difference(p.time, time)
         return (
             p.sequence == (number + 1) % 65536
@@ -160,15 +160,15 @@ class Cursor:
         )
 
     def _after_gap(self, p: Packet, ahead: int, off: float, tolerance: float) -> tuple[Verdict, float]:
-        """Numbers are missing before it: lost, or still on their way."""
+        """Handle a packet before which numbers are missing: lost, or still on their way."""
         missing = ahead - 1
-        # Where all are of one length, as many must have been left out as there are numbers.
+        # If all packets have one length, the missing samples follow from the missing numbers.
         alike = self.largest == self.span == p.samples
         most = missing * (self.span if alike else LONGEST_S * self.rate) + tolerance
         if off < -tolerance or (off > most and not self._passed(off - most, p)):
             return Verdict.LEAP, 0.0
         if self.drift and abs(off - missing * self.span) <= tolerance and p.samples == self.span:
-            off = missing * self.span  # its clock is known to be unsteady, and the numbers are not
+            off = missing * self.span  # its clock is known to be unsteady, but its numbers are not
         off = max(off, 0.0)
         if off > 0:
             self.lost = missing, min(off, missing * self.largest + tolerance)
@@ -176,14 +176,14 @@ class Cursor:
         return self._move(p, self.edge + off, self.drift)
 
     def _stepped(self, p: Packet, off: float, tolerance: float) -> tuple[Verdict, float]:
-        """Its number is an old one, or far away; its time goes on."""
+        """Handle a packet whose number is old or far away, and whose timestamp continues."""
         if off > tolerance and not self._passed(off, p):
             return Verdict.LEAP, 0.0
         self.stepped, self.count = True, 0
         return self._move(p, self.edge + (off if off > tolerance else 0.0), 0.0)
 
     def _overtaken(self, p: Packet, ahead: int, ticks: int | None, tolerance: float) -> tuple[Verdict, float]:
-        """Its number is an old one that has not come yet."""
+        """Handle a packet whose number is an old one that has not arrived yet."""
         by_number = self.position + ahead * self.span
         start = by_number if ticks is None else self.position + ticks * self.step
         if self.drift and p.samples == self.span and abs(start - by_number) <= tolerance:
@@ -198,7 +198,7 @@ class Cursor:
         return Verdict.GOOD, start
 
     def _no_audio(self, p: Packet, ahead: int, off: float) -> tuple[Verdict, float]:
-        """Events, comfort noise and the like take a number, and no time of their own."""
+        """Handle a packet without audio (event, comfort noise): it takes a number, and no time."""
         if not 0 < ahead < MAX_DROPOUT:
             return Verdict.GOOD, self.edge
         self.number = p.sequence
@@ -210,7 +210,7 @@ class Cursor:
         return Verdict.GOOD, self.edge + sound
 
     def _move(self, p: Packet, start: float, drift: float) -> tuple[Verdict, float]:
-        """The packet becomes the newest one."""
+        """Make this the newest packet."""
         if start - self.edge - self.lost[1] > PAUSE_S * self.rate:
             self.silence = self.edge + self.lost[1], start
         if p.clock != self.clock:
@@ -223,22 +223,20 @@ class Cursor:
         return Verdict.GOOD, start
 
     def pause(self, now: float) -> float:
-        """Samples of the pause since the newest packet by wall time; 0 when there was none to speak of."""
+        """Return the samples of the pause since the newest packet by wall time; 0 without a notable pause."""
         pause = (now - self.at) * self.rate - self.span
         return float(round(pause)) if pause > PAUSE_S * self.rate else 0.0
 
     def _passed(self, off: float, p: Packet) -> bool:
-        """Whether so many samples of silence can have been since the newest packet."""
-        # After we were suspended, what has waited in the socket comes all at once: older than the clock says.
+        """Return whether there was time for this many samples of silence since the newest packet."""
+        # After a suspension, packets that waited in the socket arrive at once: older than the clock says.
         passed = (p.now - self.begun) * self.rate - self.edge
-        if (
-            off > SLACK_S * self.rate
-        ):  # a shorter pause cannot be told from packets that come by twos and threes
+        if off > SLACK_S * self.rate:  # a shorter pause looks like packets that arrive in twos and threes
             passed = max(passed, (p.now - self.at) * self.rate - self.span)
         return self.announced or off - min(SLACK_S * self.rate, off / 2) <= passed
 
     def _doubt(self, ticks: int, number: int) -> None:
-        """The newest packet was not as long as the next one's timestamp says: after a few, say why and mend it."""
+        """Record that a packet's length and the next timestamp disagree; after a few, correct the clock."""
         if self.wrong and (number - self.wrong[-1][2]) % 65536 > NEAR:
             self.wrong.clear()
         self.wrong.append((ticks, self.span, number))

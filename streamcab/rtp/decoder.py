@@ -1,8 +1,8 @@
-"""Decoding in threads of their own, by `av` for G.722 and Opus: it costs a hundred times what receiving does.
+"""Decoding of G.722 and Opus by `av`, in separate threads: it costs a hundred times as much as receiving.
 
-Gets payloads in order, with their places; writes samples there and tells the reader. A call whose codec changes is
-brought to the rate of its ring here. One call is always decoded by the same thread. Knows nothing of packets, loss or
-sockets. `av` is an optional extra, imported when first needed.
+Takes payloads in order, with their positions, writes their samples there and advances the reader. If a call changes its
+codec, its samples are resampled to the rate of its ring. One call is always decoded by the same thread. Knows nothing
+of packets, loss or sockets. `av` is an optional extra, imported when first needed.
 """
 
 import logging
@@ -23,8 +23,8 @@ from streamcab.rtp.rates import Run
 log = logging.getLogger("streamcab.rtp")
 
 BACKLOG = 25
-"""Packets per call, on average, that may wait for a decoder: half a second. Beyond it they are dropped and
-counted: an overloaded decoder must lose, not lag.
+"""Packets per call, on average, that may wait for a decoder: half a second. More are dropped and counted, since
+an overloaded decoder must lose audio rather than lag.
 """
 _AV_NAMES = {"G722": ("g722",), "OPUS": ("libopus", "opus")}
 
@@ -32,7 +32,7 @@ Samples = NDArray[np.float32]
 
 
 def available() -> bool:
-    """Whether the extra is installed."""
+    """Return whether the extra is installed."""
     try:
         import av  # noqa: F401
     except ImportError:
@@ -42,7 +42,7 @@ def available() -> bool:
 
 @dataclass(frozen=True)
 class Job:
-    """What has become due for one call."""
+    """The packets that have become due for one call."""
 
     key: tuple[int, int]
     """Slot and generation: one decoder's state belongs to each."""
@@ -51,7 +51,7 @@ class Job:
     packets: list[Packet]
     """In order of position."""
     upto: int
-    """Position that the reader may have when this is done."""
+    """Position up to which the reader may read when the job is done."""
     stamp: float
     skipped: int | None
     """Samples lost on the way so far; None while that may still change."""
@@ -79,7 +79,7 @@ class AvDecoder:
             raise RuntimeError(f"this build of av has no decoder for {name}")
 
     def decode(self, payload: bytes) -> Samples:
-        """Payload -> (n,) float32; empty when the payload is garbage."""
+        """Decode a payload to (n,) float32; empty if the payload is invalid."""
         try:
             frames = self._context.decode(self._av.Packet(payload))
         except self._av.error.FFmpegError:
@@ -95,7 +95,7 @@ def _mono(frame: NDArray[Any]) -> Samples:
 
 
 class Voice:
-    """One call's decoders, and what brings them to the rate of its ring; `dropped`: samples that had no time."""
+    """One call's decoders and resamplers to the rate of its ring; `dropped`: samples dropped for lack of time."""
 
     def __init__(self, rate: int) -> None:
         self.dropped = 0
@@ -104,7 +104,7 @@ class Voice:
         self._run: Run | None = None
 
     def decode(self, encoding: Encoding, payload: bytes, channel: int | None) -> Samples:
-        """Payload -> (n,) float32 at the rate of its format."""
+        """Decode a payload to (n,) float32 at the rate of its format."""
         if not encoding.stateful:
             samples: Samples = codec.decode(encoding, np.frombuffer(payload, np.uint8)[None], channel)[0]
             return samples
@@ -113,7 +113,7 @@ class Voice:
         return self._av[encoding.name].decode(payload)
 
     def at_rate(self, position: int, expected: int, rate: int, samples: Samples) -> list[tuple[int, Samples]]:
-        """Samples of this rate as those of the ring, with their positions: what is certain by now."""
+        """Resample to the rate of the ring; return the samples that are final, with their positions."""
         if rate == self._rate:
             return [*self.flush(), (position, samples[:expected])]
         done = []
@@ -122,17 +122,17 @@ class Voice:
         return [*done, self._run.push(samples)]
 
     def flush(self) -> list[tuple[int, Samples]]:
-        """The last samples of a run that nothing follows."""
+        """Return the last samples of a run that nothing follows."""
         run, self._run = self._run, None
         return [] if run is None else [run.finish()]
 
     def ready(self, upto: int) -> int:
-        """How far before position `upto` nothing waits for what follows it."""
+        """Return the position before `upto` up to which no sample waits for later ones."""
         return upto if self._run is None else min(upto, self._run.ready)
 
 
 def _joined(packets: list[Packet]) -> list[Packet]:
-    """Packets of G.722 whose samples adjoin as one: half the cost of one by one."""
+    """Join adjacent packets of G.722: decoding them together halves the cost."""
     joined: list[Packet] = []
     for packet in packets:
         position, samples, encoding, payload = packet
@@ -150,7 +150,7 @@ def _joined(packets: list[Packet]) -> list[Packet]:
 
 
 class Decoders:
-    """`threads` workers for at most `calls` calls."""
+    """A pool of A pool of A pool of `threads` workers for at most `calls` calls."""
 
     def __init__(self, calls: int, threads: int = 1) -> None:
         self._limit = BACKLOG * max(calls, 8)
@@ -158,7 +158,7 @@ class Decoders:
         self._lock = threading.Lock()
         self._waiting = 0
         self.failed = 0
-        """Payloads that did not decode."""
+        """Number of payloads that could not be decoded."""
         self._threads = [
             threading.Thread(target=self._work, args=(q,), name=f"rtp decoder {k}", daemon=True)
             for k, q in enumerate(self._queues)
@@ -167,7 +167,7 @@ class Decoders:
             thread.start()
 
     def put(self, job: Job) -> int:
-        """Hand over a job; returns how many of its packets had to be dropped."""
+        """Queue a job; return the number of its packets that had to be dropped."""
         refused = 0
         with self._lock:
             if self._waiting + len(job.packets) > self._limit:
@@ -179,7 +179,7 @@ class Decoders:
         return refused
 
     def close(self, seconds: float) -> None:
-        """End the threads when they have done what is waiting, or leave them behind."""
+        """Let the threads finish their queued work, and end them; abandon a thread that hangs."""
         for q in self._queues:
             q.put(None)
         for thread in self._threads:
@@ -193,7 +193,7 @@ class Decoders:
                 voice = voices[job.key] = Voice(job.bank.rate)
             try:
                 self._do(job, voice)
-            except Exception:  # a defect of ours or of av's must cost one job, not all calls of this thread
+            except Exception:  # a defect here or in av must cost one job, not all calls of this thread
                 self.failed += 1
                 log.exception("a job of the RTP decoder failed")
                 job.bank.written[job.row] = max(int(job.bank.written[job.row]), job.upto)

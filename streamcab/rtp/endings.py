@@ -1,6 +1,6 @@
-"""When calls are over: nobody sends any more, or somebody said goodbye and has stopped.
+"""Detects the end of calls: no more packets arrive, or a goodbye (RTCP BYE) came and the sender has stopped.
 
-Looks at a table; ends nothing. Knows nothing of packets or rings.
+Only reads a table and ends no call itself. Knows nothing of packets or rings.
 """
 
 import numpy as np
@@ -11,30 +11,30 @@ from streamcab.rtp.rtcp import Bye
 from streamcab.rtp.table import State, Table
 
 GOODBYE_S = 1.0
-"""After a goodbye, a call without a packet for so long is over. One that goes on was put on hold, or its track
-replaced, or the goodbye was of another one."""
+"""Seconds without a packet after a goodbye until a call is over. If packets continue, the call was put on hold, its
+track was replaced, or the goodbye belonged to another call."""
 PROBATION_S = 2.0
-"""Without another packet for so long there is no call."""
+"""Seconds without another packet until a call on probation is dropped."""
 
 
 class Endings:
-    """Of the calls of a table."""
+    """Detects the end of the calls of a table."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._said = np.full(table.slots, np.inf)  # monotonic time of a goodbye
 
     def begin(self, slot: NDArray[np.int64]) -> None:
-        """Calls begin."""
+        """Start calls."""
         self._said[slot] = np.inf
 
     def said(self, slot: int) -> bool:
-        """Whether a goodbye has been said and not been taken back."""
+        """Return whether a goodbye has arrived and not been cancelled."""
         return bool(np.isfinite(self._said[slot]))
 
     def goodbye(self, bye: Bye, port: int, now: float) -> None:
-        """RTCP leaves by another port than the audio. The same or the next one is sure; any other will do
-        for the only call with this SSRC from this address.
+        """Record a goodbye. RTCP may come from another port than the audio: the same or the next port is certain; any
+        other is accepted if only one call has this SSRC from this address.
         """
         table = self._table
         live = (table.state == State.LIVE) & (table.ssrc == np.uint32(bye.ssrc))
@@ -45,7 +45,7 @@ class Endings:
             self._said[slot] = min(self._said[slot], now)
 
     def due(self, now: float, idle_s: float) -> list[tuple[int, str]]:
-        """Slots of calls that are over, and why."""
+        """Return the slots of calls that are over, and the reasons."""
         table, said = self._table, self._said
         live, silent = table.state == State.LIVE, now - table.last
         if np.isfinite(said).any():
@@ -58,6 +58,6 @@ class Endings:
         return over + [(slot, f"no packet for {idle_s:g} s") for slot in np.flatnonzero(idle).tolist()]
 
     def unproven(self, now: float) -> NDArray[np.intp]:
-        """Slots whose callers have not sent enough to be calls."""
+        """Return the slots whose senders have not sent enough packets to be calls."""
         table = self._table
         return np.flatnonzero((table.state == State.PROBATION) & (now - table.last >= PROBATION_S))

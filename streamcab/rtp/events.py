@@ -1,4 +1,4 @@
-"""What an intake tells of its calls. Plain values."""
+"""The events of an intake, as plain values."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class CallStarted:
 
 @dataclass(frozen=True)
 class CallEnded:
-    """A call is over; its samples stay until the slot is released."""
+    """A call has ended; its samples stay until the slot is released."""
 
     slot: int
     generation: int
@@ -41,7 +41,7 @@ class CodecChanged:
 
 @dataclass(frozen=True)
 class SourceChanged:
-    """A call goes on under another SSRC."""
+    """A call continues under another SSRC."""
 
     slot: int
     ssrc: int
@@ -49,7 +49,7 @@ class SourceChanged:
 
 @dataclass(frozen=True)
 class FlawFound:
-    """What is wrong with the packets of a call: a name and words. Without words it is wrong no more."""
+    """A flaw of the packets of a call: a name and words. Empty words mean that the flaw is gone."""
 
     slot: int
     name: str

@@ -1,9 +1,9 @@
-"""What is wrong with the packets of calls, looked at once a second.
+"""Flaws in the packets of calls, checked once a second.
 
-    collision    another talk comes under the same address, port and SSRC (RFC 3550 section 8.2)
-    encrypted?   every code of G.711 comes equally often: SRTP without its key (RFC 3711), or noise
+    collision    another sender uses the same address, port and SSRC (RFC 3550 section 8.2)
+    encrypted?   all codes of G.711 are equally frequent: SRTP without its key (RFC 3711), or noise
 
-Looks at counts and rings; knows nothing of headers.
+Reads counts and rings; knows nothing of headers.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from streamcab.rtp.codec import TABLES
 
 LOOK_S = 1.0
 SHARE = 0.1
-"""Refused packets of a call, of all of them, that are a collision."""
+"""Share of a call's packets that must be refused to count as a collision."""
 LEAST = 5
-"""Refused packets in a second that are one."""
+"""Refused packets in a second that count as a collision."""
 HOLD_S = 5.0
-"""For so long a collision is still said when it is not seen any more."""
+"""Seconds for which a collision is still reported after it was last seen."""
 SAMPLES = 4000
-"""Of which the codes are counted: half a second."""
+"""Samples whose codes are counted: half a second."""
 UNIFORM = 400.0
 """Chi-square of 256 equally likely codes: 255 on average, 23 the deviation. Speech has thousands."""
 MOST = 64
-"""Calls whose codes are counted in one look; those that began last come first."""
+"""Calls whose codes are counted in one check, newest calls first."""
 
 COLLISION = "other packets come under its address, port and SSRC: one talk is heard, the others are refused"
 ENCRYPTED = "its codes are noise, as of SRTP without its key: have the sender or the media server decrypt it"
@@ -54,24 +54,24 @@ class Finding:
 
 
 class Inspection:
-    """Of `slots` calls; `refused` (slots,) int64: packets of each that belonged to nobody."""
+    """Checks `slots` calls; `refused` (slots,) int64: packets under each call's key that do not belong to it."""
 
     def __init__(self, slots: int) -> None:
         self.refused = np.zeros(slots, np.int64)
         self._packets, self._refused = np.zeros((2, slots), np.int64)
         self._collided = np.full(slots, -np.inf)
         self._colliding, self._encrypted = np.zeros((2, slots), np.bool_)
-        self._counted = np.zeros(slots, np.int64)  # position up to which the codes have been looked at
+        self._counted = np.zeros(slots, np.int64)  # position up to which the codes have been counted
 
     def begin(self, slot: NDArray[np.int64]) -> None:
-        """Calls begin."""
+        """Start calls."""
         for column in (self.refused, self._packets, self._refused, self._counted):
             column[slot] = 0
         self._collided[slot] = -np.inf
         self._colliding[slot] = self._encrypted[slot] = False
 
     def collisions(self, live: Slots, packets: NDArray[np.int64], now: float) -> list[Finding]:
-        """Calls whose packets are refused, or are not any more; packets (slots,): those that were heard."""
+        """Return calls with a new or an ended collision; packets (slots,): number of accepted packets."""
         refused = self.refused[live] - self._refused[live]
         heard = packets[live] - self._packets[live]
         self._refused[live], self._packets[live] = self.refused[live], packets[live]
@@ -82,7 +82,7 @@ class Inspection:
         return [Finding(s, "collision", COLLISION if self._colliding[s] else "") for s in other.tolist()]
 
     def codes(self, live: Slots, newest: NDArray[np.int64], bank: ScatterBank) -> list[Finding]:
-        """Calls of G.711 that sound encrypted, or do not any more; newest (slots,): position after the last sample."""
+        """Return calls of G.711 that now look encrypted, or no longer do; newest (slots,): end of their samples."""
         ready = live[newest[live] - self._counted[live] >= SAMPLES]
         ready = ready[np.argsort(self._counted[ready], kind="stable")][:MOST]
         found = []
@@ -93,7 +93,7 @@ class Inspection:
             counts = np.bincount(_codes()[codes.view(np.uint16)])[1:]
             counts, total = counts[counts > 0], int(counts.sum())
             chi = float(((counts - total / 256) ** 2).sum()) * 256 / max(total, 1)
-            chi += total / 256 * max(256 - len(counts), 0)  # codes that never came
+            chi += total / 256 * max(256 - len(counts), 0)  # codes that do not occur
             noise = total >= SAMPLES * 0.9 and chi < UNIFORM
             if noise != self._encrypted[slot]:
                 self._encrypted[slot] = noise

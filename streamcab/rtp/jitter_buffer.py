@@ -1,10 +1,10 @@
-"""The jitter buffer: from where a packet was placed to where the reader may have it.
+"""The jitter buffer: holds placed samples until the reader may read them.
 
-Holds the rings, the look-back and what waits for a decoder.
+Owns the rings, the look-back and the queue for the decoders.
 
-What the reader may have (`Bank.written`) follows `floor`; what has not come by then is missing for good, and stays
-marked. Loss becomes final there as well. Knows slots, formats and positions; nothing of addresses, SSRCs, of the
-fates of datagrams, or of when calls begin and end.
+The reader's limit (`Bank.written`) follows `floor`; samples that have not arrived by then are missing for good, and
+stay marked. Loss becomes final there as well. Knows slots, formats and positions; nothing of addresses, SSRCs,
+the fates of datagrams, or the start and end of calls.
 """
 
 import math
@@ -26,11 +26,11 @@ class JitterBuffer:
     """The samples of `slots` calls. Slots and formats are columns (m,) of the same calls.
 
     newest  (slots,) int64  position after the newest sample
-    floor   (slots,) int64  position up to which the reader may have it; what is older came late
-    generation (slots,) int64  how many calls a slot has had
+    floor   (slots,) int64  position up to which the reader may read; older packets are late
+    generation (slots,) int64  number of calls that a slot has had
     look    (formats,) int64  samples of the look-back
     rate    (formats,) float64  Hz
-    overrun  packets that no decoder had time for
+    overrun  packets dropped by overloaded decoders
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class JitterBuffer:
         self._ring_s, self._channel, self._decoders = ring_s, channel, decoders
         self._queue = DecodeQueue()
         self._decoded = np.array([bool(form.decoder) for form in types.forms])
-        self._queued = np.zeros(slots, np.bool_)  # whose payloads wait for a decoder
-        self._newest_at = np.zeros(slots, np.float64)  # when the sample before `newest` came
-        self._final = np.zeros(slots, np.int64)  # packets lost, as far as that is final
+        self._queued = np.zeros(slots, np.bool_)  # calls whose payloads wait for a decoder
+        self._newest_at = np.zeros(slots, np.float64)  # arrival time of the sample before `newest`
+        self._final = np.zeros(slots, np.int64)  # packets whose loss is final
         self._past = 0
         self._banks: list[ScatterBank | None] = [None] * len(types.forms)
         for index, form in enumerate(types.forms):
@@ -65,11 +65,11 @@ class JitterBuffer:
 
     @property
     def lost_packets(self) -> int:
-        """Of all calls, those that are over too."""
+        """Lost packets of all calls, including ended ones."""
         return self._past + int(self._final.sum())
 
     def bank(self, index: int, touch: bool = False) -> ScatterBank:
-        """The rings of a format: made when it is first heard, but for those that everybody uses."""
+        """Return the rings of a format: created when it is first heard, except for the most common ones."""
         bank = self._banks[index]
         if bank is None:
             form = self._types.forms[index]
@@ -78,10 +78,10 @@ class JitterBuffer:
         return bank
 
     def begin(self, slot: Column, form: Column, now: float) -> None:
-        """Calls begin a look-back into their rings: their first packet may have been overtaken."""
+        """Start calls a look-back into their rings: their first packet may have been overtaken."""
         self.newest[slot] = self.look[form]
         self.floor[slot] = 0
-        self.generation[slot] += 1  # once, of a slot named twice
+        self.generation[slot] += 1  # once, even if a slot occurs twice
         self._newest_at[slot] = now
         self._final[slot] = 0
         for index in np.unique(form).tolist():
@@ -91,9 +91,9 @@ class JitterBuffer:
             self._queue.forget(one)
 
     def convert(self, slot: int) -> bool:
-        """A call has changed to a codec of another rate: from now on its decoder brings all to the rate of its ring.
+        """Let a call change to a codec of another rate: from now on its decoder resamples to the rate of its ring.
 
-        False when there are no decoders.
+        Returns False if there are no decoders.
         """
         if self._decoders is None:
             return False
@@ -101,12 +101,12 @@ class JitterBuffer:
         return True
 
     def silence(self, slot: int, form: int, start: int, end: int) -> None:
-        """Nobody spoke there, and nothing was lost: whoever reads may pass over it."""
+        """Mark announced silence: nothing was lost there, and the reader may skip it."""
         bank = self.bank(form)
         bank.silence_from[slot], bank.silence_to[slot] = start, end
 
     def take(self, slot: Column, position: Column, samples: Column, now: float) -> None:
-        """Samples of packets that came by `now` stand at these positions; of a slot named twice, all count."""
+        """Record the positions of packets that arrived by `now`; a slot may occur several times."""
         end = position + samples
         self._newest_at[slot[end > self.newest[slot]]] = now
         np.maximum.at(self.newest, slot, end)
@@ -122,9 +122,9 @@ class JitterBuffer:
         position: Column,
         samples: Column,
     ) -> list[int]:
-        """Payloads of rows (m,) of data (n, stride) to their rings, or to where they wait for a decoder.
+        """Move the payloads of rows (m,) of data (n, stride) to their rings, or to the decoders' queue.
 
-        kind (m,): payload type; start and size (n,): first byte in the row, bytes. Returns the rows that had no room.
+        kind (m,): payload type; start and size (n,): first byte in the row, bytes. Returns the rows without room.
         """
         full: list[int] = []
         waits = self._queued[slot]
@@ -164,7 +164,7 @@ class JitterBuffer:
         return full
 
     def rebase(self, slot: int, form: int, first: int) -> tuple[ScatterBank, int]:
-        """Position `first` becomes sample 0, or one near it. The rings, and by how much positions are less now."""
+        """Make position `first`, or one near it, sample 0. Return the rings, and by how much positions decreased."""
         bank = self.bank(form)
         if self._queued[slot]:
             self._queue.shift(slot, first)
@@ -174,7 +174,7 @@ class JitterBuffer:
         return bank, first
 
     def inherit(self, slot: int, heir: int, form: int, first: int, start: int) -> None:
-        """A call goes on at position `start` with what has come in the slot `heir` from position `first` on."""
+        """Continue a call at position `start` with the samples of the slot `heir` from position `first` on."""
         bank, end = self.bank(form), int(self.newest[heir])
         if self._queued[slot]:
             self._queue.hand_on(heir, slot, first - start)
@@ -187,7 +187,7 @@ class JitterBuffer:
         self._newest_at[slot] = self._newest_at[heir]
 
     def advance(self, slot: Column, form: Column, target: Column) -> None:
-        """Let the reader have what lies before target (m,)."""
+        """Let the reader read up to target (m,)."""
         on = target > self.floor[slot]
         if not on.all():
             slot, form, target = slot[on], form[on], target[on]
@@ -214,7 +214,7 @@ class JitterBuffer:
             bank.arrived.set()
 
     def finish(self, slot: int, form: int) -> None:
-        """The reader may have all of a call, and nothing more comes."""
+        """Let the reader read all of an ended call."""
         self._sequences.hole_end[slot] = 0
         one = np.array([slot])
         self.advance(one, np.array([form]), self.newest[one])
@@ -229,7 +229,7 @@ class JitterBuffer:
         self._queue.forget(slot)
 
     def _hand_over(self, slot: int, form: int, upto: int, ended: bool) -> None:
-        """What lies before position `upto` to the decoders; they advance `written` when it is done."""
+        """Hand packets before position `upto` to the decoders, which advance `written` when they are done."""
         assert self._decoders is not None, "a stateful codec without decoders"
         ahead = (int(self.newest[slot]) - upto) / float(self.rate[form])
         job = Job(

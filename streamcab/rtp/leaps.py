@@ -1,8 +1,8 @@
 """Packets whose number and timestamp have both leapt: kept until others follow them to the same place.
 
-One such packet is a stray, or of another sender under the same address, port and SSRC (a collision, RFC 3550
-section 8.2). Several on end, with none of the others between them, are a sender that has begun anew, or another call
-that was given the same port and SSRC. Knows nothing of what becomes of them.
+A single packet of this kind is stray, or comes from another sender with the same address, port and SSRC (a collision,
+RFC 3550 section 8.2). Several in a row, without other packets between them, mean that the sender has restarted, or that
+another call has the same port and SSRC. Knows nothing of their further processing.
 """
 
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from streamcab.rtp.cursor import difference
 
 ENOUGH = 5
-"""Packets on end that are believed."""
+"""Packets in a row that are accepted."""
 FOLLOWS = 256
-"""Sequence numbers between two of them."""
+"""Largest difference of sequence numbers between two of them."""
 NEAR_S = 3.0
-"""Seconds of their timestamps between two of them."""
+"""Largest difference of timestamps between two of them, in seconds."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One datagram, with what its header says."""
+    """One datagram, with the fields of its header."""
 
     data: bytes
     name: bytes
@@ -33,7 +33,7 @@ class Kept:
 
 
 class Leaps:
-    """What is kept, by slot."""
+    """The kept packets, by slot."""
 
     def __init__(self) -> None:
         self._kept: dict[int, list[Kept]] = {}
@@ -42,7 +42,7 @@ class Leaps:
         return bool(self._kept)
 
     def offer(self, slot: int, packet: Kept) -> tuple[list[Kept], int]:
-        """A packet that has leapt: those that are believed now, in order; and how many are given up."""
+        """Add a packet that has leapt; return the packets that are now accepted, in order, and the number given up."""
         kept = self._kept.get(slot, [])
         given_up = 0
         if kept and not _follows(packet, kept[-1]):
@@ -51,11 +51,11 @@ class Leaps:
         return (self._kept.pop(slot), given_up) if len(kept) >= ENOUGH else ([], given_up)
 
     def newest(self) -> dict[int, tuple[int, int]]:
-        """Number and timestamp of the newest packet that is kept, by slot."""
+        """Return number and timestamp of the newest kept packet, by slot."""
         return {slot: (kept[-1].sequence, kept[-1].time) for slot, kept in self._kept.items()}
 
     def settle(self, slots: set[int]) -> list[tuple[int, int]]:
-        """Packets in proportion came for these slots, or their calls are over: slot by slot, how many are given up."""
+        """Give up the kept packets of slots with regular packets, or with ended calls; return their number by slot."""
         return [(slot, len(self._kept.pop(slot))) for slot in self._kept.keys() & slots]
 
 

@@ -1,6 +1,6 @@
-"""What a call is called: by a map of the user's, else the CNAME that it gives itself, else its address.
+"""Names of calls: from the user's map, else the CNAME that the sender announces, else the address.
 
-Knows the rules of a stream's name, and nothing of calls but address, port and SSRC.
+Knows the rules of a stream's name. Of calls it knows only address, port and SSRC.
 """
 
 import csv
@@ -17,7 +17,7 @@ LONGEST = 128
 
 
 def clean(text: str) -> str:
-    """Any text as a stream's name, or empty when nothing of it can stay."""
+    """Return any text as a valid stream name, or empty if no character is valid."""
     name = re.sub(r"[^A-Za-z0-9._:@-]+", "-", text).strip("-._:@")[:LONGEST]
     return name if valid_name(name) else ""
 
@@ -32,14 +32,14 @@ class Rule:
     name: str
 
     def fits(self, host: str, port: int, ssrc: int) -> bool:
-        """Whether this rule is of this call."""
+        """Return whether this rule matches the call."""
         if self.port not in (None, port) or self.ssrc not in (None, ssrc):
             return False
         return self.network is None or ipaddress.ip_address(host) in self.network
 
 
 def parse_name_map(lines: Iterable[str], origin: str = "name map") -> list[Rule]:
-    """Lines of `address,port,ssrc,name`; `*` for any, networks as 10.0.0.0/8, SSRC in hex. ConfigError."""
+    """Parse lines of `address,port,ssrc,name`; `*` for any, networks as 10.0.0.0/8, SSRC in hex. ConfigError."""
     rules = []
     for number, fields in enumerate(csv.reader(lines), 1):
         row = [field.strip() for field in fields]
@@ -64,7 +64,7 @@ def parse_name_map(lines: Iterable[str], origin: str = "name map") -> list[Rule]
 
 
 class Names:
-    """Gives names, and remembers those that RTCP told, the newest `remembered` of them."""
+    """Assigns names, and remembers the newest `remembered` names from RTCP."""
 
     def __init__(self, rules: Iterable[Rule] = (), remembered: int = 4096) -> None:
         self._rules = list(rules)
@@ -73,22 +73,22 @@ class Names:
         self._used: set[str] = set()
 
     def retune(self, rules: Iterable[Rule]) -> None:
-        """Other rules for the calls that begin from now on; from any thread."""
+        """Replace the rules for calls that start from now on; may be called from any thread."""
         self._rules = list(rules)
 
     def tell(self, host: str, ssrc: int, cname: str) -> None:
-        """A source has said what it is called."""
+        """Record the CNAME that a source has announced."""
         self._told[host, ssrc] = cname
         self._told.move_to_end((host, ssrc))
         while len(self._told) > self._remembered:
             self._told.popitem(last=False)
 
     def cname(self, host: str, ssrc: int) -> str:
-        """What the source said, or empty."""
+        """Return the announced CNAME, or empty."""
         return self._told.get((host, ssrc), "")
 
     def give(self, host: str, port: int, ssrc: int) -> str:
-        """A name that no other stream has until `free` is called with it."""
+        """Return a name that stays unique until `free` is called with it."""
         plain = f"rtp-{host}-{port}-{ssrc:08x}"
         mapped = next((rule.name for rule in self._rules if rule.fits(host, port, ssrc)), "")
         wanted = mapped or clean(self.cname(host, ssrc)) or plain
@@ -100,5 +100,5 @@ class Names:
         return name
 
     def free(self, name: str) -> None:
-        """The stream of this name is gone."""
+        """Release the name of a stream that has ended."""
         self._used.discard(name)

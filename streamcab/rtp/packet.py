@@ -1,7 +1,7 @@
 """The RTP fixed header (RFC 3550 section 5.1) of a whole batch of datagrams at once.
 
-Pure functions over arrays: no sockets, no calls, no payload types. Whatever the bytes, nothing outside a
-datagram is read, and every datagram gets exactly one `Fate`.
+Pure functions over arrays: no sockets, no calls, no payload types. For any bytes, nothing outside a datagram is
+read, and every datagram gets exactly one `Fate`.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HEADER = 12
 
 
 class Fate(IntEnum):
-    """What became of one datagram: the counters count these. Up to EMPTY it took a sequence number."""
+    """The outcome of one datagram, as the counters count it. Up to EMPTY it took a sequence number."""
 
     ACCEPTED = 0
     COMFORT_NOISE = 1
@@ -36,7 +36,7 @@ class Fate(IntEnum):
 
 @dataclass(slots=True)
 class Headers:
-    """Columns of n datagrams; where `fate` is not ACCEPTED or EMPTY the rest of the row means nothing.
+    """Columns of n datagrams; where `fate` is not ACCEPTED or EMPTY the rest of the row is undefined.
 
     fate     (n,) uint8   ACCEPTED, EMPTY, MALFORMED, TRUNCATED or RTCP
     kind     (n,) uint8   payload type, 0..127
@@ -59,7 +59,7 @@ class Headers:
 def parse(data: NDArray[np.uint8], length: NDArray[np.int64], truncated: NDArray[np.bool_]) -> Headers:
     """Read the headers of n datagrams: data (n, stride) bytes, length (n,) bytes each, truncated (n,).
 
-    RTCP on the same port is told by its second byte, 192 to 223 (RFC 5761 section 4).
+    RTCP on the same port is recognised by its second byte, 192 to 223 (RFC 5761 section 4).
     """
     head = np.ascontiguousarray(data[:, :HEADER])
     first, second = head[:, 0], head[:, 1]

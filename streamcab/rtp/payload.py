@@ -1,6 +1,6 @@
-"""The payload types in force: from a number in a header to a format, a fate, and a number of samples.
+"""The configured payload types: from a number in a header to a format, a fate and a number of samples.
 
-Everything is a table of 128, looked up for a whole batch. Knows nothing of calls or rings.
+All properties are tables of 128 entries, looked up for a whole batch. Knows nothing of calls or rings.
 """
 
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from streamcab.rtp.codec import Encoding
 from streamcab.rtp.packet import Fate, Headers
 
 SPECIAL: dict[int, Fate] = {13: Fate.COMFORT_NOISE, 19: Fate.COMFORT_NOISE, 101: Fate.EVENT}
-"""No audio unless a map says otherwise; 19 is the old number of comfort noise, 101 a habit."""
+"""Types without audio unless a map says otherwise; 19 is the old number of comfort noise, 101 is customary."""
 
 
 GUESSED = {118: Encoding("L16", 16000)}
-"""What everybody means by a number that nobody has agreed on: Asterisk's slin16."""
+"""Customary meanings of unassigned numbers: Asterisk's slin16."""
 GUESS_BYTES = 320
-"""Its packets hold multiples of 10 ms."""
+"""The size of its packets is a multiple of this: 10 ms."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What samples share in a ring: within a call, payload types of one form may change."""
+    """The common properties of samples in a ring: a call may switch between payload types of one form."""
 
     rate: int
     compact: bool
@@ -34,12 +34,12 @@ class Form:
 
 
 class PayloadTypes:
-    """`encodings` of payload types, and which other types are known and mean no audio.
+    """`encodings` of payload types, and the known types that carry no audio.
 
-    fate (128,) uint8   ACCEPTED for audio, or why not
+    fate (128,) uint8   ACCEPTED for audio, else the reason for refusal
     form (128,) int64   index into `forms`, -1 where there is none
-    clock (128,) int64  Hz of the timestamps, 0 where that is not known
-    guessed (128,) bool what it means is a custom: heard where its packets fit, whose sizes divide by `guess_bytes`
+    clock (128,) int64  Hz of the timestamps, 0 if unknown
+    guessed (128,) bool its meaning is customary: accepted if the sizes of its packets are multiples of `guess_bytes`
     """
 
     guess_bytes = GUESS_BYTES
@@ -51,7 +51,7 @@ class PayloadTypes:
         missing: frozenset[str] = frozenset(),
         guess: bool = False,
     ) -> None:
-        """`missing` names codecs that nothing here can decode; `guess`: types that are a custom are heard, too."""
+        """`missing` names codecs that cannot be decoded here; `guess`: accept customary types, too."""
         customs = {k: v for k, v in GUESSED.items() if guess and k not in encodings and k not in special}
         self.encodings = {**encodings, **customs}
         self.clock: NDArray[np.int64] = np.zeros(128, np.int64)
@@ -80,7 +80,7 @@ class PayloadTypes:
             self._opus[number] = encoding.name == "OPUS"
 
     def samples(self, headers: Headers, data: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Samples per channel in each of n payloads; 0 where the size does not fit the format."""
+        """Return the samples per channel in each of n payloads; 0 if the size does not fit the format."""
         frame, gain = self._frame[headers.kind], self._gain[headers.kind]
         samples = headers.size.copy()
         if (frame * gain != 1).any():

@@ -1,6 +1,6 @@
-"""The ports of an intake: a socket for RTP at each address, and one for RTCP on the port above where that is free.
+"""The ports of an intake: a socket for RTP at each address, and one for RTCP on the next port if that is free.
 
-Owns these sockets, what they lost, and on which interface each group is joined. Knows nothing of what arrives.
+Owns these sockets, their counts of losses, and the interface of each multicast group. Knows nothing of datagrams.
 """
 
 import logging
@@ -13,17 +13,17 @@ from streamcab.rtp.udp import BUFFER, Address, buffer_bytes, join_anew, kernel_d
 log = logging.getLogger("streamcab.source")
 
 PAIRS = 20
-"""Ports tried, when the system may choose, for one whose neighbour is free for RTCP."""
+"""Attempts to find a port whose neighbour is free for RTCP, if the system may choose."""
 
 
 class Ports:
-    """Of these addresses, bound. SourceError when one of them cannot be; then none is.
+    """The bound sockets of these addresses. SourceError if one cannot be bound; then none is.
 
     rtp, rtcp  the sockets
     bound      the addresses, in words: with the ports that the system chose
-    warnings   what an operator should know
-    short      whether a receive buffer is smaller than was asked for
-    dropped    datagrams that the kernel had no room for, at the last `look`
+    warnings   messages to the operator
+    short      whether a receive buffer is smaller than requested
+    dropped    datagrams that the kernel dropped, as of the last `look`
     """
 
     def __init__(self, addresses: Sequence[Address]) -> None:
@@ -50,11 +50,11 @@ class Ports:
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """All of them, those of RTCP at the end."""
+        """Return all sockets, those for RTCP at the end."""
         return self.rtp + self.rtcp
 
     def look(self) -> None:
-        """Count what the kernel has dropped, and follow groups whose interface went or came back."""
+        """Count the kernel's drops, and follow groups whose interface went away or came back."""
         self.dropped = sum(kernel_drops(sock) for sock in self.sockets)
         for sock, (address, index) in self._groups.items():
             now = join_anew(sock, address, index)
@@ -63,7 +63,7 @@ class Ports:
                 log.warning("RTP: %s: its interface is %s", address, "back: joined again" if now else "gone")
 
     def close(self) -> None:
-        """Give the ports back."""
+        """Close the sockets."""
         for sock in self.sockets:
             sock.close()
 
@@ -79,7 +79,7 @@ class Ports:
     def _pair(
         self, address: Address, asked: set[tuple[str, int]]
     ) -> tuple[socket.socket, socket.socket | None]:
-        """For RTP, and for RTCP one port above where that is free and not itself asked for."""
+        """Bind a socket for RTP, and one for RTCP on the next port if that is free and not requested itself."""
         for k in range(PAIRS):
             sock = listen(address, dual=self._dual(address.port, asked))
             port = int(sock.getsockname()[1])
@@ -97,7 +97,7 @@ class Ports:
 
     @staticmethod
     def _dual(port: int, asked: set[tuple[str, int]]) -> bool:
-        """Whether `[::]` may take IPv4 along: nobody has asked for this port there."""
+        """Return whether `[::]` may include IPv4, that is, this port is not requested there."""
         return not any(":" not in host and each == port for host, each in asked)
 
     def _warn(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""A call that changes its codec: samples of one rate, as they come, at the rate of the ring that it began with.
+"""Resamples a call that has changed its codec to the rate of the ring that it started with.
 
 Knows nothing of codecs or rings.
 """
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from streamcab.dsp.resample import resampler
 
 NEAR = 2.0
-"""Samples of the ring by which adjoining packets may seem apart: positions are whole, and rates do not divide."""
+"""Samples by which adjacent packets may seem apart: positions are integers, and rates do not divide."""
 
 Samples = NDArray[np.float32]
 
 
 class Run:
-    """Samples without a gap, the first of which stands at `position` of the ring."""
+    """Samples without a gap, the first at `position` of the ring."""
 
     def __init__(self, position: int, rate_in: int, rate_out: int) -> None:
         self.rate_in, self._rate_out, self._origin = rate_in, rate_out, position
@@ -25,24 +25,24 @@ class Run:
         self._came = self._made = 0
 
     def goes_on(self, position: int, rate: int) -> bool:
-        """Whether samples at this position of the ring are the next ones."""
+        """Return whether samples at this position of the ring are the next ones."""
         end = self._origin + self._came * self._rate_out / self.rate_in
         return rate == self.rate_in and abs(position - end) < NEAR
 
     def push(self, samples: Samples) -> tuple[int, Samples]:
-        """The next samples (n,); returns those that can be made from what has come, and where they stand."""
+        """Append samples (n,); return the outputs that can be computed so far, and their position."""
         self._kept = np.concatenate((self._kept, samples))
         self._came += len(samples)
         return self._make(int(self._resample.ready(np.array(self._came))))
 
     def finish(self) -> tuple[int, Samples]:
-        """The rest: nothing follows."""
+        """Return the remaining outputs, when nothing follows."""
         self._kept = np.concatenate((self._kept, np.zeros(2 * self._resample.half + 1, np.float32)))
         return self._make(int(self._resample.total(np.array(self._came))))
 
     @property
     def ready(self) -> int:
-        """The position before which everything is made."""
+        """Return the position before which all outputs have been returned."""
         return self._origin + self._made
 
     def _make(self, upto: int) -> tuple[int, Samples]:

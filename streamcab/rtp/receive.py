@@ -1,8 +1,8 @@
 """Datagrams from several UDP sockets in batches: recvmmsg on Linux, one by one elsewhere. Knows nothing of RTP.
 
-Why in batches: a small receive gives up the GIL and waits a switch interval (5 ms) to get it back from a
-busy thread; recvmmsg takes a thousand datagrams per exchange. A tick of 10 ms is slow enough to make
-batches, and nothing to an interval of 25 ms.
+Reason for batches: a small receive releases the GIL and waits a switch interval (5 ms) to get it back from a
+busy thread; recvmmsg takes a thousand datagrams per release. A tick of 10 ms is long enough to make batches, and short
+compared with an interval of 25 ms.
 """
 
 import ctypes
@@ -17,8 +17,8 @@ import numpy as np
 from streamcab.rtp.batch import NAME, SLOT, STRIDE, Batch, pack_address, unmap
 
 ROWS = 4096
-"""Rows of a batch. Usually a tick brings a few hundred; after a stall, the larger the batch, the fewer the
-exchanges of the GIL it takes to catch up.
+"""Rows of a batch. A tick usually brings a few hundred. After a stall, a larger batch needs fewer releases of the GIL
+to catch up.
 """
 MOST = 1024
 """Datagrams per system call: UIO_MAXIOV of Linux."""
@@ -32,26 +32,26 @@ MMSGHDR = np.dtype(
         "itemsize": 64,
     }
 )
-"""struct mmsghdr of 64-bit Linux: what recvmmsg and sendmmsg take an array of."""
+"""struct mmsghdr of 64-bit Linux: recvmmsg and sendmmsg take an array of these."""
 
 
 class Receiver(Protocol):
-    """Takes what has arrived, without waiting."""
+    """Receives the datagrams that have arrived, without waiting."""
 
     errors: int
-    """Receives that failed other than by there being nothing,"""
+    """Number of failed receives, other than for lack of data,"""
     error: str
-    """and why the last of them did, in words."""
+    """and the reason for the last failure, in words."""
 
     def receive(self) -> Batch | None:
-        """Up to ROWS datagrams of any of the sockets, or None. Each call starts at another socket."""
+        """Return up to ROWS datagrams of any of the sockets, or None. Each call starts at another socket."""
 
 
 class BatchReceiver:
     """recvmmsg: one system call per thousand datagrams.
 
-    The first call of a batch gives up the GIL, so that others go on meanwhile. The calls after it, to other
-    sockets or to catch up, keep it: against a busy thread, each time it is given up costs a switch interval.
+    The first call of a batch releases the GIL, so that other threads continue meanwhile. The calls after it, to other
+    sockets or to catch up, keep it: with a busy thread, each release costs a switch interval.
     """
 
     def __init__(self, sockets: list[socket.socket]) -> None:
@@ -121,7 +121,7 @@ class BatchReceiver:
 
 
 class PlainReceiver:
-    """recvfrom_into, row by row: everywhere else than on Linux. The same batches at a third of the speed."""
+    """recvfrom_into, row by row, for systems other than Linux: the same batches at a third of the speed."""
 
     def __init__(self, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
@@ -132,7 +132,7 @@ class PlainReceiver:
         self._length = np.zeros(ROWS, np.int64)
         self._name = np.zeros((ROWS, NAME), np.uint8)
         self._port = np.zeros(ROWS, np.int64)
-        # One byte more than fits tells what was cut, whatever the system's flags.
+        # One byte more than fits reveals truncation, independent of the system's flags.
         self._rows = [row[: SLOT + 1].data for row in self._data]
 
     def receive(self) -> Batch | None:
@@ -148,7 +148,7 @@ class PlainReceiver:
                 except (BlockingIOError, InterruptedError):
                     break
                 except OSError as error:
-                    # WSAEMSGSIZE: Windows refuses what it had to cut, and goes on.
+                    # WSAEMSGSIZE: Windows reports a truncated datagram as an error, and continues.
                     if error.errno != errno.EBADF:
                         self.errors += 1
                         self.error = error.strerror or str(error)
@@ -174,7 +174,7 @@ class PlainReceiver:
 
 
 def receiver(sockets: list[socket.socket]) -> Receiver:
-    """The fastest one that this system has."""
+    """Return the fastest receiver of this system."""
     if sys.platform == "linux" and ctypes.sizeof(ctypes.c_void_p) == 8:
         return BatchReceiver(sockets)
     return PlainReceiver(sockets)

@@ -1,7 +1,6 @@
-"""What RTCP tells a listener (RFC 3550 section 6): who is leaving (BYE), what he is called (SDES CNAME).
+"""The parts of RTCP that a listener needs (RFC 3550 section 6): BYE and the SDES CNAME.
 
-Pure functions over one datagram. A report that is cut or damaged says nothing from there on. Knows nothing
-of calls.
+Pure functions over one datagram. A truncated or damaged report is ignored from there on. Knows nothing of calls.
 """
 
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ _CNAME = 1
 
 @dataclass(frozen=True)
 class Bye:
-    """The source `ssrc` at this address sends no more."""
+    """The source `ssrc` at this address has stopped sending."""
 
     host: str
     ssrc: int
@@ -22,7 +21,7 @@ class Bye:
 
 @dataclass(frozen=True)
 class Name:
-    """The source `ssrc` at this address calls itself so."""
+    """The CNAME of the source `ssrc` at this address."""
 
     host: str
     ssrc: int
@@ -30,7 +29,7 @@ class Name:
 
 
 def reports(datagram: bytes, host: str) -> Iterator[Bye | Name]:
-    """What a compound packet says, in its order."""
+    """Return the reports of a compound packet, in order."""
     at = 0
     while at + 4 <= len(datagram):
         count, kind = datagram[at] & 31, datagram[at + 1]

@@ -1,4 +1,4 @@
-"""From payload bytes to samples in rings: one gather, one look-up and one write for all of a size.
+"""From payload bytes to samples in rings: one gather, one look-up and one write for all payloads of a size.
 
 Knows codecs and rings; nothing of headers, calls or loss.
 """
@@ -14,7 +14,7 @@ from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.codec import Encoding
 
 MANY_SIZES = 6
-"""Beyond so many payload sizes in one batch they are placed by powers of two instead of size by size."""
+"""With more payload sizes than this in a batch, payloads are placed by powers of two instead of size by size."""
 
 Column = NDArray[np.int64]
 
@@ -38,7 +38,7 @@ def place(
     samples   (m,) per channel
     """
     bank.prepare(row, position + samples)
-    # What a batch itself has pushed out of the ring must not be written into its future.
+    # Samples that this batch has pushed out of the ring must not be written into its future.
     stays = position >= bank.claimed[row] - bank.capacity
     if not stays.all():
         start, row, position, samples = start[stays], row[stays], position[stays], samples[stays]
@@ -53,7 +53,7 @@ def place(
             k = samples == n
             _write(bank, encoding, channel, data, start[k], row[k], position[k], n)
         return
-    # ffmpeg cuts its frames into a hundred sizes: eleven powers of two make all of them.
+    # ffmpeg splits its frames into a hundred sizes: eleven powers of two cover all of them.
     n = 1 << int(samples.max()).bit_length() - 1
     while n:
         k = np.flatnonzero(samples & n)
@@ -76,7 +76,7 @@ def _write(
 ) -> None:
     samples: NDArray[Any]
     if encoding.compact:
-        # Codes are looked up in pairs: one byte more is read than there is, and dropped.
+        # Codes are looked up in pairs: one extra byte may be read, and is dropped.
         samples = codec.decode_g711(encoding.name, windows(data, n + n % 2)[start])[:, :n]
     else:
         samples = codec.decode(encoding, windows(data, n * encoding.frame)[start], channel)

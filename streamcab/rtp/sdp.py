@@ -1,4 +1,4 @@
-"""Payload types in words: `97=opus/48000/2` on a command line, or the lines of an SDP file (RFC 8866).
+"""Payload types as text: `97=opus/48000/2` on a command line, or the lines of an SDP file (RFC 8866).
 
 Returns plain values; knows nothing of packets or sockets.
 """
@@ -15,15 +15,15 @@ SPECIAL = {"TELEPHONE-EVENT": Fate.EVENT, "CN": Fate.COMFORT_NOISE}
 
 @dataclass
 class TypeMap:
-    """What a payload type number means: audio, or something known that is none."""
+    """The meaning of payload type numbers: audio, or a known type without audio."""
 
     encodings: dict[int, Encoding] = field(default_factory=dict)
     special: dict[int, Fate] = field(default_factory=dict)
     endpoints: list[str] = field(default_factory=list)
-    """Of an SDP: where the audio is sent, as `host:port`."""
+    """Destinations of the audio in an SDP, as `host:port`."""
 
     def update(self, other: "TypeMap") -> None:
-        """What the other says wins."""
+        """Merge another map into this one; its entries take precedence."""
         for number in (*other.encodings, *other.special):
             self.encodings.pop(number, None)
             self.special.pop(number, None)
@@ -33,7 +33,7 @@ class TypeMap:
 
 
 def _meaning(number: int, text: str) -> TypeMap:
-    """`opus/48000/2` -> a map of one entry. ValueError says what is wrong with it."""
+    """Parse `opus/48000/2` to a map of one entry. The text of a ValueError names the fault."""
     name, *rest = text.strip().split("/")
     name = name.upper()
     if not 0 <= number < 128:
@@ -55,12 +55,12 @@ def _meaning(number: int, text: str) -> TypeMap:
         raise ValueError("the clock must be 4000 to 192000 Hz")
     if not 1 <= channels <= 32:
         raise ValueError("there must be 1 to 32 channels")
-    # Opus says 2 whatever it carries (RFC 7587 section 7); its decoder gives one.
+    # Opus always declares 2 channels (RFC 7587 section 7); its decoder returns one.
     return TypeMap(encodings={number: Encoding(name, clock, 1 if name in ("OPUS", "G722") else channels)})
 
 
 def parse_types(entries: Iterable[str]) -> TypeMap:
-    """`97=opus/48000/2`, each; ConfigError for what cannot be."""
+    """Parse texts such as `97=opus/48000/2`. ConfigError for an invalid one."""
     types = TypeMap()
     for entry in entries:
         number, _, text = entry.partition("=")
@@ -74,8 +74,8 @@ def parse_types(entries: Iterable[str]) -> TypeMap:
 
 
 def parse_sdp(text: str, origin: str = "SDP") -> TypeMap:
-    """The audio formats of a session description. Formats without a codec here are left out: they will be
-    counted as unknown. ConfigError when it holds no audio that can be heard, or is no SDP.
+    """Return the audio formats of a session description. Formats without a codec here are left out: their packets
+    are counted as unknown. ConfigError if it holds no audio that can be decoded, or is not an SDP.
     """
     types = TypeMap()
     session_host = host = ""

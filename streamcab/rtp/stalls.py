@@ -1,7 +1,7 @@
-"""Which calls have fallen silent and which speak again, of all at once; and whether that is the network's doing.
+"""Detects calls that stall and resume, for all calls at once, and whether the network is the cause.
 
-A sender with silence suppression sends nothing while nobody speaks, so one stalled call is no news. All of them at the
-same moment are. Knows nothing of packets, lines or words.
+A sender with silence suppression sends nothing while nobody speaks, so a single stalled call is not remarkable. All of
+them at the same moment are. Knows nothing of packets, lines or texts.
 """
 
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from streamcab.rtp.table import State, Table
 
 STALL_S = 1.0
-"""Without a packet for so long a call has stalled."""
+"""Seconds without a packet after which a call has stalled."""
 MANY = 8
-"""So many calls do not all pause at once."""
+"""This many calls do not all pause at once by chance."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Slots (m,) of calls that have just stalled, and of those that are heard again."""
+    """Slots (m,) of calls that have just stalled, and of calls that have resumed."""
 
     stalled: NDArray[np.intp]
     heard: NDArray[np.intp]
 
 
 class Stalls:
-    """Looks at the calls of a table. `silent`: since when none of `calls` has sent a packet; None while some do."""
+    """Checks the calls of a table. `silent`: time since which none of `calls` has sent a packet; None while some do."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -35,12 +35,12 @@ class Stalls:
         self.calls = 0
 
     def look(self, now: float) -> Change:
-        """What has changed since the last look, at monotonic time `now`."""
+        """Return the changes since the last check, at monotonic time `now`."""
         table = self._table
         live = table.state == State.LIVE
         stalled = live & (now - table.last > STALL_S)
         turned = stalled != self._stalled
-        # A slot without a call has no news: its end has been told.
+        # A slot without a call has no change: its end was reported.
         change = Change(np.flatnonzero(turned & stalled), np.flatnonzero(turned & live & ~stalled))
         self._stalled = stalled
         if stalled.any() and not (live & ~stalled).any():

@@ -1,8 +1,8 @@
-"""Who is calling: a fixed number of slots, and the keys that lead to them.
+"""The table of calls: a fixed number of slots, and the keys that lead to them.
 
-A call is known by source address, source port, SSRC and receiving socket: an SSRC alone is no identity. Everything is
-columns, so that a batch is matched, and newcomers are let in, without a loop. Knows nothing of time
-stamps, rings or codecs.
+A call is identified by source address, source port, SSRC and receiving socket: an SSRC alone is not unique. All data
+are columns, so that a batch is matched, and new calls are admitted, without a loop. Knows nothing of timestamps, rings
+or codecs.
 """
 
 import secrets
@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 PATIENCE = 0.05
-"""Seconds for which a newcomer keeps its slot against others: longer than between two packets of a real
-call, so that real calls get in during a flood of invented ones, which send one packet each.
+"""Seconds for which a new call keeps its slot against others. This is longer than the time between two packets of a
+real call, so real calls are admitted during a flood of forged ones, which send one packet each.
 """
 
 Words = tuple[NDArray[np.uint64], ...]
-"""A key of each of n datagrams in five columns (n,): four of the source's sockaddr, one of the rest."""
+"""The keys of n datagrams in five columns (n,): four for the source's sockaddr, one for the rest."""
 
 
 class State(IntEnum):
-    """Of a slot: FREE -> PROBATION -> LIVE -> ENDED -> FREE, or from PROBATION straight back."""
+    """State of a slot: FREE -> PROBATION -> LIVE -> ENDED -> FREE, or from PROBATION straight back."""
 
     FREE = 0
     PROBATION = 1
@@ -30,7 +30,7 @@ class State(IntEnum):
 
 
 def key_words(name: NDArray[np.uint64], ssrc: NDArray[np.uint32], port: NDArray[np.int64]) -> Words:
-    """name (n, 4), ssrc (n,), port (n,), the index of the socket -> key columns."""
+    """Return key columns from name (n, 4), ssrc (n,) and port (n,), the index of the socket."""
     rest = ssrc.astype(np.uint64) | (port << 32).view(np.uint64)
     return name[:, 0], name[:, 1], name[:, 2], name[:, 3], rest
 
@@ -54,9 +54,9 @@ class Table:
         self.ssrc = np.zeros(slots, np.uint32)
         self._words = np.zeros((5, slots), np.uint64)
         self._hash = np.zeros(slots, np.uint64)
-        # Drawn at each start: nobody can choose keys that fall together.
+        # Drawn at each start, so that nobody can choose keys that collide.
         self._factors = [np.uint64(secrets.randbits(64) | 1) for _ in range(6)]
-        # Open addressing, an eighth full: one look finds nearly every key, and none is sought twice in vain.
+        # Open addressing, an eighth full: one probe finds nearly every key.
         self._cells = np.full(8 << max(slots - 1, 1).bit_length(), -1, np.int32)
         self._stale = False
 
@@ -73,7 +73,7 @@ class Table:
         return mixed
 
     def match(self, words: Words, wide: bool) -> NDArray[np.int64]:
-        """The slot of each key (n,), -1 for none. `wide` tells that columns 1 to 3 are not all zero."""
+        """Return the slot of each key (n,), -1 for none. `wide`: columns 1 to 3 are not all zero."""
         if self._stale:
             self._index()
         cell = self._mix(words, wide).astype(np.int64) & (len(self._cells) - 1)
@@ -95,7 +95,7 @@ class Table:
         return same
 
     def _index(self) -> None:
-        """Every key in use to the first free cell from where it hashes to."""
+        """Insert every key in use at the first free cell from its hash on."""
         used = np.flatnonzero((self.state == State.PROBATION) | (self.state == State.LIVE))
         cell = self._hash[used].astype(np.int64) & (len(self._cells) - 1)
         self._cells.fill(-1)
@@ -107,9 +107,9 @@ class Table:
         self._stale = False
 
     def admit(self, words: Words, wide: bool, form: NDArray[np.int64], now: float) -> NDArray[np.int64]:
-        """Give slots to unknown keys, first come first served, while there are any; returns the slots taken.
+        """Give slots to unknown keys in order of arrival, while there are free ones; return the slots taken.
 
-        When all are taken, newcomers on probation make room that have not been heard for a moment.
+        If all are taken, calls on probation without a recent packet are evicted.
         """
         mixed = self._mix(words, wide)
         _, first = np.unique(mixed, return_index=True)
@@ -132,12 +132,12 @@ class Table:
         return taken
 
     def leave(self, slot: NDArray[np.intp], state: State) -> None:
-        """The keys of slots (m,) lead nowhere any more; the next packet with one of them is a new call's."""
+        """Remove the keys of slots (m,); the next packet with one of them starts a new call."""
         self.state[slot] = state
         self._stale = True
 
     def inherit(self, slot: int, heir: int) -> None:
-        """A call is known by the key that another slot has had, which is free then."""
+        """Move the key of another slot to a call, and free that slot."""
         self._words[:, slot], self._hash[slot] = self._words[:, heir], self._hash[heir]
         self.ssrc[slot], self.last[slot] = self.ssrc[heir], self.last[heir]
         self.packets[slot] += self.packets[heir]
@@ -145,13 +145,13 @@ class Table:
         self._stale = True
 
     def release(self, slot: int) -> None:
-        """An ended slot is free for another call."""
+        """Free an ended slot for another call."""
         self.state[slot] = State.FREE
 
     def name(self, slot: int) -> bytes:
-        """The source's sockaddr, 32 bytes."""
+        """Return the source's sockaddr, 32 bytes."""
         return self._words[:4, slot].tobytes()
 
     def port(self, slot: int) -> int:
-        """Index of the receiving socket."""
+        """Return the index of the receiving socket."""
         return int(self._words[4, slot]) >> 32 & 0xFFFF

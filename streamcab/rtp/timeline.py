@@ -1,8 +1,9 @@
-"""Where a packet's samples belong: numbers and timestamps of whole batches as positions in the rings.
+"""Positions of packets: converts numbers and timestamps of whole batches to positions in the rings.
 
-Nearly every packet is the next one of its call, and begins where the one before it ended: those are placed here, a
-batch at a time. The others go through a `Cursor`, one by one. Positions are float64, since samples of a call that has
-changed its codec need not fall on whole samples of its ring. Columns over slots. Knows nothing of rings or payloads.
+Nearly every packet is the next one of its call, and begins where the previous one ended: these are placed here, a
+batch at a time. The others go through a `Cursor`, one by one. Positions are float64, since the samples of a call that
+has changed its codec need not coincide with samples of its ring. Columns over slots. Knows nothing of rings or
+payloads.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ Samples = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Packets (m,) of calls, none of them repeated; samples as the ring counts them, 0 for what is no audio.
+    """Packets (m,) of calls, without repeats; samples as the ring counts them, 0 without audio.
 
     comfort (m,): whether it announces a pause; clock (m,): Hz of its timestamps
     """
@@ -35,7 +36,7 @@ class Arrivals:
 class Timeline:
     """The clocks of `slots` calls.
 
-    restarts  how often numbers or a clock began anew
+    restarts  number of restarts of numbers or a clock
     silences  (slot, from, to) of announced silences since the list was last emptied
     flaws     (slot, words) of clocks that are wrong, since the list was last emptied
     leapt     number and timestamp of the newest packet of each slot that waits for others to follow it
@@ -69,7 +70,7 @@ class Timeline:
         clock: Column,
         now: float,
     ) -> None:
-        """Calls begin with packets (m,) at positions edge (m,). Of a slot named twice, the first counts."""
+        """Start calls with packets (m,) at positions edge (m,). If a slot occurs twice, the first packet counts."""
         self._number[slot[::-1]] = sequence[::-1] - np.uint16(1)
         self._time[slot[::-1]] = time[::-1]
         self._position[slot], self._rate[slot], self._clock[slot] = edge, rate, clock
@@ -81,7 +82,7 @@ class Timeline:
             del self._wrong[one]
 
     def locate(self, packets: Arrivals, floor: Column, now: float) -> tuple[Samples, NDArray[np.uint8]]:
-        """Positions (m,) and verdicts (m,) of packets that arrived by `now`; floor (slots,): what is read already."""
+        """Return positions (m,) and verdicts (m,) of packets that arrived by `now`; floor (slots,): already read."""
         slot = packets.slot
         order = np.arange(len(slot))
         self._mark[slot] = order
@@ -95,7 +96,7 @@ class Timeline:
         return position, verdict
 
     def _one_each(self, packets: Arrivals, now: float) -> tuple[Samples, NDArray[np.bool_]]:
-        """Positions (m,) of packets of as many calls, and which of them are simply the next ones: those are taken."""
+        """Return positions (m,) of packets, one per call, and which of them are simply the next ones; take these."""
         slot, samples = packets.slot, packets.samples
         off = (packets.time - self._time[slot]).view(np.int32) * self._step[slot]
         off -= self._span[slot]
@@ -116,7 +117,7 @@ class Timeline:
         return position, easy
 
     def _several(self, packets: Arrivals, now: float) -> tuple[Samples, NDArray[np.bool_]]:
-        """The same where calls have several packets: a call is easy when all of its packets are."""
+        """Do the same for calls with several packets: all packets of a call must be the next ones."""
         order = np.argsort(packets.slot, kind="stable")
         slot, samples = packets.slot[order], packets.samples[order]
         number, time = packets.sequence[order], packets.time[order]
@@ -156,7 +157,7 @@ class Timeline:
         drift: Samples,
         now: float,
     ) -> None:
-        """These packets, one of a call, are the newest ones now."""
+        """Make these packets, one per call, the newest ones."""
         samples = packets.samples[which]
         self._number[slot], self._time[slot] = packets.sequence[which], packets.time[which]
         self._position[slot], self._span[slot], self._drift[slot] = position, samples, drift
@@ -244,7 +245,7 @@ class Timeline:
             self._wrong.pop(slot, None)
 
     def restart(self, slot: int, sequence: int, time: int, clock: int, arrived: float) -> None:
-        """A call goes on with the packet of this number and timestamp: nothing was lost, and a pause is announced."""
+        """Continue a call at the packet of this number and timestamp: nothing was lost, and a pause is announced."""
         cursor = self._cursor(slot, 0.0)
         pause, edge = cursor.pause(arrived), cursor.edge
         if pause:
@@ -257,20 +258,20 @@ class Timeline:
         self.restarts += 1
 
     def shift(self, slot: int, by: int) -> None:
-        """Positions of a call are counted from `by` from now on."""
+        """Renumber the positions of a call: `by` becomes 0."""
         self._position[slot] -= by
         self._begun[slot] += by / self._rate[slot]
 
     def edge(self, slot: int) -> float:
-        """The position after the newest packet of a call."""
+        """Return the position after the newest packet of a call."""
         return float(self._position[slot] + self._span[slot])
 
     def steady(self, slot: int) -> bool:
-        """Whether the timestamps of a call have counted its samples exactly so far."""
+        """Return whether the timestamps of a call have counted its samples exactly so far."""
         return not self._drift[slot] and slot not in self._wrong
 
     def inherit(self, slot: int, other: int, by: int) -> None:
-        """A call goes on with the packets of another slot, positions counted from `by`."""
+        """Continue a call with the packets of another slot, with positions counted from `by`."""
         cursor = self._cursor(other, 0.0)
         cursor.position -= by
         self._keep(slot, cursor)

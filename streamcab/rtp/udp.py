@@ -1,6 +1,6 @@
 """UDP sockets to listen on: addresses, multicast groups, and buffers as large as the system grants.
 
-Knows nothing of what arrives.
+Knows nothing of the datagrams.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from streamcab.errors import ConfigError, SourceError
 
 BUFFER = 16 << 20
-"""SO_RCVBUF asked for: 0.8 s of a thousand calls. The usual 208 kB hold 5 ms of them."""
+"""Requested SO_RCVBUF: 0.8 s of a thousand calls. The usual 208 kB hold 5 ms of them."""
 
 EVERYWHERE = "::"
-"""Every address of this machine, of both families."""
+"""All addresses of this machine, in both families."""
 _SO_RCVBUFFORCE = 33
 _SO_MEMINFO = 55
 _MEMINFO_DROPS = 8
@@ -24,16 +24,16 @@ _MEMINFO_DROPS = 8
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen: `127.0.0.1:5004`, `[::1]:5004`, `239.69.1.1%eth0:5004` or `[ff15::1%eth0]:5004`."""
+    """An address to listen on: `127.0.0.1:5004`, `[::1]:5004`, `239.69.1.1%eth0:5004` or `[ff15::1%eth0]:5004`."""
 
     host: str
     port: int
     interface: str = ""
-    """Of a multicast group: the interface to join on; empty lets the system choose."""
+    """The interface on which to join a multicast group; empty lets the system choose."""
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """From any of these forms; ConfigError for another."""
+        """Parse any of these forms; ConfigError for another."""
         host, colon, port = text.strip().rpartition(":")
         host, _, interface = host.removeprefix("[").removesuffix("]").partition("%")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -47,7 +47,7 @@ class Address:
 
     @property
     def group(self) -> bool:
-        """Whether this is a multicast group."""
+        """Return whether this is a multicast group."""
         if ":" in self.host:
             return socket.inet_pton(socket.AF_INET6, self.host)[0] == 0xFF
         return 224 <= socket.inet_pton(socket.AF_INET, self.host)[0] < 240
@@ -58,9 +58,9 @@ class Address:
 
 
 def listen(address: Address, dual: bool = False) -> socket.socket:
-    """A bound, non-blocking UDP socket with the largest buffer to be had, its group joined. SourceError.
+    """Return a bound, non-blocking UDP socket with the largest possible buffer and its group joined. SourceError.
 
-    dual: `[::]` hears IPv4, too
+    dual: `[::]` includes IPv4
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
@@ -97,10 +97,10 @@ def listen(address: Address, dual: bool = False) -> socket.socket:
 
 
 def join_anew(sock: socket.socket, address: Address, index: int) -> int:
-    """Follow a group's named interface, joined as number `index` (0: not at all), to the one of that name now.
+    """Follow a group's named interface, joined as number `index` (0: not joined), to its current number.
 
-    An interface that was unplugged comes back under another number, and without its groups. Returns the number that is
-    joined now.
+    An interface that was unplugged returns under another number, without its groups. Returns the number that is now
+    joined.
     """
     try:
         now = socket.if_nametoindex(address.interface)
@@ -114,7 +114,7 @@ def join_anew(sock: socket.socket, address: Address, index: int) -> int:
     if now:
         try:
             _join(sock, address.host, now)
-        except OSError:  # it is there and not up yet
+        except OSError:  # the interface exists but is not up yet
             return 0
     return now
 
@@ -126,7 +126,7 @@ def _join(sock: socket.socket, host: str, index: int, leave: bool = False) -> No
         sock.setsockopt(socket.IPPROTO_IPV6, option, request)
         return
     group = socket.inet_pton(socket.AF_INET, host)
-    # struct ip_mreqn where an interface is named; elsewhere than Linux ip_mreq is all there is.
+    # struct ip_mreqn if an interface is named; systems other than Linux have only ip_mreq.
     request = (
         struct.pack("=4s4si", group, bytes(4), index) if index else struct.pack("=4s4s", group, bytes(4))
     )
@@ -141,24 +141,24 @@ def _enlarge(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER)
             return
         except PermissionError:
-            pass  # wants CAP_NET_ADMIN
+            pass  # needs CAP_NET_ADMIN
     asked = BUFFER
     while asked > 65536:
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
             return
-        except OSError:  # BSD refuses what Linux would cut
+        except OSError:  # BSD refuses a size that Linux would reduce
             asked //= 2
 
 
 def buffer_bytes(sock: socket.socket) -> int:
-    """The receive buffer that was granted, as it was asked for: Linux reports twice that."""
+    """Return the size of the granted receive buffer: Linux reports twice the requested size."""
     granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     return granted // 2 if sys.platform == "linux" else granted
 
 
 def kernel_drops(sock: socket.socket) -> int:
-    """Datagrams that the kernel threw away because this socket's buffer was full; 0 where it does not say."""
+    """Return the datagrams dropped by the kernel because this socket's buffer was full; 0 if not reported."""
     if sys.platform != "linux":
         return 0
     try:

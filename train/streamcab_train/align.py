@@ -1,11 +1,11 @@
-"""Which phone is said when: a recogniser of old aligns each reading with its text. Wants `pip install pocketsphinx`.
+"""Aligns each reading with its text, phone by phone, by a classic recogniser. Needs `pip install pocketsphinx`.
 
     python -m streamcab_train.align saa8k/manifest.csv --out runs/alignment.jsonl
 
-Speakers of the bundled model's classes are left out: the others teach the phones. Resumable: clips that stand in the
-file already are not aligned again, but the recogniser hears a clip a little differently after others, so a run that was
-killed may come to other phones here and there. What cannot be aligned (one reading in six) is written down without
-phones. About a second of one core a clip.
+Speakers of the bundled model's classes are left out: the phones are learnt from the others. Resumable: clips that are
+in the file already are not aligned again. The recogniser's result depends slightly on the clips before, so an
+interrupted run may differ in single phones. A reading that cannot be aligned (one in six) is written without phones. A
+clip takes about a second of one core.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from streamcab.source.file import read_audio
 from streamcab.text import opened
 
 RATE = 16000
-"""Hz that the recogniser's model wants; of a telephone's signal the upper half stays empty."""
+"""Sampling rate of the recogniser's model in Hz; the upper half stays empty for telephone signals."""
 TEXT = (
     "please call stella ask her to bring these things with her from the store six spoons of fresh snow peas five "
     "thick slabs of blue cheese and maybe a snack for her brother bob we also need a small plastic snake and a big "
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def aligned(decoder, said: bytes) -> list[tuple[str, int, int]]:  # type: ignore[no-untyped-def]
-    """Name, first and length in hundredths of a second of each phone; none where words and sound do not meet."""
+    """Return name, start and length of each phone, in hundredths of a second; empty if the alignment fails."""
 
     def hear() -> None:
         decoder.start_utt()

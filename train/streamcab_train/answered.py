@@ -1,6 +1,6 @@
 """The answers of a finished run, as `test.csv` holds them: path, speaker, label, top, and each class' probability.
 
-What several runs are scored from together. Knows nothing of models.
+Several runs are scored together from these. Knows nothing of models.
 """
 
 import csv
@@ -19,7 +19,7 @@ FIXED = ("path", "speaker", "label", "top")
 
 @dataclass(frozen=True)
 class Answered:
-    """Of n clips: paths and speakers, truth (n,), probabilities (n, labels)."""
+    """The answers to n clips: paths and speakers, truth (n,), probabilities (n, labels)."""
 
     labels: tuple[str, ...]
     paths: tuple[str, ...]
@@ -29,7 +29,7 @@ class Answered:
 
     @property
     def answers(self) -> NDArray[np.int64]:
-        """The class of each clip, (n,)."""
+        """Return the class of each clip, (n,)."""
         best: NDArray[np.int64] = self.probabilities.argmax(1)
         return best
 
@@ -37,7 +37,7 @@ class Answered:
 def write_answers(
     file: Path, labels: Sequence[str], clips: Sequence[Clip], probabilities: NDArray[np.float64]
 ) -> None:
-    """Write them; probabilities (n, labels)."""
+    """Write the answers; probabilities (n, labels)."""
     with file.open("w", newline="", encoding="utf-8") as text:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*FIXED, *labels])
@@ -47,7 +47,7 @@ def write_answers(
 
 
 def read_answers(file: Path) -> Answered:
-    """Read them; a clip of an unknown speaker counts as one by himself. CorpusError for a damaged file."""
+    """Read answers; each clip without a speaker counts as a speaker of its own. CorpusError for a damaged file."""
     try:
         with file.open(newline="", encoding="utf-8") as text:
             head, *rows = csv.reader(text)
@@ -64,7 +64,7 @@ def read_answers(file: Path) -> Answered:
 
 
 def pooled(runs: Sequence[Answered]) -> Answered:
-    """The answers of runs on different clips, as one set: those of all folds."""
+    """Return the answers of several runs on different clips as one set, e.g. of all folds."""
     return Answered(
         runs[0].labels,
         tuple(path for run in runs for path in run.paths),

@@ -1,11 +1,11 @@
-"""One rival trained and judged on pictures of spectrograms, as the paper trains it (section 4).
+"""Trains and evaluates one rival on images of spectrograms, as the paper does (section 4).
 
     history.jsonl      a line for each epoch
-    state.safetensors  where it stands; gone at the end, since some of these nets take half a gigabyte
+    state.safetensors  the state of the run; deleted at the end, since some of these networks take half a gigabyte
     test.csv           the answers of the best epoch to the test clips: the run is over
 
 Stochastic gradient descent; the epoch with the smallest validation loss counts. The same seed gives the same
-answers on a CPU, killed and resumed or not. Knows nothing of CAB-CNN.
+answers on a CPU, with or without interruptions. Knows nothing of CAB-CNN.
 """
 
 import json
@@ -38,12 +38,12 @@ from streamcab_train.spectrogram import picture
 
 KEY = "streamcab_rival"
 SAVE_S = 60.0
-"""Seconds of training that may be lost: writing the largest state takes some."""
+"""Seconds of training between saves, since writing the largest state takes several."""
 
 
 @dataclass(frozen=True)
 class BaselineKeys:
-    """How a rival is trained; the defaults are the paper's, but for the seed. size 0: as the paper has it."""
+    """Settings of a rival's training; all defaults but the seed are the paper's. size 0: the paper's size."""
 
     seed: int = 0
     epochs: int = 500
@@ -77,7 +77,7 @@ class _Part:
 def train_rival(
     name: str, data: Path, corpus: CorpusKeys, out: Path, keys: BaselineKeys, device: str, threads: int
 ) -> None:
-    """Train the rival `name` on a manifest whose rows say train, validation or test, going on where `out` is."""
+    """Train the rival `name` on a manifest with the splits train, validation and test; resume from `out`."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     clips = read_manifest(data, corpus, speakers=False)
@@ -123,7 +123,7 @@ def _fit(
         standing.history.append(record)
         if standing.best is None or record["val_loss"] < standing.best:
             standing.best, standing.best_epoch = record["val_loss"], number
-            # The answers are kept in place of weights: they are all that the table needs.
+            # The answers are kept instead of weights: the table needs nothing else.
             standing.answers = _judge(net, parts["test"], keys.batch).tolist()
         if time.monotonic() - saved > SAVE_S:
             _save(out / STATE, net, sgd, standing)
@@ -151,7 +151,7 @@ def _epoch(net: nn.Module, sgd: torch.optim.SGD, part: _Part, keys: BaselineKeys
 
 
 def _batches(order: NDArray[np.int64], size: int) -> Sequence[NDArray[np.int64]]:
-    """Batches of `size`; a last one of a single clip joins the one before: BatchNorm cannot be had of one."""
+    """Yield batches of `size`; a single last clip joins the batch before, since BatchNorm needs two."""
     cuts = list(range(size, len(order) - 1, size))
     return np.split(order, cuts)
 

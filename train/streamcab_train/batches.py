@@ -1,7 +1,7 @@
-"""Which clips, and which part of each, make up the batches of an epoch.
+"""The batches of an epoch: clips, and the part of each that is used.
 
-All of it follows from the seed and the epoch's number, so a resumed run draws what an uninterrupted one would
-have. Knows nothing of models or of torch.
+The batches depend only on the seed and the epoch's number, so a resumed run draws the same ones as an uninterrupted
+run. Knows nothing of models or of torch.
 """
 
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ class Selection:
 
 
 def training_batches(some: Selection, keys: TrainingKeys, interval_s: float, epoch: int) -> Iterator[Batch]:
-    """An epoch: as many clips as there are, in batches cut to their shortest and to T (paper, section 4)."""
+    """Yield an epoch of as many clips as there are, in batches cut to their shortest and to T (paper, section 4)."""
     rng = np.random.default_rng([keys.seed, 2, epoch])
     order = _balanced(some.y, rng) if keys.balanced else rng.permutation(len(some.clips))
     limit = max(1, round(keys.seconds / interval_s))
@@ -65,17 +65,17 @@ def training_batches(some: Selection, keys: TrainingKeys, interval_s: float, epo
 
 
 def whole_clips(some: Selection, keys: TrainingKeys, interval_s: float) -> Iterator[Batch]:
-    """Each clip by itself, to be judged: its first T seconds, or all of it where training crops at random."""
+    """Yield each clip separately, for evaluation: its first T seconds, or all of it if training crops at random."""
     limit = max(1, round(keys.seconds / interval_s))
     for i, y in zip(some.clips, some.y, strict=True):
         k = int(some.features.length[i])
         x, kind = some.features.clip(int(i), 0, min(k, limit) if keys.crop == "first" else k)
-        # Copied, since torch will not have what it cannot write to.
+        # Copied, since torch does not accept read-only arrays.
         yield Batch(x[None].copy(), some.votes(kind)[None], np.array([y]))
 
 
 def _balanced(y: Ints, rng: np.random.Generator) -> Ints:
-    """len(y) indices, each class equally often; no clip comes again before the others of its class."""
+    """Return len(y) indices, each class equally often; no clip is repeated before the others of its class."""
     labels = np.unique(y)
     drawn = []
     for turn, label in enumerate(rng.permutation(labels)):

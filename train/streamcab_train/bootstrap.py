@@ -1,7 +1,7 @@
-"""How sure one may be of a set of answers, and of the distance of two, when other voices had spoken.
+"""Confidence intervals for the scores of a set of answers, and for the difference of two, over the choice of voices.
 
-Voices are drawn anew within each class, and their clips follow, as in `scores.interval_95`, which does it for
-one set of answers. For two sets each draw takes the same voices for both, so what is common to both cancels.
+Voices are resampled within each class with all their clips, as in `scores.interval_95`, which does this for one
+set of answers. For two sets each draw takes the same voices for both, so effects common to both cancel.
 Knows nothing of models.
 """
 
@@ -18,7 +18,7 @@ Interval = tuple[float, float] | None
 def intervals_95(
     truth: ArrayLike, answers: ArrayLike, speakers: Sequence[str], labels: int, draws: int = 2000
 ) -> dict[str, Interval | list[Interval]]:
-    """95 % intervals of accuracy, UAR, F1 and each class' recall; None where a class has a single voice."""
+    """Return 95 % intervals of accuracy, UAR, F1 and each class' recall; None if a class has a single voice."""
     truth, answers, names = np.asarray(truth, np.int64), np.asarray(answers, np.int64), np.asarray(speakers)
 
     def of(score: Callable[[Scores], float]) -> Interval:
@@ -28,7 +28,7 @@ def intervals_95(
     for label in range(labels):
         rows = np.flatnonzero(truth == label)
         voices: list[str] = names[rows].tolist()
-        # Alone: another class with a single voice does not make this one's recall less sure.
+        # Separately: another class with a single voice does not affect this one's recall.
         one = interval_95(truth[rows], answers[rows], voices, labels, draws=draws) if len(rows) else None
         recall.append(one)
     return {
@@ -49,7 +49,7 @@ def difference_95(
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """95 % interval of score(others) - score(answers); None when a class has a single voice."""
+    """Return the 95 % interval of score(others) - score(answers); None if a class has a single voice."""
     (one, group), (other, _) = (by_voice(truth, a, speakers, labels) for a in (answers, others))
     drawn = redrawn(np.stack((one, other)), group, draws, seed)
     if drawn is None:

@@ -1,4 +1,4 @@
-"""Whether a confidence means what it says: reliability, temperature, and what is gained by not answering.
+"""Calibration of confidences: reliability, temperature, and the gain from abstaining.
 
 Confidence is the largest probability of an answer. Expected calibration error over bins of equal width
 (Naeini et al., AAAI 2015); temperature by maximum likelihood (Guo et al., ICML 2017), to be applied by
@@ -23,7 +23,7 @@ COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers with a confidence in (low, high]: how many, how sure on average, and how often right."""
+    """Answers with a confidence in (low, high]: their number, mean confidence and accuracy."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Coverage:
-    """If only the most confident share of clips is answered: those of `threshold` and above."""
+    """Scores when only the most confident clips are answered: those of `threshold` and above."""
 
     share: float
     threshold: float
@@ -54,7 +54,7 @@ class Coverage:
 
 
 def reliability(probabilities: ArrayLike, truth: ArrayLike, bins: int = BINS) -> Reliability:
-    """Of probabilities (n, m) and classes (n,), n at least 1."""
+    """Return the reliability of probabilities (n, m) for classes (n,), n at least 1."""
     p, y = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
     sure, right = p.max(1), p.argmax(1) == y
     number = np.clip(np.ceil(sure * bins).astype(np.int64) - 1, 0, bins - 1)
@@ -69,13 +69,13 @@ def reliability(probabilities: ArrayLike, truth: ArrayLike, bins: int = BINS) ->
 
 
 def nll(probabilities: ArrayLike, truth: ArrayLike) -> float:
-    """Mean -log p(truth)."""
+    """Return the mean of -log p(truth)."""
     p, y = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
     return float(-np.log(np.maximum(p[np.arange(len(y)), y], TINY)).mean())
 
 
 def fit_temperature(probabilities: ArrayLike, truth: ArrayLike) -> float:
-    """The temperature that makes the truth most likely, between `COLDEST` and `HOTTEST`.
+    """Return the maximum-likelihood temperature between `COLDEST` and `HOTTEST`.
 
     -log p is convex in 1/T, so its slope is bisected.
     """
@@ -97,7 +97,7 @@ def fit_temperature(probabilities: ArrayLike, truth: ArrayLike) -> float:
 
 
 def coverage(probabilities: ArrayLike, truth: ArrayLike) -> list[Coverage]:
-    """What answering only the surest clips brings; ties stand on one side, so a share may come out larger."""
+    """Return the scores if only the most confident clips are answered; ties stay together, so shares may grow."""
     p, y = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
     sure, answers = p.max(1), p.argmax(1)
     ordered = np.sort(sure)[::-1]
@@ -111,12 +111,12 @@ def coverage(probabilities: ArrayLike, truth: ArrayLike) -> list[Coverage]:
 
 
 def abstain_below(probabilities: ArrayLike, truth: ArrayLike, accuracy: float) -> float | None:
-    """The lowest confidence from which on the answers reach an accuracy; None when no threshold does."""
+    """Return the lowest threshold of confidence whose answers reach an accuracy; None if there is none."""
     p, y = np.asarray(probabilities, np.float64), np.asarray(truth, np.int64)
     order = np.argsort(-p.max(1), kind="stable")
     sure, right = p.max(1)[order], (p.argmax(1) == y)[order]
     share = np.cumsum(right) / np.arange(1, len(y) + 1)
-    # Only where the next clip is less sure: a threshold cannot part equals.
+    # Only where the next clip is less confident: a threshold cannot separate equal values.
     last = np.append(sure[1:] < sure[:-1], True)
     good = np.flatnonzero((share >= accuracy) & last)
     return float(sure[good[-1]]) if len(good) else None

@@ -1,7 +1,7 @@
-"""A frozen distiller's a_t for every clip, made once and kept: an epoch of the ACB is then seconds, not minutes.
+"""A frozen distiller's a_t for every clip, computed once and cached: an epoch of the ACB then takes seconds.
 
-A clip is distilled whole, as it is heard when judged, so a crop of it is a part of what is served. Knows nothing
-of what is learnt from a_t.
+A clip is distilled as a whole, as in evaluation, so a crop of it equals a part of the served result. Knows nothing
+of the training on a_t.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from streamcab_train.pretrain import begin_from
 
 
 def distilled(features: Features, architecture: Architecture, taught: Path, cache: Path) -> Features:
-    """The same clips, x (N, features) their a_t from the taught checkpoint, from the cache or made now.
+    """Return the same clips with a_t of the trained checkpoint as x (N, features), from the cache or computed now.
 
-    CheckpointError when it does not fit the architecture, CorpusError when the cache cannot be written.
+    CheckpointError if it does not fit the architecture, CorpusError if the cache cannot be written.
     """
     model = CabCnn(architecture)
     begin_from(model, taught)
@@ -50,7 +50,7 @@ def distilled(features: Features, architecture: Architecture, taught: Path, cach
 
 
 def _key(features: Features, model: CabCnn) -> str:
-    """Name of the cache: changes with the distiller's weights, with what it is fed, and with any file."""
+    """Return the cache's name, which depends on the distiller's weights, on its input, and on every file."""
     sha = hashlib.sha256(json.dumps([model.architecture.to_dict(), features.sha256], sort_keys=True).encode())
     for value in model.distiller.state_dict().values():
         sha.update(value.numpy().tobytes())

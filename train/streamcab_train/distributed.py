@@ -1,9 +1,9 @@
-"""Several processes that train one net together, as torchrun starts them: who is which, and what they add up.
+"""Training of one network in several processes, started by torchrun: ranks, and sums over all of them.
 
     torchrun --nproc-per-node 2 -m streamcab train ...
 
 Each takes its share of every batch; sums over the whole batch go through `ProcessGroup.sum`, which gradients cross too.
-gloo on CPUs, nccl on CUDA. One that ends takes the others with it. Knows nothing of nets, data or folders.
+gloo on CPUs, nccl on CUDA. If one process ends, the others end too. Knows nothing of networks, data or folders.
 """
 
 import contextlib
@@ -26,26 +26,26 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process is number `rank`, from 0 on, of `size`. One alone talks to nobody."""
+    """This process has number `rank`, from 0 on, of `size`. A single process does not communicate."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def own(self, n: int) -> slice:
-        """This process' share of n things; of few it may be none."""
+        """Return this process' share of n items, which may be empty."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def sum(self, x: Tensor) -> Tensor:
-        """The sum of everybody's x; its gradient is the sum of everybody's gradients."""
+        """Return the sum of x over all processes; its gradient is the sum of their gradients."""
         return x if self.size == 1 else _Sum.apply(x)  # type: ignore[no-untyped-call]
 
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter], loss: Tensor) -> Tensor:
-        """Give each parameter the sum of everybody's gradients; the sum of everybody's loss, ()."""
+        """Sum the gradients of each parameter over all processes; return the summed loss, ()."""
         learning = [p for p in parameters if p.requires_grad]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
         # One message, not one for each parameter.
@@ -56,7 +56,7 @@ class ProcessGroup:
         return flat[-1]
 
     def gather(self, own: T) -> list[T]:
-        """What each has, by rank."""
+        """Return the values of all processes, by rank."""
         if self.size == 1:
             return [own]
         found: list[Any] = [None] * self.size
@@ -69,13 +69,13 @@ ALONE = ProcessGroup()
 
 
 def started_by_torchrun() -> bool:
-    """Whether this process is one of several."""
+    """Return whether this process is one of several."""
     return int(os.environ.get("WORLD_SIZE") or 1) > 1
 
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[tuple[ProcessGroup, str]]:
-    """Meet the others, if there are any; who this is, and its own device. StreamcabError when one is lost."""
+    """Join the other processes, if any; return this process' rank and device. StreamcabError if one is lost."""
     if not started_by_torchrun():
         yield ALONE, device
         return
@@ -100,7 +100,7 @@ def joined(device: str) -> Iterator[tuple[ProcessGroup, str]]:
 
 
 def leave() -> None:
-    """End this process, if it is one of several, as done: nothing of Python's own end is waited for.
+    """End this process successfully, if it is one of several, without Python's own shutdown.
 
     Threads of torch.distributed that want the interpreter while it ends bring it down (seen with torch 2.13 and
     Python 3.11: "terminate called without an active exception", SIGABRT, after all work was done).
@@ -115,7 +115,7 @@ LOST = "another process of this training has ended: the same command with --resu
 
 
 def _stopped(_signal: int, _frame: FrameType | None) -> None:
-    """torchrun ends those that are left in this way."""
+    """Handle the signal with which torchrun ends the remaining processes."""
     raise StreamcabError(LOST)
 
 

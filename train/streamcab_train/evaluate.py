@@ -1,7 +1,7 @@
-"""A trained model judged: what `streamcab evaluate` calls.
+"""Evaluation of a trained model, for `streamcab evaluate`.
 
-Wires the other files together: which clips, how they are heard, what is counted, what is written. Owns the way of
-temperature and threshold into a checkpoint. Knows nothing of how a figure is counted or shown.
+Connects the other files: selection of clips, input conditions, scores and the report. Owns the writing of temperature
+and threshold to a checkpoint. Knows nothing of how a figure is computed or shown.
 """
 
 from collections import Counter
@@ -40,7 +40,7 @@ def evaluate(
     threads: int | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Judge a model (without one, the bundled) by a manifest; print the report, and write it to `out`.
+    """Evaluate a model (by default the bundled one) on a manifest; print the report, and write it to `out`.
 
     out               a folder
     split             train, validation, test or all; see `selection.py`
@@ -48,12 +48,12 @@ def evaluate(
                       with the threshold of `abstain_accuracy` where that is asked for, too
     draws             of the bootstrap
     threads           of torch, for the whole process; by default as torch chooses
-    abstain_accuracy  choose on the validation clips below which confidence not to answer
+    abstain_accuracy  choose the threshold below which not to answer, on the validation clips
     """
     if threads is not None:
         torch.set_num_threads(threads)
     console = console or Console()
-    path = model or checkpoint.bundled()
+    path = checkpoint.find(model)
     loaded = checkpoint.load(path)
     loaded.model.to(device)
     chosen = choose(

@@ -1,9 +1,9 @@
 """The evidence layer, fitted in closed form: shrinkage discriminant analysis on the second moments of clips.
 
-A linear discriminant with equal priors, on standardised moments, whose covariance within classes is drawn towards the
-identity (Friedman 1989; Ledoit, Wolf 2004): a few hundred numbers are estimated from as many voices. It becomes one
-linear layer. The same as scikit-learn's StandardScaler and LinearDiscriminantAnalysis(solver="lsqr"), in which
-the tests compare it. Knows nothing of audio or folders.
+A linear discriminant with equal priors, on standardised moments, whose covariance within classes is shrunk towards the
+identity (Friedman 1989; Ledoit, Wolf 2004), since a few hundred numbers are estimated from as many voices. It becomes
+one linear layer. The tests compare it with scikit-learn's StandardScaler and LinearDiscriminantAnalysis(solver="lsqr").
+Knows nothing of audio or folders.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import summary
 
 INNER, SHUFFLES = 5, 4
-"""Inner folds that choose the shrinkage, and how often they are dealt."""
+"""Number of inner folds that choose the shrinkage, and of their shuffles."""
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def discriminant(x: Floats, y: NDArray[np.int64], shrinkage: float) -> tuple[Flo
 
 
 def _shrunk(own: Floats, shrinkage: float) -> Floats:
-    """Covariance of one class, drawn towards one that knows no correlation."""
+    """Return the covariance of one class, shrunk towards one without correlation."""
     centred = own - own.mean(0)
     covariance = centred.T @ centred / len(own)
     even = np.trace(covariance) / len(covariance)
@@ -51,7 +51,7 @@ def _shrunk(own: Floats, shrinkage: float) -> Floats:
 
 
 def summed_up(model: CabCnn, some: Selection) -> tuple[Floats, NDArray[np.int64]]:
-    """The numbers that evidence is drawn from, of each clip (n, F), and how many of its intervals count (n,)."""
+    """Return the evidence's input numbers for each clip (n, F), and the number of counted intervals (n,)."""
     evidence = evidence_of(model)
     assert evidence is not None
     device = next(model.parameters()).device
@@ -70,7 +70,7 @@ def summed_up(model: CabCnn, some: Selection) -> tuple[Floats, NDArray[np.int64]
 def chosen_shrinkage(
     x: Floats, y: NDArray[np.int64], speakers: Sequence[str], values: Sequence[float], seed: int
 ) -> float:
-    """Which of the values tells voices best that it was not fitted on; of equals the middle one. CorpusError when a
+    """Return the value that is best on voices outside the fit; of equal values the middle one. CorpusError if a
     class has a single voice."""
     found = np.array([inner_uar(x, y, speakers, value, seed) for value in values])
     best = np.flatnonzero(found >= found.max() - 1e-12)
@@ -78,7 +78,7 @@ def chosen_shrinkage(
 
 
 def inner_uar(x: Floats, y: NDArray[np.int64], speakers: Sequence[str], shrinkage: float, seed: int) -> float:
-    """Mean UAR over INNER speaker-disjoint folds, SHUFFLES times dealt."""
+    """Return the mean UAR over INNER speaker-disjoint folds, in SHUFFLES shuffles."""
     names, found = np.asarray(speakers), []
     for shuffle in range(SHUFFLES):
         fold = _dealt(y, names, np.random.default_rng([seed, 7, shuffle]))
@@ -91,7 +91,7 @@ def inner_uar(x: Floats, y: NDArray[np.int64], speakers: Sequence[str], shrinkag
 
 
 def _dealt(y: NDArray[np.int64], names: NDArray[np.str_], rng: np.random.Generator) -> NDArray[np.int64]:
-    """The inner fold of each clip: the voices of each class are dealt in turn."""
+    """Return the inner fold of each clip: the voices of each class are assigned in turn."""
     voices = [np.unique(names[y == label]) for label in range(int(y.max()) + 1)]
     folds = min(INNER, *(len(own) for own in voices))
     if folds < 2:
@@ -107,11 +107,11 @@ def _dealt(y: NDArray[np.int64], names: NDArray[np.str_], rng: np.random.Generat
 
 
 def fit_evidence(model: CabCnn, some: Selection, shrinkage: float) -> None:
-    """Put into the model what the moments of some clips say of their classes."""
+    """Fit the model's evidence layer on some clips."""
     assert model.evidence is not None
     x, sizes = summed_up(model, some)
     weight, bias = discriminant(x, some.y, shrinkage)
-    # A clip of a usual length is to be weighed as the discriminant weighs it.
+    # A clip of usual length gets the weight of the discriminant itself.
     whole = 1 + model.architecture.intervals(HALF_S) / float(np.median(sizes))
     with torch.no_grad():
         model.evidence.weight.copy_(torch.from_numpy(weight * whole))

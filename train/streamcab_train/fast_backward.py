@@ -1,4 +1,4 @@
-"""The distiller's stages as training runs them: `Distiller`'s numbers but for rounding, with a quicker way back.
+"""The distiller's stages for training: they equal `Distiller` but for rounding, with a faster backward pass.
 
 Two things that torch does slowly on a CPU are done by hand: the weight gradient of a convolution of one channel, which
 is one matrix product, and the random numbers of dropout, which are drawn sixteen bits at a time. Knows nothing of
@@ -14,7 +14,7 @@ from torch import Tensor
 from streamcab.nn.distiller import Distiller, Stage
 
 BITS = 1 << 16
-"""So many values has a random number of dropout."""
+"""Number of values of a random number for dropout."""
 
 
 def run_stages(distiller: Distiller, x: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def _stage(stage: Stage, x: Tensor) -> Tensor:
         y: Tensor = _Alone.apply(padded, stage.weight, stage.bias)  # type: ignore[no-untyped-call]
     else:
         y = _convolve(padded, stage.kernel(), stage.bias)
-    # Beyond its padding and the end max_pool2d sees nothing, which is what padding by -inf means.
+    # max_pool2d ignores values beyond its padding and the end, which equals padding by -inf.
     left, right = stage.pool_pad
     size, stride = (1, shape.pool), (1, shape.stride)
     image = F.max_pool2d(_image(y), size, stride, (0, left), ceil_mode=right > left)
@@ -43,7 +43,7 @@ def _stage(stage: Stage, x: Tensor) -> Tensor:
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """Each value 0 with probability p, to 1 in 65,536, and the others raised so that their mean stays."""
+    """Set each value to 0 with probability p, to 1 in 65,536, and scale the others to keep the mean."""
     dropped = round(p * BITS)
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     bits = draws.view(torch.int16)[: x.numel()].view(x.shape)

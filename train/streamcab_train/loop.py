@@ -1,8 +1,7 @@
-"""Epochs: train, validate, keep the best, stop when there is nothing better for long (paper, section 4).
+"""Epochs: train, validate, keep the best, stop without improvement (paper, section 4).
 
-After each epoch all that the next one needs is on the disk. The same seed gives the same weights bit for bit
-on a CPU, whether in one go or killed and resumed. Knows nothing of manifests, of splits, or of how progress
-is shown.
+After each epoch everything that the next one needs is on the disk. The same seed gives the same weights, bit for bit,
+on a CPU, with or without interruptions. Knows nothing of manifests, splits or the display of progress.
 """
 
 import contextlib
@@ -51,7 +50,7 @@ class Judged:
 
 
 class Watcher:
-    """Who is told how a run goes. This one is silent; what shows it on a screen is a subclass."""
+    """Observer of a run. This one does nothing; a subclass shows the progress on a screen."""
 
     def epoch(self, number: int, batches: int) -> None:
         """An epoch of so many batches begins."""
@@ -64,7 +63,7 @@ class Watcher:
 
 
 def judge(model: CabCnn, clips: Iterable[Batch], ranks: ProcessGroup = ALONE) -> Judged:
-    """The model's answers on whole clips; several ranks share the work, and each has all answers."""
+    """Return the model's answers on whole clips; several ranks share the work, and each gets all answers."""
     device = next(model.parameters()).device
     model.eval()
     own = []
@@ -97,10 +96,10 @@ def fit(
     watcher: Watcher | None = None,
     ranks: ProcessGroup = ALONE,
 ) -> tuple[CabCnn, Progress]:
-    """Train in `folder`, going on from the state that stands there if there is one; the model with its best
-    weights. Of several ranks the first writes, and each has the model.
+    """Train in `folder`, resuming from its state if there is one; return the model with its best weights. With
+    several ranks the first writes, and each gets the model.
 
-    ConfigError when the loss is no number any more; CheckpointError when the state is damaged.
+    ConfigError if the loss becomes NaN or infinite; CheckpointError if the state is damaged.
     """
     watcher = watcher or Watcher()
     with seeded(keys.seed, 0):
@@ -119,7 +118,7 @@ def fit(
     progress, best = Progress(), _copy(model)
     if (folder / STATE).exists():
         progress, best = load_state(folder / STATE, model, adam)
-    # The state is the truth; a line that a killed process did or did not write is put right.
+    # The state is authoritative: the history of a killed process is corrected by it.
     if ranks.first:
         (folder / HISTORY).write_text("".join(json.dumps(record) + "\n" for record in progress.history))
     while progress.epoch < keys.epochs and progress.stale < keys.patience:
@@ -156,13 +155,13 @@ def _epoch(
     watcher: Watcher,
     ranks: ProcessGroup,
 ) -> tuple[float, float]:
-    """One epoch; the mean loss of its clips, and the seconds of audio that it took in."""
+    """Train one epoch; return the mean loss of its clips, and the seconds of audio processed."""
     interval_s = model.architecture.interval_s
     device = next(model.parameters()).device
     watcher.epoch(number, -(-len(train.clips) // keys.batch))
     total, clips, intervals = 0.0, 0, 0
     model.train()
-    # BatchNorm's running statistics are a part of what was taught.
+    # BatchNorm's running statistics are part of the pretrained model.
     model.distiller.train(not keys.frozen)
     with seeded(keys.seed, number, *([ranks.rank] if ranks.rank else [])):
         for batch in training_batches(train, keys, interval_s, number):
@@ -189,14 +188,14 @@ def _epoch(
 
 
 def _weighed(model: CabCnn, evidence: Evidence, x: Tensor, votes: NDArray[np.bool_], p: Tensor) -> Tensor:
-    """The answer to one clip, with what its evidence says."""
+    """Return the answer to one clip, with its evidence applied."""
     u = summary(model, x)[0].cpu().numpy()
     weighed = evidence(p.double().cpu().numpy(), *evidence.of_clip(u, votes))
     return torch.from_numpy(weighed).to(p)
 
 
 def _record(number: int, loss: float, audio_s: float, judged: Judged) -> dict[str, Any]:
-    """An epoch's line of the history: nothing in it depends on the clock."""
+    """Return an epoch's line of the history, which does not depend on the clock."""
     return {
         "epoch": number,
         "loss": round(loss, 6),
@@ -211,7 +210,7 @@ def _record(number: int, loss: float, audio_s: float, judged: Judged) -> dict[st
 
 @contextlib.contextmanager
 def seeded(seed: int, *numbers: int) -> Iterator[None]:
-    """torch's random numbers from a seed and numbers, whatever came before; the caller's come back after."""
+    """Seed torch's random numbers within the context, and restore the caller's state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(
             int(np.random.SeedSequence([seed, 3, *numbers]).generate_state(1, np.uint64)[0] >> 1)
@@ -220,7 +219,7 @@ def seeded(seed: int, *numbers: int) -> Iterator[None]:
 
 
 def _send(batch: Batch, device: torch.device, ranks: ProcessGroup = ALONE) -> tuple[Tensor, Tensor, Tensor]:
-    """This rank's share of a batch."""
+    """Return this rank's share of a batch."""
     own = ranks.own(len(batch.y))
     x, votes, y = (torch.from_numpy(a[own]).to(device) for a in (batch.x, batch.votes, batch.y))
     return x, votes, y

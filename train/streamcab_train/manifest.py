@@ -1,7 +1,7 @@
-"""A corpus as a list of clips: which files, which classes, which speakers.
+"""A corpus as a list of clips with files, classes and speakers.
 
-A manifest is a CSV with a header: a path relative to it, a label, a speaker, and whatever else. Everything
-wrong with it is found here, before an hour of training, with file and row. Knows nothing of audio: no file is
+A manifest is a CSV with a header: a path relative to it, a label, a speaker, and other
+columns. All errors are found here, with file and row, before training starts. Knows nothing of audio: no file is
 opened.
 """
 

@@ -1,12 +1,12 @@
-"""What the paper prints (arXiv 2006.09815, Tables 3, 4 and 7) and how it trains (section 4): nothing is computed.
+"""The paper's results (arXiv 2006.09815, Tables 3, 4 and 7) and its training settings (section 4): constants only.
 
-Measured on UT-Podcast, whose speakers stand in training and test. The corpus is not public.
+Measured on UT-Podcast, with the same speakers in training and test. The corpus is not public.
 """
 
 from streamcab_train.recipe import ModelKeys, TrainingKeys
 
 MODEL = ModelKeys(normaliser="clip", gate=False)
-"""Table 2; the normaliser hears what the net hears of a clip, and every interval votes."""
+"""Table 2; the normaliser uses the same part of a clip as the network, and every interval votes."""
 TRAINING = TrainingKeys()
 """Adam, batches of 128, the first T seconds, patience 15; T and the seed are set for each run."""
 SECONDS = (5, 10, 30, 60)

@@ -1,4 +1,4 @@
-"""Teaching phones: a small net learns which phone each interval was meant as, from clips whose text was aligned.
+"""Training of the phone network: it learns the intended phone of each interval from clips with aligned text.
 
 `streamcab teach` calls it for recipes with phones, with voices of none of the classes. The alignment is a file of lines
 of JSON, {"path": ..., "phones": [[name, first, length], ...]} in hundredths of a second, as align.py writes it. Knows
@@ -21,9 +21,9 @@ HUNDREDTH = 0.01
 BATCH, RATE, DECAY = 512, 3e-3, 0.01
 DROPOUT = 0.2
 LINE = 0.3
-"""Deviation of what is added to each cepstrum of an example: another microphone."""
+"""Deviation of the offset added to each cepstrum of an example, to simulate another microphone."""
 HELD_OUT = 10
-"""One clip of so many judges."""
+"""One clip in this many is held out for evaluation."""
 
 Phones = list[tuple[str, int, int]]
 Aligned = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]
@@ -54,7 +54,7 @@ def phone_names(aligned: Mapping[str, Phones]) -> tuple[str, ...]:
 
 
 def labelled(phones: Phones, names: Sequence[str], intervals: int, interval_s: float) -> NDArray[np.int64]:
-    """The phone at the middle of each interval, (intervals,); -1 where there is none."""
+    """Return the phone at the middle of each interval, (intervals,); -1 if there is none."""
     found = np.full(intervals, -1, np.int64)
     middle = (np.arange(intervals) + 0.5) * interval_s / HUNDREDTH
     for name, first, length in phones:
@@ -63,7 +63,7 @@ def labelled(phones: Phones, names: Sequence[str], intervals: int, interval_s: f
 
 
 def learn_phones(model: CabCnn, clips: Sequence[Aligned], epochs: int, seed: int) -> float:
-    """Teach the model its phones; the part told right of clips held out. A function of clips and seed."""
+    """Train the model's phone network; return its accuracy on held-out clips. A function of clips and seed."""
     assert model.phones is not None
     arch, layer = model.architecture, model.phones
     size = 2 * arch.reach + 1
@@ -99,7 +99,7 @@ def learn_phones(model: CabCnn, clips: Sequence[Aligned], epochs: int, seed: int
 
 
 def _examples(clips: Sequence[Aligned], size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What lies around each labelled interval that counts, (N, size * K), and its phone, (N,)."""
+    """Return the context of each labelled interval that counts, (N, size * K), and its phone, (N,)."""
     x, y = [], []
     for u, counts, phones in clips:
         chosen = counts & (phones >= 0)
@@ -116,7 +116,7 @@ def _around(u: NDArray[np.float32], counts: NDArray[np.bool_], size: int) -> NDA
 
 
 def _usual(model: CabCnn, clips: Sequence[Aligned]) -> None:
-    """How each phone sounds, as the net tells them: each clip about its own mean."""
+    """Return the mean sound of each phone as the network recognises it, each clip relative to its own mean."""
     assert model.phones is not None
     arch = model.architecture
     said, sums, square, n = (

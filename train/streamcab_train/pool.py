@@ -1,8 +1,7 @@
-"""Several runs of an experiment, some at a time, each in a process of its own, with one view of them all.
+"""Several runs of an experiment in parallel, each in its own process, with one view of all.
 
-Every run owns a folder: a line in its `history.jsonl` for each epoch, and a last file that says it is over. So
-the view reads folders, a run that is over is not begun again, and whatever is killed goes on where it was.
-Knows nothing of what a run does.
+Every run owns a folder, with a line in `history.jsonl` for each epoch and a last file that marks its end. So the view
+reads folders, a finished run is not repeated, and an interrupted run is resumed. Knows nothing of the content of a run.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ from streamcab.errors import StreamcabError
 from streamcab_train.loop import HISTORY
 
 LOOK_S = 1.0
-"""Between two looks at the folders."""
+"""Seconds between two readings of the folders."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -43,12 +42,12 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Whether its last file is there."""
+        """Whether the run's last file exists."""
         return (self.folder / self.last).exists()
 
 
 def run_all(runs: Sequence[Run], jobs: int, console: Console, what: str) -> None:
-    """Finish those that are not over; the first failure ends all, and what was raised there is raised here."""
+    """Run all unfinished runs; the first failure ends all of them, and its exception is raised here."""
     left = [run for run in runs if not run.over]
     if len(left) < len(runs):
         console.print(f"{len(runs) - len(left)} of {len(runs)} {what} are there already", highlight=False)
@@ -84,7 +83,7 @@ def _begin(run: Run) -> None:
 
 
 def _die_with_parent() -> None:
-    """A run must not outlive who started it, and who interrupts the whole has no use for as many tracebacks."""
+    """End this run with its parent process, and without a traceback on an interrupt."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -92,7 +91,7 @@ def _die_with_parent() -> None:
 
 
 class _View:
-    """On a terminal a bar for the whole and one for each run that moves; else a line for each that is over."""
+    """On a terminal a bar for the whole and one for each active run; else a line for each finished run."""
 
     def __init__(self, console: Console, runs: Sequence[Run], what: str) -> None:
         columns = (
@@ -140,7 +139,7 @@ class _View:
 
 
 def _last(lines: Sequence[str]) -> str:
-    """What the newest epoch of a history brought; its last line may be half written."""
+    """Return the newest epoch of a history, whose last line may be incomplete."""
     for line in reversed(lines):
         with contextlib.suppress(ValueError):
             record = json.loads(line)

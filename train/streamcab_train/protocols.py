@@ -1,7 +1,7 @@
-"""The two splits that the paper's tables are made by: speakers disjoint, and shared between training and test.
+"""The two splits of the paper's tables: speakers disjoint, and shared between training and test.
 
-Both are written down as manifests with a column `split`, so that every net gets the same clips. Where each
-speaker has a single file nobody can be shared: then each file is cut into equal pieces, and these are split.
+Both are written as manifests with a column `split`, so that every network gets the same clips. If each speaker
+has a single file, each file is cut into equal pieces for the shared split.
 Knows nothing of nets.
 """
 
@@ -35,7 +35,7 @@ class Protocol:
 
     @property
     def shared(self) -> bool:
-        """Whether voices stand in training and test."""
+        """Whether training and test share voices."""
         return self.name == SHARED
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
@@ -51,7 +51,7 @@ class Protocol:
 
 
 def limited(manifest: Manifest, speakers: int | None, seed: int) -> tuple[Clip, ...]:
-    """At most so many speakers of each class, drawn by the seed."""
+    """Return at most this many speakers of each class, drawn by the seed."""
     if speakers is None:
         return manifest.clips
     kept: set[str] = set()
@@ -63,14 +63,14 @@ def limited(manifest: Manifest, speakers: int | None, seed: int) -> tuple[Clip, 
 
 
 def disjoint(manifest: Manifest, clips: Sequence[Clip], split: SplitKeys, out: Path) -> Protocol:
-    """Whole clips, by speaker."""
+    """Split whole clips by speaker."""
     where = [replace(clip, path=str(manifest.audio(clip).resolve())) for clip in clips]
     seconds = [len(samples) / rate for samples, rate in (read_audio(Path(clip.path)) for clip in where)]
     return _written(out / "disjoint.csv", DISJOINT, where, seconds, split)
 
 
 def shared(manifest: Manifest, clips: Sequence[Clip], split: SplitKeys, out: Path, pieces: int) -> Protocol:
-    """By clip, whoever speaks; each file cut into `pieces` first, under `out`, if that is more than 1."""
+    """Split by clip, ignoring speakers; first cut each file into `pieces`, under `out`, if that is more than 1."""
     if pieces == 1:
         voices = {clip.speaker for clip in clips}
         if len(voices) == len(clips):

@@ -1,7 +1,7 @@
-"""Scores of a classifier, all from its confusion matrix, and how sure one may be of them.
+"""Scores of a classifier, all from its confusion matrix, and their confidence intervals.
 
-As the paper has them: accuracy, unweighted recall (UAR), F1 as the mean of the classes' F1. A class without a
-clip counts in none of the means. Knows nothing of models or corpora.
+As in the paper: accuracy, unweighted average recall (UAR), and F1 as the mean of the classes' F1. A class without
+a clip is excluded from the means. Knows nothing of models or corpora.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,10 +55,10 @@ def interval_95(
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """95 % interval of a score by bootstrap over speakers: voices are drawn anew within each class, clips follow.
+    """Return the 95 % interval of a score by bootstrap over speakers, resampled within each class with their clips.
 
-    truth, answers and speakers are (n,), clip by clip. None when a class has a single voice: nothing is known of how
-    voices differ.
+    truth, answers and speakers are (n,), clip by clip. None if a class has a single voice, since the variation
+    between voices is then unknown.
     """
     drawn = redrawn(*by_voice(truth, answers, speakers, labels), draws, seed)
     if drawn is None:

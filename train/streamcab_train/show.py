@@ -1,4 +1,4 @@
-"""What a training run shows: tables of the corpus, progress, scores. On a terminal live, else as plain lines.
+"""The display of a training run: tables of the corpus, progress, scores. Live on a terminal, else as plain lines.
 
 Knows nothing of how anything is computed.
 """
@@ -20,7 +20,7 @@ from streamcab_train.scores import Scores
 from streamcab_train.state import Progress as Standing
 
 LINES_EVERY_S = 10.0
-"""Between two lines of progress where there is no terminal."""
+"""Seconds between two lines of progress without a terminal."""
 
 
 def corpus_table(counts: Iterable[Count], title: str) -> Table:
@@ -49,7 +49,7 @@ def confusion_table(scores: Scores, labels: Sequence[str]) -> Table:
 
 
 def score_line(part: str, s: Scores, entry: Mapping[str, Any]) -> str:
-    """All scores of a part in one line, with what they must be read with. `entry` is the card's."""
+    """Return all scores of a part in one line, with their caveats. `entry` is the card's."""
     given = entry["uar_95"]
     interval = f"95 %: {given[0]:.2f} to {given[1]:.2f}" if given else "no interval: a class has one speaker"
     return (
@@ -86,7 +86,7 @@ class Screen(Watcher):
         self._console.print(what, highlight=False, soft_wrap=isinstance(what, str))
 
     def features(self, files: Sequence[tuple[str, Path]], done: int) -> Iterator[tuple[str, Path]]:
-        """The files that are left, one after the other, while the console tells how far it is."""
+        """Yield the remaining files one by one, and show the progress on the console."""
         self._begin_bar("features", len(files), done)
         said = time.monotonic()
         for n, file in enumerate(files[done:], done + 1):

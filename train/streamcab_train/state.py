@@ -1,8 +1,7 @@
-"""Where a run stands between two epochs, in one file: killed at any moment, it goes on from the last whole
-epoch.
+"""The state of a run between two epochs, in one file: after an interruption it resumes from the last whole epoch.
 
-Safetensors: the weights, the best weights, Adam's moments; all else as JSON in its header. No random state is
-kept, since an epoch's is made from the seed and its number. Knows nothing of how an epoch is trained.
+Safetensors: the weights, the best weights, Adam's moments; everything else as JSON in its header. No random state is
+kept, since an epoch derives it from the seed and its number. Knows nothing of how an epoch is trained.
 """
 
 import json
@@ -57,12 +56,12 @@ def save_state(
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
-        # What a full disk has cut would keep it full.
+        # A partial file would keep the disk full.
         part.unlink(missing_ok=True)
 
 
 def load_state(path: Path, model: CabCnn, adam: torch.optim.Adam) -> tuple[Progress, dict[str, Tensor]]:
-    """Put model and optimiser where they stood; progress and best weights. CheckpointError if damaged."""
+    """Restore model and optimiser; return progress and best weights. CheckpointError if damaged."""
     try:
         tensors = safetensors.torch.load(path.read_bytes())
         with safe_open(path, "pt") as file:

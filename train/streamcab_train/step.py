@@ -1,8 +1,8 @@
 """One training step: loss and gradients of a batch, cut into pieces that fit the cache.
 
-Only BatchNorm looks across clips, and it stands at the end of the distiller. So the stages run piece by
-piece, and BatchNorm and all after it on the whole batch: the same numbers as in one go, twice as fast, and in
-less memory. Knows nothing of epochs or data.
+Only BatchNorm depends on several clips, and it is at the end of the distiller. So the stages run piece by piece, and
+BatchNorm and the layers after it on the whole batch: the same numbers as in one step, twice as fast, in less memory.
+Knows nothing of epochs or data.
 """
 
 import torch
@@ -17,7 +17,7 @@ from streamcab_train.fast_backward import run_stages
 PIECE_S = 48.0
 """Seconds of audio that go through the stages together on a CPU."""
 KEEP_S = 640.0
-"""Seconds of audio in a batch above which activations, 4 MB a second, are computed twice and not kept."""
+"""Seconds of audio in a batch above which activations, 4 MB a second, are recomputed instead of kept."""
 
 
 def loss_of(probabilities: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -61,7 +61,7 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _whole(model: CabCnn, x: Tensor, ranks: ProcessGroup) -> Tensor:
-    """a of all clips in one go: elsewhere than on a CPU there is no cache to fit."""
+    """Return a of all clips in one step, for devices other than CPUs."""
     y = x.unsqueeze(-1)
     for stage in model.distiller.stages:
         y = stage(y)

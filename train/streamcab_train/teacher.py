@@ -1,8 +1,8 @@
-"""What a distiller is taught before it sees a label: the cepstra of each interval, as a recogniser of old heard it.
+"""The target of the distiller's pretraining, before any label: the cepstra of each interval, as in classic recognisers.
 
-Thirteen numbers that tell the shape of the short-time spectrum (Davis, Mermelstein 1980): the cosine transform of
+Thirteen numbers that describe the shape of the short-time spectrum (Davis, Mermelstein 1980): the cosine transform of
 logarithms of mel-spaced bands, here the mean of three frames of an interval's length around each interval. A
-function of absolute position, as all that comes before the net. Knows nothing of nets or corpora.
+function of absolute position, like all stages before the network. Knows nothing of nets or corpora.
 """
 
 from functools import lru_cache
@@ -38,7 +38,7 @@ def cepstra(x: Floats, rate: int, interval: int) -> Floats:
 
 
 def louder(log_gain: float) -> float:
-    """By how much the first cepstrum grows when the signal is exp(log_gain) times as loud, but for the floor."""
+    """Return the increase of the first cepstrum for a signal exp(log_gain) times as loud, apart from the floor."""
     return 2 * log_gain * float(np.sqrt(BANDS))
 
 
