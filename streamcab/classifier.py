@@ -59,7 +59,7 @@ def load(path: str | Path | None = None, compute: str = "auto") -> "Classifier":
         CheckpointError: The file is not a streamcab checkpoint.
         ConfigError: The device does not exist.
     """
-    return Classifier(checkpoints.load(Path(path) if path else checkpoints.bundled()), device_for(compute))
+    return Classifier(checkpoints.load(checkpoints.find(path or None)), device_for(compute))
 
 
 def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:

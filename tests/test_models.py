@@ -11,7 +11,6 @@ from streamcab.verify import verify
 
 MODELS = sorted(checkpoint.bundled().parent.glob("*.safetensors"))
 CLIPS = sorted((checkpoint.bundled().parent.parent / "clips").glob("*.ogg"))
-CONTEXT = checkpoint.bundled().with_name("context.safetensors")
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
@@ -29,14 +28,27 @@ def test_its_card_names_licence_parameters_and_temperature(path: Path) -> None:
     assert found.confidence.temperature != 1
 
 
-def test_the_one_with_context_hears_seconds_costs_no_more_and_can_be_unsure() -> None:
-    found = checkpoint.load(CONTEXT)
+def test_the_default_hears_seconds_tells_speech_and_can_be_unsure() -> None:
+    found = checkpoint.load(checkpoint.bundled())
     arch = found.architecture
     assert arch.trunk
+    assert arch.detector
     assert sum(block.delay for block in arch.trunk) * arch.interval_s <= 0.5
     assert found.confidence.abstain_below == 0.65
     judged = found.card["judged"]
-    text = CONTEXT.with_suffix(".md").read_text(encoding="utf-8")
+    text = checkpoint.bundled().with_name("README.md").read_text(encoding="utf-8")
     for figure in (judged["cv1"]["uar"], judged["cv1"]["us_uk"], judged["saa8k"]["uar"]):
         assert f"{figure:.3f}" in text
     assert found.hash in text
+
+
+def test_a_bare_name_means_a_model_that_ships_a_path_the_file_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checkpoint.find(None) == checkpoint.bundled()
+    assert checkpoint.find("phones") == checkpoint.bundled("phones")
+    assert checkpoint.find("unknown") == Path("unknown")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "phones").touch()
+    assert checkpoint.find("phones") == Path("phones")
+    assert checkpoint.find(tmp_path / "mine.safetensors") == tmp_path / "mine.safetensors"

@@ -85,7 +85,7 @@ def test_a_file_that_breaks_off_while_it_is_heard(form: str, name: str, model: P
     soundfile.write(tmp_path / "whole.flac", soundfile.read(whole)[0], 8000)
     file.write_bytes((tmp_path / "whole.flac").read_bytes()[:20_000])
     done = here(*words(model, tmp_path, "--file", file, "--fast", "--json", "--log-format", form))
-    assert done.returncode == 75
+    assert done.returncode == 0
     assert b"cut off or damaged" in done.stderr
     assert b'"s-' in done.stdout
     clean(done.stdout, done.stderr)

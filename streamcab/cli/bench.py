@@ -157,10 +157,10 @@ def loss(
     """What lost packets and codecs do to the answers: clips through the real intake and engine, not in real time."""
     from streamcab.bench.loss import choose, compare, markdown
     from streamcab.bench.plot import svg
-    from streamcab.nn.checkpoint import bundled, load
+    from streamcab.nn.checkpoint import find, load
 
     material = choose(data, clips, seed)
-    rows = compare(load(model or bundled()), material, seed, lambda line: click.echo(line, err=True))
+    rows = compare(load(find(model)), material, seed, lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows]))
     else:

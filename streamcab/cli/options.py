@@ -283,7 +283,7 @@ def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]
     from streamcab.nn import checkpoint
     from streamcab.nn.device import device_for
 
-    found = checkpoint.load(model or checkpoint.bundled()), device_for(compute)
+    found = checkpoint.load(checkpoint.find(model)), device_for(compute)
     loaded()
     return found
 

@@ -47,7 +47,10 @@ ONSET_HEARD_S = 0.2
 """The same where a detector says what is speech."""
 
 IDLE, HOLDING, ACTIVE = 0, 1, 2
-SILENT, VOICED, MISSING = 0, 1, 2
+SILENT, VOICED, MISSING, SOUND = 0, 1, 2, 3
+"""Kinds of intervals. SOUND, with a detector only: as loud as speech, and none."""
+LOUD = 0.25
+"""Power ratio to the mean level of speech, -6 dB, from which on what is no speech is SOUND."""
 
 Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -58,7 +61,7 @@ _HIGH = high_bands()
 class NormalisedBatch:
     """H normalised intervals of B streams.
 
-    x (B, H * I) float32        kind (B, H) uint8: SILENT, VOICED or MISSING        power (B, H) float64
+    x (B, H * I) float32        kind (B, H) uint8: SILENT, VOICED, MISSING, SOUND        power (B, H) float64
     wide (B, H) bool: something is heard in the high half of the band, as far as a detector looks
     """
 
@@ -256,6 +259,9 @@ class RunningNormaliser:
             filling += self._stats[s, a] * voiced[:, None]
             self._blocks[s, block] = filling
             self._kind[s[voiced], a[voiced]] = VOICED
+            if self.detector is not None:
+                sound = np.isfinite(lv) & (lv > LOUD * speech) & ~self._speech[s, a]
+                self._kind[s[sound], a[sound]] = SOUND
             self._set(s, a, closed + filling)
             self.decided[s] += 1
         if not active.all():

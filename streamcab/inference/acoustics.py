@@ -64,7 +64,8 @@ class Acoustics:
         self._second = second
         self._after, self._until = round(AFTER_S * second), round(UNTIL_S * second)
         self._enough = ENOUGH_S * second
-        # Voiced intervals, their power, those of them that are wide; intervals of pauses, their power.
+        # Voiced intervals, their power, those of them that are wide; intervals of pauses, the logarithms of their
+        # power, so that music which begins within one does not drown what was there before.
         self._sums = np.zeros((slots, -(-length // second), 5))
         self._least = np.full(self._sums.shape[:2], np.inf)
 
@@ -92,9 +93,10 @@ class Acoustics:
         if fresh.any():
             self._sums[slots[fresh], block[fresh]], self._least[slots[fresh], block[fresh]] = 0, np.inf
         voiced = kind == VOICED
+        quiet = np.log(np.maximum(power, POWER_FLOOR))
         pause = (kind == SILENT) & (since >= self._after) & (since <= self._until)
         self._sums[slots, block] += np.stack(
-            (voiced, power * voiced, wide & voiced, pause, power * pause), axis=1
+            (voiced, power * voiced, wide & voiced, pause, quiet * pause), axis=1
         )
 
         soft = np.where(kind == MISSING, np.inf, power)
@@ -110,12 +112,12 @@ class Acoustics:
         sums = self._sums[slots]
         voiced, speech, wide, pauses, noise = sums.sum(1).T
         speech = speech / np.maximum(voiced, 1)
-        # Pauses hold weak speech too, and loud noise may leave none: so the softest of each second counts as much.
+        # Pauses hold weak speech too, and in loud noise there may be none: the softest of each second counts as much.
         least = self._least[slots]
         heard = np.isfinite(least) & (sums[..., 0] > 0)
         soft = SOFTEST * np.where(heard, least, 0).sum(1) / np.maximum(heard.sum(1), 1)
         paused = pauses >= self._enough / 2
-        noise = np.where(paused, np.sqrt(noise / np.maximum(pauses, 1) * soft), soft)
+        noise = np.where(paused, np.sqrt(np.exp(noise / np.maximum(pauses, 1)) * soft), soft)
         noise = np.maximum(noise, POWER_FLOOR)
         snr = 10 * np.log10(np.maximum(speech - noise, 0.1 * noise) / noise)
         enough = voiced >= self._enough

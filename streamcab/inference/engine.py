@@ -16,7 +16,7 @@ from streamcab.audio.ring import NO_SAMPLE, Bank
 from streamcab.dsp.bands import BANDS, FLOOR
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
-from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.engine_output import EngineOutput, no_evidence
 from streamcab.inference.slots import SlotTable
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import RUNS, Backend, make_backend
@@ -268,9 +268,9 @@ class Engine:
         wide = np.concatenate((self._wide[slots], heard.wide), 1)
         self._kind[slots], self._power[slots], self._wide[slots] = kind[:, h:], power[:, h:], wide[:, h:]
         self.stepped[slots] += h
-        missing = kind[:, :h] == MISSING
-        if missing.any():
-            u = np.where(missing[..., None], np.float32(np.nan), u)
+        left_out = no_evidence(kind[:, :h])
+        if left_out.any():
+            u = np.where(left_out[..., None], np.float32(np.nan), u)
         self._out.append(
             EngineOutput(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h], wide[:, :h])
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp.normalise import MISSING, VOICED
+from streamcab.dsp.normalise import MISSING, SOUND, VOICED
 
 
 def voting(kind: NDArray[np.uint8], gate: bool) -> NDArray[np.bool_]:
@@ -17,13 +17,19 @@ def voting(kind: NDArray[np.uint8], gate: bool) -> NDArray[np.bool_]:
     return votes
 
 
+def no_evidence(kind: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which intervals are no part of evidence, however close to speech: those missing, and music and the like."""
+    left_out: NDArray[np.bool_] = (kind == MISSING) | (kind == SOUND)
+    return left_out
+
+
 @dataclass(frozen=True)
 class EngineOutput:
     """H intervals of B streams, answered.
 
     slots (B,)    first (B,) index of the first; a negative index is no interval
     c (B, H, labels)    alpha (B, H, classifiers)    u (B, H, summary)
-    kind (B, H) SILENT, VOICED or MISSING    power (B, H)    wide (B, H) as in `NormalisedBatch`
+    kind (B, H) as in `NormalisedBatch`    power (B, H)    wide (B, H) as in `NormalisedBatch`
     """
 
     slots: NDArray[np.intp]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from streamcab.dsp.detector import Weights
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
-from streamcab.dsp.normalise import MISSING, NormalisedBatch, normalise_whole
+from streamcab.dsp.normalise import NormalisedBatch, normalise_whole
+from streamcab.inference.engine_output import no_evidence
 from streamcab.nn.architecture import Architecture
 
 POOL_S = 10.0
@@ -81,7 +82,7 @@ def intervals(
     """Every interval of samples (n,), answered, and what was heard. Torch modules are used as they stand."""
     heard = features(samples, rate, net.architecture, detector)
     answered = interval_results(net, heard.x[0])
-    answered.u[heard.kind[0] == MISSING] = np.nan
+    answered.u[no_evidence(heard.kind[0])] = np.nan
     return answered, heard
 
 

@@ -150,6 +150,15 @@ def _line(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def bundled() -> Path:
-    """The model that ships with the package."""
-    return Path(str(resources.files("streamcab") / "models" / "default.safetensors"))
+def bundled(name: str = "default") -> Path:
+    """Path of a model that ships with the package."""
+    return Path(str(resources.files("streamcab") / "models" / f"{name}.safetensors"))
+
+
+def find(model: str | Path | None) -> Path:
+    """Path of the model that a user means: None is the default one, a bare name such as `phones` a shipped one."""
+    if model is None:
+        return bundled()
+    path = Path(model)
+    shipped = bundled(str(model))
+    return shipped if path.parent == Path() and not path.exists() and shipped.exists() else path

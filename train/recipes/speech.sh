@@ -33,5 +33,5 @@ $detect pieces "$scratch" --name pieces-train-hard --count 500 --seed 77 --only 
 $detect train "$scratch" --epochs 15 --batch 16
 mv "$scratch/net.pt" "$scratch/first.pt"
 $detect train "$scratch" --epochs 7 --batch 16 --rate 1e-3 --start "$scratch/first.pt"
-$detect attach "$scratch" streamcab/models/default.safetensors
+$detect attach "$scratch" streamcab/models/default.safetensors --threshold 1.6
 python benchmarks/speech_detector.py "$scratch"

@@ -53,7 +53,7 @@ def evaluate(
     if threads is not None:
         torch.set_num_threads(threads)
     console = console or Console()
-    path = model or checkpoint.bundled()
+    path = checkpoint.find(model)
     loaded = checkpoint.load(path)
     loaded.model.to(device)
     chosen = choose(

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The bundled model: sh train/recipes/default.sh FOLDER, where FOLDER holds saa8k (manifest.csv and FLAC files). Wants
+# The model `phones`: sh train/recipes/phones.sh FOLDER, where FOLDER holds saa8k (manifest.csv and FLAC files). Wants
 # `pip install pocketsphinx`. About 40 minutes on one free core. Killed, it goes on where it was. One thread: others round
 # differently.
 set -eu
@@ -12,4 +12,4 @@ python -m streamcab_train.align "$data" --out runs/alignment.jsonl
 streamcab teach --data "$data" --config $recipe --out runs/taught-phones --threads 1
 streamcab train --data "$data" --config $recipe --out runs/folds-phones --threads 1 --folds 5 --repeats 5 --resume
 streamcab train --data "$data" --config $recipe --out runs/phones --threads 1 --resume
-cp runs/phones/model.safetensors streamcab/models/default.safetensors
+cp runs/phones/model.safetensors streamcab/models/phones.safetensors
