@@ -123,7 +123,7 @@ def test_an_address_has_a_host_and_a_port(text: str, host: str, port: int) -> No
 
 @pytest.mark.parametrize("text", ["", "9464", ":9464", "[]:1", "host:", "host:x", "host:65536", "host:-1"])
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no HOST:PORT, such as"):
+    with pytest.raises(ValueError, match="is not HOST:PORT, such as"):
         HostPort(text)
 
 

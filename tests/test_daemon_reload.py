@@ -166,7 +166,7 @@ def test_what_is_wrong_changes_nothing(daemon: Daemon) -> None:
     daemon.settings()
     with daemon.running(), Subscriber(daemon.endpoint) as feed:
         for text, told in (
-            ("every = ", "is no TOML"),
+            ("every = ", "is not valid TOML"),
             ("evry = 1", "did you mean every?"),
             ('log_level = "loud"', "log_level is 'loud'; it can be debug, info"),
             ('allow = ["nowhere"]', "not a network: 'nowhere'"),

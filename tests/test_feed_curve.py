@@ -162,7 +162,7 @@ def test_without_a_folder_of_those_let_in_there_is_no_service(tmp_path: Path) ->
 def test_an_empty_folder_lets_nobody_in_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     create(tmp_path, "server")
     server = ServerKeys(tmp_path)
-    assert "nobody may listen yet" in caplog.text
+    assert "no subscriber is allowed yet" in caplog.text
     assert server.name(raw(Pair.random().public)) is None
     assert server.name(raw(server.pair.public)) is None
     assert server.name(b"") is None
@@ -238,7 +238,7 @@ def test_a_folder_that_vanished_is_told_once(server: ServerKeys, caplog: pytest.
     server.folder.rmdir()
     for _ in range(5):
         server.refresh()
-    assert caplog.text.count("nobody can be let in") == 1
+    assert caplog.text.count("no new subscriber can be admitted") == 1
 
 
 def test_listing(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_every_fate_of_a_packet_has_its_place_in_the_rule() -> None:
 
 
 def test_what_the_daemon_says_of_itself_is_a_trouble() -> None:
-    words = "overloaded: streams wait 90 ms too long for their turn; newcomers are refused"
+    words = "overloaded: streams wait 90 ms too long for their turn; new streams are refused"
     snapshot = twice(detail=words)
     assert verdict(snapshot) == SICK
     assert troubles(snapshot) == [words]

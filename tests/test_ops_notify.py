@@ -114,7 +114,7 @@ def test_a_supervisor_that_does_not_read_stops_nothing(ear, caplog):
     supervisor = Supervisor(ear.address, watched=True)
     while not caplog.records:
         supervisor.alive("well")
-    assert "cannot be told" in caplog.text
+    assert "cannot notify the supervisor" in caplog.text
 
 
 class Recorder:

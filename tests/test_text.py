@@ -251,7 +251,7 @@ def test_a_byte_order_mark_is_read_in_every_file_of_the_users(tmp_path: Path, ma
 
 def test_what_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_bytes(b"\xffevery = 1")
-    with pytest.raises(ConfigError, match="is no TOML"):
+    with pytest.raises(ConfigError, match="is not valid TOML"):
         read_toml(tmp_path / "a.toml", "configuration")
     with pytest.raises(UnicodeDecodeError):
         opened(tmp_path / "a.toml")

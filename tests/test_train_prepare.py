@@ -233,7 +233,7 @@ def test_a_label_map_that_cannot_be(tmp_path: Path) -> None:
         "[labels]\na = 1": "must be a table of accent = class",
         "labels = 1": "must be a table",
         "[vctk]\na = 'b'": "maps no accent of tree",
-        "[": "is no TOML",
+        "[": "is not valid TOML",
     }.items():
         file.write_text(text)
         with pytest.raises(ConfigError, match=wrong):

@@ -75,7 +75,7 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("[model]\nnormaliser = 'clip'\n[training]\ncrop = 'random'\n", "clip model with random crops"),
         ("[corpus]\nlabels = 3\n", "corpus.labels is 3; it must be a table of strings"),
         ("corpus = 3\n", "[corpus] must be a table"),
-        ("[corpus\n", "is no TOML"),
+        ("[corpus\n", "is not valid TOML"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(tmp_path: Path, text: str, says: str) -> None:

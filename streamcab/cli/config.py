@@ -30,7 +30,7 @@ def config() -> None:
 
 
 @config.command(cls=Command, context_settings={"ignore_unknown_options": True})
-@click.option("--json", "as_json", is_flag=True, help="JSON, one object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND] [OPTIONS]...")
 @click.pass_context
 def show(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:

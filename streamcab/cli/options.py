@@ -349,7 +349,7 @@ def stop_on_signals(again: threading.Event | None = None) -> "Iterator[threading
         elif again is not None:
             again.set()
         else:
-            log.warning("SIGHUP: this command reads nothing again; restart it to apply settings")
+            log.warning("SIGHUP: this command does not reload settings; restart it to apply them")
 
     before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGINT, signal.SIGTERM)}
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:

@@ -38,14 +38,14 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         nearest = _nearest(str(path), set(recipes())) if ours else ""
         raise ConfigError(f"cannot read the {what} {path}: {error.strerror}{nearest}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from None
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
 def read_settings(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
     """The settings in a TOML file by name, of their types.
 
     Raises:
-        ConfigError: The file cannot be read or is no TOML, a key is not `known`, or a value cannot be right.
+        ConfigError: The file cannot be read or is not valid TOML, a key is not `known`, or a value cannot be right.
     """
     values, wrong = check_settings(path, known)
     if wrong:
@@ -57,7 +57,7 @@ def check_settings(path: Path, known: Mapping[str, Setting]) -> tuple[dict[str, 
     """The settings in a TOML file that are right, and a line for each that is wrong.
 
     Raises:
-        ConfigError: The file cannot be read or is no TOML.
+        ConfigError: The file cannot be read or is not valid TOML.
     """
     table = read_toml(path, "configuration")
     values: dict[str, Any] = {}

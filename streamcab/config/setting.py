@@ -35,7 +35,7 @@ class HostPort(str):
         """ValueError when it is none."""
         host, _, port = text.rpartition(":")
         if not host.removeprefix("[").removesuffix("]") or not port.isdecimal() or int(port) > 65_535:
-            raise ValueError(f"{text!r} is no HOST:PORT, such as 127.0.0.1:9464")
+            raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9464")
         return super().__new__(cls, text)
 
     @property

@@ -18,22 +18,22 @@ Model = Annotated[Path, setting("Checkpoint.", unset="the bundled model")]
 Compute = Annotated[str, setting("auto, cpu, cuda or cuda:N.")]
 Backend = Annotated[
     Literal["auto", "torch", "openvino"],
-    setting("What the net runs on; auto: openvino where it is installed and the device is a CPU."),
+    setting("Backend of the network; auto: openvino if it is installed and the device is a CPU."),
 ]
-Precision = Annotated[Literal["f32", "bf16"], setting("bf16 is quicker and rounds more.")]
+Precision = Annotated[Literal["f32", "bf16"], setting("bf16 is faster and rounds more.")]
 Threads = Annotated[
     int,
-    setting("Threads of the net.", least=1, unset="openvino: 2 where there are 2 cores; torch: 1"),
+    setting("Threads of the network.", least=1, unset="openvino: 2 if there are 2 cores; torch: 1"),
 ]
 Gate = Annotated[
     Literal["on", "off"],
     setting(
-        "Whether intervals without speech are left out. off: as in the paper.",
+        "Exclude intervals without speech. off: as in the paper.",
         unset="as the model was trained",
     ),
 ]
 Channel = Annotated[str, setting("mix, each (every channel by itself), left, right, or a number from 1 on.")]
-Json = Annotated[bool, setting("JSON, one object a line.")]
+Json = Annotated[bool, setting("Print JSON, one object a line.")]
 View = Annotated[
     bool,
     setting("Draw the feed.", unset="when the output is a terminal"),
@@ -60,7 +60,7 @@ class Sources(Section, frozen=True):
     channels: Annotated[int, setting("Channels of raw standard input.", least=1, most=64)] = 1
     channel: Channel = "mix"
     fast: Annotated[bool, setting("Read files as fast as they can be classified, not as live.")] = False
-    loop: Annotated[bool, setting("Begin files again when they end.")] = False
+    loop: Annotated[bool, setting("Restart files when they end.")] = False
 
 
 class Rtp(Section, frozen=True):
@@ -68,7 +68,7 @@ class Rtp(Section, frozen=True):
 
     rtp: Annotated[
         tuple[str, ...],
-        setting("Receive RTP here, any number of calls; repeatable.", metavar="HOST:PORT"),
+        setting("Receive RTP at this address, any number of calls; repeatable.", metavar="HOST:PORT"),
     ] = ()
     sdp: Annotated[Path, setting("SDP file with the payload types (and addresses) of RTP.")] | None = None
     pt: Annotated[
@@ -99,13 +99,13 @@ class Rtp(Section, frozen=True):
     idle: Annotated[
         float,
         setting(
-            "End an RTP call after so long without a packet.", unit="s", least=0.5, most=86_400, reload=True
+            "End an RTP call after this time without a packet.", unit="s", least=0.5, most=86_400, reload=True
         ),
     ] = 10.0
     same_call: Annotated[
         Literal["never", "ssrc"],
         setting(
-            "When an RTP call goes on under another SSRC of its address and port: ssrc (a transfer), or never."
+            "When a new SSRC from its address and port continues an RTP call: ssrc (a transfer), or never."
         ),
     ] = "never"
 
@@ -134,7 +134,7 @@ class Answers(Section, frozen=True):
     max_lag: Annotated[
         float,
         setting(
-            "A live stream that is further behind skips to now.", unit="s", least=0.5, most=9, reload=True
+            "Lag beyond which a live stream skips to the present.", unit="s", least=0.5, most=9, reload=True
         ),
     ] = 2.0
     max_streams: (
@@ -156,7 +156,7 @@ class Feed(Section, frozen=True):
     """The feed."""
 
     endpoint: Annotated[str, setting("Where the feed is published.")] = ENDPOINT
-    keys: Annotated[Path, setting("Folder of CURVE keys: serve those in its `allow`.")] | None = None
+    keys: Annotated[Path, setting("Folder of CURVE keys: serve only keys in its `allow`.")] | None = None
     ipc_group: (
         Annotated[str, setting("Group that may listen at an ipc:// endpoint.", metavar="GROUP")] | None
     ) = None
@@ -174,18 +174,18 @@ class Log(Section, frozen=True):
     """The log."""
 
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], setting("Least level of the log.", reload=True)
+        Literal["debug", "info", "warning", "error"], setting("Lowest level that is logged.", reload=True)
     ] = "warning"
     log_file: (
         Annotated[
             Path,
-            setting("Where the log goes.", unset="standard error", reload=True),
+            setting("Write the log to this file.", unset="standard error", reload=True),
         ]
         | None
     ) = None
     log_format: Annotated[
         Literal["auto", "text", "json"],
-        setting("auto: as the journal wants it where stderr is the journal, else text.", reload=True),
+        setting("auto: the journal's format if stderr is the journal, else text.", reload=True),
     ] = "auto"
 
 
@@ -194,19 +194,18 @@ class JsonLines(Section, frozen=True):
 
     jsonl: Annotated[Path, setting("Write the feed to this file too.", path="file")] | None = None
     jsonl_max_mb: Annotated[
-        float, setting("Size of one such file.", unit="MB", least=0.01, most=1_000_000, reload=True)
+        float,
+        setting("Size at which this file is rotated.", unit="MB", least=0.01, most=1_000_000, reload=True),
     ] = 100.0
     jsonl_keep: Annotated[
-        int, setting("Older files that are kept, as FILE.1 and on.", least=0, most=10_000, reload=True)
+        int, setting("Number of older files to keep, as FILE.1 and on.", least=0, most=10_000, reload=True)
     ] = 5
 
 
 class Names(Section, frozen=True):
     """Hidden names."""
 
-    hash_names: Annotated[bool, setting("Call streams by hashes of their names, in feed, log and files.")] = (
-        False
-    )
+    hash_names: Annotated[bool, setting("Replace stream names by hashes in feed, log and files.")] = False
     hash_salt: (
         Annotated[
             Path,
@@ -230,7 +229,7 @@ class Recordings(Section, frozen=True):
     record_max_gb: Annotated[
         float,
         setting(
-            "Size of all recordings together; the oldest go.",
+            "Size of all recordings together; the oldest are deleted.",
             unit="GB",
             least=0.001,
             most=1_000_000,
@@ -240,7 +239,7 @@ class Recordings(Section, frozen=True):
     record_max_days: Annotated[
         float,
         setting(
-            "Delete recordings that are older.",
+            "Delete recordings older than this.",
             unit="days",
             least=0.001,
             most=36_500,
@@ -250,7 +249,7 @@ class Recordings(Section, frozen=True):
     record_min_free_gb: Annotated[
         float,
         setting(
-            "Record nothing while the disk has less space free.",
+            "Record nothing while the disk has less free space.",
             unit="GB",
             least=0,
             most=1_000_000,

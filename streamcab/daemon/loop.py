@@ -52,7 +52,7 @@ OVERLOAD_S = 1.0
 
 REFUSALS = {
     "refused-full": "all streams are taken (--max-streams)",
-    "refused-overload": "the machine is too slow for more; it takes newcomers again when it is in time",
+    "refused-overload": "the machine is too slow for more streams; new ones are accepted again once it keeps up",
 }
 """Reasons for refusing new streams: names of counters, and their meaning."""
 

@@ -74,4 +74,4 @@ class Load:
         if not self.high:
             return ""
         late = f"{self._behind_s * 1000:.0f} ms"
-        return f"overloaded: streams wait {late} too long for their turn; newcomers are refused"
+        return f"overloaded: streams wait {late} too long for their turn; new streams are refused"

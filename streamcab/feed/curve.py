@@ -88,7 +88,7 @@ class ServerKeys:
         self._seen: set[tuple[object, ...]] | None = None
         self.refresh()
         if not self._allowed:
-            log.warning("nobody may listen yet: put public keys (NAME%s) into %s", PUBLIC, self.folder)
+            log.warning("no subscriber is allowed yet: put public keys (NAME%s) into %s", PUBLIC, self.folder)
 
     def reread(self) -> int:
         """Reads the folder at the next handshake, changed or not; how many may listen now."""
@@ -119,7 +119,7 @@ class ServerKeys:
         if seen == self._seen:
             return
         if trouble:
-            log.warning("nobody can be let in: cannot read %s: %s", self.folder, trouble)
+            log.warning("no new subscriber can be admitted: cannot read %s: %s", self.folder, trouble)
         allowed = {}
         for file in sorted(files):
             try:

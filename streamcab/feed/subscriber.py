@@ -257,7 +257,7 @@ def _prefixes(streams: Iterable[str] | None, kinds: Iterable[str] | None) -> lis
     """What to subscribe to: up to a slash or a whole topic, since `v1/mic` would match `mic2` too."""
     for kind in _listed(kinds or ()):
         if kind not in KINDS:
-            raise ValueError(f"{kind!r} is no kind of message: {', '.join(KINDS)}")
+            raise ValueError(f"{kind!r} is not a kind of message: {', '.join(KINDS)}")
     if streams is None:
         return [f"{VERSION}/"]  # a prefix cannot tell kinds: the others are skipped when they arrive
     for stream in (streams := _listed(streams)):

@@ -83,4 +83,4 @@ class Authenticator:
         now = time.monotonic()
         if now - self._warned >= WARN_S:
             self._warned = now
-            log.warning("a stranger's key was refused to the feed, from %s", address or "this machine")
+            log.warning("the feed refused an unknown key, from %s", address or "this machine")

@@ -161,7 +161,7 @@ class Ledger:
     def _of_daemon(self, d: DaemonStatus, up: bool) -> "Iterator[Metric]":
         if up:
             yield _gauge("streams", "Streams that live now.", d.streams)
-            turn = "Longest turn in the last second: newcomers, a pass of the net, what was told of it."
+            turn = "Longest turn in the last second: admitting streams, a forward pass, publishing."
             yield _gauge("pass_seconds", turn, d.pass_ms / 1000)
             yield _gauge("intervals_per_second", "Intervals of 25 ms classified a second.", d.intervals_per_s)
             yield _gauge("uptime_seconds", "Since the daemon's start.", d.uptime_s)

@@ -100,9 +100,9 @@ def load(path: Path) -> Checkpoint:
         # From the same bytes: the file may be replaced at any moment.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {_line(error)}") from None
+        raise CheckpointError(f"{path} is damaged or not a checkpoint: {_line(error)}") from None
     if KEY not in header:
-        raise CheckpointError(f"{path} holds tensors, but is no streamcab checkpoint")
+        raise CheckpointError(f"{path} holds tensors, but is not a streamcab checkpoint")
     try:
         meta = json.loads(header[KEY])
         if meta["format"] != FORMAT:
@@ -119,7 +119,7 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} does not fit this version of streamcab: {_line(error)}") from None
     bad = [name for name, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()]
     if bad:
-        raise CheckpointError(f"{path} holds weights that are no finite numbers, in {bad[0]}")
+        raise CheckpointError(f"{path} holds weights that are not finite, in {bad[0]}")
     if (arrays["distiller.norm.running_var"] < 0).any():
         raise CheckpointError(f"{path} holds a negative variance, in distiller.norm.running_var")
     return Checkpoint(Weights(architecture, arrays), card, hashlib.sha256(data).hexdigest()[:12])

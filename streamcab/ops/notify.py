@@ -68,7 +68,7 @@ class Supervisor:
             self._warned = False
         except OSError as error:
             if not self._warned:
-                log.warning("the supervisor cannot be told %s: %s", fields[0], error)
+                log.warning("cannot notify the supervisor of %s: %s", fields[0], error)
             self._warned = True
 
 
@@ -77,7 +77,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Supervisor 
     address = environment.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@") or len(address) < 2:
         if address:
-            log.warning("NOTIFY_SOCKET is %r: neither a path nor an abstract name; nobody is told", address)
+            log.warning(
+                "NOTIFY_SOCKET is %r: neither a path nor an abstract name; notifications are off", address
+            )
         return None
     meant = environment.get("WATCHDOG_PID", "")
     watched = environment.get("WATCHDOG_USEC", "0") != "0" and meant in ("", str(os.getpid()))

@@ -120,7 +120,11 @@ class Recorder:
         self._stop.set()
         self._thread.join(patience_s)
         if self._thread.is_alive():
-            log.warning("%s: not all was written in %g s: the newest is lost", self.shelf.folder, patience_s)
+            log.warning(
+                "%s: not everything was written in %g s: the newest audio is lost",
+                self.shelf.folder,
+                patience_s,
+            )
 
     def _run(self) -> None:
         while True:
@@ -280,7 +284,7 @@ class Recorder:
             return
         if bool(self.shelf.doubt) != bool(self._doubt):
             self._doubt = self.shelf.doubt
-            log.warning("%s", self._doubt or "the clock is believed: old recordings are deleted again")
+            log.warning("%s", self._doubt or "the clock is trusted: old recordings are deleted again")
         if self.shelf.why:
             self._pause(self.shelf.why)
         elif self._paused:

@@ -64,7 +64,10 @@ class Calls:
         self._warn_of_refusals(now)
         for stranger in self._intake.strangers.untold():
             log.warning(
-                "RTP: %s:%d sends what cannot be heard: %s", stranger.host, stranger.port, stranger.in_words()
+                "RTP: %s:%d sends audio that cannot be decoded: %s",
+                stranger.host,
+                stranger.port,
+                stranger.in_words(),
             )
         self._count(now)
         stalls, was = self._stalls, self._stalls.silent
