@@ -28,6 +28,7 @@ def make_corpus(
     seconds: float = 2.5,
     rate: int = 8000,
     columns: str = "path,label,speaker",
+    first_seed: int = 0,
 ) -> Path:
     """`speakers` of each class with `clips` each, as WAV; the manifest's path. Later clips are longer."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +36,7 @@ def make_corpus(
     for label in labels:
         for speaker in range(speakers):
             for clip in range(clips):
-                seed = len(rows)
+                seed = first_seed + len(rows)
                 name = f"{label}{speaker}_{clip}.wav"
                 soundfile.write(
                     folder / name, syllables(PITCH[label], seconds + 0.1 * clip, rate, seed), rate

@@ -80,7 +80,7 @@ def chunk(tag=1, channels=1, rate=8000, align=2, bits=16):
         (chunk(channels=0), "cannot be: 0 channels"),
         (chunk(rate=0), "0 Hz"),
         (chunk(channels=2, align=3), "3 bytes a frame"),
-        (chunk(tag=7, align=1, bits=8), "0x7 of 8 bits is neither PCM nor float"),
+        (chunk(tag=0x31, align=1, bits=8), "0x31 of 8 bits is neither PCM, float nor G.711"),
     ],
 )
 def test_what_is_no_stream_that_can_be_heard_is_refused_in_one_line(data, why):

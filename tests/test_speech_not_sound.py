@@ -77,9 +77,9 @@ def test_clean_speech_has_no_flaw() -> None:
 
 
 def test_music_on_hold_after_a_talk_moves_no_answer() -> None:
-    x = np.concatenate([sounds.speech("uk-3 uk-3"), sounds.music(30, 0, bpm=80, key=52)])
+    x = np.concatenate([sounds.speech("uk-1 uk-1"), sounds.music(30, 0, bpm=80, key=52)])
     x = x + sounds.floor(len(x))
-    talk_s = len(sounds.speech("uk-3 uk-3")) / sounds.RATE
+    talk_s = len(sounds.speech("uk-1 uk-1")) / sounds.RATE
     said = listen(x)
     last_word = max((p for p in said if p.sample / sounds.RATE <= talk_s + 0.5), key=lambda p: p.sample)
     after = [p for p in said if p.sample / sounds.RATE > talk_s + 0.5]

@@ -38,12 +38,12 @@ def open_av(path: Path, _head: bytes) -> Decoder | None:
     try:
         # From an open file: of a name FFmpeg would make a protocol.
         container = av.open(file, options=OPTIONS, metadata_errors="replace")
-    except (av.FFmpegError, ValueError):
+    except (av.FFmpegError, OSError, ValueError):  # FFmpeg's own errors, and a seek to nowhere
         file.close()
         return None
     try:
         return AvDecoder(path, file, container)
-    except LookupError:
+    except (LookupError, av.FFmpegError, OSError, ValueError):
         container.close()
         file.close()
         return None
@@ -79,7 +79,7 @@ class AvDecoder(Decoder):
                 if packet is None:
                     break
                 frames = packet.decode()
-            except av.FFmpegError:
+            except (av.FFmpegError, OSError):
                 damaged += 1
                 if damaged > at + 100:  # nothing of it can be decoded
                     break
