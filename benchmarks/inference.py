@@ -153,7 +153,7 @@ def training(net: CabCnn, seconds: float, reference: Reference) -> None:
     """Whole steps of streamcab_train on random samples: forward, backward, Adam."""
     from streamcab_train.step import forward, loss_of
 
-    from streamcab.nn.cabcnn import answer
+    from streamcab.nn.cabcnn import mean_of_votes
 
     arch = net.architecture
     learner = CabCnn(arch).train()
@@ -165,7 +165,7 @@ def training(net: CabCnn, seconds: float, reference: Reference) -> None:
     def step() -> None:
         adam.zero_grad()
         c = forward(learner, x)
-        loss_of(answer(c, torch.ones(c.shape[:2])), y).mean().backward()
+        loss_of(mean_of_votes(c, torch.ones(c.shape[:2])), y).mean().backward()
         adam.step()
 
     took, beside = [], []

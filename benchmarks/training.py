@@ -25,7 +25,7 @@ from streamcab_train.loop import KERAS_EPSILON
 from streamcab_train.step import backward
 from torch import Tensor
 
-from streamcab.nn.cabcnn import Architecture, CabCnn, answer
+from streamcab.nn.cabcnn import Architecture, CabCnn, mean_of_votes
 
 LABELS = ("us", "uk", "australia")
 PARAMETERS = 133_856
@@ -74,7 +74,7 @@ def show_equal() -> None:
     counts = [sum(p.numel() for p in net.parameters()), sum(w.numpy().size for w in theirs.trainable_weights)]
     with torch.inference_mode():
         said = theirs([x.unsqueeze(-1), votes.float()], training=False)
-        gap = float((answer(net(x)[0], votes) - said).abs().max())
+        gap = float((mean_of_votes(net(x)[0], votes) - said).abs().max())
     mine, other, _ = steps(net, (x, votes, y))
     losses = [(mine(), other()) for _ in range(3)]
     off = max(abs(a - b) for a, b in losses)

@@ -42,7 +42,7 @@ class Stage:
         return self.passes.run(slots, 1, now, EVERY_S)
 
     def mean(self, stream):
-        means, votes = self.window.answer(np.array([stream.slot]))
+        means, votes = self.window.probabilities(np.array([stream.slot]))
         return dict(zip(MODEL.architecture.labels, means[0].tolist(), strict=True)), int(votes[0])
 
 

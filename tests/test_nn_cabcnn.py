@@ -7,7 +7,7 @@ import pytest
 import torch
 from speech import naive_net, tiny_model
 
-from streamcab.nn.cabcnn import Architecture, CabCnn, answer
+from streamcab.nn.cabcnn import Architecture, CabCnn, mean_of_votes
 from streamcab.nn.distiller import StageShape
 
 PAPER = Architecture(("au", "uk", "us"))
@@ -123,7 +123,7 @@ def test_training_reaches_every_parameter_and_lowers_the_loss() -> None:
     losses = []
     for _ in range(25):
         c, _ = model(x)
-        loss = torch.nn.functional.nll_loss(answer(c, voiced).log(), target)
+        loss = torch.nn.functional.nll_loss(mean_of_votes(c, voiced).log(), target)
         optimizer.zero_grad()
         loss.backward()
         if not losses:
@@ -137,27 +137,27 @@ def test_training_reaches_every_parameter_and_lowers_the_loss() -> None:
 def test_the_answer_is_the_mean_of_the_voiced_probabilities() -> None:
     c = torch.tensor([[[0.9, 0.1], [0.1, 0.9], [0.5, 0.5]], [[0.2, 0.8], [0.3, 0.7], [0.4, 0.6]]])
     voiced = torch.tensor([[1, 1, 0], [0, 0, 1]])
-    torch.testing.assert_close(answer(c, voiced), torch.tensor([[0.5, 0.5], [0.4, 0.6]]))
+    torch.testing.assert_close(mean_of_votes(c, voiced), torch.tensor([[0.5, 0.5], [0.4, 0.6]]))
 
 
 def test_the_loss_is_the_log_of_the_mean_and_not_the_mean_of_logs() -> None:
     # One interval that is sure of the wrong label: mean of logs would be boundless.
     c = torch.tensor([[[1.0, 0.0], [0.5, 0.5]]])
-    logs = answer(c, torch.ones(1, 2)).log()
+    logs = mean_of_votes(c, torch.ones(1, 2)).log()
     assert logs[0, 1].item() == pytest.approx(math.log(0.25))
 
 
 def test_a_clip_without_a_voiced_interval_says_nothing() -> None:
     c = torch.rand(2, 4, 3).softmax(-1)
     voiced = torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0]])
-    out = answer(c, voiced)
+    out = mean_of_votes(c, voiced)
     torch.testing.assert_close(out[0], torch.full((3,), 1 / 3))
     torch.testing.assert_close(out[1], c[1, 1])
 
 
 def test_the_answer_of_nothing_has_gradients_that_are_numbers() -> None:
     c = torch.rand(2, 4, 3).softmax(-1).requires_grad_()
-    answer(c, torch.zeros(2, 4)).log().sum().backward()
+    mean_of_votes(c, torch.zeros(2, 4)).log().sum().backward()
     assert torch.isfinite(c.grad).all()
 
 

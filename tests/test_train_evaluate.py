@@ -238,10 +238,10 @@ def test_short_and_silent_clips_are_dropped_and_counted(home: Path, tmp_path: Pa
 def test_votes_are_counted_with_and_without_the_gate() -> None:
     c = np.array([[1, 0], [0, 1], [0.5, 0.5]], np.float32)
     votes = Votes(c, np.array([VOICED, SILENT, MISSING], np.uint8))
-    assert votes.answer(True).tolist() == [1, 0]
-    assert votes.answer(False).tolist() == [0.5, 0.5]
-    assert votes.answer(False, 1).tolist() == [1, 0]
-    assert Votes(c, np.full(3, MISSING, np.uint8)).answer(False).tolist() == [0.5, 0.5]
+    assert votes.mean(True).tolist() == [1, 0]
+    assert votes.mean(False).tolist() == [0.5, 0.5]
+    assert votes.mean(False, 1).tolist() == [1, 0]
+    assert Votes(c, np.full(3, MISSING, np.uint8)).mean(False).tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from corpus import make_corpus
 from rich.console import Console
-from streamcab_train.answered import Answered, read_answers
+from streamcab_train.answered import FoldAnswers, read_answers
 from streamcab_train.folds import train_folds
 from streamcab_train.manifest import PARTS, Clip
 from streamcab_train.recipe import SplitKeys
@@ -174,9 +174,9 @@ def wait_for(there: Any) -> None:
         time.sleep(0.002)
 
 
-def answered(truth: list[int], said: list[int], names: str) -> Answered:
+def answered(truth: list[int], said: list[int], names: str) -> FoldAnswers:
     p = np.eye(2)[said] * 0.8 + 0.1
-    return Answered(("a", "b"), tuple(names), tuple(names), np.array(truth), p)
+    return FoldAnswers(("a", "b"), tuple(names), tuple(names), np.array(truth), p)
 
 
 def test_best_mean_and_pool_by_hand() -> None:

@@ -17,7 +17,7 @@ from streamcab_train.pupil import (
 )
 from streamcab_train.rows import Row
 
-from streamcab.nn.cabcnn import Architecture, answer
+from streamcab.nn.cabcnn import Architecture, mean_of_votes
 from streamcab.nn.distiller import StageShape
 from streamcab.nn.trunk import BlockShape
 
@@ -63,7 +63,7 @@ def test_what_tells_accents_weighs_more_than_what_is_principal() -> None:
 def test_the_answer_is_what_is_served() -> None:
     c = torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(0)).softmax(-1)
     votes = (torch.arange(50) % 3 > 0).float().expand(2, 50)
-    torch.testing.assert_close(mean_answer(c, votes), answer(c, votes), atol=1e-3, rtol=0)
+    torch.testing.assert_close(mean_answer(c, votes), mean_of_votes(c, votes), atol=1e-3, rtol=0)
 
 
 def test_rows_of_a_class_come_first() -> None:

@@ -113,7 +113,7 @@ def test_ended_streams_go_and_their_answers_stay():
     assert set(board.streams) == {"a", "b"}
     board.add([prediction("b")], 9.0)
     assert set(board.streams) == {"b"}
-    assert board.answers()["a"].top == "us"
+    assert board.predictions()["a"].top == "us"
 
 
 def test_streams_that_nobody_speaks_of_go_but_not_while_the_feed_is_quiet():

@@ -223,7 +223,7 @@ class _Play:
         self._advance()
         answers = np.zeros((len(self._calls), self._window.labels))
         slots = np.array(sorted(self._call_of), np.intp)
-        means, votes = self._window.answer(slots)
+        means, votes = self._window.probabilities(slots)
         served = self._confidence(means)
         answers[[self._call_of[slot] for slot in slots.tolist()]] = served * (votes > 0)[:, None]
         return answers

@@ -143,7 +143,7 @@ class _Screen:
 
     def summarise(self) -> None:
         """Print the final answer of each stream."""
-        if self._json or not self._board.answers():
+        if self._json or not self._board.predictions():
             return
         try:
             self._console.print(self._views.summary(self._board))

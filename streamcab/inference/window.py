@@ -144,13 +144,13 @@ class Window:
             self.seen[slots],
             self.voiced[slots],
             self.filled(slots),
-            *self.answer(slots),
+            *self.probabilities(slots),
             *self.now(slots),
             self.quality(slots),
             self.attention(slots) if attention else None,
         )
 
-    def answer(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def probabilities(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """As `mean`, weighed by evidence where the model has it; zeros where none votes."""
         mean, votes = self.mean(slots)
         if self._evidence is None or self._sums is None:

@@ -16,7 +16,7 @@ from streamcab.nn.distiller import Distiller
 from streamcab.nn.trunk import Trunk
 from streamcab.nn.weights import Net, Weights
 
-__all__ = ["Architecture", "CabCnn", "PhoneLayer", "answer"]
+__all__ = ["Architecture", "CabCnn", "PhoneLayer", "mean_of_votes"]
 
 
 class PhoneLayer(nn.Module):
@@ -123,7 +123,7 @@ class CabCnn(nn.Module):
         return torch.cat(parts, -1)
 
 
-def answer(c: Tensor, voiced: Tensor) -> Tensor:
+def mean_of_votes(c: Tensor, voiced: Tensor) -> Tensor:
     """Unweighted mean of c_t over the intervals that vote (paper, section 3.3; equation 4 up to its factor).
 
     c       (B, K, labels)        voiced  (B, K), 1 or 0

@@ -215,7 +215,7 @@ class Board:
         """The model that classifies a stream, if the feed has announced it."""
         return None if stream.prediction is None else self.models.get(stream.prediction.model)
 
-    def answers(self) -> dict[str, Prediction]:
+    def predictions(self) -> dict[str, Prediction]:
         """The newest prediction of every stream that is still remembered."""
         here = {name: s.prediction for name, s in self.streams.items() if s.prediction is not None}
         return {**self.finals, **here}

@@ -17,7 +17,7 @@ class Summary:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._answers = dict(sorted(board.answers().items(), key=lambda item: natural(item[0])))
+        self._answers = dict(sorted(board.predictions().items(), key=lambda item: natural(item[0])))
 
     def frame(self, width: int) -> Frame:
         """The summary in `width` columns."""

@@ -18,7 +18,7 @@ FIXED = ("path", "speaker", "label", "top")
 
 
 @dataclass(frozen=True)
-class Answered:
+class FoldAnswers:
     """The answers to n clips: paths and speakers, truth (n,), probabilities (n, labels)."""
 
     labels: tuple[str, ...]
@@ -46,13 +46,13 @@ def write_answers(
             writer.writerow([*row, *(f"{x:.6f}" for x in p)])
 
 
-def read_answers(file: Path) -> Answered:
+def read_answers(file: Path) -> FoldAnswers:
     """Read answers; each clip without a speaker counts as a speaker of its own. CorpusError for a damaged file."""
     try:
         with file.open(newline="", encoding="utf-8") as text:
             head, *rows = csv.reader(text)
         labels = tuple(head[len(FIXED) :])
-        return Answered(
+        return FoldAnswers(
             labels,
             tuple(row[0] for row in rows),
             tuple(row[1] or row[0] for row in rows),
@@ -63,9 +63,9 @@ def read_answers(file: Path) -> Answered:
         raise CorpusError(f"{file} holds no answers ({error}): remove its folder and run again") from None
 
 
-def pooled(runs: Sequence[Answered]) -> Answered:
+def pooled(runs: Sequence[FoldAnswers]) -> FoldAnswers:
     """Return the answers of several runs on different clips as one set, e.g. of all folds."""
-    return Answered(
+    return FoldAnswers(
         runs[0].labels,
         tuple(path for run in runs for path in run.paths),
         tuple(speaker for run in runs for speaker in run.speakers),

@@ -37,7 +37,7 @@ class Votes:
     u: NDArray[np.float32] | None = None
     evidence: Evidence | None = None
 
-    def answer(self, gate: bool, intervals: int | None = None) -> NDArray[np.float64]:
+    def mean(self, gate: bool, intervals: int | None = None) -> NDArray[np.float64]:
         """The mean of those that vote among the first so many; uniform where none does."""
         kind, c = self.kind[:intervals], self.c[:intervals]
         votes = voting(kind, gate)

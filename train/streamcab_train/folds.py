@@ -21,7 +21,7 @@ from rich.table import Table
 
 from streamcab.errors import ConfigError
 from streamcab.text import opened
-from streamcab_train.answered import Answered, read_answers
+from streamcab_train.answered import FoldAnswers, read_answers
 from streamcab_train.dataset import twins_of
 from streamcab_train.distributed import started_by_torchrun
 from streamcab_train.features import load_features
@@ -198,7 +198,7 @@ def _voices(clips: Sequence[Clip], fold: Fold, label: str, part: str) -> int:
     return len({clip.speaker for clip, p in own if (clip.label, p) == (label, part)})
 
 
-def _each_once(folds: Sequence[Answered]) -> None:
+def _each_once(folds: Sequence[FoldAnswers]) -> None:
     """ConfigError when a speaker was tested in two folds of a repeat: their scores could not be pooled."""
     seen: dict[str, int] = {}
     for number, answered in enumerate(folds):

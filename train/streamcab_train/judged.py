@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamcab.nn.cabcnn import CabCnn, answer
+from streamcab.nn.cabcnn import CabCnn, mean_of_votes
 from streamcab_train.copies import Copy
 from streamcab_train.scores import confusion_matrix, interval_95, scores
 from streamcab_train.voices import Parts, Voice
@@ -34,7 +34,7 @@ def answers(model: CabCnn, copy: Copy, clips: Sequence[int]) -> Floats:
     for i in clips:
         x, votes = copy.clip(int(i))
         c, _ = model(torch.from_numpy(x.reshape(1, -1)))
-        out.append(answer(c, torch.from_numpy(votes[None]))[0].double().numpy())
+        out.append(mean_of_votes(c, torch.from_numpy(votes[None]))[0].double().numpy())
     return np.stack(out) if out else np.zeros((0, len(model.architecture.labels)))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from streamcab.errors import ConfigError
 from streamcab.evidence.layer import Evidence, evidence_of
-from streamcab.nn.cabcnn import Architecture, CabCnn, answer
+from streamcab.nn.cabcnn import Architecture, CabCnn, mean_of_votes
 from streamcab_train.batches import Batch, Selection, training_batches, whole_clips
 from streamcab_train.distributed import ALONE, ProcessGroup
 from streamcab_train.pretrain import begin_from
@@ -71,7 +71,7 @@ def judge(model: CabCnn, clips: Iterable[Batch], ranks: ProcessGroup = ALONE) ->
     with torch.inference_mode():
         for clip in islice(clips, ranks.rank, None, ranks.size):
             x, votes, y = _send(clip, device)
-            p = answer(forward(model, x), votes)
+            p = mean_of_votes(forward(model, x), votes)
             if evidence is not None:
                 p = _weighed(model, evidence, x, clip.votes[0], p)
             own.append((p[0].cpu().numpy(), int(clip.y[0]), loss_of(p, y).item()))

@@ -76,14 +76,14 @@ def hear(
         truth.append(arch.labels.index(clip.label))
         length.append(len(samples) / rate)
         for name, v in votes.items():
-            by_way.setdefault(name, []).append(v.answer(arch.gate))
-        by_way.setdefault(other, []).append(first.answer(not arch.gate))
+            by_way.setdefault(name, []).append(v.mean(arch.gate))
+        by_way.setdefault(other, []).append(first.mean(not arch.gate))
         for s in SECONDS:
             cut = first
             if arch.normaliser != "running" and s < length[-1]:
                 # Normalised over what was heard, so less is not a part of more.
                 cut = ways[OFFLINE](samples[: s * rate], rate)
-            by_seconds[s].append(cut.answer(arch.gate, arch.intervals(s)))
+            by_seconds[s].append(cut.mean(arch.gate, arch.intervals(s)))
     if not kept:
         raise CorpusError(f"{chosen.manifest}: every clip is too short or without speech")
     return ClipPredictions(

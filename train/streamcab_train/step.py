@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from streamcab.nn.cabcnn import CabCnn, answer
+from streamcab.nn.cabcnn import CabCnn, mean_of_votes
 from streamcab.nn.confidence import TINY
 from streamcab_train.distributed import ALONE, ProcessGroup
 from streamcab_train.fast_backward import run_stages
@@ -119,7 +119,7 @@ def backward(
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         c = forward(model, x, ranks)
-    losses = loss_of(answer(_wide(c), votes), y, smoothing)
+    losses = loss_of(mean_of_votes(_wide(c), votes), y, smoothing)
     loss = losses.mean() if ranks.size == 1 else losses.sum() / clips
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item() if ranks.size == 1 else ranks.add_gradients(model.parameters(), loss).item()

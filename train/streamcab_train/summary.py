@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from streamcab_train.answered import Answered, pooled
+from streamcab_train.answered import FoldAnswers, pooled
 from streamcab_train.bootstrap import intervals_95
 from streamcab_train.calibration import reliability
 from streamcab_train.report import interval, number, table
@@ -19,7 +19,7 @@ Summary = dict[str, Any]
 NAMES = ("accuracy", "uar", "f1")
 
 
-def summarise(repeats: Sequence[Sequence[Answered]], corpus: str) -> Summary:
+def summarise(repeats: Sequence[Sequence[FoldAnswers]], corpus: str) -> Summary:
     """repeats[r][k]: the answers of fold k to its test clips. Every speaker is tested once in a repeat."""
     labels = repeats[0][0].labels
     each = [
@@ -93,7 +93,7 @@ def render(s: Summary) -> str:
     )
 
 
-def _scores(answered: Answered) -> Scores:
+def _scores(answered: FoldAnswers) -> Scores:
     return scores(confusion_matrix(answered.truth, answered.answers, len(answered.labels)))
 
 
@@ -101,6 +101,6 @@ def _three(s: Scores) -> dict[str, float]:
     return {name: getattr(s, name) for name in NAMES}
 
 
-def _speakers(answered: Answered) -> dict[str, int]:
+def _speakers(answered: FoldAnswers) -> dict[str, int]:
     names = np.array(answered.speakers)
     return {label: len(set(names[answered.truth == i].tolist())) for i, label in enumerate(answered.labels)}
