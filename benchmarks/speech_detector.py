@@ -96,6 +96,8 @@ def ten() -> Judge:
     from scipy.signal import resample_poly
     from ten_vad import TenVad
 
+    TenVad(256, 0.5)  # fails where its library, or Debian's libc++1 that it wants, is missing
+
     def scores(x: NDArray[np.float32]) -> Scores:
         wide = (np.clip(resample_poly(x, 2, 1), -1, 1) * 32767).astype(np.int16)
         vad, frames = TenVad(256, 0.5), len(wide) // 256
