@@ -105,7 +105,7 @@ def patient(folder: Path, port: int, *words: str, calls: int = 1) -> Iterator[tu
         one.start()
         recovery_ms(feed)
         yield one, feed
-        assert one.end() == 0, one.log.read_text()
+        assert one.end() == 0, one.log.read_text(encoding="utf-8")
 
 
 def wait_for(

@@ -15,7 +15,7 @@ def free_port(count: int = 1) -> int:
     It lies below the range from which the kernel serves whoever binds port 0, so that no other test is given it
     before the process has it, and above the default ports of streamcab.
     """
-    lowest = int(_RANGE.read_text().split()[0]) if _RANGE.exists() else 32768
+    lowest = int(_RANGE.read_text(encoding="utf-8").split()[0]) if _RANGE.exists() else 32768
     span = range(10_240, lowest if lowest > 12_000 else 65_000, 2)
     for _ in range(1_000):
         port = _draw.choice(span)

@@ -100,4 +100,4 @@ def test_the_command_writes_table_and_plot(checkpoint, clips, tmp_path, monkeypa
     done = CliRunner().invoke(bench, words)
     assert done.exit_code == 0, done.output
     assert len(json.loads(done.stdout)) == 2
-    assert plot.read_text().startswith("<svg")
+    assert plot.read_text(encoding="utf-8").startswith("<svg")

@@ -149,7 +149,7 @@ def test_a_recipe_that_is_not_here_is_the_one_that_came_with_streamcab(
     with pytest.raises(ConfigError, match=r"configs/lve\.toml.*did you mean configs/live\.toml\?"):
         read_toml(Path("configs/lve.toml"), "recipe")
     path.parent.mkdir()
-    path.write_text("[mine]\n")
+    path.write_text("[mine]\n", encoding="utf-8")
     assert read_toml(path, "recipe") == {"mine": {}}
 
 

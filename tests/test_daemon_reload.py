@@ -93,7 +93,7 @@ class Daemon:
 
     def answers(self) -> list[str]:
         """Lines of the log that answer a SIGHUP for good."""
-        text = self.log.read_text() if self.log.exists() else ""
+        text = self.log.read_text(encoding="utf-8") if self.log.exists() else ""
         return [line for line in text.splitlines() if "SIGHUP: " in line and "stay as they were" not in line]
 
     @contextmanager
@@ -147,8 +147,8 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
         daemon.hang_up("taken: --allow, --idle")
         with Call(daemon.port, 4):
             until(feed, lambda m: m.stream == "after" and m.run != "")
-        eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text())
-    assert "SIGHUP: no setting has changed" in (daemon.folder / "log.1").read_text()
+        eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text(encoding="utf-8"))
+    assert "SIGHUP: no setting has changed" in (daemon.folder / "log.1").read_text(encoding="utf-8")
 
 
 def test_answers_come_as_often_as_the_settings_say_anew(daemon: Daemon) -> None:
@@ -174,7 +174,7 @@ def test_what_is_wrong_changes_nothing(daemon: Daemon) -> None:
         ):
             (daemon.folder / "mic.toml").write_text(text)
             daemon.hang_up("no setting has changed")
-            assert told in daemon.log.read_text()
+            assert told in daemon.log.read_text(encoding="utf-8")
         with Call(daemon.port, 5):
             until(feed, lambda m: m.stream.startswith("rtp-127.0.0.1-"))
 
@@ -239,7 +239,7 @@ def test_the_log_goes_on_in_another_file_and_in_another_form(daemon: Daemon) -> 
         daemon.settings(log_file=str(daemon.folder / "other"), log_format="json")
         daemon.log = daemon.folder / "other"
         daemon.hang_up("taken: --log-file, --log-format")
-        assert json.loads(daemon.log.read_text().splitlines()[-1])["level"] == "warning"
+        assert json.loads(daemon.log.read_text(encoding="utf-8").splitlines()[-1])["level"] == "warning"
 
 
 @pytest.fixture

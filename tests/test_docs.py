@@ -48,20 +48,20 @@ OURS = {*options(main), "--help", "--version"}
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_option_that_a_page_names_is_there(page: str) -> None:
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", (ROOT / page).read_text()))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", (ROOT / page).read_text(encoding="utf-8")))
     assert sorted(named - OURS - OTHERS) == []
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_file_that_a_page_names_is_there(page: str) -> None:
     folders = "streamcab|tests|train|docs|configs|tools|benchmarks|systemd|examples"
-    named = set(re.findall(rf"`((?:{folders})/[\w./@-]+\.\w+)`", (ROOT / page).read_text()))
+    named = set(re.findall(rf"`((?:{folders})/[\w./@-]+\.\w+)`", (ROOT / page).read_text(encoding="utf-8")))
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
-    linked = set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text()))
+    linked = set(re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8")))
     assert sorted(path for path in linked if not (ROOT / page).parent.joinpath(path).exists()) == []
 
 

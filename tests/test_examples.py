@@ -92,7 +92,11 @@ def test_subscribe_prints_a_line_per_prediction_and_ends_with_ctrl_c() -> None:
 
 
 def test_subscribe_needs_nothing_of_streamcab() -> None:
-    imports = [line for line in SUBSCRIBE.read_text().splitlines() if line.startswith(("import ", "from "))]
+    imports = [
+        line
+        for line in SUBSCRIBE.read_text(encoding="utf-8").splitlines()
+        if line.startswith(("import ", "from "))
+    ]
     assert imports == ["import argparse", "import json", "import sys", "import time", "import zmq"]
     done = subprocess.run([sys.executable, "-I", str(SUBSCRIBE), "--help"], capture_output=True, text=True)
     assert done.returncode == 0

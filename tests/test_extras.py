@@ -11,7 +11,7 @@ import pytest
 from streamcab.extras import BASE, EXTRAS, line_for
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DISTRIBUTION = {"zmq": "pyzmq", "prometheus_client": "prometheus-client", "paho": "paho-mqtt"}
 
 
@@ -39,7 +39,9 @@ def test_an_extra_holds_its_package(package: str, extra: str) -> None:
 
 
 def test_the_constraint_on_torch_is_within_the_range() -> None:
-    exact = re.search(r"^torch==([\d.]+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    exact = re.search(
+        r"^torch==([\d.]+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert exact
     (wanted,) = (text for text in PROJECT["optional-dependencies"]["torch"] if text.startswith("torch"))
     least, most = re.search(r">=([\d.]+),<([\d.]+)", wanted).groups()  # type: ignore[union-attr]

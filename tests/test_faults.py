@@ -202,7 +202,7 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
         finally:
             process.terminate()
             assert process.wait(PATIENCE_S) == 0
-        lines = (small_disk / "out").read_text().splitlines()
+        lines = (small_disk / "out").read_text(encoding="utf-8").splitlines()
     assert lost == 0
     assert "Traceback" not in (small_disk / "log").read_text(errors="replace")
     if words == ("--json",):
@@ -236,14 +236,14 @@ def test_a_disk_that_fills_under_everything_that_is_written_and_is_freed(tmp_pat
                 wait_for(feed, refused)
                 began = time.monotonic()
                 (disk / "filler").unlink()
-                wait_for(feed, lambda m: "recording goes on" in (disk / "log").read_text())
+                wait_for(feed, lambda m: "recording goes on" in (disk / "log").read_text(encoding="utf-8"))
                 measured("room again to recording, ms", 1000 * (time.monotonic() - began))
                 lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
             finally:
                 follower.terminate()
                 said = follower.communicate(timeout=PATIENCE_S)[1].decode()
         assert lost == 0
-        for text in (said, (disk / "log").read_text()):
+        for text in (said, (disk / "log").read_text(encoding="utf-8")):
             assert "No space left on device; lines dropped so far: " in text
             assert "is written again; lines missing so far: " in text
             assert "Traceback" not in text
@@ -270,13 +270,16 @@ def test_the_folder_of_log_and_jsonl_is_removed_and_returns(tmp_path, port, meas
         began = time.monotonic()
         folder.mkdir()
         wait_for(
-            feed, lambda m: (folder / "log").exists() and "written again" in (folder / "log").read_text()
+            feed,
+            lambda m: (
+                (folder / "log").exists() and "written again" in (folder / "log").read_text(encoding="utf-8")
+            ),
         )
         measured("folder back to both files, ms", 1000 * (time.monotonic() - began))
         (folder / "feed.jsonl").unlink()
         wait_for(feed, lambda m: (folder / "feed.jsonl").exists())
         lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
-    said = one.log.read_text()
+    said = one.log.read_text(encoding="utf-8")
     assert f"the log {folder / 'log'} cannot be written: No such file or directory" in said
     assert f"cannot write {folder / 'feed.jsonl'}: No such file or directory" in said
     assert (folder / "feed.jsonl").read_bytes().endswith(b"}\n")
@@ -299,7 +302,7 @@ def test_a_checkpoint_that_changes_under_a_running_daemon(tmp_path, port, measur
         one.signal(signal.SIGKILL)
         assert one.process.wait(PATIENCE_S) == -signal.SIGKILL
         assert one.start().wait(PATIENCE_S) == 1
-        last = one.log.read_text().splitlines()[-1]
+        last = one.log.read_text(encoding="utf-8").splitlines()[-1]
         assert "Error" in last
         assert str(one.model) in last
         assert "damaged" in last
@@ -409,12 +412,14 @@ def test_the_wall_clock_of_a_whole_process_steps(tmp_path, port):
                 stepped = wait_for(feed, dated(step))
                 assert stepped.lag_ms < 2000
                 assert stepped.lost_ms == 0
-        wait_for(feed, lambda m: "the clock has jumped by +3650.0 days" in one.log.read_text())
+        wait_for(
+            feed, lambda m: "the clock has jumped by +3650.0 days" in one.log.read_text(encoding="utf-8")
+        )
         with calling(port, first=2):  # a file that begins in ten years
             wait_for(feed, lambda m: m.stream.endswith("-00000002"))
             wait_for(feed, lambda m: len(list(recordings.iterdir())) == 3)
         assert one.end() == 0
-    log = one.log.read_text()
+    log = one.log.read_text(encoding="utf-8")
     assert "stalled: " not in log.replace("-00000002: stalled", "")
     assert log.count("WARNING") == log.count("WARNING the clock has jumped by ")
     named = sorted(file.name.split(".")[-3][:4] for file in recordings.iterdir())

@@ -347,7 +347,7 @@ with Publisher("tcp://127.0.0.1:*") as publisher:
 def test_a_thousand_come_at_once_to_a_daemon_that_is_busy() -> None:
     """It accepts none of them for the moment, and the kernel keeps them all waiting."""
     crowd = 1_000
-    if int(Path("/proc/sys/net/core/somaxconn").read_text()) < crowd:
+    if int(Path("/proc/sys/net/core/somaxconn").read_text(encoding="utf-8")) < crowd:
         pytest.skip(f"net.core.somaxconn is less than {crowd} here")
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < crowd + 100:
         pytest.skip(f"fewer than {crowd + 100} descriptors may be open here: ulimit -n")
@@ -361,7 +361,7 @@ def test_a_thousand_come_at_once_to_a_daemon_that_is_busy() -> None:
         assert process.stdout is not None
         host, _, port = process.stdout.readline().strip().removeprefix("tcp://").rpartition(":")
         process.send_signal(signal.SIGSTOP)
-        until(lambda: Path(f"/proc/{process.pid}/stat").read_text().split()[2] == "T")
+        until(lambda: Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").split()[2] == "T")
         waiting = selectors.DefaultSelector()
         for _ in range(crowd):
             plug = stack.enter_context(socket.socket())
@@ -702,7 +702,7 @@ class TestIpc:
         path.write_text("years of work")
         with pytest.raises(FeedError, match="no socket"):
             Publisher(f"ipc://{path}")
-        assert path.read_text() == "years of work"
+        assert path.read_text(encoding="utf-8") == "years of work"
 
     def test_no_directory(self, tmp_path: Path) -> None:
         with pytest.raises(FeedError, match="there is no directory"):

@@ -49,7 +49,7 @@ def test_the_secret_is_for_its_owner_and_the_public_key_for_everybody(tmp_path: 
     assert mode(public) == mode(tmp_path / "deep" / "keys" / "allow" / "laptop.key") == 0o644
     pair = read_pair(secret)
     assert zmq.curve_public(pair.secret) == pair.public == read_public(public)
-    assert pair.secret.decode() not in public.read_text()
+    assert pair.secret.decode() not in public.read_text(encoding="utf-8")
     assert pair.secret.decode() not in repr(pair)
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path: Path, there
     (tmp_path / there).write_text("mine")
     with pytest.raises(ConfigError, match=rf"{there} is there already and stays"):
         create(tmp_path, "laptop", allow=True)
-    assert (tmp_path / there).read_text() == "mine"
+    assert (tmp_path / there).read_text(encoding="utf-8") == "mine"
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [tmp_path / there]
 
 

@@ -108,7 +108,7 @@ def somebody(group: int) -> Iterator[None]:
 
 def resident() -> int:
     """Bytes of memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class TestWhoComesIn:

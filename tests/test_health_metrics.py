@@ -215,18 +215,20 @@ def everything() -> set[str]:
 
 
 def test_rules_and_dashboard_ask_for_metrics_that_there_are() -> None:
-    dashboard = (DOCS / "grafana" / "streamcab.json").read_text()
+    dashboard = (DOCS / "grafana" / "streamcab.json").read_text(encoding="utf-8")
     asked = {
         name
         for text in (
-            *re.findall(r"expr: (?:>-\n)?(.*(?:\n {10}.*)*)", RULES.read_text()),
+            *re.findall(r"expr: (?:>-\n)?(.*(?:\n {10}.*)*)", RULES.read_text(encoding="utf-8")),
             *expressions(dashboard),
         )
         for name in re.findall(r"streamcab_\w+", text)
     }
     assert len(asked) > 10
     assert sorted(asked - everything()) == []
-    told = set(re.findall(r"streamcab_[a-z_]+", (DOCS / "how-to" / "operations.md").read_text()))
+    told = set(
+        re.findall(r"streamcab_[a-z_]+", (DOCS / "how-to" / "operations.md").read_text(encoding="utf-8"))
+    )
     assert len(told) > 10
     assert sorted(told - everything()) == []
 

@@ -66,7 +66,7 @@ def imports(path: Path) -> tuple[str, ...]:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = []
@@ -97,7 +97,7 @@ def table() -> dict[str, set[str] | None]:
     """For each part what it may import; None for anything. From the document itself."""
     rows: dict[str, set[str] | None] = {}
     above: set[str] = set()
-    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     for line in text.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if len(cells) != 3 or "`" not in cells[0]:

@@ -152,7 +152,7 @@ def test_listen_and_watch_are_two_processes_with_one_feed(model, endpoint, tmp_p
 
 def test_watching_nobody_ends_when_told(tmp_path):
     def catches_sigterm():
-        status = Path(f"/proc/{watcher.pid}/status").read_text()
+        status = Path(f"/proc/{watcher.pid}/status").read_text(encoding="utf-8")
         caught = int(status.split("SigCgt:")[1].split()[0], 16)
         return caught >> (signal.SIGTERM - 1) & 1
 

@@ -51,11 +51,11 @@ def test_a_flood_is_cut_and_said(file: Path) -> None:
     for n in range(BURST + 7):
         log.info("call %d begins", n)
     log.info("something else")
-    assert len(file.read_text().splitlines()) == BURST + 1
+    assert len(file.read_text(encoding="utf-8").splitlines()) == BURST + 1
     handler._limit = Limit(burst=1, clock=iter([0.0, 0.0, 5.0]).__next__)
     for n in range(3):
         log.info("call %d begins", n)
-    assert file.read_text().endswith("call 2 begins (1 more like this were left out)\n")
+    assert file.read_text(encoding="utf-8").endswith("call 2 begins (1 more like this were left out)\n")
 
 
 def test_lines_for_programs_are_json_with_the_trace_in_one_line(file: Path) -> None:
@@ -65,7 +65,7 @@ def test_lines_for_programs_are_json_with_the_trace_in_one_line(file: Path) -> N
         raise ValueError("no")
     except ValueError:
         log.exception("broken")
-    first, second = map(json.loads, file.read_text().splitlines())
+    first, second = map(json.loads, file.read_text(encoding="utf-8").splitlines())
     assert first["level"] == "warning"
     assert first["logger"] == "streamcab.test"
     assert first["message"] == "mic lost\nand more"
@@ -97,13 +97,13 @@ def test_a_new_file_is_begun_where_the_old_one_was_moved_away(file: Path, tmp_pa
     file.rename(tmp_path / "old")
     handler.reopen("text", file)
     log.info("after")
-    assert "before" in (tmp_path / "old").read_text()
-    assert file.read_text().endswith("INFO after\n")
+    assert "before" in (tmp_path / "old").read_text(encoding="utf-8")
+    assert file.read_text(encoding="utf-8").endswith("INFO after\n")
     assert file.stat().st_mode & 0o007 == 0
     with pytest.raises(StreamcabError, match="cannot write the log"):
         handler.reopen("text", tmp_path / "none" / "log")
     log.info("still here")
-    assert file.read_text().endswith("still here\n")
+    assert file.read_text(encoding="utf-8").endswith("still here\n")
 
 
 def test_a_file_or_folder_that_is_removed_is_begun_anew_and_nothing_is_lost(
@@ -115,7 +115,7 @@ def test_a_file_or_folder_that_is_removed_is_begun_anew_and_nothing_is_lost(
     log.info("one")
     (folder / "log").unlink()
     log.info("two")
-    assert [line[9:] for line in (folder / "log").read_text().splitlines()] == [
+    assert [line[9:] for line in (folder / "log").read_text(encoding="utf-8").splitlines()] == [
         "WARNING the log goes on: it was removed, this is a new one",
         "INFO two",
     ]
@@ -128,13 +128,13 @@ def test_a_file_or_folder_that_is_removed_is_begun_anew_and_nothing_is_lost(
     assert [line[9:] for line in rest] == ["INFO three", "INFO four"]
     folder.mkdir()
     log.info("five")
-    assert [line[9:] for line in (folder / "log").read_text().splitlines()] == [
+    assert [line[9:] for line in (folder / "log").read_text(encoding="utf-8").splitlines()] == [
         "WARNING the log goes on: 2 lines went to standard error meanwhile",
         "INFO five",
     ]
     (folder / "log").rename(folder / "log.1")
     log.info("six")
-    assert [line[9:] for line in (folder / "log").read_text().splitlines()] == ["INFO six"]
+    assert [line[9:] for line in (folder / "log").read_text(encoding="utf-8").splitlines()] == ["INFO six"]
     assert capsys.readouterr().err == ""
     assert (handler.lost, handler.counters()) == (0, {"log-strayed": 2})
 
@@ -157,7 +157,7 @@ def test_a_line_that_the_disk_has_cut_ends_where_it_was_cut(
         log.info("two")
         log.info("three")
     log.info("four")
-    lines = file.read_text().splitlines()
+    lines = file.read_text(encoding="utf-8").splitlines()
     assert [line[9:] for line in (lines[0], *lines[2:])] == [
         "INFO one",
         "WARNING the log goes on: 2 lines went to standard error meanwhile",

@@ -92,7 +92,7 @@ def test_a_disk_that_took_nothing_has_cut_nothing():
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_device_without_room_ends_nothing(caplog):
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         out = Output(full)
         for _ in range(3):
             out.write("a\nb\n")

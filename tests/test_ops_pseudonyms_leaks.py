@@ -198,7 +198,7 @@ def test_a_day_of_a_service(model: Path, tmp_path: Path) -> None:
                     return True
 
         def logged(text: str) -> bool:
-            return listened() and text in log.read_text()
+            return listened() and text in log.read_text(encoding="utf-8")
 
         env = {"NOTIFY_SOCKET": f"@{tmp_path.name}-{port}"}
         with running(*words(model, tmp_path, *more), env=env) as process:

@@ -66,12 +66,14 @@ def test_a_life_in_an_image(image):
     assert run("status", "--root", image).exit_code == 1
 
     assert run("install", "--root", image).output == f"put {unit}\nput {env}\n"
-    start = next(line for line in unit.read_text().splitlines() if line.startswith("ExecStart="))
+    start = next(
+        line for line in unit.read_text(encoding="utf-8").splitlines() if line.startswith("ExecStart=")
+    )
     assert start == f"ExecStart={' '.join(s.program())} listen --no-view"
     assert Path(s.program()[0]).parent == Path(sys.executable).parent
     assert run("install", "--root", image).output == f"up to date {unit}\nup to date {env}\n"
 
-    env.write_text(env.read_text() + "STREAMCAB_GATE=off\n")
+    env.write_text(env.read_text(encoding="utf-8") + "STREAMCAB_GATE=off\n")
     status = run("status", "--root", image)
     assert status.exit_code == 0
     assert f"unit      {unit}: as installed\n" in status.output
@@ -86,7 +88,7 @@ def test_a_life_in_an_image(image):
 
     assert run("install", "--root", image).output == f"up to date {unit}\nkept {env} (your settings)\n"
     assert run("install", "--root", image, "--force").exit_code == 0
-    assert env.with_name("mic.env.old").read_text().endswith("STREAMCAB_GATE=off\n")
+    assert env.with_name("mic.env.old").read_text(encoding="utf-8").endswith("STREAMCAB_GATE=off\n")
 
     gone = run("uninstall", "--root", image)
     assert gone.output == f"removed {env}\nremoved {unit}\n"
@@ -146,7 +148,7 @@ def desktop(tmp_path, monkeypatch):
     (tmp_path / "asked").touch()
 
     def asked():
-        lines = (tmp_path / "asked").read_text().splitlines()
+        lines = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
         (tmp_path / "asked").write_text("")
         return lines
 

@@ -20,8 +20,8 @@ from signals import drain, noise, syllables, tone, write_wav
 from streamcab.errors import AudioError
 from streamcab.source import libav
 from streamcab.source.complaints import Complaints
-from streamcab.source.decoder import RAW, open_audio
 from streamcab.source.file import AudioFile, read_audio
+from streamcab.source.formats import RAW, open_audio
 from streamcab.source.mp3 import find_frame, frame_bytes
 from streamcab.source.stdin import Stdin
 

@@ -205,7 +205,7 @@ def test_a_sender_that_is_killed_ends_and_one_that_restarts_is_a_new_call(tmp_pa
             messages = heard_until(feed, lambda m: state_is("live")(m) and m.stream != first.stream)
             messages += heard_until(feed, lambda m: state_is("ended")(m) and m.stream == first.stream)
     assert messages[-1].detail.startswith("no packet for 2 s")
-    log = (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text(encoding="utf-8")
     assert log.count(f"{first.stream}: stalled: no packet for 1 s") == 1
 
 
@@ -238,6 +238,6 @@ def test_a_network_interface_that_goes_and_comes_back(tmp_path, measured, how):
         measured("back to 8 calls live, ms", 1000 * (time.monotonic() - began))
         gap = heard_until(feed, lambda m: state_is("live")(m) and m.lost_ms > 0)[-1]
         assert gap.lost_ms > 800
-    log = (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text(encoding="utf-8")
     assert log.count("no packet of any of 8 calls") == 1
     assert log.count("packets again after") == 1

@@ -39,7 +39,7 @@ def test_every_call_is_told_its_end(calls: int, recorded: bool, tmp_path: Path) 
         orders = {"traffic": asdict(Traffic(calls, 120.0)), "host": "127.0.0.1", "port": port}
         print(json.dumps(orders), file=sender.stdin)
         while not isinstance(feed.recv(HANG_S), DaemonStatus):
-            assert daemon.poll() is None, log.read_text()
+            assert daemon.poll() is None, log.read_text(encoding="utf-8")
         assert sender.stdout.readline()
         print(json.dumps({"start": time.monotonic()}), file=sender.stdin)
         # Those that a busy machine refuses never were calls.
@@ -58,10 +58,10 @@ def test_every_call_is_told_its_end(calls: int, recorded: bool, tmp_path: Path) 
                 ended[message.stream] = message.sample / message.rate
             assert time.monotonic() - began < 2 * HANG_S
         print(f"{len(ended)} calls were told their end; it took less than {time.monotonic() - began:.1f} s")  # noqa: T201
-        assert daemon.returncode == 0, log.read_text()
+        assert daemon.returncode == 0, log.read_text(encoding="utf-8")
         assert feed.missed == 0
         assert streams <= ended.keys()
-        assert "Traceback" not in log.read_text()
+        assert "Traceback" not in log.read_text(encoding="utf-8")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
         plug.bind(("127.0.0.1", port))
     if recorded:
@@ -83,5 +83,5 @@ def test_signals_while_it_is_loading(ends: signal.Signals, tmp_path: Path) -> No
             for number in (signal.SIGHUP, signal.SIGHUP, ends, ends):
                 daemon.send_signal(number)
             pen.write(b"0123456789abcdef")
-        assert daemon.wait(HANG_S) == 0, log.read_text()
-    assert "Traceback" not in log.read_text()
+        assert daemon.wait(HANG_S) == 0, log.read_text(encoding="utf-8")
+    assert "Traceback" not in log.read_text(encoding="utf-8")

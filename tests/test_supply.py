@@ -21,7 +21,9 @@ from speech import SMALL_STAGES, talk, tiny_model
 from streamcab.nn.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[1]
-PINS = dict(re.findall(r"^([a-z0-9-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+PINS = dict(
+    re.findall(r"^([a-z0-9-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+)
 
 
 def needed() -> dict[str, str]:
@@ -42,13 +44,15 @@ def test_every_package_has_an_exact_version_those_that_others_bring_too() -> Non
     assert len(found) > 40
     assert sorted(found.keys() - PINS.keys()) == [], "python tools/freeze.py > constraints.txt"
     assert sorted(PINS.keys() - found.keys()) == [], "python tools/freeze.py > constraints.txt"
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#")] == [f"{n}=={v}" for n, v in PINS.items()]
 
 
 def test_torch_is_the_pinned_version_which_lies_in_the_range_of_the_project() -> None:
     assert version("torch").partition("+")[0] == PINS["torch"]
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
     (torch,) = [need for need in map(Requirement, extras["torch"]) if need.name == "torch"]
     assert torch.specifier.contains(PINS["torch"])
 
@@ -90,7 +94,7 @@ def alone(tmp_path: Path, *words: str | Path) -> tuple[subprocess.CompletedProce
         timeout=120,
         env=os.environ | {"HOME": str(tmp_path)},
     )
-    return done, asked.read_text() if asked.exists() else done.stderr
+    return done, asked.read_text(encoding="utf-8") if asked.exists() else done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -262,8 +262,12 @@ def test_a_boot_with_a_watchdog_kill_and_a_restart(machine):
     report = machine / "check/said"
     if not report.exists():
         pytest.skip(f"systemd does not boot here: {booted.stderr.decode()[-300:]}")
-    said = report.read_text()
-    journal = (machine / "check/journal").read_text() if (machine / "check/journal").exists() else ""
+    said = report.read_text(encoding="utf-8")
+    journal = (
+        (machine / "check/journal").read_text(encoding="utf-8")
+        if (machine / "check/journal").exists()
+        else ""
+    )
     sys.stdout.write(f"{said}\n{journal}")  # seen when it fails, or with -s
     facts = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
     assert facts["started"] == "0"
@@ -291,5 +295,5 @@ def test_a_boot_with_a_watchdog_kill_and_a_restart(machine):
     assert facts["uninstalled"] == "0"
     assert re.search(r"^kept /etc/streamcab/mic.env \(edited", said, re.MULTILINE)
     assert facts["desktop"] == facts["removed"] == "0"
-    assert "active (running), enabled: 1 stream, " in (machine / "check/desktop").read_text()
-    assert '"stream":"talk"' in (machine / "check/desktop-feed").read_text()
+    assert "active (running), enabled: 1 stream, " in (machine / "check/desktop").read_text(encoding="utf-8")
+    assert '"stream":"talk"' in (machine / "check/desktop-feed").read_text(encoding="utf-8")

@@ -134,7 +134,7 @@ def test_listen_plays_any_name_and_the_source_tells_the_file(
     assert done.returncode == 0, done.stderr
     told = {
         m["stream"]: m["source"]
-        for m in map(json.loads, out.read_text().splitlines())
+        for m in map(json.loads, out.read_text(encoding="utf-8").splitlines())
         if m["kind"] == "status"
     }
     assert set(told) == {"daemon-2", "latin-51b4e5", "stream-a95b1c", "emoji", "red-31m"}

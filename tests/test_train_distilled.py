@@ -101,7 +101,7 @@ def test_training_leaves_it_as_it_was_taught_and_the_model_answers_as_it_was_jud
         corpus / "manifest.csv", corpus / "out" / "model.safetensors", corpus / "cache", draws=50
     )
     assert report["data"]["protocol"] == DISJOINT
-    head, *rows = (corpus / "out" / "test.csv").read_text().splitlines()
+    head, *rows = (corpus / "out" / "test.csv").read_text(encoding="utf-8").splitlines()
     labels = head.split(",")[4:]
     for row in rows:
         path, *_, first, second = row.split(",")

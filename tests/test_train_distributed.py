@@ -141,7 +141,7 @@ def test_one_that_is_killed_ends_both_with_a_word_and_resume_goes_on(
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode != 0
     assert "another process of this training has ended: the same command with --resume goes on" in said
-    before = len((tmp_path / "killed" / "history.jsonl").read_text().splitlines())
+    before = len((tmp_path / "killed" / "history.jsonl").read_text(encoding="utf-8").splitlines())
     assert before >= 2
     with two(*arguments(tmp_path, corpus, "killed", "--resume"), start_new_session=True) as process:
         assert process.stdout is not None
@@ -150,7 +150,12 @@ def test_one_that_is_killed_ends_both_with_a_word_and_resume_goes_on(
         finally:
             os.killpg(process.pid, signal.SIGKILL)
     assert int(first.split()[1]) in (before, before + 1)
-    assert json.loads((tmp_path / "killed" / "run.json").read_text())["recipe"]["training"]["epochs"] == 400
+    assert (
+        json.loads((tmp_path / "killed" / "run.json").read_text(encoding="utf-8"))["recipe"]["training"][
+            "epochs"
+        ]
+        == 400
+    )
 
 
 def second_of(torchrun: int) -> int:
@@ -160,7 +165,7 @@ def second_of(torchrun: int) -> int:
             continue
         try:
             environment = (folder / "environ").read_bytes().split(b"\0")
-            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            parent = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
         except OSError:
             continue
         if parent == str(torchrun) and b"RANK=1" in environment:

@@ -118,8 +118,10 @@ def test_more_seconds_than_a_clip_has_change_nothing(judged: dict[str, Any]) -> 
 
 
 def test_the_report_is_json_and_markdown_and_says_the_same(home: Path, judged: dict[str, Any]) -> None:
-    assert json.loads((home / "report" / "report.json").read_text()) == json.loads(json.dumps(judged))
-    text = (home / "report" / "report.md").read_text()
+    assert json.loads((home / "report" / "report.json").read_text(encoding="utf-8")) == json.loads(
+        json.dumps(judged)
+    )
+    text = (home / "report" / "report.md").read_text(encoding="utf-8")
     assert text.startswith(reports.render(json.loads(json.dumps(judged))))
     s = judged["scores"]
     assert f"| UAR | **{s['uar']:.3f}** |" in text
@@ -272,13 +274,13 @@ def test_plots_are_drawn_where_matplotlib_is(
 ) -> None:
     monkeypatch.setattr(reports, "plotter", lambda: None)
     assert [f.name for f in reports.write(judged, tmp_path)] == ["report.json", "report.md"]
-    assert "report.png" not in (tmp_path / "report.md").read_text()
+    assert "report.png" not in (tmp_path / "report.md").read_text(encoding="utf-8")
     monkeypatch.undo()
     files = reports.write(judged, tmp_path)
     assert [f.name for f in files] == ["report.json", "report.md", "report.png"]
     picture = pyplot.imread(files[-1])
     assert picture.shape[1] > 2 * picture.shape[0], "three plots side by side"
-    assert "](report.png)" in (tmp_path / "report.md").read_text()
+    assert "](report.png)" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_the_plots_show_the_figures_of_the_report(judged: dict[str, Any], tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_those_who_want_the_same_cache_wait_for_the_first(files: Files, tmp_path
 def test_the_header_is_what_numpy_writes(files: Files, tmp_path: Path) -> None:
     features = load_features(files, ARCH, tmp_path / "cache")
     (home,) = (path.parent for path in (tmp_path / "cache").glob("*/index.json"))
-    index = json.loads((home / "index.json").read_text())
+    index = json.loads((home / "index.json").read_text(encoding="utf-8"))
     assert features.x.shape == (sum(index["length"]), 100)
     assert features.x.dtype == np.float32
     assert not any(path.suffix == ".part" for path in (tmp_path / "cache").iterdir())

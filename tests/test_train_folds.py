@@ -104,11 +104,11 @@ def test_too_few_voices_for_the_folds_are_refused(counts: dict[str, int], folds:
 
 def test_what_is_printed_and_written(whole: tuple[Path, dict[str, Any], str]) -> None:
     out, made, text = whole
-    assert json.loads((out / "summary.json").read_text()) == json.loads(json.dumps(made))
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == json.loads(json.dumps(made))
     assert made["speakers"] == {"high": 5, "low": 5}
     assert [e["speakers"]["low"] for e in made["each"]] in ([3, 2], [2, 3])
     assert "train / validation / test, speaker-disjoint" in text
-    assert (out / "summary.md").read_text() in text
+    assert (out / "summary.md").read_text(encoding="utf-8") in text
     for fold in "01":
         model = checkpoint.load(out / "0" / fold / "model.safetensors")
         assert model.card["protocol"] == "speaker-disjoint"
@@ -154,7 +154,12 @@ def test_killed_inside_a_fold_and_resumed_is_uninterrupted(
     env = os.environ | {"XDG_CACHE_HOME": str(home / "xdg")}
     process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     second = out / "0" / "1"
-    wait_for(lambda: (second / "history.jsonl").exists() and (second / "history.jsonl").read_text() != "")
+    wait_for(
+        lambda: (
+            (second / "history.jsonl").exists()
+            and (second / "history.jsonl").read_text(encoding="utf-8") != ""
+        )
+    )
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (out / "summary.json").exists()

@@ -95,7 +95,9 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path: Path, epoch: int, where:
     resumed, again = run(tmp_path / "cut")
     assert equal(whole, resumed)
     assert again == progress
-    assert (tmp_path / "cut" / HISTORY).read_text() == (tmp_path / "whole" / HISTORY).read_text()
+    assert (tmp_path / "cut" / HISTORY).read_text(encoding="utf-8") == (
+        tmp_path / "whole" / HISTORY
+    ).read_text(encoding="utf-8")
 
 
 def test_a_finished_run_resumed_is_the_same_again(tmp_path: Path) -> None:
@@ -109,10 +111,10 @@ def test_a_finished_run_resumed_is_the_same_again(tmp_path: Path) -> None:
 def test_a_history_that_a_kill_left_behind_is_put_right(tmp_path: Path) -> None:
     run(tmp_path / "a")
     file = tmp_path / "a" / HISTORY
-    right = file.read_text()
+    right = file.read_text(encoding="utf-8")
     file.write_text(right[: len(right) // 2])
     run(tmp_path / "a")
-    assert file.read_text() == right
+    assert file.read_text(encoding="utf-8") == right
     assert [json.loads(line)["epoch"] for line in right.splitlines()] == [1, 2, 3, 4]
 
 

@@ -74,7 +74,12 @@ def test_common_voice(tmp_path: Path) -> None:
 
 def test_common_voice_without_validated_and_with_the_old_column(tmp_path: Path) -> None:
     folder = common_voice(tmp_path / "en", ("a", "1.mp3", "", "", "us"))
-    text = (folder / "validated.tsv").read_text().replace("accents", "accent").replace("1.mp3", "1")
+    text = (
+        (folder / "validated.tsv")
+        .read_text(encoding="utf-8")
+        .replace("accents", "accent")
+        .replace("1.mp3", "1")
+    )
     (folder / "validated.tsv").rename(folder / "train.tsv").write_text(text)
     made = prepare("common-voice", folder, tmp_path / "m.csv")
     assert rows(made, "path", "label") == [("en/clips/1.mp3", "us")]

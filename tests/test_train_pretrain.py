@@ -85,7 +85,7 @@ def test_only_strangers_teach(corpus) -> None:
 
 def test_a_speaker_of_both_kinds_is_refused(corpus) -> None:
     path = corpus / "manifest.csv"
-    path.write_text(path.read_text().replace("dutch,s4", "dutch,s0"))
+    path.write_text(path.read_text(encoding="utf-8").replace("dutch,s4", "dutch,s0"))
     with pytest.raises(CorpusError, match="'s0' is of a class and of none"):
         strangers(path, CorpusKeys(label="accent", labels={"us": "us", "england": "uk"}))
 
@@ -137,6 +137,6 @@ def test_a_run_begins_with_what_was_taught_and_only_if_it_fits(corpus) -> None:
 
 def test_a_recipe_that_cannot_be_taught_is_refused(corpus) -> None:
     path = corpus / "recipe.toml"
-    path.write_text(path.read_text().replace("summary = 13", "summary = 5"))
+    path.write_text(path.read_text(encoding="utf-8").replace("summary = 13", "summary = 5"))
     with pytest.raises(ConfigError, match=r"13 cepstra .* model.summary is 5"):
         teach(corpus / "manifest.csv", path, corpus / "out", cache=corpus / "cache")

@@ -73,7 +73,7 @@ def test_rows_of_both_protocols_and_what_was_made_smaller(home: Path, tmp_path: 
     assert made["protocols"][0]["counts"]["low"]["test"] == {"clips": 1, "speakers": 1}
     for words in ("1 of 8 repeats", "at most 2 epochs", "batches of 8", "pictures of 64 x 64"):
         assert f"not as in the paper: {words}" in text
-        assert (tmp_path / "out" / "reproduce.md").read_text().count(words) == 2
+        assert (tmp_path / "out" / "reproduce.md").read_text(encoding="utf-8").count(words) == 2
     assert "cut into 2 pieces" in text
     # Again: nothing is left to do, and the table is the same.
     again, text = go(home, tmp_path / "out", models=rows)
@@ -143,7 +143,9 @@ def test_the_same_seed_gives_the_same_answers_and_another_gives_others(
 
 def test_a_rival_learns(split: tuple[Path, CorpusKeys], tmp_path: Path) -> None:
     rival(split, tmp_path, epochs=15, learning_rate=0.01)
-    history = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    history = [
+        json.loads(line) for line in (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert history[-1]["loss"] < history[0]["loss"] * 0.8
 
 
@@ -165,7 +167,10 @@ def test_a_rival_killed_and_resumed_is_uninterrupted(split: tuple[Path, CorpusKe
     words = [sys.executable, "-c", SCRIPT, str(split[0]), str(out)]
     process = subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"})
     limit = time.monotonic() + 120
-    while not (out / "history.jsonl").exists() or len((out / "history.jsonl").read_text().splitlines()) < 2:
+    while (
+        not (out / "history.jsonl").exists()
+        or len((out / "history.jsonl").read_text(encoding="utf-8").splitlines()) < 2
+    ):
         assert time.monotonic() < limit, "no epoch came"
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.002)

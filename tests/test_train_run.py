@@ -94,7 +94,7 @@ def test_the_card_says_where_it_comes_from_and_how_it_was_judged(
     assert card["epochs"] == 5
     test = card["scores"]["test"]
     assert (test["clips"], test["speakers"], test["protocol"]) == (2, 2, "speaker-disjoint")
-    answers = (out / "test.csv").read_text().splitlines()
+    answers = (out / "test.csv").read_text(encoding="utf-8").splitlines()
     assert answers[0] == "path,speaker,label,top,high,low"
     right = sum(row.split(",")[2] == row.split(",")[3] for row in answers[1:])
     assert test["accuracy"] == right / 2
@@ -153,7 +153,7 @@ def test_killed_and_resumed_is_uninterrupted_to_the_last_bit(
         until(process, "epoch   2")
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    epochs = len((out / "history.jsonl").read_text().splitlines())
+    epochs = len((out / "history.jsonl").read_text(encoding="utf-8").splitlines())
     assert 2 <= epochs <= 5
     assert not (out / "model.safetensors").exists()
     resumed, text = go(home, out, resume=True)
@@ -196,7 +196,12 @@ def test_another_recipe_or_corpus_is_not_resumed(home: Path, tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="shared_speakers was False and is True"):
         go(home, out, resume=True, overrides={"training.epochs": 1}, allow_shared_speakers=True)
     other = home / "corpus" / "other.csv"
-    rows = (home / "corpus" / "manifest.csv").read_text().replace("low0,", "low9,").splitlines()[1:-1]
+    rows = (
+        (home / "corpus" / "manifest.csv")
+        .read_text(encoding="utf-8")
+        .replace("low0,", "low9,")
+        .splitlines()[1:-1]
+    )
     write_manifest(other, [row.split(",") for row in rows], COLUMNS)
     console = Console(file=io.StringIO())
     with pytest.raises(ConfigError, match=r"cannot resume .*: corpus was"):
@@ -244,7 +249,7 @@ def test_a_wrong_number_of_threads(home: Path, tmp_path: Path) -> None:
 
 def test_the_papers_recipe_trains_too(home: Path, tmp_path: Path) -> None:
     paper = SMOKE.with_name("paper.toml")
-    text = paper.read_text()
+    text = paper.read_text(encoding="utf-8")
     mine = tmp_path / "paper.toml"
     mine.write_text(re.sub(r"\[corpus.labels\].*?\[split\]", "[split]", text, flags=re.DOTALL))
     made = train(
@@ -258,7 +263,10 @@ def test_the_papers_recipe_trains_too(home: Path, tmp_path: Path) -> None:
     )
     assert made.architecture.normaliser == "clip"
     assert not made.architecture.gate
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["recipe"]["training"]["batch"] == 128
+    assert (
+        json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["recipe"]["training"]["batch"]
+        == 128
+    )
 
 
 def test_a_newcomer_can_train_on_the_clips_that_ship(tmp_path: Path) -> None:
@@ -297,7 +305,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_it_goes_on_with_room(
     monkeypatch.setattr("streamcab_train.loop.save_state", save)
     with pytest.raises(StreamcabError, match=r"cannot write .*: File too large; .*make room.*--resume"):
         go(home, out)
-    assert len((out / "history.jsonl").read_text().splitlines()) == 2
+    assert len((out / "history.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     assert not [path for path in out.iterdir() if path.name.endswith(".part")]
     made, _ = go(home, out, resume=True)
     assert made.hash == finished[1].hash

@@ -152,7 +152,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("twins")
     torch.set_num_threads(1)
     data = make_corpus(home / "corpus", speakers=5, columns=COLUMNS)
-    rows = [line.split(",") for line in data.read_text().splitlines()[1:]]
+    rows = [line.split(",") for line in data.read_text(encoding="utf-8").splitlines()[1:]]
     name, label, _ = rows[0]
     sound, rate = soundfile.read(home / "corpus" / name)
     soundfile.write(home / "corpus" / "flac.flac", sound, rate)
@@ -207,7 +207,7 @@ def test_folds_keep_them_together(home: Path) -> None:
 def test_evaluate_knows_what_its_model_was_taught_on(home: Path) -> None:
     go(home, "manifest.csv", out="model")
     model = home / "model" / "model.safetensors"
-    rows = (home / "corpus" / "manifest.csv").read_text().splitlines()[1:]
+    rows = (home / "corpus" / "manifest.csv").read_text(encoding="utf-8").splitlines()[1:]
     renamed = [[*row.split(",")[:2], f"new {i}"] for i, row in enumerate(rows)]
     data = write_manifest(home / "corpus" / "renamed.csv", renamed, COLUMNS)
     quiet = Console(file=io.StringIO())

@@ -141,7 +141,7 @@ def publish(endpoint: str, streams: int, hz: float) -> None:
 
 def watch_feed(endpoint: str, pid_file: str) -> None:
     """Draw a feed as `streamcab watch` does, with the summary after it."""
-    Path(pid_file).write_text(str(os.getpid()))
+    Path(pid_file).write_text(str(os.getpid()), encoding="utf-8")
     with Subscriber(endpoint) as feed:
         board = watch(feed)
     Console().print(summary(board))

@@ -167,7 +167,7 @@ def test_sigterm_leaves_a_clean_terminal(terminal, tail):
     terminal.watch(tail=tail)
     said = terminal.sees("● live", "australia")
     assert ("? keys" in said) == (tail == "")
-    os.kill(int(terminal.pid_file.read_text()), signal.SIGTERM)
+    os.kill(int(terminal.pid_file.read_text(encoding="utf-8")), signal.SIGTERM)
     terminal.is_clean(143)
 
 

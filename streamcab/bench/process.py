@@ -24,7 +24,7 @@ def child(*words: str, log: Path, talk: bool = False) -> Iterator[subprocess.Pop
     `talk`: its input and output are pipes; else it reads nothing and what it prints is dropped.
     """
     pipe = subprocess.PIPE if talk else subprocess.DEVNULL
-    with log.open("w") as errors:
+    with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", *words], stdin=pipe, stdout=pipe, stderr=errors, text=True, bufsize=1
         )
@@ -54,7 +54,7 @@ def free_port(kind: socket.SocketKind) -> int:
 def cpu_s(pid: int) -> float:
     """Seconds of CPU that a process has had, all threads; NaN when it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return float("nan")
     return (int(fields[11]) + int(fields[12])) / TICKS
@@ -63,12 +63,12 @@ def cpu_s(pid: int) -> float:
 def resident(pid: int) -> int:
     """Bytes of memory that a process has; 0 when it is gone."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * PAGE
     except OSError:
         return 0
 
 
 def last_line(log: Path) -> str:
     """The last line of a process's output, for an error message."""
-    lines: Sequence[str] = log.read_text(errors="replace").strip().splitlines()
+    lines: Sequence[str] = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"

@@ -26,8 +26,8 @@ def classify(o: Classify, files: tuple[Path, ...]) -> None:
     import msgspec
 
     from streamcab.message import encode
-    from streamcab.source.decoder import open_audio
     from streamcab.source.file import samples_of
+    from streamcab.source.formats import open_audio
     from streamcab.source.mixer import Mixer
     from streamcab.source.piped import is_pipe
 

@@ -71,7 +71,7 @@ def permissions(folder: Path = SOUND) -> Finding:
 def receive_buffer(limit: Path = RMEM_MAX) -> Finding:
     """Whether the kernel grants RTP the buffer that a burst needs."""
     try:
-        granted = int(limit.read_text())
+        granted = int(limit.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return Finding("rmem_max", "ok", "not told by this system")
     if granted < RECEIVE_BUFFER:

@@ -1,8 +1,6 @@
-"""An audio file, opened: frames of all its channels, one after the other, whatever format it has.
+"""The interface of an open audio file: frames of all its channels, one after the other, whatever format it has.
 
-Owns what is asked of a file before it is trusted: that it is there and is audio. Which library decodes it is settled by
-how it begins: PCM in WAV by ourselves, as from a pipe; MP3 and what else libsndfile knows by that; the rest (AAC, AMR,
-WebM, video) by FFmpeg, where the package av is installed. Knows nothing of models or of the rate that they want.
+Knows nothing of formats, of models or of the rate that they want; `formats.py` chooses the decoder.
 """
 
 from abc import ABC, abstractmethod
@@ -12,25 +10,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-
-from streamcab.errors import AudioError, SourceError
-
-READABLE = "WAV, FLAC, OGG, Opus or MP3"
-MORE = "AAC, AMR, WebM, video"
-"""What av reads beside these."""
-RAW = {
-    **dict.fromkeys((".ulaw", ".ul", ".mulaw", ".mu", ".pcmu"), "-f mulaw -ar 8000 -ac 1"),
-    **dict.fromkeys((".alaw", ".al", ".pcma"), "-f alaw -ar 8000 -ac 1"),
-    **dict.fromkeys((".sln", ".slin"), "-f s16le -ar 8000 -ac 1"),
-    **dict.fromkeys((".sln16", ".slin16"), "-f s16le -ar 16000 -ac 1"),
-    **dict.fromkeys((".raw", ".pcm", ".s16", ".sw"), "-f s16le -ar 8000 -ac 1"),
-    ".g722": "-f g722",
-    ".g729": "-f g729",
-    ".gsm": "-f gsm",
-}
-"""What ffmpeg must be told of files that are bare codes, by how their names end."""
-MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM")
-"""How a file begins that is more than its name says."""
 
 
 class Decoder(ABC):
@@ -67,43 +46,3 @@ class Decoder(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def open_audio(path: Path) -> Decoder:
-    """Open a file. SourceError when it cannot be opened; AudioError when it is empty or no audio."""
-    from streamcab.source import libav, mp3, sndfile, wav
-    from streamcab.source.piped import is_pipe, open_pipe
-
-    if is_pipe(path):
-        return open_pipe(path)
-    if not path.exists():
-        raise SourceError(f"{path}: no such file")
-    if not path.is_file():
-        raise SourceError(f"{path}: not a file; give the path of an audio file ({READABLE})")
-    try:
-        with path.open("rb") as raw:
-            head = raw.read(12)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be opened: {error.strerror}") from None
-    if not head:
-        raise AudioError(f"{path}: the file is empty")
-    if path.suffix.lower() in RAW and head[:4] not in MAGIC:
-        raise AudioError(f"{path}: bare codes, of which nothing tells the rate; {how_to_convert(path)}")
-    for way in (wav.open_wav, mp3.open_mp3, sndfile.open_sndfile, libav.open_av):
-        decoder = way(path, head)
-        if decoder is not None:
-            return decoder
-    raise AudioError(f"{path}: not audio that can be read as {READABLE}; {how_to_convert(path)}")
-
-
-def how_to_convert(path: Path) -> str:
-    """The line to type for a file that cannot be read here."""
-    told = RAW.get(path.suffix.lower())
-    if told is not None:
-        return f"convert it with `ffmpeg {told} -i FILE out.wav`"
-    convert = "convert it with `ffmpeg -i FILE out.wav`"
-    from streamcab.source.libav import installed
-
-    if installed():
-        return convert
-    return f"{MORE} need the package av: pip install av; or {convert}"

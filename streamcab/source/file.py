@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from streamcab.errors import AudioError, ConfigError, SourceError
 from streamcab.source import Line
 from streamcab.source.channel import channel_number
-from streamcab.source.decoder import Decoder, open_audio
+from streamcab.source.decoder import Decoder
+from streamcab.source.formats import open_audio
 from streamcab.source.mixer import Mixer
 from streamcab.source.piped import is_pipe
 from streamcab.source.single import SingleStream, stream_name, valid

@@ -9,11 +9,12 @@ import shutil
 import stat
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from streamcab.errors import AudioError, SourceError
-from streamcab.source.decoder import Decoder, open_audio
+from streamcab.source.decoder import Decoder
 from streamcab.source.pcm import read_wav_header
 from streamcab.source.wav import WavDecoder
 
@@ -49,8 +50,8 @@ class _Recorded:
         return data
 
 
-def open_pipe(path: Path) -> Decoder:
-    """What comes through a pipe, opened. SourceError and AudioError as `open_audio`."""
+def open_pipe(path: Path, open_audio: Callable[[Path], Decoder]) -> Decoder:
+    """Open what comes through a pipe; `open_audio` opens a file of it. SourceError and AudioError as that."""
     try:
         if str(path) == STANDARD or _is_standard(path):
             if sys.stdin is None or sys.stdin.closed or os.isatty(0):
@@ -70,10 +71,10 @@ def open_pipe(path: Path) -> Decoder:
     except OSError as error:
         file.close()
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
-    return _put_aside(path, recorded.kept, file)
+    return _put_aside(path, recorded.kept, file, open_audio)
 
 
-def _put_aside(path: Path, begun: bytes, file: BinaryIO) -> Decoder:
+def _put_aside(path: Path, begun: bytes, file: BinaryIO, open_audio: Callable[[Path], Decoder]) -> Decoder:
     """The same by way of a file that nobody sees."""
     try:
         with file, tempfile.NamedTemporaryFile() as whole:

@@ -46,7 +46,9 @@ def main() -> None:
     words.out.parent.mkdir(parents=True, exist_ok=True)
     done = set()
     if words.out.exists():
-        done = {json.loads(line)["path"] for line in words.out.read_text().splitlines() if line}
+        done = {
+            json.loads(line)["path"] for line in words.out.read_text(encoding="utf-8").splitlines() if line
+        }
     with opened(words.manifest) as text, words.out.open("a") as out:
         for row in csv.DictReader(text):
             if row["path"] in done or row["accent"] in words.without.split(","):

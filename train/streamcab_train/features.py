@@ -122,7 +122,7 @@ def _key(files: Sequence[tuple[str, Path]], arch: Architecture, weights: Weights
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Alone; the system lets go when the process ends, however it ends."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -130,7 +130,7 @@ def locked(path: Path) -> Iterator[None]:
 def _open(home: Path, clips: int, interval: int) -> Features | None:
     """The cache in a folder, or None when it is not there or not whole."""
     try:
-        index = json.loads((home / "index.json").read_text())
+        index = json.loads((home / "index.json").read_text(encoding="utf-8"))
         x = np.load(home / "x.npy", mmap_mode="r")
         kind = np.load(home / "kind.npy", mmap_mode="r")
         length = np.array(index["length"], np.int64)

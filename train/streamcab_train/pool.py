@@ -123,7 +123,7 @@ class _View:
             history = run.folder / HISTORY
             if run.over or not history.exists():
                 continue
-            lines = history.read_text().splitlines()
+            lines = history.read_text(encoding="utf-8").splitlines()
             if run.name not in self._tasks:
                 self._tasks[run.name] = self._bars.add_task(run.name, total=run.epochs, last="")
             self._bars.update(self._tasks[run.name], completed=len(lines), last=_last(lines))
@@ -133,7 +133,7 @@ class _View:
         self._bars.advance(self._all)
         if run.name in self._tasks:
             self._bars.remove_task(self._tasks.pop(run.name))
-        epochs = len((run.folder / HISTORY).read_text().splitlines())
+        epochs = len((run.folder / HISTORY).read_text(encoding="utf-8").splitlines())
         minutes = (time.monotonic() - self._began) / 60
         self._console.print(f"{run.name}: over after {epochs} epochs, minute {minutes:.1f}", highlight=False)
 

@@ -149,11 +149,11 @@ def _same_setup(file: Path, shrunk: dict[str, Any], protocols: Sequence[Protocol
     """What stands in the folder must be of the same clips and sizes; repeats and a protocol may be added."""
     setup = {k: v for k, v in shrunk.items() if k not in ("repeats", "pieces")}
     setup |= {p.name: [f"{c.speaker} {c.label} {c.part}" for c in p.clips] for p in protocols}
-    before = json.loads(file.read_text()) if file.exists() else {}
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for key, value in setup.items():
         if before.setdefault(key, value) != value:
             raise ConfigError(f"{file.parent} holds runs with another {key}: take another --out")
-    file.write_text(json.dumps(before) + "\n")
+    file.write_text(json.dumps(before) + "\n", encoding="utf-8")
 
 
 def _rows(protocol: Protocol, models: Sequence[str]) -> list[_Row]:
@@ -221,7 +221,7 @@ def _protocol(protocol: Protocol, rows: Sequence[_Row], out: Path, shrunk: Shrun
         labels = len(every.labels)
         each = [scores(confusion_matrix(a.truth, a.answers, labels)) for a in answered]
         best = max(each, key=lambda s: s.accuracy)
-        epochs = [len((folder / HISTORY).read_text().splitlines()) for folder in folders]
+        epochs = [len((folder / HISTORY).read_text(encoding="utf-8").splitlines()) for folder in folders]
         found.append(
             {
                 "model": row.model,

@@ -247,7 +247,7 @@ def same_run(path: Path, identity: dict[str, Any]) -> None:
         os.replace(part, path)
         return
     try:
-        before = json.loads(path.read_text())
+        before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise CheckpointError(f"{path} is damaged; train anew in another folder") from None
     was, now = _flat(before), _flat(identity)

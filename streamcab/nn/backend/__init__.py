@@ -117,7 +117,7 @@ def make_runtime(
     if device == "cpu" and precision == "tf32":
         raise ConfigError("precision tf32 is one of CUDA devices; on a CPU it can be f32 or bf16")
     if resolved(name, device) == "torch":
-        from streamcab.nn.backend.torch import TorchNet
+        from streamcab.nn.backend.torch_net import TorchNet
 
         return TorchNet(net, device, precision)
     from streamcab.nn.backend.openvino import OpenVinoNet

@@ -183,24 +183,3 @@ class TorchBackend:
     def _join(states: list[StageState], kept: list[Tensor]) -> Tensor:
         parts = [part for state in states for part in (state.conv, state.pool)]
         return torch.cat([part.flatten(1) for part in (*parts, *kept)], 1)
-
-
-class TorchNet:
-    """See Runtime. Threads are those of the whole process."""
-
-    def __init__(self, net: Net, device: str = "cpu", precision: str = "f32") -> None:
-        self.architecture = net.architecture
-        self._model = CabCnn.of(net).eval().to(device)
-        self._device, self._precision = device, precision
-
-    def clip(self, x: Floats) -> Floats:
-        """See Runtime."""
-        return self._model.clip(x)
-
-    def backend(self, slots: int) -> TorchBackend:
-        """See Runtime."""
-        if self._device == "cpu":
-            return TorchBackend(self._model, slots, self._device, self._precision)
-        from streamcab.nn.backend.cuda import CudaBackend
-
-        return CudaBackend(self._model, slots, self._device, self._precision)

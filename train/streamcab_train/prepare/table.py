@@ -16,8 +16,8 @@ from rich.table import Table
 
 from streamcab.config.layers import read_toml
 from streamcab.errors import AudioError, ConfigError, CorpusError, SourceError
-from streamcab.source.decoder import open_audio
 from streamcab.source.file import blocks
+from streamcab.source.formats import open_audio
 from streamcab.text import as_unicode
 from streamcab_train.prepare import archive, common_voice, folders, l2_arctic, vctk
 from streamcab_train.prepare.row import Layout, Voice
