@@ -251,7 +251,7 @@ def test_the_table_and_the_reasons(tmp_path: Path) -> None:
     for speaker in "12":
         sound(tmp_path / "us" / speaker / "a.wav", 18.0)
     sound(tmp_path / "uk" / "1" / "a.wav", 10.8)
-    console = Console(width=80, record=True, file=(tmp_path / "text").open("w"))
+    console = Console(width=80, record=True, file=(tmp_path / "text").open("w", encoding="utf-8"))
     console.print(summary(prepare("tree", tmp_path, tmp_path / "m.csv")))
     lines = [line.split() for line in console.export_text().splitlines()]
     console.file.close()
