@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from speech import SMALL_STAGES, naive_intervals, noise, silence, talk, tiny_model
@@ -39,7 +40,7 @@ def test_load_takes_text_and_paths(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not checkpoint.bundled().exists(), reason="no model is bundled yet")
 def test_the_bundled_model_loads_and_answers() -> None:
-    answer = streamcab.load().classify(talk(4), 8000)
+    answer = streamcab.load().classify(sounds.speech("us-2"), sounds.RATE)
     assert sum(answer.probs.values()) == pytest.approx(1, abs=1e-5)
 
 
