@@ -1,8 +1,11 @@
 """Backends: whichever computes, a stream is answered as its whole clip is, from any slot, in any company."""
 
+import locale
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -302,3 +305,16 @@ def test_cuda_keeps_the_contract() -> None:
     assert type(backend) is CudaBackend
     got = stream(backend, model, x, 3, [1, 4, 8])
     np.testing.assert_allclose(got, wanted, rtol=0, atol=CLOSE)
+
+
+def test_nets_that_compile_at_the_same_time_leave_the_locale_as_it_was(tmp_path: Path) -> None:
+    before = locale.setlocale(locale.LC_ALL)
+    from streamcab.nn.backend.openvino import OpenVinoNet
+
+    nets = [OpenVinoNet(tiny_model(n, stages=SMALL_STAGES), cache=tmp_path) for n in range(4)]
+    compiling = [Thread(target=net.step, args=(b, 1)) for net in nets for b in (1, 2, 3)]
+    for thread in compiling:
+        thread.start()
+    for thread in compiling:
+        thread.join()
+    assert locale.setlocale(locale.LC_ALL) == before

@@ -3,8 +3,10 @@
 Knows nothing of which streams exist, of audio, or of votes.
 """
 
+import locale
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, Thread, get_native_id, main_thread
 from typing import Any
@@ -26,6 +28,21 @@ BEHIND = 10
 """Niceness of what compiles while streams are answered."""
 
 Compiled = Any
+
+_compiling = Lock()
+"""Of the whole process: OpenVINO sets its locale to C while it compiles, and two at once would leave it so."""
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """No other net compiles meanwhile, and the process's locale is afterwards what it was."""
+    with _compiling:
+        before = locale.setlocale(locale.LC_ALL)
+        try:
+            yield
+        finally:
+            if locale.setlocale(locale.LC_ALL) != before:
+                locale.setlocale(locale.LC_ALL, before)
 
 
 class OpenVinoNet:
@@ -71,7 +88,8 @@ class OpenVinoNet:
     def _get(self, key: tuple[object, ...], make: Any, precision: str = "f32", threads: int = 1) -> Compiled:
         with self._lock:
             if key not in self._compiled:
-                self._compiled[key] = self._compile(make(), precision, threads)
+                with _one_at_a_time():
+                    self._compiled[key] = self._compile(make(), precision, threads)
             return self._compiled[key]
 
     def _compile(self, model: Any, precision: str, threads: int) -> Compiled:
