@@ -130,7 +130,7 @@ class TestWhoComesIn:
         assert f"does not know the key {stranger.own.public.decode()}" in words
         assert "`allow`" in words
         counted(publisher, 1)
-        assert "refused to the feed, from 127.0.0.1" in caplog.text
+        assert "the feed refused an unknown key, from 127.0.0.1" in caplog.text
 
     def test_the_key_of_the_server_is_no_key_of_a_client(self, keys: Keys, publisher: Publisher) -> None:
         copied = ClientKeys(keys.server.pair, keys.server.pair.public)

@@ -148,7 +148,7 @@ def test_the_command_rotates_and_narrows(tmp_path: Path) -> None:
     ("words", "code", "told"),
     [
         (["--out", "/nowhere/f"], 1, "cannot write /nowhere/f: No such file"),
-        (["--out", "f", "--kind", "nonsense"], 2, "'nonsense' is no kind"),
+        (["--out", "f", "--kind", "nonsense"], 2, "'nonsense' is not a kind"),
         (["--out", "f", "--stream", "a/b"], 2, "cannot name a stream"),
         ([], 2, "--out"),
     ],

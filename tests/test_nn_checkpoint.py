@@ -237,7 +237,7 @@ def test_foreign_safetensors_are_called_so(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     for metadata in (None, {"format": "pt"}):
         safetensors.torch.save_file({"weight": torch.zeros(3)}, path, metadata)
-        assert "no streamcab checkpoint" in refused(path)
+        assert "not a streamcab checkpoint" in refused(path)
 
 
 def test_another_format_number_is_refused_with_both_numbers(path: Path) -> None:

@@ -31,6 +31,7 @@ DATA = int16(SOUND).tobytes()
 
 def heard_both_ways(path: Path, caplog: pytest.LogCaptureFixture) -> tuple[np.ndarray, str]:
     """The samples of a file and what is said of it: whole, as a stream and, of a WAV, through a pipe the same."""
+    caplog.clear()
     with caplog.at_level(logging.WARNING, "streamcab.source"):
         samples, _ = read_audio(path)
     said = [r.getMessage().removeprefix(f"{path}: ") for r in caplog.records]

@@ -222,11 +222,13 @@ def test_a_network_interface_that_goes_and_comes_back(tmp_path, measured, how):
         live = {heard_until(feed, state_is("live"))[-1].stream}
         while len(live) < 8:
             live.add(heard_until(feed, state_is("live"))[-1].stream)
+        down = time.time()
         if how == "link":
             wire.link("down")
         else:
             wire.unplug()
-        assert heard_until(feed, state_is("stalled"))[-1].stream in live
+        # A busy machine may have stalled a call before: the second without a packet is this one.
+        assert heard_until(feed, lambda m: state_is("stalled")(m) and m.time > down + 1)[-1].stream in live
         if how == "link":
             wire.link("up")
         else:
@@ -236,8 +238,8 @@ def test_a_network_interface_that_goes_and_comes_back(tmp_path, measured, how):
         while back != live:
             back.add(heard_until(feed, state_is("live"))[-1].stream)
         measured("back to 8 calls live, ms", 1000 * (time.monotonic() - began))
-        gap = heard_until(feed, lambda m: state_is("live")(m) and m.lost_ms > 0)[-1]
-        assert gap.lost_ms > 800
+        # Counted as the calls' packets are placed again.
+        heard_until(feed, lambda m: state_is("live")(m) and m.lost_ms > 800)
     log = (tmp_path / "log").read_text(encoding="utf-8")
     assert log.count("no packet of any of 8 calls") == 1
     assert log.count("packets again after") == 1
