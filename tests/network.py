@@ -9,6 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 
+EAR, MOUTH = "02:00:00:00:00:01", "02:00:00:00:00:02"
+
+
 class Cable:
     """A veth pair: `ear` (10.77.0.1, interface cab0) hears, `mouth` (10.77.0.2) speaks. Names of namespaces."""
 
@@ -31,10 +34,14 @@ class Cable:
             (self.ear, "cab0", "10.77.0.1/24"),
             (self.mouth, "cab1", "10.77.0.2/24"),
         ):
+            ip("-n", namespace, "link", "set", end, "address", EAR if end == "cab0" else MOUTH)
             ip("-n", namespace, "address", "add", address, "dev", end)
             ip("-n", namespace, "link", "set", end, "up")
             ip("-n", namespace, "link", "set", "lo", "up")
             ip("-n", namespace, "route", "add", "224.0.0.0/4", "dev", end)
+        # Known for good: else the kernel keeps packets of an outage and delivers some of them after it.
+        to_ear = ("10.77.0.1", "lladdr", EAR, "nud", "permanent")
+        ip("-n", self.mouth, "neighbour", "replace", *to_ear, "dev", "cab1")
 
     def unplug(self) -> None:
         """The interfaces are gone, with all that they were set to."""
