@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 
-
 EAR, MOUTH = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
