@@ -88,9 +88,9 @@ def step(weights: Weights, b: int, h: int) -> Any:
     return _streamed(weights, b, h, edges=False)
 
 
-def edges(weights: Weights) -> Any:
-    """The same for any b and h, with an input more for each array of `insides`."""
-    return _streamed(weights, -1, -1, edges=True)
+def edges(weights: Weights, b: int = -1, h: int = -1) -> Any:
+    """The same with an input more for each array of `insides`; -1 stands for any b or h."""
+    return _streamed(weights, b, h, edges=True)
 
 
 def clip(weights: Weights) -> Any:
@@ -114,7 +114,8 @@ def _streamed(weights: Weights, b: int, h: int, *, edges: bool) -> Any:
     interval, parts = arch.interval, kept(arch)
     x = _input([b, h * interval if h > 0 else -1], ov.Type.f32)
     state = _input([b, sum(k.samples * k.channels for k in parts)], ov.Type.f32)
-    masks = [_input([b, 1, h], ov.Type.boolean) for _ in _lags(arch)] if edges else []
+    units = [unit for unit, _ in _lags(arch)] if edges else []
+    masks = [_input([b, 1, h * unit if h > 0 else -1], ov.Type.boolean) for unit in units]
     before, inside = iter(_split(state, parts)), iter(masks)
     after: list[Node | None] = []
 
