@@ -58,7 +58,7 @@ def main() -> None:
         assert model.summary is not None
         assert taught.summary is not None
         model.summary.load_state_dict(taught.summary.state_dict())
-        told = learn_phones(model, strange, recipe.teach.phone_epochs, recipe.teach.seed)
+        told = learn_phones(model, strange, recipe.pretrain.phone_epochs, recipe.pretrain.seed)
         numbers[reach] = summed_up(model, everybody)[0]
         print(f"reach {reach}: {told:.3f} of the intervals of strangers held out are told right", flush=True)
     fixed = (arch.reach, recipe.evidence.shrinkage)

@@ -71,7 +71,10 @@ def main() -> None:
             # What was taught by all of the text would know the half that is judged.
             model = copy.deepcopy(model)
             learn_phones(
-                model, [halved(clip, cut) for clip in strange], recipe.teach.phone_epochs, recipe.teach.seed
+                model,
+                [halved(clip, cut) for clip in strange],
+                recipe.pretrain.phone_epochs,
+                recipe.pretrain.seed,
             )
         evidence = evidence_of(model)
         assert evidence is not None, f"{words.config} has no evidence"
@@ -107,7 +110,7 @@ def strangers_phones(manifest: Path, recipe: Recipe, model: CabCnn) -> list[tupl
     clips = strangers(manifest, recipe.corpus)
     files = [(clip.path, manifest.parent / clip.path) for clip in clips]
     features = load_features(files, model.architecture, cache_folder(), weights=detector_of(model))
-    alignment = read_alignment(Path(recipe.teach.alignment))
+    alignment = read_alignment(Path(recipe.pretrain.alignment))
     return list(aligned_clips(model, features, [c.path for c in clips], alignment, phone_names(alignment)))
 
 

@@ -9,6 +9,7 @@ from streamcab_train.dataset import gather
 from streamcab_train.loop import judge
 from streamcab_train.manifest import PARTS, read_manifest
 from streamcab_train.recipe import read_recipe
+from streamcab_train.selection import model_recipe
 from streamcab_train.split import DISJOINT
 
 from streamcab.nn import checkpoint
@@ -33,7 +34,10 @@ def test_it_can_be_streamed_and_has_evidence(bundled: Checkpoint) -> None:
 def test_its_card_is_whole_and_its_readme_says_the_same(bundled: Checkpoint) -> None:
     card = bundled.card
     test = card["scores"]["test"]
-    assert card["recipe"] == read_recipe(RECIPE).to_dict()
+    made, recipe = model_recipe(bundled).to_dict(), read_recipe(RECIPE).to_dict()
+    assert Path(made["training"].pop("start")).parts[0] == "runs"  # where the pretrained distiller was
+    assert recipe["training"].pop("start")
+    assert made == recipe
     assert card["licence"] == "CC BY-NC-SA"
     assert card["protocol"] == test["protocol"] == DISJOINT
     text = README.read_text(encoding="utf-8")

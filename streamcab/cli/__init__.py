@@ -23,7 +23,7 @@ from streamcab.cli.options import Group
 from streamcab.cli.reproduce import reproduce
 from streamcab.cli.service import service
 from streamcab.cli.soak import soak
-from streamcab.cli.train import evaluate, prepare, teach, train
+from streamcab.cli.train import evaluate, prepare, pretrain, train
 from streamcab.cli.watch import watch
 
 # The net is a millisecond of work: a second thread of BLAS costs more than it brings.
@@ -43,7 +43,7 @@ def main() -> None:
 
 for command in (
     *(listen, watch, demo, classify, verify, devices),
-    *(prepare, teach, train, evaluate, reproduce),
+    *(prepare, pretrain, train, evaluate, reproduce),
     *(status, doctor, metrics, bridge, log, config, keys, service, bench, soak),
 ):
     main.add_command(command)
