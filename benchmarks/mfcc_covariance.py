@@ -23,9 +23,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from streamcab_train.answered import pooled, read_answers
 from streamcab_train.bootstrap import difference_95, intervals_95
 from streamcab_train.cepstra import bands
+from streamcab_train.fold_answers import pooled, read_answers
 from streamcab_train.manifest import Clip, read_manifest
 from streamcab_train.recipe import read_recipe
 from streamcab_train.run import ANSWERS

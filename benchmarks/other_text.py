@@ -51,18 +51,18 @@ def main() -> None:
     words = parser.parse_args()
     torch.set_num_threads(1)
     recipe = read_recipe(words.config)
-    material = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
-    arch, start = material.architecture, Path(recipe.training.start)
-    features = distilled(material.features, arch, start, cache_folder())
+    dataset = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
+    arch, start = dataset.architecture, Path(recipe.training.start)
+    features = distilled(dataset.features, arch, start, cache_folder())
     model = CabCnn(arch).eval()
     begin_from(model, start)
     heard = []
-    for i in range(len(material.clips)):
+    for i in range(len(dataset.clips)):
         a, kind = features.clip(i)
         with torch.inference_mode():
             heard.append((summary(model, torch.from_numpy(a[None].copy()))[0].numpy(), kind == VOICED))
     strange = strangers_phones(words.manifest, recipe, model) if arch.phones else []
-    y = np.array([arch.labels.index(clip.label) for clip in material.clips])
+    y = np.array([arch.labels.index(clip.label) for clip in dataset.clips])
     print(
         f"{len(y)} speakers, {words.repeats} x 5 folds; UAR of evidence alone, mean +- deviation over repeats"
     )
@@ -86,7 +86,7 @@ def main() -> None:
             found = []
             for repeat in range(words.repeats):
                 answers = np.zeros_like(y)
-                for parts_of in fold_clips(material.clips, recipe.split, 5, repeat):
+                for parts_of in fold_clips(dataset.clips, recipe.split, 5, repeat):
                     test = np.array(parts_of) == "test"
                     weight, bias = discriminant(x[fitted][~test], y[~test], recipe.evidence.shrinkage)
                     answers[test] = (x[judged][test] @ weight.T + bias).argmax(1)

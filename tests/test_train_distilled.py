@@ -58,12 +58,12 @@ def corpus(tmp_path):
 
 def test_it_is_what_the_net_makes_and_kept(corpus) -> None:
     recipe = read_recipe(corpus / "recipe.toml")
-    material = gather(read_manifest(corpus / "manifest.csv", recipe.corpus), recipe, corpus / "cache")
-    words = material.features, material.architecture, corpus / "pretrained.safetensors", corpus / "cache"
+    dataset = gather(read_manifest(corpus / "manifest.csv", recipe.corpus), recipe, corpus / "cache")
+    words = dataset.features, dataset.architecture, corpus / "pretrained.safetensors", corpus / "cache"
     made = distilled(*words)
     model = load(corpus / "pretrained.safetensors").model
     for i in range(10):
-        x, kind = material.features.clip(i)
+        x, kind = dataset.features.clip(i)
         a, same = made.clip(i)
         with torch.inference_mode():
             want = model.distiller(torch.from_numpy(x[None].copy()))[0].numpy()

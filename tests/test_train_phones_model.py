@@ -62,9 +62,9 @@ def test_it_does_on_the_archive_what_its_card_says(bundled: Checkpoint, tmp_path
         pytest.skip("STREAMCAB_CORPUS is not set to the folder of saa8k")
     recipe = read_recipe(RECIPE)
     manifest = read_manifest(Path(os.environ["STREAMCAB_CORPUS"]) / "manifest.csv", recipe.corpus)
-    material = gather(manifest, recipe, tmp_path)
-    assert material.hash == bundled.card["corpus_hash"]
-    judged = judge(bundled.model, whole_clips(material.select("test"), recipe.training, 0.025))
+    dataset = gather(manifest, recipe, tmp_path)
+    assert dataset.hash == bundled.card["corpus_hash"]
+    judged = judge(bundled.model, whole_clips(dataset.select("test"), recipe.training, 0.025))
     printed = bundled.card["scores"]["test"]
     assert judged.scores.confusion.tolist() == printed["confusion"]
     assert round(judged.scores.uar, 4) == printed["uar"]

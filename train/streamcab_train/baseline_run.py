@@ -26,9 +26,9 @@ from torch.nn.functional import cross_entropy
 
 from streamcab.errors import CheckpointError, ConfigError
 from streamcab.source.file import read_audio
-from streamcab_train.answered import write_answers
 from streamcab_train.baselines import BASELINES
 from streamcab_train.calibration import nll
+from streamcab_train.fold_answers import write_answers
 from streamcab_train.loop import HISTORY, STATE, seeded
 from streamcab_train.manifest import Manifest, read_manifest
 from streamcab_train.recipe import CorpusKeys

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from streamcab.errors import ConfigError
 from streamcab_train import paper
-from streamcab_train.answered import pooled, read_answers
 from streamcab_train.baseline_run import BaselineKeys, train_rival
 from streamcab_train.baselines import BASELINES
+from streamcab_train.fold_answers import pooled, read_answers
 from streamcab_train.loop import HISTORY
 from streamcab_train.manifest import read_manifest
 from streamcab_train.pool import Run, run_all
