@@ -14,12 +14,12 @@ import click
 from streamcab import __version__
 from streamcab.cli.bench import bench
 from streamcab.cli.classify import classify, devices, verify
+from streamcab.cli.command import Group
 from streamcab.cli.config import config
 from streamcab.cli.demo import demo
 from streamcab.cli.health import bridge, doctor, log, metrics, status
 from streamcab.cli.keys import keys
 from streamcab.cli.listen import listen
-from streamcab.cli.options import Group
 from streamcab.cli.reproduce import reproduce
 from streamcab.cli.service import service
 from streamcab.cli.soak import soak

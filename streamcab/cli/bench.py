@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcab.cli.options import Group, backend_option, model_option, precision_option, threads_option
+from streamcab.cli.command import Group
+from streamcab.cli.options import backend_option, model_option, precision_option, threads_option
 
 if TYPE_CHECKING:
     from streamcab.bench.calls import Serving

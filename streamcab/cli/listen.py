@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from streamcab.cli.command import Command, stop_on_signals
+from streamcab.cli.load import backend_maker, gate_of, load_checkpoint
 from streamcab.cli.notice import loading
-from streamcab.cli.options import (
-    Command,
-    backend_maker,
-    config_option,
-    gate_of,
-    load_checkpoint,
-    read_again,
-    settings,
-    stop_on_signals,
-)
+from streamcab.cli.options import config_option, read_again, settings
 from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 

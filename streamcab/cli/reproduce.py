@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, compute_option
+from streamcab.cli.command import Command
+from streamcab.cli.options import compute_option
 from streamcab.cli.train import installed, path_type
 
 

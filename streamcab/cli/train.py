@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, compute_option, say
+from streamcab.cli.command import Command, say
+from streamcab.cli.options import compute_option
 from streamcab.errors import ConfigError
 
 LAYOUTS = (
