@@ -142,8 +142,9 @@ class Classified:
         recording: The clip.
         start_s: Beginning of the segment in seconds; 0 for a whole clip.
         end_s: Its end, to the last whole interval.
-        prediction: The answer; None where there is an error.
+        prediction: The answer; None where there is an error, and where a clip ends together with its last segment.
         error: Why there is no answer.
+        last: Nothing follows about this clip.
     """
 
     recording: Recording
@@ -151,6 +152,7 @@ class Classified:
     end_s: float
     prediction: Prediction | None
     error: StreamcabError | None
+    last: bool
 
     def answer(self) -> Prediction:
         """The prediction; raises the error if there is one."""
@@ -158,6 +160,20 @@ class Classified:
             assert self.error is not None, "an answer or an error"
             raise self.error
         return self.prediction
+
+
+def _clip(one: Recording, usual: int, segment: int) -> Clip[Recording]:
+    """As the engine takes it; one whose rate is no rate breaks off at once."""
+    try:
+        as_samples(np.zeros(0, np.float32), one.rate)
+    except AudioError as error:
+        return Clip(one, usual, _broken(error), segment)
+    return Clip(one, int(one.rate), (as_samples(piece, one.rate) for piece in one.pieces), segment)
+
+
+def _broken(error: StreamcabError) -> Iterator[Any]:
+    raise error
+    yield
 
 
 class Classifier:
@@ -214,7 +230,7 @@ class Classifier:
 
     def classify_many(
         self,
-        recordings: Iterable["Recording"],
+        recordings: Iterable["Recording | None"],
         *,
         gate: bool | None = None,
         segment_s: float | None = None,
@@ -223,7 +239,8 @@ class Classifier:
         """Classify many clips together, which takes a fraction of the time of one after the other.
 
         Args:
-            recordings: The clips. Each is asked for its pieces as they are needed.
+            recordings: The clips. Each is asked for its pieces as they are needed. None means that there is no other
+                yet, while some are still heard.
             gate: Overrides the checkpoint's gate; with False every interval votes.
             segment_s: Seconds after which a clip is given another answer, of that segment alone; None for one answer.
             at_once: How many clips are heard together.
@@ -244,21 +261,19 @@ class Classifier:
                     f"this model normalises over whole clips ({arch.normaliser!r}) and answers no segments"
                 )
             for recording in recordings:
-                yield self._classified_alone(recording, gate)
+                if recording is not None:
+                    yield self._classified_alone(recording, gate)
             return
 
-        def clips() -> Iterator[Clip[Recording]]:
+        def clips() -> Iterator[Clip[Recording] | None]:
             for one in recordings:
-                rate = one.rate
-                as_samples(np.zeros(0, np.float32), rate)
-                yield Clip(one, int(rate), (as_samples(piece, rate) for piece in one.pieces), segment)
+                yield None if one is None else _clip(one, arch.rate, segment)
 
         batch: ClipBatch[Recording] = ClipBatch(
             self.checkpoint.net, self.runtime.backend(at_once), at_once, self._gate(gate), self._block
         )
         for heard in batch.hear(clips()):
-            if heard.reading is not None or heard.error is not None or not heard.start:
-                yield self._classified(heard)
+            yield self._classified(heard)
 
     @property
     def _block(self) -> int:
@@ -268,16 +283,18 @@ class Classifier:
     def _classified(self, heard: Heard["Recording"]) -> "Classified":
         one, interval = heard.key, self.architecture.interval_s
         start_s = round(heard.start * interval, 3)
-        if heard.error is not None or heard.reading is None:
-            error = heard.error or self._too_short(one.name, heard.samples, one.rate)
-            return Classified(one, start_s, start_s, None, error)
+        if heard.reading is None:
+            # A clip that ends with a segment has nothing left for another one.
+            none = heard.error is None and heard.start > 0
+            error = None if none else heard.error or self._too_short(one.name, heard.samples, one.rate)
+            return Classified(one, start_s, start_s, None, error, True)
         now = time.time()
         standing = Standing(
             one.name, now, heard.samples, int(one.rate), heard.power, 0.0, 0.0, 0, ended=heard.last
         )
         answer = next(self._predictions().of(heard.reading, [standing]))
         end_s = start_s + round(int(heard.reading.seen[0]) * interval, 3)
-        return Classified(one, start_s, end_s, answer, None)
+        return Classified(one, start_s, end_s, answer, None, heard.last)
 
     def _classified_alone(self, one: "Recording", gate: bool | None) -> "Classified":
         try:
@@ -285,8 +302,8 @@ class Classifier:
             whole = np.concatenate(parts) if parts else np.zeros(0, np.float32)
             answer = self.classify(whole, one.rate, gate=gate, name=one.name)
         except StreamcabError as error:
-            return Classified(one, 0.0, 0.0, None, error)
-        return Classified(one, 0.0, len(whole) / one.rate, answer, None)
+            return Classified(one, 0.0, 0.0, None, error, True)
+        return Classified(one, 0.0, len(whole) / one.rate, answer, None, True)
 
     def _too_short(self, name: str, samples: int, rate: int) -> AudioError:
         need = round(self.architecture.interval_s * 1000)

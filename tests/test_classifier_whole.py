@@ -100,6 +100,7 @@ def test_segments_are_answered_from_their_own_intervals() -> None:
     clf = classifier()
     every, heard = offline.intervals(clf.runtime, SOUND, RATE, detector_of(clf.checkpoint.weights))
     found = list(clf.classify_many([Recording("long", RATE, [SOUND])], segment_s=5))
+    assert [one.last for one in found] == [False] * 5 + [True]
     ends = [5.0, 10.0, 15.0, 20.0, 25.0, 26.0]
     assert [(one.start_s, one.end_s) for one in found] == list(zip([0.0, *ends], ends, strict=False))
     for i, one in enumerate(found):
@@ -112,6 +113,7 @@ def test_segments_are_answered_from_their_own_intervals() -> None:
 
 def test_segments_that_end_with_the_clip_leave_no_empty_one() -> None:
     found = list(classifier().classify_many([Recording("a", RATE, [SOUND[: 6 * RATE]])], segment_s=3))
-    assert [(one.start_s, one.end_s) for one in found] == [(0, 3), (3, 6)]
+    told = [(one.start_s, one.end_s, one.prediction is not None, one.last) for one in found]
+    assert told == [(0, 3, True, False), (3, 6, True, False), (6, 6, False, True)]
     with pytest.raises(ConfigError, match="no segments"):
         next(classifier(normaliser="clip").classify_many([], segment_s=3))

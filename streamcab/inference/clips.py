@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamcab.dsp.bands import BANDS, FLOOR
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
-from streamcab.dsp.normalise import MISSING, SILENT, RunningNormaliser
+from streamcab.dsp.normalise import SILENT, RunningNormaliser
 from streamcab.errors import StreamcabError
 from streamcab.inference.engine_output import EngineOutput, no_evidence
 from streamcab.inference.whole import WholeSums
@@ -146,18 +146,23 @@ class ClipBatch(Generic[Key]):
         self._kind = np.zeros((slots, delay), np.uint8)
         self._power, self._wide = np.zeros((slots, delay)), np.zeros((slots, delay), np.bool_)
 
-    def hear(self, clips: Iterable[Clip[Key]]) -> Iterator[Heard[Key]]:
-        """All clips, in the order in which they end; the next one is asked for when there is room for it."""
+    def hear(self, clips: Iterable[Clip[Key] | None]) -> Iterator[Heard[Key]]:
+        """All clips, in the order in which they end; the next one is asked for when there is room for it.
+
+        None in place of a clip: there is none yet, go on with those that are heard.
+        """
         more = iter(clips)
         exhausted = False
         while True:
-            for slot, playing in enumerate(self._clips):
-                if playing is None and not exhausted:
-                    clip = next(more, None)
-                    if clip is None:
-                        exhausted = True
-                    else:
-                        self._begin(slot, clip)
+            for slot in [] if exhausted else [s for s, p in enumerate(self._clips) if p is None]:
+                try:
+                    clip = next(more)
+                except StopIteration:
+                    exhausted = True
+                    break
+                if clip is None:
+                    break
+                self._begin(slot, clip)
             yield from self._fill()
             slots = np.array([s for s, p in enumerate(self._clips) if p is not None], np.intp)
             if slots.size:
