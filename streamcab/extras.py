@@ -12,6 +12,8 @@ EXTRAS = {
     "prometheus_client": "health",
     "paho": "health",
     "matplotlib": "report",
+    "pyarrow": "parquet",
+    "ray": "ray",
     "sqlalchemy": "store",
     "alembic": "store",
     "psycopg": "postgres",
