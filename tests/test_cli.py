@@ -186,7 +186,7 @@ def test_a_feed_that_others_could_read_is_refused(folder, model):
 
 def test_wrong_words_end_with_two(folder, model):
     assert here("listen").returncode == 2
-    assert b"Nothing to listen to" in here("listen").stderr
+    assert b"No source: add" in here("listen").stderr
     assert here("listen", "--file", "a.wav", "--every", "0").returncode == 2
     assert here("listen", "--stdin", "s16le", "--model", model).returncode == 2
     assert here("nonsense").returncode == 2

@@ -172,7 +172,7 @@ def test_a_full_disk_under_the_output_is_one_line_and_code_1(
         )
     assert done.returncode == 1
     assert done.stderr.decode().splitlines() == [
-        "Error: the output cannot be written: No space left on device"
+        "Error: cannot write the output: No space left on device"
     ]
 
 
