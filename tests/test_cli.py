@@ -63,8 +63,8 @@ def wav_header(size):
 @pytest.mark.parametrize(
     ("data", "code", "why"),
     [
-        (wav_header(0), 1, "stdin: no samples came"),
-        (wav_header(16_000), 1, "stdin: no samples came"),
+        (wav_header(0), 1, "stdin: no samples arrived"),
+        (wav_header(16_000), 1, "stdin: no samples arrived"),
         (wav_header(16_000)[:30], 1, "stdin: the WAV stream ends inside its header"),
     ],
 )

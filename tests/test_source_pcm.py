@@ -70,12 +70,12 @@ def chunk(tag=1, channels=1, rate=8000, align=2, bits=16):
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "no bytes at all"),
+        (b"", "no data; is something piped in"),
         (b"OggS" + bytes(20), "not a WAV stream"),
         (b"RIFF\0\0\0\0AVI " + bytes(20), "not a WAV stream"),
         (chunk()[:30], "ends inside its header"),
         (chunk()[:20], "ends inside its header"),
-        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "before it says of which kind"),
+        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "samples before their format"),
         (b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f", "first MiB"),
         (chunk(channels=0), "cannot be: 0 channels"),
         (chunk(rate=0), "0 Hz"),
