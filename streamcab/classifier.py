@@ -172,8 +172,8 @@ def _clip(one: Recording, usual: int, segment: int) -> Clip[Recording]:
 
 
 def _broken(error: StreamcabError) -> Iterator[Any]:
+    yield from ()
     raise error
-    yield
 
 
 class Classifier:

@@ -12,7 +12,6 @@ EXTRAS = {
     "prometheus_client": "health",
     "paho": "health",
     "matplotlib": "report",
-    "pyarrow": "parquet",
     "ray": "ray",
     "sqlalchemy": "store",
     "alembic": "store",

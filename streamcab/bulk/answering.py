@@ -146,9 +146,7 @@ def _opened(one: Answered, channel: str) -> list[_Channel]:
     path, numbers = Path(entry.path), [channel]
     if channel == "each":
         if is_pipe(path):
-            raise ConfigError(
-                f"{path}: --channel each reads a file twice, and this is a pipe: save it first"
-            )
+            raise ConfigError(f"{path}: --channel each reads a file twice, and this is a pipe: save it first")
         with open_audio(path) as audio:
             count = audio.channels
         numbers = [str(k) for k in range(1, count + 1)]
@@ -184,7 +182,9 @@ def _add(channel: _Channel, answer: Classified) -> None:
             start_s=answer.start_s,
             end_s=answer.end_s,
             answer=told,
-            notes=as_unicode("; ".join([*notes, *flaws.values()])) if answer.last and told is not None else "",
+            notes=as_unicode("; ".join([*notes, *flaws.values()]))
+            if answer.last and told is not None
+            else "",
             error=as_unicode(str(answer.error)) if answer.error is not None else "",
         )
     )

@@ -49,7 +49,9 @@ def on_ray(
         finally:
             ray.shutdown()
     except ConnectionError as error:
-        raise ComputeError(f"--ray {address}: no cluster answers there, or its token is another one: {error}") from None
+        raise ComputeError(
+            f"--ray {address}: no cluster answers there, or its token is another one: {error}"
+        ) from None
     except RayError as error:
         raise ComputeError(f"--ray {address}: {_reason(error)}; --resume goes on with what is left") from None
     finally:
@@ -91,7 +93,9 @@ class _Actor:
     def __init__(self, job: Job, store: Store, mark: Path) -> None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         if not mark.exists():
-            raise ConfigError(f"{store.folder}: is another folder here than where the work was given out; share it")
+            raise ConfigError(
+                f"{store.folder}: is another folder here than where the work was given out; share it"
+            )
         self._worker = PartWorker(job, store)
 
     def __call__(self, batch: Any) -> Any:

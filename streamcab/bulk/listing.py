@@ -74,8 +74,8 @@ def _found(word: str) -> Iterator[Found]:
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SOUNDS and not _hidden(p, path))
         if not inside:
             yield word, word, None, f"{as_unicode(word)}: no audio files in this folder"
-        for one in inside:
-            yield str(one), str(one), None, ""
+        for sound in inside:
+            yield str(sound), str(sound), None, ""
     elif path.suffix.lower() in MANIFESTS:
         yield from _manifest(path)
     elif glob.has_magic(word) and not path.exists():
@@ -95,6 +95,7 @@ def _hidden(path: Path, folder: Path) -> bool:
 def _manifest(path: Path) -> Iterator[Found]:
     kind = path.suffix.lower()
     try:
+        rows: Iterator[tuple[str, dict[str, Any] | None]]
         if kind == ".parquet":
             rows = _parquet(path)
         elif kind in (".jsonl", ".ndjson"):
@@ -124,7 +125,7 @@ def _entry(manifest: Path, where: str, row: Mapping[str, Any] | None) -> Found:
     return id_, path, seconds if 0 < seconds < 1e9 else None, ""
 
 
-def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
     text = opened(path)
     head = text.readline()
     text.seek(0)
@@ -153,7 +154,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
         yield f"line {number}", row if isinstance(row, dict) else None
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any] | None]]:
     try:
         import pyarrow
         from pyarrow import parquet

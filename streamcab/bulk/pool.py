@@ -50,7 +50,9 @@ def in_processes(
                     useless += not worker.ready
                     if useless == USELESS:
                         code = worker.process.exitcode
-                        raise ComputeError(f"{USELESS} workers ended before they were ready, code {code}") from None
+                        raise ComputeError(
+                            f"{USELESS} workers ended before they were ready, code {code}"
+                        ) from None
                     todo.extendleft(reversed(worker.parts))
                     worker.pipe.close()
                     workers[workers.index(worker)] = _start(job, store)

@@ -44,8 +44,8 @@ def flat(row: Row, labels: list[str]) -> list[Any]:
     probs = a.probs if a is not None else {}
     return [
         *(row.id, row.path, row.channel or None, row.start_s, row.end_s),
-        *(None, None, None) if a is None else (a.top, a.confidence, a.sure),
+        *((None, None, None) if a is None else (a.top, a.confidence, a.sure)),
         *(probs.get(label) for label in labels),
-        *(None, None, None, None) if a is None else (a.voiced_s, a.snr_db, " ".join(a.flaws) or None, a.model),
+        *((None,) * 4 if a is None else (a.voiced_s, a.snr_db, " ".join(a.flaws) or None, a.model)),
         *(row.notes or None, row.error or None),
     ]

@@ -61,7 +61,10 @@ def _write_parquet(path: Path, rows: Iterable[Row], labels: list[str]) -> None:
     schema = pyarrow.schema(list(kinds.items()))
     with parquet.ParquetWriter(path, schema) as table:
         for some in _groups(flat(row, labels) for row in rows):
-            values = [pyarrow.array(column, kind) for column, kind in zip(zip(*some, strict=True), kinds.values(), strict=True)]
+            values = [
+                pyarrow.array(column, kind)
+                for column, kind in zip(zip(*some, strict=True), kinds.values(), strict=True)
+            ]
             table.write_table(pyarrow.Table.from_arrays(values, schema=schema))
 
 

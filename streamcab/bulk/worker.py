@@ -37,7 +37,9 @@ class Job:
         """The model, loaded. CheckpointError where it is another one here."""
         found = checkpoint.load(checkpoint.find(self.model))
         if found.hash != self.hash:
-            raise CheckpointError(f"the model is {found.hash} here, and {self.hash} where the work was given out")
+            raise CheckpointError(
+                f"the model is {found.hash} here, and {self.hash} where the work was given out"
+            )
         return Classifier(found, device_for(self.compute), threads=self.threads)
 
 
@@ -67,7 +69,9 @@ class PartWorker:
         self._job, self._store, self._at_once = job, store, at_once
         self._classifier = job.classifier()
 
-    def run(self, parts: Iterable[Part | None], done: Callable[[Done], object], heard: Heard = nobody) -> None:
+    def run(
+        self, parts: Iterable[Part | None], done: Callable[[Done], object], heard: Heard = nobody
+    ) -> None:
         """All parts; `done` is told of each that is whole. None for a part: there is none yet."""
         begun: deque[tuple[Part, list[Answered]]] = deque()
 
@@ -99,9 +103,7 @@ class PartWorker:
         return Done(part.name, len(part.entries), len(rows), errors, sum(one.seconds for one in answers))
 
 
-def one_by_one(
-    job: Job, entries: Sequence[Entry], heard: Heard = nobody
-) -> Iterator[Answered]:
+def one_by_one(job: Job, entries: Sequence[Entry], heard: Heard = nobody) -> Iterator[Answered]:
     """Entries one after another in a process of its own, and in another one after each that ended it."""
     context = multiprocessing.get_context("spawn")
     at = 0

@@ -41,7 +41,9 @@ def printed(o: Classify, words: list[str]) -> int:
     listing = listed(words)
     _say_doubles(listing)
     few = len(listing.entries) <= FEW
-    table: list[tuple[str, Prediction | str]] | None = [] if few and sys.stdout.isatty() and not o.json else None
+    table: list[tuple[str, Prediction | str]] | None = (
+        [] if few and sys.stdout.isatty() and not o.json else None
+    )
     failed = set()
     jobs = _jobs(o)
     rows = _rows_here(o, listing) if jobs == 1 else _rows_by_many(o, listing, jobs)
@@ -106,7 +108,9 @@ def into_table(o: Classify, words: list[str], out: Path) -> int:
         click.echo(f"Continuing: {files} of {len(listing.entries)} files are answered already.", err=True)
     failed = _run(o, work, store, there)
     if folder:
-        store.finish(work.parts, {"model": work.job.hash, "labels": work.labels, "files": len(listing.entries)})
+        store.finish(
+            work.parts, {"model": work.job.hash, "labels": work.labels, "files": len(listing.entries)}
+        )
     else:
         hidden = where / out.name
         tables.write(hidden, _all_rows(store, work.parts), work.labels, out.suffix.lower())
