@@ -42,7 +42,7 @@ RATES = range(2_000, 768_001)
 CHANNELS = 256
 """Arrays with more columns are assumed to be transposed: (channels, n)."""
 LONGEST_S = 86_400.0
-AT_ONCE = 128
+AT_ONCE = 64
 """Clips that are heard together."""
 LOUDEST = 2.0**32
 """No sample of any scale exceeds this."""
@@ -180,10 +180,15 @@ class Classifier:
     """A checkpoint that is ready to answer. All its streams share its weights."""
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str = "cpu", backend: str = "auto", threads: int = 1
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        backend: str = "auto",
+        threads: int = 1,
+        cache: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self.runtime = make_runtime(backend, checkpoint.net, device, threads=threads)
+        self.runtime = make_runtime(backend, checkpoint.net, device, threads=threads, cache=cache)
         self.architecture = checkpoint.architecture
         self.labels = list(checkpoint.architecture.labels)
         self.device = device

@@ -23,7 +23,7 @@ from streamcab.source.mixer import Mixer
 from streamcab.source.piped import is_pipe
 from streamcab.text import as_unicode
 
-AT_ONCE = 128
+AT_ONCE = 64
 """Files that are open at a time."""
 RATE = 8000
 """Of a file that cannot be opened: any will do."""
