@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamcab.audio.ring import windows
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.batch import Batch, unpack_address
+from streamcab.rtp.channels import SHIFT, SOCKET, apart
 from streamcab.rtp.cursor import Verdict
 from streamcab.rtp.decoder import Decoders
 from streamcab.rtp.leaps import Kept
@@ -49,6 +50,7 @@ class Intake(Lives):
     ring_s      seconds of audio kept per call
     rtcp_from   sockets numbered so and on carry RTCP only
     same_call   a call goes on under another SSRC of its address and port, once the old one has stopped
+    each        every channel of a packet is a call of its own
 
     refused    calls for which there was no slot; who tells of them clears it
     strangers  who sends payload types that cannot be heard
@@ -67,12 +69,13 @@ class Intake(Lives):
         decoders: Decoders | None = None,
         rtcp_from: int = 2**15,
         same_call: bool = False,
+        each: bool = False,
     ) -> None:
         buffer = (lookback_s, ring_s, channel, decoders)
-        super().__init__(types, slots, buffer, idle_s=idle_s, same_call=same_call)
+        super().__init__(types, slots, buffer, idle_s=idle_s, same_call=same_call, each=each)
         self.refused: set[tuple[int, int]] = set()
         self.strangers = Strangers()
-        self._allow, self._rtcp_from = allow, rtcp_from
+        self._allow, self._rtcp_from, self._each = allow, rtcp_from, each
         self._over: dict[int, str] = {}  # calls that end with this batch
         self._again: list[Kept] = []  # datagrams to be taken in after this batch
 
@@ -84,16 +87,27 @@ class Intake(Lives):
 
     def feed(self, batch: Batch, now: float) -> None:
         """Take in n datagrams that arrived by monotonic time `now`, in s."""
-        self._take(batch, now)
+        self._take(self._apart(batch) if self._each else batch, now)
         while self._again:
             kept, self._again = self._again, []
             self._take(Batch.of_rows([(k.data, k.name, k.port) for k in kept]), now)
 
+    def _apart(self, batch: Batch) -> Batch:
+        headers = parse(batch.data, batch.length, batch.truncated)
+
+        def known(rows: NDArray[np.intp], port: Column) -> NDArray[np.bool_]:
+            found = self.table.match(key_words(batch.name[rows], headers.ssrc[rows], port), batch.wide)
+            there: NDArray[np.bool_] = found >= 0
+            return there
+
+        return apart(batch, headers, self.types, known)
+
     def _take(self, batch: Batch, now: float) -> None:
         headers = parse(batch.data, batch.length, batch.truncated)
         fate = headers.fate
-        if batch.port.max() >= self._rtcp_from:
-            fate[(batch.port >= self._rtcp_from) & (fate < Fate.MALFORMED)] = Fate.MALFORMED
+        socket = batch.port & SOCKET if self._each else batch.port
+        if socket.max() >= self._rtcp_from:
+            fate[(socket >= self._rtcp_from) & (fate < Fate.MALFORMED)] = Fate.MALFORMED
         if self._allow is not None:
             fate[~self._allow.match(batch.name)] = Fate.NOT_ALLOWED
         if fate.any():
@@ -118,6 +132,8 @@ class Intake(Lives):
             slot, samples = slot[rows], samples[rows]
         if len(rows):
             self._calls(batch, headers, rows, slot, samples.astype(np.float64), now)
+        if self._each:  # a packet of several channels is one packet
+            fate = fate[batch.port >> SHIFT <= 1]
         counted = np.bincount(fate, minlength=_KEPT + 1)
         self.fates += counted[:_KEPT]
         self.received += len(fate) - int(counted[_KEPT])
@@ -174,7 +190,7 @@ class Intake(Lives):
             slot, headers.sequence[rows], headers.time[rows], buffer.look[form], buffer.rate[form], clock, now
         )
         self.sequences.begin(slot)
-        buffer.begin(slot, form, now)
+        buffer.begin(slot, form, now, batch.port[rows] >> SHIFT if self._each else None)
         self._endings.begin(slot)
         self._inspection.begin(slot)
         self._give_up(set(slot.tolist()))

@@ -40,6 +40,7 @@ class Lives:
         *,
         idle_s: float,
         same_call: bool,
+        each: bool = False,
     ) -> None:
         """`buffer`: seconds of look-back and of a ring, channel and decoders, as `JitterBuffer` wants them."""
         lookback_s, ring_s, channel, decoders = buffer
@@ -58,6 +59,7 @@ class Lives:
             ring_s=ring_s,
             channel=channel,
             decoders=decoders,
+            each=each,
         )
         self._endings, self._inspection, self._leaps = Endings(self.table), Inspection(slots), Leaps()
         self._lookback_s, self._idle_s, self._same_call = lookback_s, idle_s, same_call
@@ -77,8 +79,9 @@ class Lives:
 
     def _give_up_packets(self, slot: int, packets: int) -> None:
         """What has leapt was a stray, or of another talk."""
-        self.fates[Fate.JUMPED] += packets
-        self.received += packets
+        if self.table.channel(slot) <= 1:  # a packet of several channels is one packet
+            self.fates[Fate.JUMPED] += packets
+            self.received += packets
         self._inspection.refused[slot] += packets
 
     def _announce(self, slot: int) -> None:
@@ -107,6 +110,7 @@ class Lives:
                 ssrc=int(self.table.ssrc[slot]),
                 local=self.table.port(slot),
                 kind=int(self._kind[slot]),
+                channel=self.table.channel(slot),
             )
         )
         if slot in self._early:
@@ -126,8 +130,12 @@ class Lives:
         """The only live call of the same address and port that has stopped since this one began; None without one."""
         table = self.table
         live = (table.state == State.LIVE) & (table.form == table.form[slot])
-        name, port = table.name(slot), table.port(slot)
-        same = [s for s in np.flatnonzero(live).tolist() if table.name(s) == name and table.port(s) == port]
+        key = table.name(slot), table.port(slot), table.channel(slot)
+        same = [
+            s
+            for s in np.flatnonzero(live).tolist()
+            if (table.name(s), table.port(s), table.channel(s)) == key
+        ]
         latest = min(self._begun[slot] + self._lookback_s, table.last[slot] - STOPPED_S)
         stopped = [s for s in same if table.last[s] <= latest]
         return stopped[0] if len(stopped) == len(same) == 1 else None
