@@ -41,7 +41,7 @@ class Bank:
     ended     (rows,) bool, the writer will write no more
     overflows (rows,) int64, how often the device or the writer lost samples
     skipped   (rows,) int64, samples known to be lost before they reached the ring (already part of `written`)
-    silence_from, silence_to  (rows,) int64, of the newest long hole: nothing in it can still come, and no reader is late
+    silence_from, silence_to  (rows,) int64, of the newest long hole: nothing in it can come, no reader is late
 
     `data` is given by subclasses that store samples otherwise; what `read` returns is the same.
     """

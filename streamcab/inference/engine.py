@@ -196,7 +196,7 @@ class Engine:
     def _pass_over(
         self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], ends: NDArray[np.int64]
     ) -> None:
-        """Streams with a silence that was announced, or a hole: what lies before it is taken in, and the rest of it left out."""
+        """Streams with announced silence, or a hole: what lies before it is taken in, and the rest of it left out."""
         front, rate = self._front(bank), bank.rate
         for i in range(len(slots)):
             slot, row = slots[[i]], rows[[i]]

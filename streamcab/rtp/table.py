@@ -30,7 +30,7 @@ class State(IntEnum):
 
 
 def key_words(name: NDArray[np.uint64], ssrc: NDArray[np.uint32], port: NDArray[np.int64]) -> Words:
-    """Return key columns from name (n, 4), ssrc (n,) and port (n,), the index of the socket and, above it, the channel."""
+    """Return key columns from name (n, 4), ssrc (n,) and port (n,), the socket's index with the channel above it."""
     rest = ssrc.astype(np.uint64) | (port << 32).view(np.uint64)
     return name[:, 0], name[:, 1], name[:, 2], name[:, 3], rest
 
