@@ -15,7 +15,7 @@ import pytest
 import sounds
 from patience import PATIENCE_S
 from recordings import int16
-from serving import serving
+from serving import serving, until
 from wire import Call, Wire, at_rate, encoded, l16, pcmu, sentences
 
 from streamcab import classifier
@@ -68,9 +68,10 @@ class Told:
 CALLS: dict[str, Callable[[Call], object]] = {}
 
 
-def call(name: str) -> Callable[[Callable[[Call], object]], None]:
-    def keep(make: Callable[[Call], object]) -> None:
+def call(name: str) -> Callable[[Callable[[Call], object]], Callable[[Call], object]]:
+    def keep(make: Callable[[Call], object]) -> Callable[[Call], object]:
         CALLS[name] = make
+        return make
 
     return keep
 
@@ -187,6 +188,7 @@ def heard() -> Iterator[Heard]:
     transfer(c)
     c.pause(0.2).bye()
     with serving(checkpoint(), [source, joined], **PATIENT) as feed:
+        until(feed, lambda m: isinstance(m, DaemonStatus))
         senders = [
             threading.Thread(target=w.send, args=(int(s.addresses[0].rpartition(":")[2]), stop))
             for w, s in ((wire, source), (again, joined))
@@ -319,11 +321,12 @@ def seen(make: Callable[[Call], object]) -> Snapshot:
     make(wire.call())
     source = RtpSource(["127.0.0.1:0"])
     with serving(checkpoint(), [source], **PATIENT) as feed:
+        until(feed, lambda m: isinstance(m, DaemonStatus))
         port = int(source.addresses[0].rpartition(":")[2])
         sender = threading.Thread(target=wire.send, args=(port, stop))
         sender.start()
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
+        over = time.monotonic() + 3
+        while time.monotonic() < over:
             feed.recv(0.2)
         with Subscriber(feed.endpoint) as fresh:
             snapshot = observe(fresh, PATIENCE_S)

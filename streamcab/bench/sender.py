@@ -53,14 +53,14 @@ class Packets:
 
     def __init__(
         self,
-        plug: socket.socket,
+        sock: socket.socket,
         plan: Plan,
         traffic: Traffic,
         speech: NDArray[np.uint8],
         other: NDArray[np.uint8] | None = None,
     ) -> None:
         """speech, and what is said in the codec that calls change to."""
-        self._plug, self._plan = plug, plan
+        self._sock, self._plan = sock, plan
         self._habits = Habits(plan, traffic)
         self._speech = Speech(traffic.format, traffic.ptime_ms, speech)
         self._other = self._speech
@@ -110,7 +110,7 @@ class Packets:
         done = 0
         while done < n:
             at = self._headers.ctypes.data + done * MMSGHDR.itemsize
-            got = self._call(self._plug.fileno(), at, n - done, 0)
+            got = self._call(self._sock.fileno(), at, n - done, 0)
             if got <= 0:
                 # A refused datagram (nobody listens any more) costs itself only.
                 self.failed += 1
@@ -124,7 +124,7 @@ class Packets:
         for ssrc in self._plan.ssrc[serials].tolist():
             word = ssrc.to_bytes(4)
             try:
-                self._plug.send(bytes([0x80, 201, 0, 1]) + word + bytes([0x81, 203, 0, 1]) + word)
+                self._sock.send(bytes([0x80, 201, 0, 1]) + word + bytes([0x81, 203, 0, 1]) + word)
             except OSError:
                 self.failed += 1
 
@@ -251,10 +251,10 @@ def main() -> None:
     speech = encode(traffic.codec, babble(bundled_clips(), traffic.format.rate))
     changed = other_format(traffic)
     other = encode(changed.name, babble(bundled_clips(), changed.rate)) if traffic.mixed else None
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-        plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        plug.connect((orders["host"], orders["port"]))
-        packets, schedule = Packets(plug, plan, traffic, speech, other), Schedule(plan, traffic)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.connect((orders["host"], orders["port"]))
+        packets, schedule = Packets(sock, plan, traffic, speech, other), Schedule(plan, traffic)
         print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer to whoever started this process
         line = sys.stdin.readline()
         if not line:
