@@ -6,7 +6,7 @@ All of them speak at once, for a quarter of a minute; each test looks at its own
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -170,7 +170,7 @@ class Heard:
 
 
 @pytest.fixture(scope="module")
-def heard() -> Iterator[Heard]:
+def heard() -> Heard:
     """All of it at once."""
     wire, ends = Wire(), {}
     for name, make in CALLS.items():
@@ -218,7 +218,7 @@ def heard() -> Iterator[Heard]:
             stop.set()
             for sender in senders:
                 sender.join()
-    yield Heard(dict(told), own)
+    return Heard(dict(told), own)
 
 
 def as_clean(told: Told, which: str, within: float = 0.05, voiced: float = 0.03) -> None:

@@ -168,7 +168,9 @@ class _Run:
             packets_due=int((plan.last - plan.first).sum()) - sender["silent"],
             packets_sent=sender["sent"],
             packets_withheld=sender["withheld"],
-            packets_received=sum(counters.get(fate, 0) for fate in ("accepted", "comfort_noise", "duplicate", "late")),
+            packets_received=sum(
+                counters.get(fate, 0) for fate in ("accepted", "comfort_noise", "duplicate", "late")
+            ),
             counters=counters,
             calls=plan.calls,
             streams_seen=int(np.count_nonzero(np.isfinite(probe.appeared))),

@@ -70,7 +70,9 @@ class Traffic:
         if self.codec not in FORMATS:
             raise ConfigError(f"no such codec: {self.codec!r}; use {', '.join(FORMATS)}")
         if self.damaged and (self.dtx or self.mixed):
-            raise ConfigError("with pauses or changes in calls nothing else is damaged: drop loss, reorder and jitter")
+            raise ConfigError(
+                "with pauses or changes in calls nothing else is damaged: drop loss, reorder and jitter"
+            )
         if not 0 <= self.loss < 1 or not 0 <= self.reorder <= 1:
             raise ConfigError("loss and reordering are shares of the packets: 0 to 1")
         if self.churn * self.frame_s * (GAP_FRAMES + 1) > self.streams:

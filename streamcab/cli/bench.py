@@ -53,7 +53,9 @@ def bench() -> None:
 @click.option(
     "--churn", type=click.FloatRange(0), default=0.0, help="Calls a second that end, and others that begin."
 )
-@click.option("--dtx", is_flag=True, help="Silence suppression: pauses without packets, some with comfort noise.")
+@click.option(
+    "--dtx", is_flag=True, help="Silence suppression: pauses without packets, some with comfort noise."
+)
 @click.option(
     "--mixed", is_flag=True, help="In each call a restart, a hold, a goodbye in its midst or another codec."
 )
