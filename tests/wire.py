@@ -97,8 +97,9 @@ class Wire:
             for at, source, data in sorted(self._datagrams, key=lambda d: d[0]):
                 if stop.wait(max(began + at - time.monotonic(), 0)):
                     return
-                plug = plugs.setdefault(source, socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                plug.sendto(data, ("127.0.0.1", port))
+                if source not in plugs:
+                    plugs[source] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                plugs[source].sendto(data, ("127.0.0.1", port))
         finally:
             for plug in plugs.values():
                 plug.close()
