@@ -173,6 +173,9 @@ def main() -> None:
     one.add_argument("folder", type=Path)
     one.add_argument("--speech", type=Path, nargs="+", required=True)
     one.add_argument("--judge", type=Path, nargs="*", default=[], help="manifests for judging alone")
+    one.add_argument(
+        "--voices", type=Path, nargs="*", default=[], help="folders of clean speech, for training"
+    )
     one.add_argument("--sounds", type=Path, nargs="+", required=True)
     one.add_argument("--keep-out", nargs="*", default=[], help="packages that are for the test")
     one.add_argument("--most", type=int, default=2000, help="clips of each corpus")
@@ -201,7 +204,9 @@ def main() -> None:
     one.add_argument("model", type=Path)
     args = parser.parse_args()
     if args.stage == "gather":
-        gather(args.folder, Silero(), args.speech, args.judge, args.sounds, args.keep_out, args.most)
+        gather(
+            args.folder, Silero(), args.speech, args.judge, args.voices, args.sounds, args.keep_out, args.most
+        )
     elif args.stage == "pieces":
         make_pieces(args.folder, args.name, "train", args.count, args.seed, args.only)
     elif args.stage == "train":
