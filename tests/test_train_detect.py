@@ -139,9 +139,10 @@ def test_a_net_learns_what_a_model_then_hears(scratch: Path, tmp_path: Path) -> 
     assert on < before
     model = tmp_path / "model.safetensors"
     model.write_bytes(bundled().read_bytes())
-    attach(scratch, model, 0.5)
+    attach(scratch, model, 0.5, "clips of the project")
     found, old = load(model), load(bundled())
     assert found.architecture.detector == 16
+    assert found.card == {**old.card, "detector": {"taught": "clips of the project", "threshold": 0.5}}
     assert all(
         (a == old.weights[k]).all() for k, a in found.weights.arrays.items() if not k.startswith("detector.")
     )

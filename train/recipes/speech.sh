@@ -27,7 +27,7 @@ for package in $kept sound-theme-freedesktop gnome-audio oxygen-sounds deepin-so
     bomberclone-data foobillardplus-data rafkill-data raincat-data parsec47-data torus-trooper-data \
     tumiki-fighters-data noiz2sa-data rrootage-data titanion-data gunroar-data pathological singularity-music \
     hyperrogue-music planetblupi-music-ogg colobot-common-sounds lugaru-data heroes-sound-effects fillets-ng-data \
-    tuxmath-data wesnoth-1.16-music supertux-data warzone2100-music asc-music mrrescue pushover-data btanks-data; do
+    tuxmath-data wesnoth-1.16-music supertux-data asc-music pushover-data btanks-data; do
     fetch packages "$package"
 done
 for package in asterisk-core-sounds-en-wav asterisk-core-sounds-es-wav asterisk-core-sounds-fr-wav \
@@ -45,5 +45,6 @@ $detect pieces "$scratch" --name pieces-train --count "$count" --seed 2
 $detect pieces "$scratch" --name pieces-train-hard --count $((count / 7)) --seed 77 \
     --only wind swelling engine shaped crackle music music music beeps
 $detect train "$scratch" --epochs "$epochs" --batch 16
-$detect attach "$scratch" "$model" --threshold 1.0
+$detect attach "$scratch" "$model" --threshold 1.0 --taught "english8k (CC0, CC BY, CC BY-SA) and packages of Debian main \
+(streamcab/models/README.md); free for commercial use"
 python benchmarks/speech_detector.py "$scratch" --model "$model" --minutes "${MINUTES:-4}" ${judge:+--judge "$(basename "$judge")"}

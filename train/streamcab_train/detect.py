@@ -137,30 +137,39 @@ def area(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
     return float((ranks[truth].sum() - yes * (yes + 1) / 2) / (yes * no))
 
 
-def attach(folder: Path, model: Path, threshold: float) -> None:
-    """Give the model a detector: net.pt, speech where its evidence exceeds `threshold`. Its other weights stay."""
+def attach(folder: Path, model: Path, threshold: float, taught: str = "") -> None:
+    """Give the model a detector: net.pt, speech where its evidence exceeds `threshold`. Its other weights stay.
+
+    `taught` goes into the card: on what, and under which licence.
+    """
     state = torch.load(folder / "net.pt", weights_only=True)
     net = Net(state["out.weight"].shape[1])
     net.load_state_dict(state)
     arrays = net.tensors()
     arrays["bias"] = arrays["bias"] - np.float32(round(threshold * OUT_STEP) / OUT_STEP)
-    _give(model, net.channels, FORM, {f"{PREFIX}{name}": a for name, a in arrays.items()})
+    found = {f"{PREFIX}{name}": a for name, a in arrays.items()}
+    _give(model, net.channels, FORM, found, {"taught": taught, "threshold": threshold})
 
 
 def copy(source: Path, model: Path) -> None:
     """Give the model the detector of another, and nothing else of it."""
-    weights = load(source).weights
+    checkpoint = load(source)
+    weights, architecture = checkpoint.weights, checkpoint.architecture
     found = {name: a for name, a in weights.arrays.items() if name.startswith(PREFIX)}
     if not found:
         raise SystemExit(f"{source} has no detector")
-    _give(model, weights.architecture.detector, weights.architecture.detector_form, found)
+    about = checkpoint.card.get("detector", {})
+    _give(model, architecture.detector, architecture.detector_form, found, about)
 
 
-def _give(model: Path, channels: int, form: int, detector: dict[str, NDArray[Any]]) -> None:
+def _give(
+    model: Path, channels: int, form: int, detector: dict[str, NDArray[Any]], about: dict[str, Any]
+) -> None:
     found = load(model)
     architecture = dataclasses.replace(found.architecture, detector=channels, detector_form=form)
     others = {name: a for name, a in found.weights.arrays.items() if not name.startswith(PREFIX)}
-    save(Checkpoint(Weights(architecture, {**others, **detector}), found.card), model)
+    card = {**found.card, "detector": about}
+    save(Checkpoint(Weights(architecture, {**others, **detector}), card), model)
     log.info(f"{model}: {load(model).hash}")
 
 
@@ -199,6 +208,7 @@ def main() -> None:
     one.add_argument("folder", type=Path)
     one.add_argument("model", type=Path)
     one.add_argument("--threshold", type=float, default=0.0, help="logarithm of the odds")
+    one.add_argument("--taught", default="", help="on what, and under which licence: for the card")
     one = stages.add_parser("copy")
     one.add_argument("source", type=Path)
     one.add_argument("model", type=Path)
@@ -214,7 +224,7 @@ def main() -> None:
     elif args.stage == "copy":
         copy(args.source, args.model)
     elif args.stage == "attach":
-        attach(args.folder, args.model, args.threshold)
+        attach(args.folder, args.model, args.threshold, args.taught)
 
 
 if __name__ == "__main__":
