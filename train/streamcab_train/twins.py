@@ -1,9 +1,10 @@
 """The same recording twice: under another name, as a copy, in another format; found by what is heard of it.
 
 Two clips are twins when their samples are the same, to 16 bits, or as good as the same, as where one of them has 24;
-or when they are equally long and rise and fall together, as a recording does with itself through another codec and no two recordings of one text do. Twins stand on one
-side of every split. A model's card remembers the recordings that it was taught on, as hashes with a salt, so that a
-corpus cannot be looked for in it. Knows nothing of models or of how features are made.
+or when they are equally long and rise and fall together, as a recording does with itself through another codec and no
+two recordings of one text do. Twins stand on one side of every split. A model's card remembers the recordings that it
+was taught on, as hashes with a salt, so that a corpus cannot be looked for in it. Knows nothing of models or of how
+features are made.
 """
 
 import hashlib
@@ -202,7 +203,8 @@ def check_sides(clips: Sequence[Clip], parts: Sequence[str], twins: Twins) -> No
 
 def taught_on(fingerprints: Iterable[str], salt: str) -> dict[str, Any]:
     """For a card: what recordings a model was taught on, as nobody can list them. `salt`: of this model alone."""
-    return {"salt": salt, "recordings": sorted({_salted(mark, salt) for told in fingerprints for mark in told.split("-")})}
+    marks = (mark for told in fingerprints for mark in told.split("-"))
+    return {"salt": salt, "recordings": sorted({_salted(mark, salt) for mark in marks})}
 
 
 def was_taught(card: dict[str, Any], told: str) -> bool:
