@@ -1,0 +1,267 @@
+"""The tables of docs/results/accuracy.md: a model as it is served, on voices that it was not taught by.
+
+`python -m streamcab_train.held_out MODEL --config RECIPE --data MANIFEST.. --unheard MANIFEST..`: of the recipe's
+corpora the groups that it keeps apart, and corpora that it never heard, whole. Detector, temperature and threshold are
+the model's. Knows nothing of how it was taught.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import streamcab
+from streamcab.errors import StreamcabError
+from streamcab.inference.offline import intervals
+from streamcab.nn.weights import detector_of
+from streamcab.source.file import read_audio
+from streamcab_train.calibration import reliability
+from streamcab_train.context_keys import ContextKeys, read_context
+from streamcab_train.judged import rank_auc
+from streamcab_train.report import table
+from streamcab_train.scores import confusion_matrix, interval_95, scores
+from streamcab_train.voices import NO_CLASS, Voice, deal, read_voices
+
+JOINED_S = (10.0, 20.0, 30.0)
+PIECE_S = 5.0
+STEP_S = 1.0
+"""Between two looks at the newest seconds."""
+SURE = 0.8
+
+Floats = NDArray[np.float64]
+Audio = tuple[NDArray[np.float32], int]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """n answers p (n, classes); truth (n,), NO_CLASS for a stranger; the group of each."""
+
+    p: Floats
+    truth: NDArray[np.int64]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is asked about: samples, their rate, the class, the group."""
+
+    audio: Audio
+    truth: int
+    group: str
+
+
+def one_by_one(voices: Iterable[Voice]) -> Iterator[Item]:
+    """Each clip."""
+    for voice in voices:
+        yield Item(read_audio(voice.path), voice.label, voice.group)
+
+
+def joined(voices: Sequence[Voice], seconds: float) -> Iterator[Item]:
+    """Clips of one class and group end to end until they have so many seconds; what is left over is not asked."""
+    for group in sorted({voice.group for voice in voices}):
+        for label in sorted({voice.label for voice in voices if voice.group == group}):
+            parts: list[NDArray[np.float32]] = []
+            for voice in voices:
+                if (voice.group, voice.label) != (group, label):
+                    continue
+                samples, rate = read_audio(voice.path)
+                parts.append(samples)
+                if sum(map(len, parts)) >= seconds * rate:
+                    yield Item((np.concatenate(parts), rate), label, group)
+                    parts = []
+
+
+def pieces(voices: Iterable[Voice], seconds: float) -> Iterator[Item]:
+    """Each clip in whole pieces of so many seconds."""
+    for voice in voices:
+        samples, rate = read_audio(voice.path)
+        size = round(seconds * rate)
+        for first in range(0, len(samples) - size + 1, size):
+            yield Item((samples[first : first + size], rate), voice.label, voice.group)
+
+
+def served(model: streamcab.Classifier, items: Iterable[Item]) -> Heard:
+    """The answers to whole items; where nothing voted, all classes alike."""
+    found, truth, groups = [], [], []
+    labels = model.architecture.labels
+    for item in items:
+        probs = model.classify(*item.audio).probs
+        found.append([probs.get(label, 1 / len(labels)) for label in labels])
+        truth.append(item.truth)
+        groups.append(item.group)
+    return Heard(np.array(found).reshape(-1, len(labels)), np.array(truth, np.int64), tuple(groups))
+
+
+def newest(model: streamcab.Classifier, items: Iterable[Item], seconds: float) -> Heard:
+    """The mean of the newest `seconds` of c_t, each second from then on."""
+    architecture = model.architecture
+    size, step = architecture.intervals(seconds), architecture.intervals(STEP_S)
+    found, truth, groups = [], [], []
+    for item in items:
+        answered, heard = intervals(model.runtime, *item.audio, detector_of(model.checkpoint.weights))
+        votes = heard.kind[0] == 1
+        for end in range(size, len(votes) + 1, step):
+            own = answered.c[end - size : end][votes[end - size : end]]
+            if len(own):
+                found.append(own.mean(0))
+                truth.append(item.truth)
+                groups.append(item.group)
+    return Heard(np.array(found, np.float64), np.array(truth, np.int64), tuple(groups))
+
+
+def figures(heard: Heard, labels: Sequence[str], below: float | None) -> dict[str, object]:
+    """All that a row of the table has."""
+    p, truth = heard.p, heard.truth
+    got = scores(confusion_matrix(truth, p.argmax(1), len(labels)))
+    logs, sure = np.log(np.maximum(p, 1e-12)), p.max(1) >= (0 if below is None else below)
+    auc = {}
+    for a, b in combinations(range(len(labels)), 2):
+        both = (truth == a) | (truth == b)
+        auc[f"{labels[a]}/{labels[b]}"] = round(
+            rank_auc((logs[:, b] - logs[:, a])[both], truth[both] == b), 3
+        )
+    limits = interval_95(truth, p.argmax(1), heard.groups, len(labels))
+    return {
+        "clips": np.bincount(truth, minlength=len(labels)).tolist(),
+        "groups": [
+            len({g for g, t in zip(heard.groups, truth, strict=True) if t == k}) for k in range(len(labels))
+        ],
+        "uar": round(got.uar, 3),
+        "uar_95": None if limits is None else [round(x, 2) for x in limits],
+        "recall": [None if np.isnan(r) else round(float(r), 2) for r in got.recall],
+        "accuracy": round(got.accuracy, 3),
+        "auc": auc,
+        "ece": round(reliability(p, truth).ece, 3),
+        "answered": round(float(sure.mean()), 3),
+        "right": round(float((p.argmax(1) == truth)[sure].mean()), 3) if sure.any() else None,
+    }
+
+
+def strangers(inside: Heard, outside: Heard, below: float | None) -> dict[str, object]:
+    """How well the largest probability tells clips of a class from strangers, and what strangers are called."""
+    sure = [h.p.max(1) for h in (inside, outside)]
+    of_class = np.repeat([True, False], [len(s) for s in sure])
+    return {
+        "clips": [len(s) for s in sure],
+        "auroc": round(rank_auc(np.concatenate(sure), of_class), 3),
+        "named": round(float((sure[1] >= (below or 0)).mean()), 3),
+        f"named_{SURE}": round(float((sure[1] >= SURE).mean()), 3),
+    }
+
+
+def both(one: Heard, other: Heard) -> Heard:
+    """The answers of two."""
+    return Heard(
+        np.concatenate((one.p, other.p)), np.concatenate((one.truth, other.truth)), one.groups + other.groups
+    )
+
+
+def row(name: str, found: dict[str, object]) -> list[str]:
+    """A row of the table of the page."""
+
+    def numbers(some: Iterable[float | None], form: str) -> str:
+        return ", ".join("-" if x is None or np.isnan(x) else format(x, form) for x in some)
+
+    got: dict[str, object] = found
+    limits = got["uar_95"]
+    between = f" ({limits[0]:.2f} to {limits[1]:.2f})" if isinstance(limits, list) else ""
+    auc, clips, recall = got["auc"], got["clips"], got["recall"]
+    assert isinstance(auc, dict)
+    assert isinstance(clips, list)
+    assert isinstance(recall, list)
+    right = got["right"]
+    return [
+        name,
+        numbers(clips, "d"),
+        f"{got['uar']:.3f}{between}",
+        numbers(recall, ".2f"),
+        numbers(auc.values(), ".3f"),
+        f"{got['ece']:.3f}",
+        f"{got['answered']:.0%}",
+        "-" if right is None else f"{right:.0%}",
+    ]
+
+
+def judge(
+    model: streamcab.Classifier,
+    keys: ContextKeys,
+    manifests: Sequence[Path],
+    unheard: Sequence[Path],
+    say: Callable[[str], object] = print,
+) -> dict[str, dict[str, object]]:
+    """Every figure by name, said as they come."""
+    classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
+    labels, below = keys.labels, model.checkpoint.confidence.abstain_below
+    voices = [voice for manifest in manifests for voice in read_voices(manifest, classes)]
+    voices = [v for v in voices if not keys.corpora or v.corpus in keys.corpora]
+    parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
+    found: dict[str, dict[str, object]] = {}
+
+    def ask(name: str, heard: Heard) -> Heard:
+        if not len(heard.truth):
+            return heard
+        found[name] = figures(heard, labels, below)
+        say("| " + " | ".join(row(name, found[name])) + " |")
+        return heard
+
+    known: list[Heard] = []
+    for corpus in sorted({v.corpus for v, apart in zip(voices, parts.judges, strict=True) if apart}):
+        own = [v for v, apart in zip(voices, parts.judges, strict=True) if apart and v.corpus == corpus]
+        known.append(ask(corpus, served(model, one_by_one(own))))
+        for seconds in JOINED_S:
+            ask(f"{corpus} joined to {seconds:.0f} s", served(model, joined(own, seconds)))
+    inside = known[0]
+    for other in known[1:]:
+        inside = both(inside, other)
+    left = [v for v, out in zip(voices, parts.left_out, strict=True) if out]
+    outside = served(model, one_by_one(left))
+    if len(outside.truth):
+        found["strangers"] = strangers(inside, outside, below)
+    for manifest in unheard:
+        voices = read_voices(manifest, classes)
+        own, name = [v for v in voices if v.label != NO_CLASS], manifest.parent.name
+        inside = both(inside, here := ask(name, served(model, one_by_one(own))))
+        ask(f"{name} in pieces of {PIECE_S:.0f} s", served(model, pieces(own, PIECE_S)))
+        ask(f"{name}, newest {PIECE_S:.0f} s", newest(model, one_by_one(own), PIECE_S))
+        for kind, some in (("left out", keys.left_out), ("others", keys.strangers)):
+            apart = served(model, one_by_one(v for v in voices if v.accent in some))
+            if len(apart.truth):
+                found[f"strangers of {name}, {kind}"] = strangers(here, apart, below)
+            outside = both(outside, apart) if kind == "left out" else outside
+    if unheard and len(outside.truth):
+        found["strangers of all corpora, left out"] = strangers(inside, outside, below)
+    for name, told in found.items():
+        if name.startswith("strangers"):
+            say(f"{name}: {json.dumps(told)}")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    words = argparse.ArgumentParser(description="Figures of a model on voices that it was not taught by.")
+    words.add_argument("model", help="a checkpoint, or the name of a bundled model")
+    words.add_argument("--config", type=Path, required=True, help="the recipe: whom it keeps apart")
+    words.add_argument("--data", type=Path, nargs="+", required=True, help="manifests that it was taught by")
+    words.add_argument("--unheard", type=Path, nargs="*", default=[], help="manifests that it never heard")
+    words.add_argument("--out", type=Path, help="a file for all figures as JSON")
+    given = words.parse_args(arguments)
+    try:
+        sys.stdout.write(table(HEAD, []) + "\n")
+        found = judge(streamcab.load(given.model), read_context(given.config), given.data, given.unheard)
+    except StreamcabError as error:
+        sys.exit(f"error: {error}")
+    if given.out is not None:
+        given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+HEAD = ["judged on", "clips", "UAR (95 %)", "recall", "AUC", "ECE", "answered", "right of these"]
+
+
+if __name__ == "__main__":
+    main()
