@@ -105,7 +105,8 @@ def train(
         if _left(state, stage):
             some = [_distilled(pupil, copy) for copy in copies] if stage.distilled else copies
             told = opinions_on(keys, voices, teaching, means)
-            rows = Rows(voices, teaching, some, frames, frames_per_s, told, keys.architecture.interval_s)
+            interval_s = keys.architecture.interval_s
+            rows = Rows(voices, teaching, some, frames, frames_per_s, told, interval_s, shaken=stage.shaken)
             run_stage(pupil, rows, stage, keys, state, say)
         else:
             _resume(pupil, state)

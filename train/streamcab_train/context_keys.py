@@ -30,6 +30,7 @@ class StageKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A section [[stages]]: one after the other, each from where the one before ended.
 
     frames, opinion, label  weights of the losses        distilled  the distiller stays as it is, its a_t are kept
+    shaken                  no row is heard twice the same: of another speed, through a filter, with noise
     everyone                voices that judge teach, too: of what comes out nothing can be measured
     """
 
@@ -42,6 +43,7 @@ class StageKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     intervals: int = 3840
     distilled: bool = False
     everyone: bool = False
+    shaken: bool = False
 
 
 class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -109,6 +111,8 @@ def read_context(path: Path) -> ContextKeys:
         )
     if keys.stages and keys.stages[0].everyone:
         raise ConfigError(f"{path}: the first stage is of everyone: nothing would be left to judge by")
+    if any(stage.shaken and stage.distilled for stage in keys.stages):
+        raise ConfigError(f"{path}: a stage is shaken and distilled; only samples can be shaken, no a_t")
     names = [stage.name for stage in keys.stages]
     if len(set(names)) < len(names) or not names:
         raise ConfigError(f"{path}: stages need a name each, and no name twice: {names}")
