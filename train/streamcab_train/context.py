@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import torch
 
+from streamcab import __version__
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.nn import checkpoint
 from streamcab.nn.architecture import Architecture
@@ -144,13 +145,23 @@ def _twin(
     say: Say,
 ) -> dict[str, object]:
     """The pupil as it stands, saved as the twin of what is to come; its card, with its figures."""
-    twin = Checkpoint(_served(pupil, keys, gate), {"name": NAME, "licence": keys.licence})
-    twin.card["recipe"] = msgspec.to_builtins(keys)
-    everyone = keys.stages[-1].everyone
-    twin.card |= taught_by(voices, of_everyone(parts) if everyone else parts, keys.labels)
+    twin = Checkpoint(_served(pupil, keys, gate))
     figures = judge(twin.model, recordings, voices, parts)
-    twin.card["judged"] = figures
-    twin.card["calibration"] = {"temperature": figures.pop("temperature"), "fitted_on": FITTED_ON}
+    everyone = keys.stages[-1].everyone
+    twin.card = {
+        "name": f"{NAME} {'/'.join(keys.labels)}",
+        "licence": keys.licence,
+        "corpus": ", ".join(sorted({voice.corpus for voice in voices})),
+        "protocol": "group-disjoint",
+        "parameters": sum(p.numel() for p in twin.model.parameters()),
+        "made_with": {"streamcab": __version__, "torch": torch.__version__.split("+")[0]},
+        "recipe": msgspec.to_builtins(keys),
+        "calibration": {"temperature": figures.pop("temperature"), "fitted_on": FITTED_ON},
+        "judged": figures,
+        **taught_by(voices, of_everyone(parts) if everyone else parts, keys.labels),
+    }
+    if keys.abstain_below is not None:
+        twin.card["abstain"] = {"below": keys.abstain_below}
     checkpoint.save(twin, out / "twin.safetensors")
     say(json.dumps(twin.card["judged"]))
     return twin.card
@@ -201,6 +212,8 @@ def run_stage(pupil: Pupil, rows: Rows, stage: StageKeys, keys: ContextKeys, sta
 
 def optimisers_of(pupil: Pupil, learning_rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the large products of the trunk, which it teaches in two thirds of the steps; AdamW for the rest."""
+    if not hasattr(torch.optim, "Muon"):
+        raise ConfigError(f"torch {torch.__version__} has no Muon; this recipe wants torch 2.9 or later")
     products = {name for name, _ in pupil.named_parameters() if name.endswith(PRODUCTS)}
     wide = [p for name, p in pupil.named_parameters() if name in products]
     rest = [p for name, p in pupil.named_parameters() if name not in products]

@@ -56,6 +56,8 @@ class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Those of the manifests that are heard at all; all of them if none is named."""
     licence: str = ""
     """Of the weights, as the recordings allow."""
+    abstain_below: float | None = None
+    """The confidence below which the model is to say that it is not sure."""
     strangers: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     seed: int = 0

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 import streamcab
 from streamcab.errors import StreamcabError
 from streamcab.inference.offline import intervals
+from streamcab.nn import checkpoint
+from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.weights import detector_of
 from streamcab.source.file import read_audio
 from streamcab_train.calibration import reliability
@@ -250,10 +252,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words.add_argument("--data", type=Path, nargs="+", required=True, help="manifests that it was taught by")
     words.add_argument("--unheard", type=Path, nargs="*", default=[], help="manifests that it never heard")
     words.add_argument("--out", type=Path, help="a file for all figures as JSON")
+    words.add_argument(
+        "--into", type=Path, help="a checkpoint whose card is to hold the figures of this, its twin"
+    )
     given = words.parse_args(arguments)
     try:
         sys.stdout.write(table(HEAD, []) + "\n")
         found = judge(streamcab.load(given.model), read_context(given.config), given.data, given.unheard)
+        if given.into is not None:
+            kept = checkpoint.load(given.into)
+            checkpoint.save(Checkpoint(kept.net, kept.card | {"judged": found}), given.into)
     except StreamcabError as error:
         sys.exit(f"error: {error}")
     if given.out is not None:
