@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 from speech import talk
+from streamcab_train.asked import Asked, Heard, joined, pieces
 from streamcab_train.context_keys import ContextKeys, ModelKeys, StageKeys
-from streamcab_train.held_out import Heard, figures, joined, judge, pieces, strangers
+from streamcab_train.held_out import figures, judge, strangers
 from streamcab_train.voices import read_voices
 
 import streamcab
@@ -72,10 +73,10 @@ def test_strangers_are_told_by_the_largest_probability() -> None:
 
 def test_every_table_of_a_model(manifest: Path) -> None:
     said: list[object] = []
-    found = judge(streamcab.load(), KEYS, [manifest], [manifest], said.append)
+    found = judge(Asked(streamcab.load()), KEYS, [manifest], [manifest], said.append)
     name = manifest.parent.name
     assert found[name]["clips"] == [6, 6, 6]
     assert f"{name} joined to 10 s" not in found
-    assert found[f"strangers of {name}, left out"]["clips"] == [18, 6]
+    assert found[f"strangers of {name}"]["clips"] == [18, 6]
     assert found["strangers"]["clips"] == [6, 6]
     assert sum(str(line).startswith(f"| {name} |") for line in said) == 2

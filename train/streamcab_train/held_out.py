@@ -8,113 +8,29 @@ the model's. Knows nothing of how it was taught.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from itertools import combinations
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import streamcab
 from streamcab.errors import StreamcabError
-from streamcab.inference.offline import intervals
 from streamcab.nn import checkpoint
 from streamcab.nn.checkpoint import Checkpoint
-from streamcab.nn.weights import detector_of
-from streamcab.source.file import read_audio
+from streamcab_train.asked import PIECE_S, Asked, Heard, begin, joined, one_by_one, pieces
 from streamcab_train.calibration import reliability
 from streamcab_train.context_keys import ContextKeys, read_context
 from streamcab_train.judged import rank_auc
 from streamcab_train.report import table
 from streamcab_train.scores import confusion_matrix, interval_95, scores
-from streamcab_train.voices import NO_CLASS, Voice, deal, read_voices
+from streamcab_train.voices import NO_CLASS, deal, read_voices
 
 JOINED_S = (10.0, 20.0, 30.0)
-PIECE_S = 5.0
-STEP_S = 1.0
-"""Between two looks at the newest seconds."""
 SURE = 0.8
-
-Floats = NDArray[np.float64]
-Audio = tuple[NDArray[np.float32], int]
-
-
-@dataclass(frozen=True)
-class Heard:
-    """n answers p (n, classes); truth (n,), NO_CLASS for a stranger; the group of each."""
-
-    p: Floats
-    truth: NDArray[np.int64]
-    groups: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Item:
-    """What is asked about: samples, their rate, the class, the group."""
-
-    audio: Audio
-    truth: int
-    group: str
-
-
-def one_by_one(voices: Iterable[Voice]) -> Iterator[Item]:
-    """Each clip."""
-    for voice in voices:
-        yield Item(read_audio(voice.path), voice.label, voice.group)
-
-
-def joined(voices: Sequence[Voice], seconds: float) -> Iterator[Item]:
-    """Clips of one class and group end to end until they have so many seconds; what is left over is not asked."""
-    for group in sorted({voice.group for voice in voices}):
-        for label in sorted({voice.label for voice in voices if voice.group == group}):
-            parts: list[NDArray[np.float32]] = []
-            for voice in voices:
-                if (voice.group, voice.label) != (group, label):
-                    continue
-                samples, rate = read_audio(voice.path)
-                parts.append(samples)
-                if sum(map(len, parts)) >= seconds * rate:
-                    yield Item((np.concatenate(parts), rate), label, group)
-                    parts = []
-
-
-def pieces(voices: Iterable[Voice], seconds: float) -> Iterator[Item]:
-    """Each clip in whole pieces of so many seconds."""
-    for voice in voices:
-        samples, rate = read_audio(voice.path)
-        size = round(seconds * rate)
-        for first in range(0, len(samples) - size + 1, size):
-            yield Item((samples[first : first + size], rate), voice.label, voice.group)
-
-
-def served(model: streamcab.Classifier, items: Iterable[Item]) -> Heard:
-    """The answers to whole items; where nothing voted, all classes alike."""
-    found, truth, groups = [], [], []
-    labels = model.architecture.labels
-    for item in items:
-        probs = model.classify(*item.audio).probs
-        found.append([probs.get(label, 1 / len(labels)) for label in labels])
-        truth.append(item.truth)
-        groups.append(item.group)
-    return Heard(np.array(found).reshape(-1, len(labels)), np.array(truth, np.int64), tuple(groups))
-
-
-def newest(model: streamcab.Classifier, items: Iterable[Item], seconds: float) -> Heard:
-    """The mean of the newest `seconds` of c_t, each second from then on."""
-    architecture = model.architecture
-    size, step = architecture.intervals(seconds), architecture.intervals(STEP_S)
-    found, truth, groups = [], [], []
-    for item in items:
-        answered, heard = intervals(model.runtime, *item.audio, detector_of(model.checkpoint.weights))
-        votes = heard.kind[0] == 1
-        for end in range(size, len(votes) + 1, step):
-            own = answered.c[end - size : end][votes[end - size : end]]
-            if len(own):
-                found.append(own.mean(0))
-                truth.append(item.truth)
-                groups.append(item.group)
-    return Heard(np.array(found, np.float64), np.array(truth, np.int64), tuple(groups))
 
 
 def figures(heard: Heard, labels: Sequence[str], below: float | None) -> dict[str, object]:
@@ -191,7 +107,7 @@ def row(name: str, found: dict[str, object]) -> list[str]:
 
 
 def judge(
-    model: streamcab.Classifier,
+    asked: Asked,
     keys: ContextKeys,
     manifests: Sequence[Path],
     unheard: Sequence[Path],
@@ -199,7 +115,7 @@ def judge(
 ) -> dict[str, dict[str, object]]:
     """Every figure by name, said as they come."""
     classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
-    labels, below = keys.labels, model.checkpoint.confidence.abstain_below
+    labels, below = keys.labels, asked.model.checkpoint.confidence.abstain_below
     voices = [voice for manifest in manifests for voice in read_voices(manifest, classes)]
     voices = [v for v in voices if not keys.corpora or v.corpus in keys.corpora]
     parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
@@ -215,29 +131,28 @@ def judge(
     known: list[Heard] = []
     for corpus in sorted({v.corpus for v, apart in zip(voices, parts.judges, strict=True) if apart}):
         own = [v for v, apart in zip(voices, parts.judges, strict=True) if apart and v.corpus == corpus]
-        known.append(ask(corpus, served(model, one_by_one(own))))
+        known.append(ask(corpus, asked.served(one_by_one(own))))
         for seconds in JOINED_S:
-            ask(f"{corpus} joined to {seconds:.0f} s", served(model, joined(own, seconds)))
+            ask(f"{corpus} joined to {seconds:.0f} s", asked.served(joined(own, seconds)))
     inside = known[0]
     for other in known[1:]:
         inside = both(inside, other)
     left = [v for v, out in zip(voices, parts.left_out, strict=True) if out]
-    outside = served(model, one_by_one(left))
+    outside = asked.served(one_by_one(left))
     if len(outside.truth):
         found["strangers"] = strangers(inside, outside, below)
     for manifest in unheard:
         voices = read_voices(manifest, classes)
         own, name = [v for v in voices if v.label != NO_CLASS], manifest.parent.name
-        inside = both(inside, here := ask(name, served(model, one_by_one(own))))
-        ask(f"{name} in pieces of {PIECE_S:.0f} s", served(model, pieces(own, PIECE_S)))
-        ask(f"{name}, newest {PIECE_S:.0f} s", newest(model, one_by_one(own), PIECE_S))
-        for kind, some in (("left out", keys.left_out), ("others", keys.strangers)):
-            apart = served(model, one_by_one(v for v in voices if v.accent in some))
-            if len(apart.truth):
-                found[f"strangers of {name}, {kind}"] = strangers(here, apart, below)
-            outside = both(outside, apart) if kind == "left out" else outside
+        inside = both(inside, here := ask(name, asked.served(one_by_one(own))))
+        ask(f"{name} in pieces of {PIECE_S:.0f} s", asked.served(pieces(own, PIECE_S)))
+        ask(f"{name}, newest {PIECE_S:.0f} s", asked.newest(one_by_one(own)))
+        apart = asked.served(one_by_one(v for v in voices if v.accent in keys.left_out))
+        if len(apart.truth):
+            found[f"strangers of {name}"] = strangers(here, apart, below)
+        outside = both(outside, apart)
     if unheard and len(outside.truth):
-        found["strangers of all corpora, left out"] = strangers(inside, outside, below)
+        found["strangers of all corpora"] = strangers(inside, outside, below)
     for name, told in found.items():
         if name.startswith("strangers"):
             say(f"{name}: {json.dumps(told)}")
@@ -255,10 +170,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words.add_argument(
         "--into", type=Path, help="a checkpoint whose card is to hold the figures of this, its twin"
     )
+    words.add_argument("--jobs", type=int, default=1, help="processes")
     given = words.parse_args(arguments)
     try:
         sys.stdout.write(table(HEAD, []) + "\n")
-        found = judge(streamcab.load(given.model), read_context(given.config), given.data, given.unheard)
+        model, keys = streamcab.load(given.model), read_context(given.config)
+        with ExitStack() as stack:
+            pool = None
+            if given.jobs > 1:
+                spawn = get_context("spawn")
+                pool = stack.enter_context(ProcessPoolExecutor(given.jobs, spawn, begin, (given.model,)))
+            found = judge(Asked(model, pool), keys, given.data, given.unheard)
         if given.into is not None:
             kept = checkpoint.load(given.into)
             checkpoint.save(Checkpoint(kept.net, kept.card | {"judged": found}), given.into)
