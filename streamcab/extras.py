@@ -12,6 +12,7 @@ EXTRAS = {
     "prometheus_client": "health",
     "paho": "health",
     "matplotlib": "report",
+    "websockets": "web",
 }
 """The extra that installs a package, by the name that it is imported as."""
 BASE = ("numpy", "openvino", "sounddevice", "soundfile", "safetensors", "zmq", "msgspec", "rich", "click")

@@ -22,6 +22,7 @@ ONLY_IN = {
     "sounddevice": {"source"},
     "soundfile": {"source", "flac", "streamcab_train"},
     "zmq": {"feed"},
+    "websockets": {"media"},
     "rich": {"view", "session", "streamcab_train"},
     "scipy": {"streamcab_train"},
     "safetensors": {"checkpoint", "streamcab_train"},

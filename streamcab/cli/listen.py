@@ -45,6 +45,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     streamcab listen --device 0
     streamcab listen --file call.wav --file other.flac
     streamcab listen --rtp 127.0.0.1:5004
+    streamcab listen --media 127.0.0.1:8765
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
     if not o.screen.quiet:
@@ -70,7 +71,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
         sources = _sources(o)
         if not sources:
             raise click.UsageError(
-                "Nothing to listen to: give --device, --file, --rtp or --stdin (see streamcab devices)."
+                "Nothing to listen to: give --device, --file, --rtp, --media or --stdin (see streamcab devices)."
             )
         if o.recordings.record and o.sources.fast:
             raise click.UsageError("--record with --fast: the files are there already; leave one out.")
@@ -169,4 +170,33 @@ def _sources(o: Listen) -> "list[Source]":
                 channel=s.channel,
             )
         )
+    if o.media.media or o.media.audiosocket:
+        sources.append(_media(o))
     return sources
+
+
+def _media(o: Listen) -> "Source":
+    from streamcab.media.admission import read_secrets
+    from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.source.media import MediaSource
+
+    m = o.media
+    if (m.media_cert is None) != (m.media_key is None):
+        raise click.UsageError("--media-cert and --media-key go together.")
+    return MediaSource(
+        m.media,
+        m.audiosocket,
+        max_streams=o.max_streams,
+        secrets=read_secrets(m.media_secrets) if m.media_secrets else None,
+        url=m.media_url,
+        tls=(m.media_cert, m.media_key) if m.media_cert and m.media_key else None,
+        plain=m.media_plain,
+        allow=o.rtp.allow,
+        per_address=m.media_per_address,
+        idle_s=o.rtp.idle,
+        number={
+            "hash": Pseudonyms.load(o.names.hash_salt).name if m.caller_numbers == "hash" else str,
+            "show": str,
+            "hide": lambda _: "",
+        }[m.caller_numbers],
+    )

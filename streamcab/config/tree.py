@@ -12,7 +12,7 @@ from streamcab.config.setting import Section, setting
 ENDPOINT = "tcp://127.0.0.1:5557"
 """Where a feed is, unless told otherwise."""
 STREAMS, CALLS = 64, 1200
-"""Streams at a time without and with RTP, where `max_streams` is not set."""
+"""Streams at a time without and with calls, where `max_streams` is not set."""
 
 Model = Annotated[Path, setting("Checkpoint.", unset="the bundled model")]
 Compute = Annotated[str, setting("auto, cpu, cuda or cuda:N.")]
@@ -78,7 +78,7 @@ class Rtp(Section, frozen=True):
     allow: Annotated[
         tuple[str, ...],
         setting(
-            "Network that may send RTP; repeatable.",
+            "Network that may send calls; repeatable.",
             metavar="CIDR",
             unset="all",
             reload=True,
@@ -99,7 +99,11 @@ class Rtp(Section, frozen=True):
     idle: Annotated[
         float,
         setting(
-            "End an RTP call after this time without a packet.", unit="s", least=0.5, most=86_400, reload=True
+            "End an RTP call after this time without a packet, and another whose connection broke off.",
+            unit="s",
+            least=0.5,
+            most=86_400,
+            reload=True,
         ),
     ] = 10.0
     same_call: Annotated[
@@ -108,6 +112,56 @@ class Rtp(Section, frozen=True):
             "When a new SSRC from its address and port continues an RTP call: ssrc (a transfer), or never."
         ),
     ] = "never"
+
+
+class Media(Section, frozen=True):
+    """Calls from telephony platforms, by WebSocket and AudioSocket."""
+
+    media: Annotated[
+        tuple[str, ...],
+        setting(
+            "Serve WebSockets at this address; the path names the protocol, such as /twilio; repeatable.",
+            metavar="HOST:PORT",
+        ),
+    ] = ()
+    audiosocket: Annotated[
+        tuple[str, ...],
+        setting("Serve Asterisk's AudioSocket (TCP) at this address; repeatable.", metavar="HOST:PORT"),
+    ] = ()
+    media_secrets: (
+        Annotated[
+            Path,
+            setting(
+                "TOML file of the tokens and vendors' secrets by which callers are known.",
+                path="file",
+                unset="none: loopback addresses only",
+            ),
+        ]
+        | None
+    ) = None
+    media_url: Annotated[
+        str,
+        setting(
+            "The server's public address, over which vendors sign, e.g. wss://media.example.com.",
+            metavar="URL",
+        ),
+    ] = ""
+    media_cert: (
+        Annotated[Path, setting("Certificate chain (PEM) of the WebSocket server.", path="file")] | None
+    ) = None
+    media_key: Annotated[Path, setting("Key (PEM) of that certificate.", path="file")] | None = None
+    media_plain: Annotated[
+        bool, setting("Serve other machines without TLS: behind a proxy that provides it.")
+    ] = False
+    media_per_address: Annotated[
+        int, setting("Connections of one address at a time.", least=1, most=1_000_000)
+    ] = 1000
+    caller_numbers: Annotated[
+        Literal["hash", "show", "hide"],
+        setting(
+            "How telephone numbers that a platform sends are published: as pseudonyms, as they are, or not."
+        ),
+    ] = "hash"
 
 
 class Net(Section, frozen=True):
@@ -144,7 +198,7 @@ class Answers(Section, frozen=True):
                 "Streams at once; more are refused.",
                 least=1,
                 most=1_000_000,
-                unset=f"{STREAMS}; with RTP {CALLS}",
+                unset=f"{STREAMS}; with calls {CALLS}",
             ),
         ]
         | None
@@ -263,6 +317,7 @@ class Listen(Section, frozen=True):
 
     sources: Sources = Sources()
     rtp: Rtp = Rtp()
+    media: Media = Media()
     net: Net = Net()
     answers: Answers = Answers()
     feed: Feed = Feed()
@@ -275,4 +330,5 @@ class Listen(Section, frozen=True):
     @property
     def max_streams(self) -> int:
         """Streams answered at a time, by default more where calls come."""
-        return self.answers.max_streams or (CALLS if self.rtp.rtp or self.rtp.sdp else STREAMS)
+        calls = self.rtp.rtp or self.rtp.sdp or self.media.media or self.media.audiosocket
+        return self.answers.max_streams or (CALLS if calls else STREAMS)
