@@ -91,7 +91,8 @@ class JsonStream(Serializer):
 
     def _begin(self, start: Mapping[str, Any], message: Message) -> Start:
         found = self.begin(self._read(start, message))
-        self._stream = message.stream
+        inside = text_at(start, "streamSid", "stream_sid", "streamId", "stream_id")
+        self._stream = message.stream or inside
         self._tracks = {name: k for k, name in enumerate(found.tracks)}
         self._tracks |= {long: self._tracks[name] for long, name in _TRACKS.items() if name in self._tracks}
         if len(found.tracks) == 1:  # a message may leave out what there is only one of
