@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from media_messages import (
     asterisk_start,
@@ -376,6 +376,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("kind", BEGINNINGS)
 @pytest.mark.parametrize("begun", [False, True])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(messages=st.lists(MESSAGES, max_size=4), binary=st.binary())
 @example(messages=HOSTILE, binary=b"\x00")
 def test_nothing_from_outside_breaks_a_serializer(

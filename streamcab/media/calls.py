@@ -108,7 +108,8 @@ class Calls:
         for leg in call.streams:
             if call.lost_at is not None:
                 leg.miss(max(round((now - leg.last) * leg.rate), 0))
-            leg.origin_ms, leg.first, leg.began, leg.last = None, now, leg.position, now
+            leg.origin_ms, leg.first, leg.began, leg.last, leg.waits = None, now, leg.position, now, True
+        call.stalled = set(call.streams)
         call.lost_at = None
 
     def audio(self, call: Call, audio: Audio, now: float) -> Leg | None:
@@ -200,7 +201,7 @@ class Calls:
                     self.end(call, f"the connection broke off {self.idle_s:g} s ago", now)
                 continue
             for leg, streams in call.streams.items():
-                stalled = now - leg.last > STALL_S
+                stalled = leg.waits or now - leg.last > STALL_S
                 if stalled == (leg in call.stalled):
                     continue
                 (call.stalled.add if stalled else call.stalled.discard)(leg)

@@ -83,6 +83,8 @@ class Leg:
     first: float = 0.0
     last: float = 0.0
     """When the first and the newest message came, monotonic."""
+    waits: bool = False
+    """Whether nothing has come since another connection took the call over."""
     began: int = 0
     """The position when the first message came."""
     origin_ms: float | None = None
@@ -176,7 +178,7 @@ class Writer:
         if not n:
             return
         at = leg.place(n, at_ms)
-        leg.last = now
+        leg.last, leg.waits = now, False
         if at is None:
             return
         if leg.codec == "L16":
