@@ -114,7 +114,7 @@ def judges(classifier: Classifier) -> list[Judge]:
     for make in (silero, webrtc, ten):
         try:
             found.append(make())
-        except Exception as error:  # a rival that is not there, or does not load
+        except Exception as error:  # a baseline that is not there, or does not load
             print(f"left out: {make.__name__}: {error}", file=sys.stderr)
     return found
 

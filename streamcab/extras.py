@@ -13,6 +13,12 @@ EXTRAS = {
     "paho": "health",
     "matplotlib": "report",
     "websockets": "web",
+    "sqlalchemy": "store",
+    "alembic": "store",
+    "psycopg": "postgres",
+    "pyarrow": "parquet",
+    "redis": "redis",
+    "nats": "nats",
 }
 """The extra that installs a package, by the name that it is imported as."""
 BASE = ("numpy", "openvino", "sounddevice", "soundfile", "safetensors", "zmq", "msgspec", "rich", "click")

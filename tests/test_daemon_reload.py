@@ -20,7 +20,7 @@ from rtp_peer import Talker, sending
 from serving import ANYWHERE, Hand, running, save_model, until
 from signals import eventually
 from speech import SMALL_STAGES, talk, tiny_model
-from test_ops_notify import Ear
+from test_ops_notify import Listener
 
 from streamcab.config.setting import build, settings_of
 from streamcab.config.tree import Listen, Recordings
@@ -44,9 +44,9 @@ class Call:
         self._thread = threading.Thread(target=self._talk)
 
     def _talk(self) -> None:
-        with sending() as plug:
+        with sending() as sock:
             while not self._over.wait(0.02):
-                plug.sendto(self._talker.say(bytes(range(160)))[0], self._to)
+                sock.sendto(self._talker.say(bytes(range(160)))[0], self._to)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -223,14 +223,17 @@ def test_a_key_that_is_put_into_the_folder_counts_at_once(daemon: Daemon) -> Non
 
 def test_systemd_hears_when_reloading_begins_and_ends(daemon: Daemon) -> None:
     daemon.settings()
-    ear = Ear(f"{daemon.folder}/notify")
-    with ear.socket, daemon.running(env={"NOTIFY_SOCKET": ear.address, "WATCHDOG_USEC": "10000000"}):
-        ear.until("READY")
+    listener = Listener(f"{daemon.folder}/notify")
+    with (
+        listener.socket,
+        daemon.running(env={"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "10000000"}),
+    ):
+        listener.until("READY")
         daemon.hang_up("SIGHUP: ")
-        heard = ear.until("RELOADING")
+        heard = listener.until("RELOADING")
         assert int(heard[-1]["MONOTONIC_USEC"]) > 0
-        assert ear.until("READY")
-        assert ear.until("WATCHDOG")
+        assert listener.until("READY")
+        assert listener.until("WATCHDOG")
 
 
 def test_the_log_goes_on_in_another_file_and_in_another_form(daemon: Daemon) -> None:
@@ -298,7 +301,7 @@ def test_recordings_go_by_the_new_limits(
         os.utime(file, (time.time() - age_s,) * 2)
     try:
         hang_up(Parts(served[0], [], recorder), tmp_path, record_min_free_gb=0.0, **settings)
-        recorder.shelf.tidy(())
+        recorder.retention.tidy(())
     finally:
         recorder.close()
     assert {file.name.split(".")[0] for file in folder.iterdir()} == kept
@@ -310,8 +313,8 @@ def test_nothing_is_recorded_where_more_shall_stay_free_than_there_is(
     recorder = Recorder(Retention(tmp_path / "audio", limits(Recordings(record_min_free_gb=0))))
     try:
         hang_up(Parts(served[0], [], recorder), tmp_path, record_min_free_gb=1e6)
-        recorder.shelf.tidy(())
-        assert "1e+06 GB shall stay free" in recorder.shelf.why
+        recorder.retention.tidy(())
+        assert "1e+06 GB shall stay free" in recorder.retention.why
     finally:
         recorder.close()
 

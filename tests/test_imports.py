@@ -23,6 +23,8 @@ ONLY_IN = {
     "soundfile": {"source", "flac", "streamcab_train"},
     "zmq": {"feed"},
     "websockets": {"media"},
+    "sqlalchemy": {"store"},
+    "alembic": {"store"},
     "rich": {"view", "session", "streamcab_train"},
     "scipy": {"streamcab_train"},
     "safetensors": {"checkpoint", "streamcab_train"},

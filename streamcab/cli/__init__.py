@@ -14,16 +14,16 @@ import click
 from streamcab import __version__
 from streamcab.cli.bench import bench
 from streamcab.cli.classify import classify, devices, verify
+from streamcab.cli.command import Group
 from streamcab.cli.config import config
 from streamcab.cli.demo import demo
 from streamcab.cli.health import bridge, doctor, log, metrics, status
 from streamcab.cli.keys import keys
 from streamcab.cli.listen import listen
-from streamcab.cli.options import Group
 from streamcab.cli.reproduce import reproduce
 from streamcab.cli.service import service
 from streamcab.cli.soak import soak
-from streamcab.cli.train import evaluate, prepare, teach, train
+from streamcab.cli.train import evaluate, prepare, pretrain, train
 from streamcab.cli.watch import watch
 
 # The net is a millisecond of work: a second thread of BLAS costs more than it brings.
@@ -43,7 +43,7 @@ def main() -> None:
 
 for command in (
     *(listen, watch, demo, classify, verify, devices),
-    *(prepare, teach, train, evaluate, reproduce),
+    *(prepare, pretrain, train, evaluate, reproduce),
     *(status, doctor, metrics, bridge, log, config, keys, service, bench, soak),
 ):
     main.add_command(command)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcab.cli.options import Group, backend_option, model_option, precision_option, threads_option
+from streamcab.cli.command import Group
+from streamcab.cli.options import backend_option, model_option, precision_option, threads_option
 
 if TYPE_CHECKING:
     from streamcab.bench.calls import Serving
@@ -159,11 +160,11 @@ def loss(
     from streamcab.bench.plot import svg
     from streamcab.nn.checkpoint import find, load
 
-    material = choose(data, clips, seed)
-    rows = compare(load(find(model)), material, seed, lambda line: click.echo(line, err=True))
+    chosen = choose(data, clips, seed)
+    rows = compare(load(find(model)), chosen, seed, lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows]))
     else:
-        click.echo(markdown(rows, material))
+        click.echo(markdown(rows, chosen))
     if out is not None:
         out.write_text(svg(rows), encoding="utf-8")

@@ -13,7 +13,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from streamcab.cli.options import FILE, Command, Group, SettingOption, settings_of_command
+from streamcab.cli.command import Command, Group
+from streamcab.cli.options import FILE, SettingOption, settings_of_command
 from streamcab.cli.train import installed
 from streamcab.config.commands import TREES
 from streamcab.config.layers import check_settings, read_toml

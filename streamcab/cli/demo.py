@@ -2,15 +2,10 @@
 
 import click
 
+from streamcab.cli.command import Command, stop_on_signals
+from streamcab.cli.load import backend_maker, load_checkpoint
 from streamcab.cli.notice import loading
-from streamcab.cli.options import (
-    Command,
-    backend_maker,
-    config_option,
-    load_checkpoint,
-    settings,
-    stop_on_signals,
-)
+from streamcab.cli.options import config_option, settings
 from streamcab.config.commands import Demo
 
 

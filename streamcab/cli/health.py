@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamcab.cli.options import Command, client_keys, endpoint_argument, say, settings, stop_on_signals
+from streamcab.cli.command import Command, say, stop_on_signals
+from streamcab.cli.load import client_keys
+from streamcab.cli.options import endpoint_argument, settings
 from streamcab.config.commands import METRICS, Bridge, Doctor, FeedLog, Metrics, Status
 from streamcab.config.tree import ENDPOINT
 from streamcab.errors import ConfigError

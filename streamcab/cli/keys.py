@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Group, say, setting_option
+from streamcab.cli.command import Group, say
+from streamcab.cli.options import setting_option
 from streamcab.config.commands import Keys
 from streamcab.config.setting import settings_of
 

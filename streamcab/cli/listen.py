@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from streamcab.cli.command import Command, stop_on_signals
+from streamcab.cli.load import backend_maker, gate_of, load_checkpoint
 from streamcab.cli.notice import loading
-from streamcab.cli.options import (
-    Command,
-    backend_maker,
-    config_option,
-    gate_of,
-    load_checkpoint,
-    read_again,
-    settings,
-    stop_on_signals,
-)
+from streamcab.cli.options import config_option, read_again, settings
 from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 
@@ -63,11 +56,11 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
         # Before anything takes time: a SIGHUP meanwhile must not be the end.
         stop = around.enter_context(stop_on_signals(again))
         journal = logs.start(o.log.log_level, logs.form_for(o.log.log_format, o.log.log_file), o.log.log_file)
-        veil = Pseudonyms.load(o.names.hash_salt) if o.names.hash_names else None
-        if veil is not None:
-            veil.know(*o.sources.device, *o.sources.file, *([o.rtp.sdp] if o.rtp.sdp else []))
-            journal.learn, journal.scrub = veil.learn, veil.scrub
-            around.enter_context(_hidden_by(veil))
+        pseudonyms = Pseudonyms.load(o.names.hash_salt) if o.names.hash_names else None
+        if pseudonyms is not None:
+            pseudonyms.know(*o.sources.device, *o.sources.file, *([o.rtp.sdp] if o.rtp.sdp else []))
+            journal.learn, journal.scrub = pseudonyms.learn, pseudonyms.scrub
+            around.enter_context(_hidden_by(pseudonyms))
         sources = _sources(o)
         if not sources:
             raise click.UsageError(
@@ -79,7 +72,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
         extras = Extras(
             again=again,
             reload=Reload(o, lambda: read_again(ctx, Listen), journal),
-            shelf=Retention(o.recordings.record, limits(o.recordings)) if o.recordings.record else None,
+            retention=Retention(o.recordings.record, limits(o.recordings)) if o.recordings.record else None,
             lines=JsonLinesFile(lines.jsonl, round(lines.jsonl_max_mb * 1e6), lines.jsonl_keep)
             if lines.jsonl
             else None,
@@ -92,7 +85,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             checkpoint,
             backend,
             sources,
-            _settings(o, veil),
+            _settings(o, pseudonyms),
             stop,
             extras,
             view=o.screen.view,
@@ -102,12 +95,12 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
 
 
 @contextmanager
-def _hidden_by(veil: "Pseudonyms") -> "Iterator[None]":
+def _hidden_by(pseudonyms: "Pseudonyms") -> "Iterator[None]":
     """Errors leave this block with their names hidden, those that nobody foresaw through the log."""
     try:
         yield
     except StreamcabError as error:
-        raise veil.cleaned(error) from None
+        raise pseudonyms.cleaned(error) from None
     except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
         raise
     except Exception:
@@ -115,7 +108,7 @@ def _hidden_by(veil: "Pseudonyms") -> "Iterator[None]":
         raise SystemExit(1) from None
 
 
-def _settings(o: Listen, veil: "Pseudonyms | None") -> "Settings":
+def _settings(o: Listen, pseudonyms: "Pseudonyms | None") -> "Settings":
     from streamcab.daemon.settings import Settings
 
     return Settings(
@@ -128,7 +121,7 @@ def _settings(o: Listen, veil: "Pseudonyms | None") -> "Settings":
         attention=o.answers.attention,
         keys=_server_keys(o.feed.keys),
         ipc_group=o.feed.ipc_group,
-        veil=veil,
+        pseudonyms=pseudonyms,
     )
 
 

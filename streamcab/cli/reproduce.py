@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, compute_option
+from streamcab.cli.command import Command
+from streamcab.cli.options import compute_option
 from streamcab.cli.train import installed, path_type
 
 
@@ -23,8 +24,16 @@ from streamcab.cli.train import installed, path_type
 @click.option("--protocol", type=click.Choice(["disjoint", "shared"]), help="Only this one; else both.")
 @click.option("--repeats", type=click.IntRange(1), help="Independent runs of each row; the paper has 8.")
 @click.option("--epochs", type=click.IntRange(1), help="At most so many; without it early stopping decides.")
-@click.option("--batch", type=click.IntRange(2), help="Clips in a batch; the paper: CAB-CNN 128, rivals 48.")
-@click.option("--image", type=click.IntRange(64), help="Pixels of the rivals' pictures, a multiple of 64.")
+@click.option(
+    "--batch",
+    type=click.IntRange(2),
+    help="Clips per batch. The paper has 128 for CAB-CNN and 48 for the baselines.",
+)
+@click.option(
+    "--image",
+    type=click.IntRange(64),
+    help="Side of the baselines' images in pixels, a multiple of 64.",
+)
 @click.option("--speakers", type=click.IntRange(3), help="At most so many of each class.")
 @click.option(
     "--pieces",
@@ -52,7 +61,7 @@ def reproduce(
     threads: int,
     compute: str,
 ) -> None:
-    """All rows of the paper's tables on a corpus: CAB-CNN and its rivals, speakers disjoint and shared.
+    """All rows of the paper's tables on a corpus: CAB-CNN and its baselines, speakers disjoint and shared.
 
     In full it takes days on a CPU. What is made smaller stands above every table.
     """

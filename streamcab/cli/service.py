@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamcab.cli.options import Group, say
+from streamcab.cli.command import Group, say
 from streamcab.errors import ServiceError
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, backend_maker, backend_option, load_checkpoint, model_option
+from streamcab.cli.command import Command
+from streamcab.cli.load import backend_maker, load_checkpoint
+from streamcab.cli.options import backend_option, model_option
 
 
 @click.command(cls=Command)

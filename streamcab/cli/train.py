@@ -1,4 +1,4 @@
-"""`prepare`, `teach`, `train` and `evaluate`: a manifest from a corpus, a checkpoint from it, and what that is worth.
+"""`prepare`, `pretrain`, `train`, `evaluate`: from a corpus to a manifest, to a checkpoint, to its scores.
 
 Knows click, and nothing of training: that is a package of its own, which need not be there.
 """
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, compute_option, say
+from streamcab.cli.command import Command, say
+from streamcab.cli.options import compute_option
 from streamcab.errors import ConfigError
 
 LAYOUTS = (
@@ -102,10 +103,10 @@ def train(
     "--out", required=True, type=path_type, help="Folder of the run; one that is there is gone on with."
 )
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch; without it all cores.")
-def teach(data: Path, config: Path, out: Path, threads: int | None) -> None:
-    """Teach a distiller cepstra, by the voices of a corpus that are of none of the recipe's classes."""
+def pretrain(data: Path, config: Path, out: Path, threads: int | None) -> None:
+    """Train the distiller to predict cepstra, on the speakers of a corpus who are in none of the recipe's classes."""
     with installed():
-        from streamcab_train.pretrain import teach as run
+        from streamcab_train.pretrain import pretrain as run
         from streamcab_train.run import cache_folder
     run(data, config, out, cache=cache_folder(), threads=threads)
 

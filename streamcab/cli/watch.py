@@ -2,14 +2,9 @@
 
 import click
 
-from streamcab.cli.options import (
-    Command,
-    client_keys,
-    config_option,
-    endpoint_argument,
-    settings,
-    stop_on_signals,
-)
+from streamcab.cli.command import Command, stop_on_signals
+from streamcab.cli.load import client_keys
+from streamcab.cli.options import config_option, endpoint_argument, settings
 from streamcab.config.commands import Watch
 
 

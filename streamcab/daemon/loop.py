@@ -176,7 +176,7 @@ class Daemon:
         """Give each new stream a slot and a name, or refuse it."""
         for source in self._sources:
             for line in source.streams():
-                wanted = self.settings.veil.cover(line) if self.settings.veil else line.name
+                wanted = self.settings.pseudonyms.cover(line) if self.settings.pseudonyms else line.name
                 why = self._refusal(source)
                 if why:
                     self._refused[why] += 1

@@ -105,7 +105,7 @@ def _retune(parts: Parts, new: Listen) -> None:
     if parts.daemon.settings.keys is not None:
         parts.daemon.settings.keys.reread()
     if parts.recorder is not None:
-        parts.recorder.shelf.limits = limits(new.recordings)
+        parts.recorder.retention.limits = limits(new.recordings)
     if parts.lines is not None:
         parts.lines.max_bytes = round(new.jsonl.jsonl_max_mb * 1e6)
         parts.lines.keep = new.jsonl.jsonl_keep

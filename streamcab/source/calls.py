@@ -12,7 +12,7 @@ from math import inf
 
 from streamcab.rtp.events import CallEnded, CallStarted, CodecChanged, FlawFound, SourceChanged
 from streamcab.rtp.intake import Intake
-from streamcab.rtp.names import Names
+from streamcab.rtp.names import CallNames
 from streamcab.rtp.packet import Fate
 from streamcab.rtp.stalls import MANY, STALL_S, Stalls
 from streamcab.source.line import Line
@@ -33,7 +33,7 @@ NO_PACKETS = f"no packet for {STALL_S:g} s: silence suppression, or the sender o
 class Calls:
     """Of one intake; `addresses` are those of its sockets, in words, by number."""
 
-    def __init__(self, intake: Intake, names: Names, addresses: Sequence[str]) -> None:
+    def __init__(self, intake: Intake, names: CallNames, addresses: Sequence[str]) -> None:
         self._intake, self._names, self._addresses = intake, names, addresses
         self._stalls = Stalls(intake.table)
         self._lines: dict[int, tuple[CallStarted, Line]] = {}

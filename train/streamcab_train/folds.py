@@ -21,10 +21,10 @@ from rich.table import Table
 
 from streamcab.errors import ConfigError
 from streamcab.text import opened
-from streamcab_train.answered import FoldAnswers, read_answers
 from streamcab_train.dataset import twins_of
 from streamcab_train.distributed import started_by_torchrun
 from streamcab_train.features import load_features
+from streamcab_train.fold_answers import FoldAnswers, read_answers
 from streamcab_train.manifest import PARTS, Clip, Manifest, read_manifest
 from streamcab_train.pool import Run, run_all
 from streamcab_train.recipe import Recipe, read_recipe

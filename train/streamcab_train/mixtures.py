@@ -4,28 +4,19 @@ What is speech is known, since the speech was clean before it was mixed. Everyth
 so a seed gives the same pieces. Knows nothing of nets.
 """
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, sosfilt
 
+from streamcab_train.material import INTERVAL, Clip, Material
+from streamcab_train.phone_codecs import CODERS
 from streamcab_train.sounds import MAKERS, NOISES, RATE, Floats
 
-INTERVAL = 200
 SECONDS = 10
 LENGTH = SECONDS * RATE
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Clean speech: x (n,) at 8 kHz, and how surely each interval is speech, (n // INTERVAL,)."""
-
-    x: NDArray[np.float32]
-    speech: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,30 +28,20 @@ class Piece:
     kind: str
 
 
-@dataclass(frozen=True)
-class Material:
-    """speech: clean clips. sounds: recordings without speech, 8 kHz. makers, noises: of those sounds made here."""
-
-    speech: Sequence[Clip]
-    sounds: Sequence[NDArray[np.float32]]
-    makers: Sequence[str] = tuple(MAKERS)
-    noises: Sequence[str] = tuple(NOISES)
-
-
 def voiced_power(x: Floats) -> float:
     """Power over the intervals that lie less than 25 dB below the loudest: pauses do not count."""
     e = (x[: len(x) // INTERVAL * INTERVAL].reshape(-1, INTERVAL) ** 2).mean(1)
     return float(e[e >= e.max() * 10**-2.5].mean())
 
 
-def piece(material: Material, rng: np.random.Generator, sounds_only: bool = False) -> Piece:
-    """One piece of any sort, or one without speech."""
-    draw = 0.5 if sounds_only else rng.random()
-    if draw < 0.45:
+def piece(material: Material, rng: np.random.Generator, only: Sequence[str] = ()) -> Piece:
+    """One piece of any sort; with `only`, one without speech, recorded or by these makers."""
+    draw = 0.6 if only else rng.random()
+    if draw < 0.5:
         x, speech = _talk(material, rng, LENGTH)
         x, kind = _background(x, material, rng), "speech"
     elif draw < 0.87:
-        x, kind = _sound(material, rng, LENGTH)
+        x, kind = _sound(material, rng, LENGTH, only or tuple(MAKERS))
         x = _level(x, rng.uniform(-45, -8)) + _line(LENGTH, rng)
         speech = np.zeros(LENGTH // INTERVAL, np.float32)
     else:
@@ -108,7 +89,9 @@ def _talk(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats,
     return x, speech
 
 
-def _sound(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats, str]:
+def _sound(
+    material: Material, rng: np.random.Generator, n: int, makers: Sequence[str] = tuple(MAKERS)
+) -> tuple[Floats, str]:
     """A sound that is no speech."""
     draw = rng.random()
     if material.sounds and draw < 0.45:
@@ -124,10 +107,10 @@ def _sound(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats
         return np.concatenate(parts)[:n], "recorded"
     if material.speech and draw < 0.5:
         return babble(material.speech, rng, n), "babble"
-    name = str(rng.choice(list(material.makers)))
+    name = str(rng.choice(list(makers)))
     x = MAKERS[name](n, rng)
     if rng.random() < 0.25:
-        x = x + rng.uniform(0, 0.7) * MAKERS[str(rng.choice(list(material.makers)))](n, rng)
+        x = x + rng.uniform(0, 0.7) * MAKERS[str(rng.choice(list(makers)))](n, rng)
         name += "+"
     return x, name
 
@@ -136,15 +119,16 @@ def _background(x: Floats, material: Material, rng: np.random.Generator) -> Floa
     """Speech with a noise under all of it, or nearly none, at a level of its own."""
     power = voiced_power(x)
     draw = rng.random()
-    if draw < 0.25 or power == 0:
-        noise, snr = _line(len(x), rng), 0.0
-        return _level(x, rng.uniform(-45, -8)) + noise
-    if draw < 0.75:
-        noise, snr = NOISES[str(rng.choice(list(material.noises)))](len(x), rng), rng.uniform(-5, 30)
-    elif draw < 0.87:
-        noise, snr = babble(material.speech, rng, len(x)), rng.uniform(3, 30)
+    if draw < 0.2 or power == 0:
+        return _level(x, rng.uniform(-45, -8)) + _line(len(x), rng)
+    if draw < 0.62:
+        noise, snr = NOISES[str(rng.choice(list(NOISES)))](len(x), rng), rng.uniform(-5, 25)
+    elif draw < 0.74:
+        noise, snr = babble(material.speech, rng, len(x)), rng.uniform(0, 25)
+    elif draw < 0.84:
+        noise, snr = MAKERS["music"](len(x), rng), rng.uniform(-2, 25)
     else:
-        noise, snr = _sound(material, rng, len(x))[0], rng.uniform(3, 30)
+        noise, snr = _sound(material, rng, len(x))[0], rng.uniform(-2, 25)
     y = x + noise / max(float(noise.std()), 1e-6) * np.sqrt(power) * 10 ** (-snr / 20)
     return _level(y, rng.uniform(-40, -8))
 
@@ -169,35 +153,8 @@ def degrade(x: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
     elif draw < 0.35:
         x = sosfilt(butter(6, rng.uniform(1800, 3400), "lowpass", fs=RATE, output="sos"), x)
     x = np.clip(x, -1, 32767 / 32768)
-    coder: Callable[[Floats], Floats] = _CODERS[int(rng.integers(len(_CODERS)))]
-    x = coder(x)
+    x = CODERS[int(rng.integers(len(CODERS)))](x, rng)
     if rng.random() < 0.08:
         lost = np.repeat(rng.random(len(x) // 160 + 1) < rng.uniform(0.01, 0.15), 160)[: len(x)]
         x = np.where(lost, 0.0, x)
     return (np.round(np.clip(x, -1, 1) * 32767) / 32768).astype(np.float32)
-
-
-def _through(subtype: str, container: str) -> Callable[[Floats], Floats]:
-    def code(x: Floats) -> Floats:
-        file = io.BytesIO()
-        soundfile.write(file, x, RATE, format=container, subtype=subtype)
-        file.seek(0)
-        y, _ = soundfile.read(file, dtype="float64", frames=len(x))
-        return np.pad(y, (0, len(x) - len(y)))
-
-    return code
-
-
-def _as_it_is(x: Floats) -> Floats:
-    return x
-
-
-# Opus and Vorbis once each: they cost more than all the rest of a piece.
-_CODERS = (
-    *[_as_it_is] * 4,
-    *[_through("ULAW", "WAV")] * 3,
-    *[_through("ALAW", "WAV")] * 2,
-    *[_through("GSM610", "WAV")] * 2,
-    _through("OPUS", "OGG"),
-    _through("VORBIS", "OGG"),
-)

@@ -29,7 +29,6 @@ from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.confidence import Confidence
-from streamcab_train.answered import write_answers
 from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.calibration import fitted
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of, taught
@@ -37,6 +36,7 @@ from streamcab_train.dataset import Dataset, gather
 from streamcab_train.distilled import distilled
 from streamcab_train.distributed import ProcessGroup, joined
 from streamcab_train.evidence import chosen_shrinkage, fit_evidence, summed_up
+from streamcab_train.fold_answers import write_answers
 from streamcab_train.loop import Judged, fit, judge
 from streamcab_train.manifest import PARTS, Manifest, read_manifest
 from streamcab_train.recipe import Recipe, read_recipe

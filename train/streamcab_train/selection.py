@@ -86,17 +86,17 @@ def choose(
         shared = checkpoint.card.get("protocol") == SHARED
         manifest = read_manifest(data, keys, speakers=not shared)
         try:
-            material = gather(manifest, recipe, cache, shared=shared)
+            dataset = gather(manifest, recipe, cache, shared=shared)
         except CorpusError as error:
             raise CorpusError(
                 f"{error} (to judge by another corpus: --split all, or --split-column)"
             ) from None
-        if material.hash != checkpoint.card.get("corpus_hash"):
+        if dataset.hash != checkpoint.card.get("corpus_hash"):
             raise CorpusError(
-                f"{data} is corpus {material.hash}, the model was trained on "
+                f"{data} is corpus {dataset.hash}, the model was trained on "
                 f"{checkpoint.card.get('corpus_hash')}: --split all, or --split-column NAME"
             )
-        clips, parts, dropped = material.clips, list(material.parts), Counter(material.dropped)
+        clips, parts, dropped = dataset.clips, list(dataset.parts), Counter(dataset.dropped)
         if trained is None:
             own = (clip.speaker for clip, part in zip(clips, parts, strict=True) if part == "train")
             trained = speaker_hashes(own)
