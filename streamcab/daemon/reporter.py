@@ -107,7 +107,7 @@ class Reporter:
 
     def _call(self, line: Line) -> dict[str, str]:
         """Return what the platform says of a call; with hidden names, only what tells nobody apart."""
-        if not self._settings.veil:
+        if not self._settings.pseudonyms:
             return line.call
         return {k: v for k, v in line.call.items() if k in ("platform", "track")}
 
