@@ -298,7 +298,7 @@ def test_a_sound_server_that_hangs_keeps_no_process_from_ending(
             assert process.stdout is not None
             assert process.stdout.readline() == "open\n"
             virtual_microphone.freeze()
-            assert "no samples for 1 s; it is taken up again" in process.stdout.readline()
+            assert "no samples for 1 s; it is reopened" in process.stdout.readline()
             assert process.stdout.readline() == "closed\n"
             assert process.wait(PATIENCE_S) == 0
         finally:

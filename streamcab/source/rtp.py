@@ -128,7 +128,7 @@ class RtpSource:
         self._wanted = wanted
         if channel == "each":
             raise ConfigError(
-                "channel each is for microphones, files and standard input; for RTP say mix or a number"
+                "channel each is for microphones, files and standard input; for RTP use mix or a number"
             )
         self._channel = channel_number(channel, 32)
         self._allow = _allowed(allow)
