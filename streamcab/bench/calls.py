@@ -68,10 +68,15 @@ class _Run:
         self._cpu: dict[str, list[float]] = {}
 
     def run(self) -> Report:
-        port = free_port(socket.SOCK_DGRAM)
+        media = self._traffic.media
+        port = free_port(socket.SOCK_STREAM if media else socket.SOCK_DGRAM)
         endpoint = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
         pt = self._traffic.format.pt
-        words = ["streamcab", "listen", "--rtp", f"127.0.0.1:{port}", "--endpoint", endpoint, "--quiet"]
+        words = ["streamcab", "listen", "--media" if media else "--rtp", f"127.0.0.1:{port}"]
+        words += ["--endpoint", endpoint, "--quiet"]
+        words += (
+            ["--media-per-address", str(2 * room(self._traffic)), "--caller-numbers", "hide"] if media else []
+        )
         words += ["--log-level", "info"]
         words += ["--max-streams", str(room(self._traffic)), "--every", f"{self._serving.every_s:g}"]
         words += ["--pt", pt] if pt else []
@@ -167,7 +172,9 @@ class _Run:
             packets_due=int((plan.last - plan.first).sum()),
             packets_sent=sender["sent"],
             packets_withheld=sender["withheld"],
-            packets_received=sum(counters.get(fate, 0) for fate in ("accepted", "duplicate", "late")),
+            packets_received=sum(
+                counters.get(fate, 0) for fate in ("accepted", "duplicate", "late", "media_messages")
+            ),
             counters=counters,
             calls=plan.calls,
             streams_seen=int(np.count_nonzero(np.isfinite(probe.appeared))),

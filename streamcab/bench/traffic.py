@@ -46,6 +46,7 @@ class Traffic:
     reorder    share of packets that are sent one to three packets late
     jitter_ms  every packet is sent late by up to this
     churn      calls that end, and others that begin, per second
+    media      over WebSockets, as Twilio sends them, in place of RTP
     """
 
     streams: int
@@ -58,12 +59,17 @@ class Traffic:
     jitter_ms: float = 0.0
     churn: float = 0.0
     seed: int = 0
+    media: bool = False
 
     def __post_init__(self) -> None:
         if self.streams < 1 or self.seconds <= 0:
             raise ConfigError(f"{self.streams} streams for {self.seconds:g} s are nothing to measure")
         if self.codec not in FORMATS:
             raise ConfigError(f"no such codec: {self.codec!r}; use {', '.join(FORMATS)}")
+        if self.media and (self.codec != "pcmu" or self.damaged):
+            raise ConfigError(
+                "over WebSockets calls are pcmu, and nothing of them is lost, late or out of order"
+            )
         if not 0 <= self.loss < 1 or not 0 <= self.reorder <= 1:
             raise ConfigError("loss and reordering are shares of the packets: 0 to 1")
         if self.churn * self.frame_s * (GAP_FRAMES + 1) > self.streams:

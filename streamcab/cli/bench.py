@@ -115,6 +115,7 @@ def calls(**o: Any) -> None:
         reorder=o["reorder"] / 100,
         jitter_ms=o["jitter"],
         churn=o["churn"],
+        media=o["media"],
     )
     words = ["--backend", o["backend"], "--precision", o["precision"]]
     words += ["--model", str(o["model"])] if o["model"] else []

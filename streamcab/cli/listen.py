@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -39,6 +40,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     streamcab listen --file call.wav --file other.flac
     streamcab listen --rtp 127.0.0.1:5004
     streamcab listen --media 127.0.0.1:8765
+    streamcab listen --url rtsp://camera.example/audio
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
     if not o.screen.quiet:
@@ -64,7 +66,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
         sources = _sources(o)
         if not sources:
             raise click.UsageError(
-                "No source: add --device, --file, --rtp, --media or --stdin (see streamcab devices)."
+                "No source: add --device, --file, --url, --rtp, --media or --stdin (see streamcab devices)."
             )
         if o.recordings.record and o.sources.fast:
             raise click.UsageError(
@@ -143,7 +145,11 @@ def _sources(o: Listen) -> "list[Source]":
     s = o.sources
     pace: Literal["live", "fast"] = "fast" if s.fast else "live"
     sources: list[Source] = [Microphone(int(d) if d.isdigit() else d, s.channel) for d in s.device]
-    sources += [AudioFile(file, pace, s.channel, loop=s.loop) for file in s.file]
+    sources += [AudioFile(_no_address(file), pace, s.channel, loop=s.loop) for file in s.file]
+    if s.url:
+        from streamcab.source.url import NetStream
+
+        sources += [NetStream(url, s.channel) for url in s.url]
     if s.stdin:
         if s.stdin != "wav" and s.rate is None:
             raise click.UsageError(f"--stdin {s.stdin} is raw audio and needs --rate.")
@@ -168,6 +174,13 @@ def _sources(o: Listen) -> "list[Source]":
     if o.media.media or o.media.audiosocket:
         sources.append(_media(o))
     return sources
+
+
+def _no_address(file: Path) -> Path:
+    """A file; an address under --file is a mistake."""
+    if re.match("(https?|rtsps?|icecast):/", str(file)) and not file.exists():
+        raise click.UsageError(f"--file {file} is an address: give it with --url.")
+    return file
 
 
 def _media(o: Listen) -> "Source":

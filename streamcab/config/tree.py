@@ -7,6 +7,7 @@ from here. Knows nothing of how a setting is carried out.
 from pathlib import Path
 from typing import Annotated, Literal
 
+from streamcab.config.media import Media
 from streamcab.config.setting import Section, setting
 
 ENDPOINT = "tcp://127.0.0.1:5557"
@@ -47,6 +48,10 @@ class Sources(Section, frozen=True):
         tuple[str, ...], setting("Microphone, by index or part of its name; repeatable.", metavar="NAME")
     ] = ()
     file: Annotated[tuple[Path, ...], setting("Audio file; repeatable.")] = ()
+    url: Annotated[
+        tuple[str, ...],
+        setting("Stream of the net: rtsp://, or http(s):// of Icecast or HLS; repeatable.", metavar="URL"),
+    ] = ()
     stdin: (
         Annotated[
             Literal["wav", "s16le", "f32le"], setting("Read samples from standard input, in this format.")
@@ -112,56 +117,6 @@ class Rtp(Section, frozen=True):
             "When a new SSRC from its address and port continues an RTP call: ssrc (a transfer), or never."
         ),
     ] = "never"
-
-
-class Media(Section, frozen=True):
-    """Calls from telephony platforms, by WebSocket and AudioSocket."""
-
-    media: Annotated[
-        tuple[str, ...],
-        setting(
-            "Serve WebSockets at this address; the path names the protocol, such as /twilio; repeatable.",
-            metavar="HOST:PORT",
-        ),
-    ] = ()
-    audiosocket: Annotated[
-        tuple[str, ...],
-        setting("Serve Asterisk's AudioSocket (TCP) at this address; repeatable.", metavar="HOST:PORT"),
-    ] = ()
-    media_secrets: (
-        Annotated[
-            Path,
-            setting(
-                "TOML file of the tokens and vendors' secrets by which callers are known.",
-                path="file",
-                unset="none: loopback addresses only",
-            ),
-        ]
-        | None
-    ) = None
-    media_url: Annotated[
-        str,
-        setting(
-            "The server's public address, over which vendors sign, e.g. wss://media.example.com.",
-            metavar="URL",
-        ),
-    ] = ""
-    media_cert: (
-        Annotated[Path, setting("Certificate chain (PEM) of the WebSocket server.", path="file")] | None
-    ) = None
-    media_key: Annotated[Path, setting("Key (PEM) of that certificate.", path="file")] | None = None
-    media_plain: Annotated[
-        bool, setting("Serve other machines without TLS: behind a proxy that provides it.")
-    ] = False
-    media_per_address: Annotated[
-        int, setting("Connections of one address at a time.", least=1, most=1_000_000)
-    ] = 1000
-    caller_numbers: Annotated[
-        Literal["hash", "show", "hide"],
-        setting(
-            "How telephone numbers that a platform sends are published: as pseudonyms, as they are, or not."
-        ),
-    ] = "hash"
 
 
 class Net(Section, frozen=True):

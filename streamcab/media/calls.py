@@ -77,7 +77,13 @@ class Calls:
         self.rings, self._writer = Rings(streams), Writer()
         self.news: deque[News] = deque()
         self._calls: dict[tuple[str, str], Call] = {}
-        self.counts = {"media_calls": 0, "media_resumed": 0, "media_refused": 0, "media_late": 0}
+        self.counts = {
+            "media_calls": 0,
+            "media_resumed": 0,
+            "media_refused": 0,
+            "media_late": 0,
+            "media_messages": 0,
+        }
 
     def begin(
         self, protocol: str, start: Start, owner: Owner, peer: str, lookback_s: float, now: float
@@ -114,6 +120,7 @@ class Calls:
 
     def audio(self, call: Call, audio: Audio, now: float) -> Leg | None:
         """Take some audio; the leg that it is of, or None if there is no room for it. Malformed."""
+        self.counts["media_messages"] += 1
         leg = call.legs[audio.track]
         if leg.bank is None and not self._enter(call, leg, now):
             return None
