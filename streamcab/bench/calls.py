@@ -88,9 +88,9 @@ class _Run:
         ):
             assert sender.stdin is not None
             assert sender.stdout is not None
+            self._await_daemon(feed, daemon.poll)
             orders = {"traffic": asdict(self._traffic), "host": "127.0.0.1", "port": port}
             print(json.dumps(orders), file=sender.stdin)
-            self._await_daemon(feed, daemon.poll)
             if not sender.stdout.readline():
                 raise SourceError(f"the load generator did not start: {last_line(self._logs[1])}")
             start = time.monotonic() + LEAD_S
