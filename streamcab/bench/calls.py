@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.bench.habits import CODEC, Habits, other_format
 from streamcab.bench.probe import Probe
 from streamcab.bench.process import child, cpu_s, free_port, last_line, resident
 from streamcab.bench.report import Report, Spread, judge
@@ -71,7 +72,7 @@ class _Run:
         media = self._traffic.media
         port = free_port(socket.SOCK_STREAM if media else socket.SOCK_DGRAM)
         endpoint = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
-        pt = self._traffic.format.pt
+        pt = self._traffic.format.pt or (other_format(self._traffic).pt if self._traffic.mixed else "")
         words = ["streamcab", "listen", "--media" if media else "--rtp", f"127.0.0.1:{port}"]
         words += ["--endpoint", endpoint, "--quiet"]
         words += (
@@ -156,7 +157,7 @@ class _Run:
     def _report(self, sender: dict[str, Any], start: float, missed: int) -> Report:
         probe, plan, traffic = self._probe, self._plan, self._traffic
         assert probe.status is not None
-        counters = probe.status.counters
+        counters, habits = probe.status.counters, Habits(plan, traffic)
         heard_from = np.array(sender["heard_from"], np.int64)
         appeared = (
             probe.appeared - start - plan.due(np.arange(plan.calls), np.maximum(heard_from, 0))
@@ -169,11 +170,12 @@ class _Run:
                 "options": [*self._serving.options],
             },
             seconds=plan.frames * plan.frame_s,
-            packets_due=int((plan.last - plan.first).sum()),
+            packets_due=int((plan.last - plan.first).sum()) - sender["silent"],
             packets_sent=sender["sent"],
             packets_withheld=sender["withheld"],
             packets_received=sum(
-                counters.get(fate, 0) for fate in ("accepted", "duplicate", "late", "media_messages")
+                counters.get(fate, 0)
+                for fate in ("accepted", "comfort_noise", "duplicate", "late", "media_messages")
             ),
             counters=counters,
             calls=plan.calls,
@@ -196,6 +198,8 @@ class _Run:
             rss=self._rss,
             bytes_per_stream=self._bytes_per_stream(),
             details=probe.details,
+            events=habits.counted(),
+            codecs_told=len(probe.changed & set(np.flatnonzero(habits.event == CODEC).tolist())),
             budget_ms=self._serving.budget_ms,
         )
         report.failures = judge(report, traffic.damaged)
