@@ -13,6 +13,7 @@ EXTRAS = {
     "paho": "health",
     "matplotlib": "report",
     "ray": "ray",
+    "websockets": "web",
     "sqlalchemy": "store",
     "alembic": "store",
     "psycopg": "postgres",

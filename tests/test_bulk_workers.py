@@ -66,12 +66,12 @@ def children(pid: int) -> list[int]:
     return [int(one) for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
 
 
-def waits_for(pid: int, pipe: Path) -> bool:
-    """Whether a process stands still in the opening of a pipe that nobody writes to."""
+def reader_of(pipe: Path) -> int | None:
+    """The pipe opened for writing, if somebody has it open to read."""
     try:
-        return b"fifo" in Path(f"/proc/{pid}/wchan").read_bytes()
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
-        return False
+        return None
 
 
 def test_a_file_that_ends_each_process_is_named_and_the_others_are_answered(
@@ -94,8 +94,10 @@ def test_a_file_that_ends_each_process_is_named_and_the_others_are_answered(
             os.kill(worker.pid, signal.SIGKILL)
         until_true(lambda: tries.stat().st_size == 3)
         (worker,) = multiprocessing.active_children()
-        until_true(lambda: any(waits_for(pid, culprit) for pid in children(worker.pid)))
+        writer: list[int] = []
+        until_true(lambda: bool(writer) or (fd := reader_of(culprit)) is not None and not writer.append(fd))
         os.kill(children(worker.pid)[0], signal.SIGKILL)
+        os.close(writer[0])
     finally:
         work.join(200)
     assert not work.is_alive()

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.bench.habits import CODEC, Habits, other_format
 from streamcab.bench.probe import Probe
 from streamcab.bench.process import child, cpu_s, free_port, last_line, resident
 from streamcab.bench.report import Report, Spread, judge
@@ -68,10 +69,15 @@ class _Run:
         self._cpu: dict[str, list[float]] = {}
 
     def run(self) -> Report:
-        port = free_port(socket.SOCK_DGRAM)
+        media = self._traffic.media
+        port = free_port(socket.SOCK_STREAM if media else socket.SOCK_DGRAM)
         endpoint = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
-        pt = self._traffic.format.pt
-        words = ["streamcab", "listen", "--rtp", f"127.0.0.1:{port}", "--endpoint", endpoint, "--quiet"]
+        pt = self._traffic.format.pt or (other_format(self._traffic).pt if self._traffic.mixed else "")
+        words = ["streamcab", "listen", "--media" if media else "--rtp", f"127.0.0.1:{port}"]
+        words += ["--endpoint", endpoint, "--quiet"]
+        words += (
+            ["--media-per-address", str(2 * room(self._traffic)), "--caller-numbers", "hide"] if media else []
+        )
         words += ["--log-level", "info"]
         words += ["--max-streams", str(room(self._traffic)), "--every", f"{self._serving.every_s:g}"]
         words += ["--pt", pt] if pt else []
@@ -83,9 +89,9 @@ class _Run:
         ):
             assert sender.stdin is not None
             assert sender.stdout is not None
+            self._await_daemon(feed, daemon.poll)
             orders = {"traffic": asdict(self._traffic), "host": "127.0.0.1", "port": port}
             print(json.dumps(orders), file=sender.stdin)
-            self._await_daemon(feed, daemon.poll)
             if not sender.stdout.readline():
                 raise SourceError(f"the load generator did not start: {last_line(self._logs[1])}")
             start = time.monotonic() + LEAD_S
@@ -151,7 +157,7 @@ class _Run:
     def _report(self, sender: dict[str, Any], start: float, missed: int) -> Report:
         probe, plan, traffic = self._probe, self._plan, self._traffic
         assert probe.status is not None
-        counters = probe.status.counters
+        counters, habits = probe.status.counters, Habits(plan, traffic)
         heard_from = np.array(sender["heard_from"], np.int64)
         appeared = (
             probe.appeared - start - plan.due(np.arange(plan.calls), np.maximum(heard_from, 0))
@@ -164,10 +170,13 @@ class _Run:
                 "options": [*self._serving.options],
             },
             seconds=plan.frames * plan.frame_s,
-            packets_due=int((plan.last - plan.first).sum()),
+            packets_due=int((plan.last - plan.first).sum()) - sender["silent"],
             packets_sent=sender["sent"],
             packets_withheld=sender["withheld"],
-            packets_received=sum(counters.get(fate, 0) for fate in ("accepted", "duplicate", "late")),
+            packets_received=sum(
+                counters.get(fate, 0)
+                for fate in ("accepted", "comfort_noise", "duplicate", "late", "media_messages")
+            ),
             counters=counters,
             calls=plan.calls,
             streams_seen=int(np.count_nonzero(np.isfinite(probe.appeared))),
@@ -189,6 +198,8 @@ class _Run:
             rss=self._rss,
             bytes_per_stream=self._bytes_per_stream(),
             details=probe.details,
+            events=habits.counted(),
+            codecs_told=len(probe.changed & set(np.flatnonzero(habits.event == CODEC).tolist())),
             budget_ms=self._serving.budget_ms,
         )
         report.failures = judge(report, traffic.damaged)

@@ -16,14 +16,17 @@ from streamcab.errors import ConfigError
 FIRST_SSRC = 0xCAB00000
 GAP_FRAMES = 5
 """Between the end of a call and the beginning of the next one in its place."""
+LEAST_FRAMES = 10
+"""Of the last call in a place: a call is one after five packets."""
 RAMP = 250.0
 """Calls that begin per second at the start."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A codec as it is sent: payload type, samples per second, bytes per sample, and the `--pt` it needs."""
+    """A codec as it is sent: its name, payload type, samples per second, bytes per sample, and the `--pt` it needs."""
 
+    name: str
     kind: int
     rate: int
     width: int
@@ -31,9 +34,9 @@ class Format:
 
 
 FORMATS = {
-    "pcmu": Format(0, 8000, 1),
-    "pcma": Format(8, 8000, 1),
-    "l16": Format(97, 16000, 2, "97=L16/16000"),
+    "pcmu": Format("pcmu", 0, 8000, 1),
+    "pcma": Format("pcma", 8, 8000, 1),
+    "l16": Format("l16", 97, 16000, 2, "97=L16/16000"),
 }
 
 
@@ -46,6 +49,9 @@ class Traffic:
     reorder    share of packets that are sent one to three packets late
     jitter_ms  every packet is sent late by up to this
     churn      calls that end, and others that begin, per second
+    dtx        silence suppression: pauses without packets, in every other call announced by comfort noise
+    mixed      a restart, a hold, a goodbye or another codec in the midst of each call
+    media      over WebSockets, as Twilio sends them, in place of RTP
     """
 
     streams: int
@@ -57,13 +63,24 @@ class Traffic:
     reorder: float = 0.0
     jitter_ms: float = 0.0
     churn: float = 0.0
+    dtx: bool = False
+    mixed: bool = False
     seed: int = 0
+    media: bool = False
 
     def __post_init__(self) -> None:
         if self.streams < 1 or self.seconds <= 0:
             raise ConfigError(f"{self.streams} streams for {self.seconds:g} s are nothing to measure")
         if self.codec not in FORMATS:
             raise ConfigError(f"no such codec: {self.codec!r}; use {', '.join(FORMATS)}")
+        if self.media and (self.codec != "pcmu" or self.damaged or self.dtx or self.mixed):
+            raise ConfigError(
+                "over WebSockets calls are pcmu, and nothing of them is lost, late, paused or changed"
+            )
+        if self.damaged and (self.dtx or self.mixed):
+            raise ConfigError(
+                "with pauses or changes in calls nothing else is damaged: drop loss, reorder and jitter"
+            )
         if not 0 <= self.loss < 1 or not 0 <= self.reorder <= 1:
             raise ConfigError("loss and reordering are shares of the packets: 0 to 1")
         if self.churn * self.frame_s * (GAP_FRAMES + 1) > self.streams:
@@ -115,7 +132,7 @@ class Plan:
         for k in range(changes):
             where = k * step % n
             frame = ramp + int((k + 1) / traffic.churn / frame_s)
-            if frame + GAP_FRAMES >= self.frames or frame <= first[holder[where]]:
+            if frame + GAP_FRAMES + LEAST_FRAMES > self.frames or frame <= first[holder[where]]:
                 continue
             last[holder[where]] = frame
             holder[where] = len(place)

@@ -68,6 +68,12 @@ def bench() -> None:
     help="Calls per second that end and are replaced by new ones.",
 )
 @click.option(
+    "--dtx", is_flag=True, help="Silence suppression: pauses without packets, some with comfort noise."
+)
+@click.option(
+    "--mixed", is_flag=True, help="In each call a restart, a hold, a goodbye in its midst or another codec."
+)
+@click.option(
     "--every",
     type=click.FloatRange(0.025),
     default=0.2,
@@ -81,6 +87,7 @@ def bench() -> None:
     show_default=True,
     help="Largest acceptable 99th percentile of the latency in ms.",
 )
+@click.option("--media", is_flag=True, help="Send WebSocket calls, as Twilio does, instead of RTP.")
 @model_option
 @backend_option
 @precision_option
@@ -97,7 +104,7 @@ def bench() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 @click.option("--verbose", is_flag=True, help="Report progress on standard error every second.")
 def calls(**o: Any) -> None:
-    """Send RTP calls over the loopback to a daemon, and measure what a subscriber receives.
+    """Send calls, by RTP or WebSocket, over the loopback to a daemon, and measure what a subscriber receives.
 
     Exit codes: 0: passed, that is, nothing was lost, every expected prediction came, and p99 is within the
     budget. 1: failed.
@@ -115,6 +122,9 @@ def calls(**o: Any) -> None:
         reorder=o["reorder"] / 100,
         jitter_ms=o["jitter"],
         churn=o["churn"],
+        dtx=o["dtx"],
+        mixed=o["mixed"],
+        media=o["media"],
     )
     words = ["--backend", o["backend"], "--precision", o["precision"]]
     words += ["--model", str(o["model"])] if o["model"] else []

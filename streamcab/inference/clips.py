@@ -221,7 +221,7 @@ class ClipBatch(Generic[Key]):
             first, end = self._stepped[slots], self._end[slots]
             left = end + arch.delay - first
             # Halves near an edge, where steps cost more, and where a clip needs no more.
-            short = (first < arch.delay) | (left <= half) | ((first + self._block > end) & (first < end))
+            short = (first <= arch.delay) | (left <= half) | ((first + self._block > end) & (first < end))
             h = np.where(short, half, self._block)
             ready = (self._normaliser.ready[slots] >= h) & (left > 0)
             slots, h = slots[ready], h[ready]
