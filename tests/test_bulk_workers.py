@@ -95,7 +95,7 @@ def test_a_file_that_ends_each_process_is_named_and_the_others_are_answered(
         until_true(lambda: tries.stat().st_size == 3)
         (worker,) = multiprocessing.active_children()
         writer: list[int] = []
-        until_true(lambda: bool(writer) or (fd := reader_of(culprit)) is not None and not writer.append(fd))
+        until_true(lambda: bool(writer) or ((fd := reader_of(culprit)) is not None and not writer.append(fd)))
         os.kill(children(worker.pid)[0], signal.SIGKILL)
         os.close(writer[0])
     finally:

@@ -14,7 +14,8 @@ from streamcab.nn.backend.pieces import Floats, Ints
 class Rings:
     """Rings of intervals (features,) for `slots` streams: one of contexts[i] intervals or more for each block i.
 
-    Steps are of at most `most` intervals, as a rule: of more the last ones are kept. Before a stream begins all is zero.
+    Steps are of at most `most` intervals as a rule; of longer ones the end is kept. All is zero before a stream
+    begins.
     """
 
     def __init__(self, slots: int, contexts: Sequence[int], features: int, most: int) -> None:
