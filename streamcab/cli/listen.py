@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streamcab.daemon.settings import Settings
+    from streamcab.daemon.sidecars import Extras
     from streamcab.feed.curve import ServerKeys
     from streamcab.ops.pseudonyms import Pseudonyms
     from streamcab.source import Source
@@ -76,6 +77,8 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             if lines.jsonl
             else None,
         )
+        if o.store.store:
+            _keep_calls(o, extras, around)
         checkpoint, device = load_checkpoint(net.model, net.compute)
         backend = backend_maker(checkpoint, device, net.backend, net.precision, net.threads)
         if stop.is_set():
@@ -91,6 +94,21 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             as_json=o.screen.json,
             quiet=o.screen.quiet,
         )
+
+
+def _keep_calls(o: Listen, extras: "Extras", around: ExitStack) -> None:
+    """Calls go to a database, which is opened now: what is wrong with it is said before anything is heard."""
+    import secrets
+
+    from streamcab.calls import Tally
+    from streamcab.daemon.reload import kept
+    from streamcab.store.database import url_of
+    from streamcab.store.writer import Writer
+
+    assert o.store.store
+    extras.run = secrets.token_hex(6)
+    extras.store = around.enter_context(Writer(url_of(o.store.store), extras.run, kept(o.store)))
+    extras.taps.append(Tally(extras.store))
 
 
 @contextmanager

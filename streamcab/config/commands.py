@@ -4,7 +4,7 @@ Words that are no settings, such as the files of `classify`, are the commands' o
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -142,6 +142,34 @@ class FeedLog(Section, frozen=True):
     server_key: ServerKey | None = None
 
 
+class Calls(Section, frozen=True):
+    """Settings of `streamcab calls`."""
+
+    store: Annotated[str, setting("The store: a SQLite file, or a URL of PostgreSQL.", metavar="FILE|URL")]
+    day: Annotated[str, setting("Only calls that began on this day.", metavar="YYYY-MM-DD")] | None = None
+    since: (
+        Annotated[
+            str,
+            setting(
+                "Only calls that began at this time or later: 2026-11-30, 2026-11-30T14:00, or 7d, 12h ago."
+            ),
+        ]
+        | None
+    ) = None
+    until: Annotated[str, setting("Only calls that began before this time.")] | None = None
+    accent: Annotated[str, setting("Only this answer; - for calls without one.", metavar="LABEL")] | None = (
+        None
+    )
+    source: Annotated[str, setting("Only sources whose description holds this.")] | None = None
+    name: Annotated[str, setting("Only this name or pseudonym; * and ? stand for anything.")] | None = None
+    state: Annotated[Literal["open", "ended", "interrupted"], setting("Only calls in this state.")] | None = (
+        None
+    )
+    zone: (
+        Annotated[str, setting("Time zone of days and times.", metavar="NAME", unset="this machine's")] | None
+    ) = None
+
+
 class Keys(Section, frozen=True):
     """Settings of `streamcab keys`."""
 
@@ -175,6 +203,7 @@ TREES: dict[str, type[msgspec.Struct]] = {
     "metrics": Metrics,
     "bridge": Bridge,
     "log": FeedLog,
+    "calls": Calls,
     "keys": Keys,
     "train": Training,
 }
