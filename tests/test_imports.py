@@ -24,6 +24,8 @@ ONLY_IN = {
     "zmq": {"feed"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
+    "nats": {"sinks"},
+    "redis": {"sinks"},
     "rich": {"view", "session", "streamcab_train"},
     "scipy": {"streamcab_train"},
     "safetensors": {"checkpoint", "streamcab_train"},

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,12 +18,15 @@ from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from streamcab.calls import Entry
     from streamcab.daemon.settings import Settings
     from streamcab.daemon.sidecars import Extras
     from streamcab.feed.curve import ServerKeys
+    from streamcab.message import ModelInfo
     from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.sinks.parcel import Sink
     from streamcab.source import Source
 
 log = logging.getLogger("streamcab")
@@ -77,8 +81,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             if lines.jsonl
             else None,
         )
-        if o.store.store:
-            _keep_calls(o, extras, around)
+        _keep_calls(o, extras, around)
         checkpoint, device = load_checkpoint(net.model, net.compute)
         backend = backend_maker(checkpoint, device, net.backend, net.precision, net.threads)
         if stop.is_set():
@@ -97,18 +100,52 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
 
 
 def _keep_calls(o: Listen, extras: "Extras", around: ExitStack) -> None:
-    """Calls go to a database, which is opened now: what is wrong with it is said before anything is heard."""
-    import secrets
-
-    from streamcab.calls import Tally
-    from streamcab.daemon.reload import kept
-    from streamcab.store.database import url_of
-    from streamcab.store.writer import Writer
-
-    assert o.store.store
+    """Opens the store and the sinks of calls: what is wrong with them is said before anything is heard."""
+    told: list[Callable[[Entry | ModelInfo], None]] = []
     extras.run = secrets.token_hex(6)
-    extras.store = around.enter_context(Writer(url_of(o.store.store), extras.run, kept(o.store)))
-    extras.taps.append(Tally(extras.store))
+    if o.store.store:
+        from streamcab.daemon.reload import kept
+        from streamcab.store.database import url_of
+        from streamcab.store.writer import Writer
+
+        extras.store = around.enter_context(Writer(url_of(o.store.store), extras.run, kept(o.store)))
+        told.append(extras.store)
+    if sinks := _sinks(o):
+        from streamcab.sinks.post import Post, queue_of
+
+        post = Post(sinks, o.sinks.sink_queue or queue_of(os.environ), extras.run, o.sinks.sink_every)
+        extras.post = around.enter_context(post)
+        told.append(extras.post)
+    if told:
+        from streamcab.calls import Tally
+
+        def tell(entry: "Entry | ModelInfo") -> None:
+            for each in told:
+                each(entry)
+
+        extras.taps.append(Tally(tell))
+
+
+def _sinks(o: Listen) -> "list[Sink]":
+    s = o.sinks
+    found: list[Sink] = []
+    if s.webhook:
+        from streamcab.sinks.webhook import Webhook, secrets_in
+
+        if s.webhook_secret is None:
+            raise click.UsageError(
+                "--webhook is signed: give --webhook-secret FILE (openssl rand -base64 32 > FILE)."
+            )
+        found.append(Webhook(s.webhook, secrets_in(s.webhook_secret)))
+    if s.redis:
+        from streamcab.sinks.redis import RedisStream
+
+        found.append(RedisStream(s.redis, s.redis_stream))
+    if s.nats:
+        from streamcab.sinks.nats import NatsStream
+
+        found.append(NatsStream(s.nats, s.nats_subject))
+    return found
 
 
 @contextmanager

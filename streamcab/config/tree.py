@@ -7,6 +7,7 @@ from here. Knows nothing of how a setting is carried out.
 from pathlib import Path
 from typing import Annotated, Literal
 
+from streamcab.config.calls import Sinks, Store
 from streamcab.config.setting import Section, setting
 
 ENDPOINT = "tcp://127.0.0.1:5557"
@@ -202,41 +203,6 @@ class JsonLines(Section, frozen=True):
     ] = 5
 
 
-class Store(Section, frozen=True):
-    """Calls in a database."""
-
-    store: (
-        Annotated[
-            str,
-            setting(
-                "Keep a row per call and per 10 s of it: a SQLite file, or postgresql://USER@HOST/NAME.",
-                metavar="FILE|URL",
-            ),
-        ]
-        | None
-    ) = None
-    store_max_days: Annotated[
-        float,
-        setting("Delete calls older than this.", unit="days", least=0.001, most=36_500, reload=True),
-    ] = 30.0
-    store_max_detail_days: Annotated[
-        float,
-        setting(
-            "Delete the rows per 10 s older than this.", unit="days", least=0.001, most=36_500, reload=True
-        ),
-    ] = 7.0
-    store_min_free_gb: Annotated[
-        float,
-        setting(
-            "Write nothing to a SQLite file while the disk has less free space.",
-            unit="GB",
-            least=0,
-            most=1_000_000,
-            reload=True,
-        ),
-    ] = 1.0
-
-
 class Names(Section, frozen=True):
     """Hidden names."""
 
@@ -305,6 +271,7 @@ class Listen(Section, frozen=True):
     log: Log = Log()
     jsonl: JsonLines = JsonLines()
     store: Store = Store()
+    sinks: Sinks = Sinks()
     names: Names = Names()
     recordings: Recordings = Recordings()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streamcab.ops.notify import Supervisor
     from streamcab.record.recorder import Recorder
     from streamcab.record.retention import Retention
+    from streamcab.sinks.post import Post
     from streamcab.source import Source
     from streamcab.store.writer import Writer
 
@@ -39,12 +40,13 @@ class Extras:
     retention: "Retention | None" = None
     lines: "JsonLinesFile | None" = None
     store: "Writer | None" = None
+    post: "Post | None" = None
     taps: "list[Callable[[AnyMessage], None]]" = field(default_factory=list)
     run: str | None = None
 
     def counters(self) -> "list[Callable[[], Mapping[str, int]]]":
         """Return the counters of the files."""
-        parts = [part for part in (self.lines, self.store) if part is not None]
+        parts = [part for part in (self.lines, self.store, self.post) if part is not None]
         return [self.reload.journal.counters, *(part.counters for part in parts)]
 
 

@@ -34,6 +34,8 @@ LOST = {
     "record-dropped-ms": "is there room on the disk?",
     "record-failed": "is there room on the disk?",
     "jsonl-dropped": "is there room on the disk?",
+    "sink-dead": "a receiver refuses calls, or was away for a day: the log says why",
+    "sink-dropped": "a receiver is away: is there room on the disk?",
     "store-dropped": "is the database there, and is there room? The log says why",
 }
 """Counters of what is lost or refused: none of them may grow; and what to do."""
