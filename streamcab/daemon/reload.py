@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from streamcab.config.calls import Store
 from streamcab.config.setting import Setting, build, settings_of, values_of
-from streamcab.config.tree import Listen, Recordings, Store
+from streamcab.config.tree import Listen, Recordings
 from streamcab.errors import StreamcabError
 from streamcab.ops.logs import Log, form_for
 from streamcab.record.retention import Limits
