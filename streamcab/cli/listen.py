@@ -50,6 +50,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     from streamcab.daemon.reload import Reload, limits
     from streamcab.daemon.session import listen as run
     from streamcab.daemon.sidecars import Extras
+    from streamcab.health.feed_log import Thinning
     from streamcab.health.jsonl import JsonLinesFile
     from streamcab.ops import logs
     from streamcab.ops.pseudonyms import Pseudonyms
@@ -80,6 +81,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             lines=JsonLinesFile(lines.jsonl, round(lines.jsonl_max_mb * 1e6), lines.jsonl_keep)
             if lines.jsonl
             else None,
+            thinning=Thinning(lines.jsonl_every, lines.jsonl_last),
         )
         _keep_calls(o, extras, around)
         checkpoint, device = load_checkpoint(net.model, net.compute)

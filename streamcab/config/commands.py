@@ -130,6 +130,16 @@ class FeedLog(Section, frozen=True):
     max_mb: Annotated[
         float, setting("Size at which a new file begins.", unit="MB", least=0.01, most=1_000_000)
     ] = JsonLines().jsonl_max_mb
+    every: Annotated[
+        float,
+        setting(
+            "Write each stream this often, its last words always; 0: every message.",
+            unit="s",
+            least=0,
+            most=86_400,
+        ),
+    ] = 0.0
+    last: Annotated[bool, setting("Write only the last words of each stream.")] = False
     keep: Annotated[
         int, setting("Older files that are kept: FILE.1 is the newest.", least=0, most=10_000)
     ] = JsonLines().jsonl_keep

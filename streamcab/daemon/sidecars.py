@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.reload import Reload
     from streamcab.feed.curve import ClientKeys
+    from streamcab.health.feed_log import Thinning
     from streamcab.health.jsonl import JsonLinesFile
     from streamcab.message import AnyMessage
     from streamcab.ops.notify import Supervisor
@@ -39,6 +40,7 @@ class Extras:
     reload: "Reload"
     retention: "Retention | None" = None
     lines: "JsonLinesFile | None" = None
+    thinning: "Thinning | None" = None
     store: "Writer | None" = None
     post: "Post | None" = None
     taps: "list[Callable[[AnyMessage], None]]" = field(default_factory=list)
@@ -82,7 +84,7 @@ def beside(
 
     def write(lines: "JsonLinesFile") -> None:
         with Subscriber(daemon.endpoint, keys=keys) as feed:
-            record(feed, lines, over, parts.reopen, log.warning)
+            record(feed, lines, over, parts.reopen, log.warning, thinning=extras.thinning)
         lines.close()
 
     threads = [threading.Thread(target=reload, name="reload", daemon=True)]

@@ -36,6 +36,7 @@ LOST = {
     "jsonl-dropped": "is there room on the disk?",
     "sink-dead": "a receiver refuses calls, or was away for a day: the log says why",
     "sink-dropped": "a receiver is away: is there room on the disk?",
+    "store-waiting": "the database is away or full: the log says why",
     "store-dropped": "is the database there, and is there room? The log says why",
 }
 """Counters of what is lost or refused: none of them may grow; and what to do."""
