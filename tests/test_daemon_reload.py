@@ -94,7 +94,9 @@ class Daemon:
     def answers(self) -> list[str]:
         """Lines of the log that answer a SIGHUP for good."""
         text = self.log.read_text(encoding="utf-8") if self.log.exists() else ""
-        return [line for line in text.splitlines() if "SIGHUP: " in line and "stay as they were" not in line]
+        return [
+            line for line in text.splitlines() if "SIGHUP: " in line and "settings not changed" not in line
+        ]
 
     @contextmanager
     def running(self, *words: str, env: dict[str, str] | None = None) -> Iterator[None]:
@@ -132,19 +134,19 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
 
             # Nothing has changed but the file of names, which bears the same name.
             names.write_text("127.0.0.1,*,*,after\n")
-            daemon.hang_up("SIGHUP: no setting has changed that can change now")
+            daemon.hang_up("SIGHUP: no reloadable setting has changed")
             with Call(daemon.port, 2):
                 until(feed, lambda m: m.stream == "after")
 
         # Another level, senders that are nobody here, a file that logrotate has moved away.
         shutil.move(daemon.log, daemon.folder / "log.1")
         daemon.settings(name_map=str(names), log_level="info", allow=["192.0.2.0/24"], window=20)
-        line = daemon.hang_up("taken: --allow, --log-level; wants a restart: --window")
+        line = daemon.hang_up("applied: --allow, --log-level; restart needed for: --window")
         assert "WARNING" in line
         with Call(daemon.port, 3):
             until(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("not_allowed", 0) > 50)
         daemon.settings(name_map=str(names), log_level="info", idle=0.5)
-        daemon.hang_up("taken: --allow, --idle")
+        daemon.hang_up("applied: --allow, --idle")
         with Call(daemon.port, 4):
             until(feed, lambda m: m.stream == "after" and m.run != "")
         eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text(encoding="utf-8"))
@@ -156,7 +158,7 @@ def test_answers_come_as_often_as_the_settings_say_anew(daemon: Daemon) -> None:
     with daemon.running(), Subscriber(daemon.endpoint) as feed, Call(daemon.port, 8):
         until(feed, lambda m: isinstance(m, Prediction))
         daemon.settings(every=0.1)
-        daemon.hang_up("taken: --every")
+        daemon.hang_up("applied: --every")
         heard = until(feed, lambda m: isinstance(m, Prediction) and m.seq >= 12)
         samples = [m.sample for m in heard if isinstance(m, Prediction)][-8:]
         assert np.median(np.diff(samples)) < 0.2 * 8000
@@ -192,7 +194,7 @@ def test_the_feed_goes_to_a_file_that_may_be_moved_away(daemon: Daemon, tmp_path
         eventually(lambda: (tmp_path / "feed.jsonl").stat().st_size > 0)
         shutil.move(tmp_path / "feed.jsonl", tmp_path / "moved")
         daemon.settings(jsonl=str(tmp_path / "feed.jsonl"), jsonl_max_mb=0.01, jsonl_keep=2)
-        daemon.hang_up("taken: --jsonl-keep, --jsonl-max-mb")
+        daemon.hang_up("applied: --jsonl-keep, --jsonl-max-mb")
         with Call(daemon.port, 6):
             eventually(lambda: (tmp_path / "feed.jsonl.2").exists())
     assert {file.name for file in tmp_path.iterdir()} == {
@@ -241,7 +243,7 @@ def test_the_log_goes_on_in_another_file_and_in_another_form(daemon: Daemon) -> 
     with daemon.running():
         daemon.settings(log_file=str(daemon.folder / "other"), log_format="json")
         daemon.log = daemon.folder / "other"
-        daemon.hang_up("taken: --log-file, --log-format")
+        daemon.hang_up("applied: --log-file, --log-format")
         assert json.loads(daemon.log.read_text(encoding="utf-8").splitlines()[-1])["level"] == "warning"
 
 

@@ -209,7 +209,7 @@ def test_a_day_of_a_service(model: Path, tmp_path: Path) -> None:
                 eventually(lambda: logged(" refused: "))
                 (tmp_path / "map.csv").write_text(f"*,*,2,no {SECRET}\n")
                 process.send_signal(signal.SIGHUP)
-                eventually(lambda: logged("the settings stay as they were"))
+                eventually(lambda: logged("settings not changed"))
             finally:
                 over.set()
                 thread.join()

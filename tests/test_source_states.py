@@ -104,7 +104,7 @@ def test_a_pipe_that_breaks_off_ends_and_says_so():
     source = Stdin("s16le", 8000, file=io.BytesIO(b""))
     source.start()
     eventually(lambda: source.line.state == "ended")
-    assert "no samples came" in source.line.detail
+    assert "no samples arrived" in source.line.detail
     source.close()
 
 
@@ -143,8 +143,8 @@ def test_many_calls_that_fall_silent_at_once_are_one_warning(caplog):
         until(lambda: all(call.state == "live" for call in calls), "the calls to be live again")
         until(lambda: any("again" in r.getMessage() for r in caplog.records), "the warning's end")
         silence, again = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING][-2:]
-        assert silence == "RTP: no packet of any of 8 calls for 1 s: is the network gone?"
-        assert again.startswith("RTP: packets again after ")
+        assert silence == "RTP: no packet from any of 8 calls for 1 s; is the network down?"
+        assert again.startswith("RTP: packets arrive again after ")
 
 
 # -- processes and interfaces --------------------------------------------------------------------------------
@@ -241,5 +241,5 @@ def test_a_network_interface_that_goes_and_comes_back(tmp_path, measured, how):
         gap = heard_until(feed, lambda m: state_is("live")(m) and m.lost_ms > 0)[-1]
         assert gap.lost_ms > 800
     log = (tmp_path / "log").read_text(encoding="utf-8")
-    assert log.count("no packet of any of 8 calls") == 1
-    assert log.count("packets again after") == 1
+    assert log.count("no packet from any of 8 calls") == 1
+    assert log.count("packets arrive again after") == 1

@@ -32,7 +32,7 @@ WORDS = "streamcab.words"
 
 
 class Failure(click.ClickException):
-    """An error of our tree, as click prints it and ends with its exit code."""
+    """A StreamcabError as click prints it, with its exit code."""
 
     def __init__(self, error: StreamcabError) -> None:
         super().__init__(printable(str(error)))
@@ -40,10 +40,10 @@ class Failure(click.ClickException):
 
 
 class Command(click.Command):
-    """A command whose failures are one line."""
+    """A command that reports a failure in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it; failures of our tree become click's, and a reader that went away the end."""
+        """Run the command; a StreamcabError becomes a click error, and a closed pipe ends the command."""
         from streamcab.config.commands import known_names
         from streamcab.config.layers import check_environment
 
@@ -58,24 +58,24 @@ class Command(click.Command):
                 raise
             raise Failure(missing(package, ctx.command_path)) from error
         except BrokenPipeError:
-            # The reader of our output went away: nothing to say, and nobody to say it to.
+            # The reader of the output is gone, and nobody can be told.
             forget_stdout()
             ctx.exit(0)
         finally:
             loaded()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click, remembering the words for `read_again`, and refusing NaN."""
+        """As in click, but keep the arguments for `read_again`, and refuse NaN."""
         ctx.meta[WORDS] = tuple(args)
         rest = super().parse_args(ctx, args)
         for param in self.get_params(ctx):
             value = ctx.params.get(param.name or "")
             if isinstance(value, float) and math.isnan(value):  # which is in every range
-                raise click.BadParameter("nan is no number.", ctx, param)
+                raise click.BadParameter("nan is not a number.", ctx, param)
         return rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """As click; a file of settings that cannot be read is a failure like any other."""
+        """As in click, but an unreadable settings file is reported like any other failure."""
         try:
             return super().make_context(*args, **kwargs)
         except StreamcabError as error:
@@ -93,12 +93,12 @@ class Group(click.Group):
         return plain(*args, standalone_mode=False, **extra)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """As click; what is written fits the terminal, and what cannot be written is one line and code 1."""
+        """As in click, but output always fits the terminal, and failed output is one line and exit code 1."""
         if not standalone_mode:
             return self._run(*args, **extra)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # A letter that the terminal has not, or a byte that is none.
+                # A character that the terminal lacks, or an invalid byte.
                 stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
         try:
             result = self._run(*args, **extra)
@@ -119,26 +119,26 @@ class Group(click.Group):
             if error.filename is not None or error.errno not in FULL:
                 raise
             forget_stdout()
-            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
             code = 1
         sys.exit(code)
 
 
 def forget_stdout() -> None:
-    """Nobody hears us any more: what the interpreter still holds for standard output goes nowhere."""
+    """Discard what is still buffered for standard output, after its reader has gone."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
 
 
 def say(text: str) -> None:
-    """Lines for people on standard output, whatever names are in them."""
+    """Print lines on standard output, with names in them made printable."""
     click.echo(printable_lines(text))
 
 
 @contextmanager
 def stop_on_signals(again: threading.Event | None = None) -> "Iterator[threading.Event]":
-    """An event that SIGINT and SIGTERM set; what runs returns by itself then, and the exit code is 0.
+    """Yield an event that SIGINT and SIGTERM set. The command then returns by itself, with exit code 0.
 
-    SIGHUP is the end too where a terminal can hang up; else it sets `again`; nohup is respected.
+    SIGHUP sets it too if a terminal is attached; otherwise it sets `again`. nohup is respected.
     """
     log = logging.getLogger("streamcab")
     stop = threading.Event()

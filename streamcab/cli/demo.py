@@ -1,4 +1,4 @@
-"""The command `demo`: bundled clips, or a folder of them, as live calls. Knows click; `session.py` plays and draws."""
+"""The command `demo`: plays clips as live calls. Knows click; `session.py` plays and draws."""
 
 import click
 
@@ -13,7 +13,7 @@ from streamcab.config.commands import Demo
 @settings(Demo)
 @config_option
 def demo(o: Demo) -> None:
-    """Play short clips of synthetic speech as live calls, and watch them being classified."""
+    """Play short clips of synthetic speech as live calls, and show their classification."""
     loading()
     from streamcab.daemon.session import demo as run
 

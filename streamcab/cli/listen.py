@@ -37,7 +37,7 @@ log = logging.getLogger("streamcab")
 @config_option
 @click.pass_context
 def listen(ctx: click.Context, /, o: Listen) -> None:
-    """Listen to microphones, files, standard input or telephone calls, and publish which accent is heard.
+    """Classify microphones, files, standard input or RTP calls, and publish the answers.
 
     \b
     streamcab listen --device 0
@@ -58,7 +58,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
 
     again = threading.Event()
     with ExitStack() as around:
-        # Before anything takes time: a SIGHUP meanwhile must not be the end.
+        # First of all, so that a SIGHUP while the model loads does not end the process.
         stop = around.enter_context(stop_on_signals(again))
         journal = logs.start(o.log.log_level, logs.form_for(o.log.log_format, o.log.log_file), o.log.log_file)
         pseudonyms = Pseudonyms.load(o.names.hash_salt) if o.names.hash_names else None
@@ -69,10 +69,12 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
         sources = _sources(o)
         if not sources:
             raise click.UsageError(
-                "Nothing to listen to: give --device, --file, --rtp or --stdin (see streamcab devices)."
+                "No source: add --device, --file, --rtp or --stdin (see streamcab devices)."
             )
         if o.recordings.record and o.sources.fast:
-            raise click.UsageError("--record with --fast: the files are there already; leave one out.")
+            raise click.UsageError(
+                "--record and --fast exclude each other: --fast reads files, which need no recording."
+            )
         lines, net = o.jsonl, o.net
         extras = Extras(
             again=again,
@@ -152,7 +154,7 @@ def _sinks(o: Listen) -> "list[Sink]":
 
 @contextmanager
 def _hidden_by(pseudonyms: "Pseudonyms") -> "Iterator[None]":
-    """Errors leave this block with their names hidden, those that nobody foresaw through the log."""
+    """Hide the names in errors that leave this block; unexpected errors go to the log."""
     try:
         yield
     except StreamcabError as error:
@@ -160,7 +162,7 @@ def _hidden_by(pseudonyms: "Pseudonyms") -> "Iterator[None]":
     except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
         raise
     except Exception:
-        log.exception("an error inside streamcab")
+        log.exception("internal error")
         raise SystemExit(1) from None
 
 
@@ -200,7 +202,7 @@ def _sources(o: Listen) -> "list[Source]":
     sources += [AudioFile(file, pace, s.channel, loop=s.loop) for file in s.file]
     if s.stdin:
         if s.stdin != "wav" and s.rate is None:
-            raise click.UsageError(f"--stdin {s.stdin} is raw: say its --rate.")
+            raise click.UsageError(f"--stdin {s.stdin} is raw audio and needs --rate.")
         sources.append(Stdin(s.stdin, s.rate, s.channels, s.channel))
     if o.rtp.rtp or o.rtp.sdp:
         from streamcab.source.rtp import RtpSource

@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 
 
 def client_keys(key: Path | None, server_key: Path | None) -> "ClientKeys | None":
-    """What a subscriber shows a feed with keys; None for one without. ConfigError when a file holds no key."""
+    """A client's keys for a protected feed; None for an open one. ConfigError if a file contains no key."""
     from streamcab.feed.curve import ClientKeys
 
     if (key is None) != (server_key is None):
-        raise click.UsageError("--key and --server-key go together: yours, and that of the feed.")
+        raise click.UsageError(
+            "--key and --server-key go together: your secret key, and the public key of the feed."
+        )
     return ClientKeys.load(key, server_key) if key and server_key else None
 
 
 def gate_of(word: str | None) -> bool | None:
-    """What `--gate` says; None: as the checkpoint has it."""
+    """The value of `--gate`; None: as in the checkpoint."""
     return None if word is None else word == "on"
 
 
 def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]":
-    """The checkpoint, the bundled one without `model`, and the device. CheckpointError, ConfigError."""
+    """The checkpoint, by default the bundled one, and the device. Raises CheckpointError and ConfigError."""
     from streamcab.nn import checkpoint
     from streamcab.nn.device import device_for
 
@@ -45,7 +47,7 @@ def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]
 def backend_maker(
     checkpoint: "Checkpoint", device: str, name: str, precision: str = "f32", threads: int | None = None
 ) -> "Callable[[int], Backend]":
-    """What makes the backend, once the number of slots is known."""
+    """A function that makes the backend for a number of slots."""
     from streamcab.nn.backend import make_backend
     from streamcab.nn.device import threads_for_many
     from streamcab.ops.cache import openvino_cache
@@ -56,7 +58,7 @@ def backend_maker(
 
 
 def load_classifier(model: Path | None, compute: str, threads: int | None) -> "Classifier":
-    """As `load_checkpoint`, ready to answer."""
+    """A classifier from the checkpoint, by default the bundled one."""
     loading()
     from streamcab.classifier import Classifier
 
@@ -66,7 +68,7 @@ def load_classifier(model: Path | None, compute: str, threads: int | None) -> "C
 
 
 def _limit_torch(backend: str, device: str, threads: int | None) -> None:
-    """Where torch is what computes: so many threads, 1 unless the user says."""
+    """If torch is the backend, set its threads; the default is 1."""
     from streamcab.nn.backend import resolved
 
     if resolved(backend, device) == "torch":

@@ -26,7 +26,7 @@ FILE = "streamcab.file"
 
 
 class SettingOption(click.Option):
-    """An option made of a setting, which the environment and a file can give too."""
+    """An option made from a setting, which the environment and a settings file can also set."""
 
     def __init__(self, *args: Any, setting: Setting, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,7 +46,7 @@ class AddressType(click.ParamType["HostPort"]):
 
 
 def settings(tree: type[T]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Options for all settings of `tree`, handed to the command as one such tree, its first argument."""
+    """Options for all settings of `tree`; the command receives them as one `tree`, its first argument."""
     known = settings_of(tree)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -75,7 +75,7 @@ def setting_option(one: Setting) -> Callable[[F], F]:
         type=None if flag else _click_type(one),
         is_flag=flag,
         multiple=one.many,
-        # A default of None would count as a value: whoever must say it has none.
+        # A default of None would count as a value, so a required setting has no default.
         **({"required": True} if one.required else {"default": one.default}),
         envvar=one.variable,
         metavar=one.metavar or _UNITS.get(one.unit) or None,
@@ -85,7 +85,7 @@ def setting_option(one: Setting) -> Callable[[F], F]:
 
 
 _UNITS = {"s": "SECONDS", "ms": "MS", "Hz": "HZ", "MB": "MB", "GB": "GB", "days": "DAYS"}
-"""What stands for a value in the help."""
+"""Placeholders for values in the help."""
 
 
 def _click_type(one: Setting) -> Any:
@@ -106,7 +106,7 @@ def _click_type(one: Setting) -> Any:
 
 
 def settings_of_command(command: click.Command) -> dict[str, Setting]:
-    """The settings that a command has options for, by name."""
+    """The settings of a command by name."""
     return {p.setting.name: p.setting for p in command.params if isinstance(p, SettingOption)}
 
 
@@ -117,7 +117,7 @@ def _load_config(ctx: click.Context, _param: click.Parameter, value: Path | None
         known = settings_of_command(ctx.command)
         ctx.meta[FILE] = value
         for name, setting in read_settings(value, known).items():
-            # As text, which is what click checks.
+            # As text, since click checks text.
             given = [str(one) for one in setting] if known[name].many else str(setting)
             ctx.default_map = {**(ctx.default_map or {}), name: given}
 
@@ -138,9 +138,10 @@ endpoint_argument = click.argument("endpoint", default=ENDPOINT)
 
 
 def read_again(ctx: click.Context, tree: type[T]) -> T:
-    """The settings of a command as they are now: from the same words and environment, its files read anew.
+    """Read the settings of a command again: same arguments and environment, current files.
 
-    ConfigError when they are wrong by now.
+    Raises:
+        ConfigError: They have become invalid.
     """
     try:
         with ctx.command.make_context(ctx.info_name, list(ctx.meta[WORDS]), parent=ctx.parent) as anew:

@@ -110,7 +110,11 @@ class Daemon:
         self._refused: Counter[str] = Counter()
         self._warned = -inf
         of_source = max((getattr(source, "bytes_per_stream", 0) for source in self._sources), default=0)
-        log.info("%d bytes for each of %d streams", self.bytes_per_stream + of_source, settings.max_streams)
+        log.info(
+            "%d bytes of memory for each of %d streams",
+            self.bytes_per_stream + of_source,
+            settings.max_streams,
+        )
         started: list[Source] = []
         try:
             for source in self._sources:

@@ -55,7 +55,7 @@ class Reload:
             new = self._read()
             _retune_sources(parts, new)
         except StreamcabError as error:
-            log.error("SIGHUP: the settings stay as they were: %s", error)
+            log.error("SIGHUP: settings not changed: %s", error)
             new = self._options
         trouble = self._reopen(parts, new)
         before, now = values_of(self._options), values_of(new)
@@ -67,8 +67,8 @@ class Reload:
         # A warning, so that the answer appears at the default level too.
         log.warning(
             "SIGHUP: %s%s%s",
-            f"taken: {_spelled(taken)}" if taken else "no setting has changed that can change now",
-            f"; wants a restart: {_spelled(fixed)}" if fixed else "",
+            f"applied: {_spelled(taken)}" if taken else "no reloadable setting has changed",
+            f"; restart needed for: {_spelled(fixed)}" if fixed else "",
             f"; {trouble}" if trouble else "",
         )
 

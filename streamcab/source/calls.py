@@ -82,10 +82,10 @@ class Calls:
             return
         if was is None:
             log.warning(
-                "RTP: no packet of any of %d calls for %g s: is the network gone?", stalls.calls, STALL_S
+                "RTP: no packet from any of %d calls for %g s; is the network down?", stalls.calls, STALL_S
             )
         else:
-            log.warning("RTP: packets again after %.1f s", now - was)
+            log.warning("RTP: packets arrive again after %.1f s", now - was)
 
     def _count(self, now: float) -> None:
         then, received, unheard = self._recent
@@ -104,7 +104,7 @@ class Calls:
         packets = int(self._intake.fates[Fate.REFUSED_FULL])
         log.warning(
             "RTP: %d call%s refused, %d packet%s: all %d streams are taken; raise --max-streams if this machine "
-            "carries more, or see who sends (--allow)",
+            "can serve more, or restrict the senders (--allow)",
             len(calls),
             "s" * (len(calls) != 1),
             packets - self._packets,
@@ -156,7 +156,8 @@ class Calls:
 
     def _in_words(self, started: CallStarted) -> str:
         codec = self._intake.types.encodings[started.kind]
-        return f"RTP {codec} from {_spelled(started)} at {self._addresses[started.local]}"
+        which = f", channel: each {started.channel}" if started.channel else ""
+        return f"RTP {codec} from {_spelled(started)} at {self._addresses[started.local]}{which}"
 
     def _let_go(self, row: int) -> None:
         """Nobody needs an ended call any more: its row and its name are free."""
@@ -166,7 +167,7 @@ class Calls:
         self._intake.release(row, started.generation)
 
     def _begin(self, started: CallStarted) -> None:
-        name = self._names.give(started.host, started.port, started.ssrc)
+        name = self._names.give(started.host, started.port, started.ssrc, started.channel)
         codec = self._intake.types.encodings[started.kind].name
         labels = {"codec": codec, "source": _spelled(started), "ssrc": f"{started.ssrc:08x}"}
         cname = self._names.cname(started.host, started.ssrc)
