@@ -188,7 +188,7 @@ class Tally:
                 lost_ms=p.lost_ms if p else 0.0,
                 overflows=p.overflows if p else 0,
                 detail=s.detail if s else "",
-                labels=dict(getattr(s, "labels", None) or {}),
+                labels=s.call if s else {},
             ),
             call.done,
         )

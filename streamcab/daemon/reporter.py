@@ -109,6 +109,7 @@ class Reporter:
                     speech_s=told.heard_s if told else 0.0,
                     hears=told.hears if told else "silence",
                     snr_db=told.snr_db if told else None,
+                    call=self._call(live.line),
                 )
             )
 
@@ -121,6 +122,12 @@ class Reporter:
             except Exception:
                 self._taps = [other for other in self._taps if other is not tap]
                 log.exception("calls are no longer kept: an error inside streamcab")
+
+    def _call(self, line: Line) -> dict[str, str]:
+        """Return what the platform says of a call; with hidden names, only what tells nobody apart."""
+        if not self._settings.pseudonyms:
+            return line.call
+        return {k: v for k, v in line.call.items() if k in ("platform", "track")}
 
     def _described(self, live: Live) -> str:
         """Return the description of a stream's source, with hidden parts removed; recomputed when it has changed."""
