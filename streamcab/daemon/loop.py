@@ -106,7 +106,11 @@ class Daemon:
         self._refused: Counter[str] = Counter()
         self._warned = -inf
         of_source = max((getattr(source, "bytes_per_stream", 0) for source in self._sources), default=0)
-        log.info("%d bytes for each of %d streams", self.bytes_per_stream + of_source, settings.max_streams)
+        log.info(
+            "%d bytes of memory for each of %d streams",
+            self.bytes_per_stream + of_source,
+            settings.max_streams,
+        )
         started: list[Source] = []
         try:
             for source in self._sources:
@@ -176,7 +180,7 @@ class Daemon:
         """Give each new stream a slot and a name, or refuse it."""
         for source in self._sources:
             for line in source.streams():
-                wanted = self.settings.veil.cover(line) if self.settings.veil else line.name
+                wanted = self.settings.pseudonyms.cover(line) if self.settings.pseudonyms else line.name
                 why = self._refusal(source)
                 if why:
                     self._refused[why] += 1
