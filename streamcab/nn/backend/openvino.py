@@ -46,6 +46,11 @@ def _one_at_a_time() -> Iterator[None]:
                 locale.setlocale(locale.LC_ALL, before)
 
 
+def has_bf16() -> bool:
+    """Whether this processor computes in bf16; where it does not, that would be slower than f32."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVinoNet:
     """See Runtime. The graphs of a net, each compiled when it is first asked for.
 
