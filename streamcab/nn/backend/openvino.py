@@ -161,7 +161,18 @@ class OpenVinoBackend:
         """In a thread that gives way to the streams."""
         with suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, get_native_id(), BEHIND)  # on Linux of this thread alone
+        self._meet_edges()
         self._compile_all()
+
+    def _meet_edges(self) -> None:
+        """Shapes that OpenVINO meets here take a stream no time: the first of each costs tens of milliseconds."""
+        request, interval = self._net.edges().create_infer_request(), self._architecture.interval
+        for h in RUNS:
+            for b in self._sizes:
+                first = np.zeros(b, np.int64)
+                inside = graph.insides(self._architecture, first, first + FOREVER, h)
+                x, contexts = np.zeros((b, h * interval), np.float32), self._rings.buffers(b)
+                request.infer([x, self._rows[:b], *map(np.zeros_like, contexts), *inside])
 
     def _compile_all(self) -> None:
         """The shapes that so many slots can fill."""
