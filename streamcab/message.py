@@ -134,6 +134,10 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     """Content of the newest second: `speech`, other `sound` (music, tones, noise), or `silence`."""
     snr_db: float | None = None
     """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
+    call: dict[str, str] = {}
+    """What a telephony platform says of the call: `platform`, `track`, `call` (its id), `from` and `to` (pseudonyms,
+    unless told otherwise), and the customer's own parameters; empty for other sources. With hidden names only
+    `platform` and `track`."""
 
 
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):
