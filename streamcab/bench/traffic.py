@@ -16,6 +16,8 @@ from streamcab.errors import ConfigError
 FIRST_SSRC = 0xCAB00000
 GAP_FRAMES = 5
 """Between the end of a call and the beginning of the next one in its place."""
+LEAST_FRAMES = 10
+"""Of the last call in a place: a call is one after five packets."""
 RAMP = 250.0
 """Calls that begin per second at the start."""
 
@@ -130,7 +132,7 @@ class Plan:
         for k in range(changes):
             where = k * step % n
             frame = ramp + int((k + 1) / traffic.churn / frame_s)
-            if frame + GAP_FRAMES >= self.frames or frame <= first[holder[where]]:
+            if frame + GAP_FRAMES + LEAST_FRAMES > self.frames or frame <= first[holder[where]]:
                 continue
             last[holder[where]] = frame
             holder[where] = len(place)
