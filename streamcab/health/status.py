@@ -33,6 +33,7 @@ LOST = {
     "feed-refused": "a subscriber was refused; the log says why",
     "record-dropped-ms": "is there room on the disk?",
     "record-failed": "is there room on the disk?",
+    "record-refused": "the log says which streams are not recorded, and why",
     "jsonl-dropped": "is there room on the disk?",
 }
 """Counters of losses and refusals, none of which may grow, and what to do about each."""
