@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import graph
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
-from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, in_pieces
+from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, State, in_pieces
 from streamcab.nn.backend.unreported import ov
 from streamcab.nn.weights import Net
 
@@ -163,6 +163,14 @@ class OpenVinoBackend:
     def reset(self, slots: Ints) -> None:
         """See Backend."""
         self._state[slots] = self._fresh
+
+    def state(self, slot: int) -> State:
+        """See Backend."""
+        return self._state[slot].copy()
+
+    def restore(self, slots: Ints, state: State) -> None:
+        """See Backend."""
+        self._state[slots] = state
 
     def step(
         self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
