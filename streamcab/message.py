@@ -98,6 +98,8 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
     flaws: list[str] = []
     """Flaws of the window's speech: `noisy` (below 15 dB), `narrow-band` (nothing above 2.3 kHz)."""
+    duty: float = 1.0
+    """Share of the time in which the stream is heard; below 1 while the machine cannot hear all streams."""
 
 
 class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):
@@ -133,6 +135,8 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     """Content of the newest second: `speech`, other `sound` (music, tones, noise), or `silence`."""
     snr_db: float | None = None
     """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
+    duty: float = 1.0
+    """Share of the time in which the stream is heard; below 1 while the machine cannot hear all streams."""
 
 
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):

@@ -81,12 +81,15 @@ class Engine:
         """Between two passes only a skip leaves answers."""
         self._out = [rest for e in self._out if len((rest := e.of(~np.isin(e.slots, slots))).slots)]
 
-    def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
-        """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken.
+    def backlog(
+        self, slots: NDArray[np.intp] | None = None
+    ) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
+        """For each bank: the bank, the slots of its streams or of some, and how many samples of each wait to be taken.
 
         Silence that a sender has announced waits for nobody.
         """
-        slots = self.table.slots
+        if slots is None:
+            slots = self.table.slots
         for which, bank, rows in self.table.by_bank(slots):
             some = slots[which]
             written, own = bank.written[rows], self._front(bank).heard(self.heard[some])
