@@ -52,13 +52,13 @@ class Admission:
         full = late
         for _ in range(len(self._waiting)):
             source, line = self._waiting.popleft()
-            if line.bank.ended[line.row] and source.live:
-                self._refuse("refused-overload", source, line, now, name)
-            elif not self._streams.free:
+            if not self._streams.free:
                 self._refuse("refused-full", source, line, now, name)
             # Sources that can wait make no stream late.
             elif not source.live or not (full := full or not self._room(now)):
                 yield source, line
+            elif line.bank.ended[line.row]:
+                self._refuse("refused-overload", source, line, now, name)
             else:
                 self._waiting.append((source, line))
                 self._warn("refused-overload", line, now, name)
