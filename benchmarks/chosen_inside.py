@@ -43,10 +43,10 @@ def main() -> None:
     words = parser.parse_args()
     torch.set_num_threads(1)
     recipe = read_recipe(RECIPE)
-    material = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
-    arch, start = material.architecture, Path(recipe.training.start)
-    features = distilled(material.features, arch, start, cache_folder())
-    y = np.array([arch.labels.index(clip.label) for clip in material.clips])
+    dataset = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
+    arch, start = dataset.architecture, Path(recipe.training.start)
+    features = distilled(dataset.features, arch, start, cache_folder())
+    y = np.array([arch.labels.index(clip.label) for clip in dataset.clips])
     everybody = Selection(features, np.arange(len(y)), y, arch.gate)
     taught = CabCnn(arch).eval()
     begin_from(taught, start)
@@ -58,16 +58,16 @@ def main() -> None:
         assert model.summary is not None
         assert taught.summary is not None
         model.summary.load_state_dict(taught.summary.state_dict())
-        told = learn_phones(model, strange, recipe.teach.phone_epochs, recipe.teach.seed)
+        told = learn_phones(model, strange, recipe.pretrain.phone_epochs, recipe.pretrain.seed)
         numbers[reach] = summed_up(model, everybody)[0]
         print(f"reach {reach}: {told:.3f} of the intervals of strangers held out are told right", flush=True)
     fixed = (arch.reach, recipe.evidence.shrinkage)
-    speakers = np.array([clip.speaker for clip in material.clips])
+    speakers = np.array([clip.speaker for clip in dataset.clips])
     chosen: Counter[tuple[int, float]] = Counter()
     found: dict[str, list[float]] = {"chosen inside": [], "as the recipe has it": []}
     for repeat in range(words.repeats):
         answers = {name: np.zeros_like(y) for name in found}
-        for parts in fold_clips(material.clips, recipe.split, 5, repeat):
+        for parts in fold_clips(dataset.clips, recipe.split, 5, repeat):
             test = np.array(parts) == "test"
             best = max(
                 ((r, s) for r in REACHES for s in SHRINKAGES),

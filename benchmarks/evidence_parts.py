@@ -37,10 +37,10 @@ def main() -> None:
     words = parser.parse_args()
     torch.set_num_threads(1)
     recipe = read_recipe(words.config)
-    material = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
-    labels, taught = material.architecture.labels, Path(recipe.training.start)
-    features = distilled(material.features, material.architecture, taught, cache_folder())
-    number = {str(words.manifest.parent.resolve() / clip.path): i for i, clip in enumerate(material.clips)}
+    dataset = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
+    labels, start = dataset.architecture.labels, Path(recipe.training.start)
+    features = distilled(dataset.features, dataset.architecture, start, cache_folder())
+    number = {str(words.manifest.parent.resolve() / clip.path): i for i, clip in enumerate(dataset.clips)}
     found: dict[str, list[float]] = defaultdict(list)
     for repeat in sorted(p for p in words.folds.iterdir() if p.name.isdigit()):
         truth, answers = [], defaultdict(list)

@@ -1,6 +1,6 @@
 """CAB-CNN in Keras 3 on torch, layer by layer as the paper has it: what streamcab's own net is compared with.
 
-Called by rivals.py and training.py. `pip install -e '.[rivals]'`; KERAS_BACKEND=torch must be set before this is
+Called by baselines.py and training.py. `pip install -e '.[baselines]'`; KERAS_BACKEND=torch must be set before this is
 imported.
 """
 

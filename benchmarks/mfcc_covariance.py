@@ -23,14 +23,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from streamcab_train.answered import pooled, read_answers
 from streamcab_train.bootstrap import difference_95, intervals_95
+from streamcab_train.cepstra import bands
+from streamcab_train.fold_answers import pooled, read_answers
 from streamcab_train.manifest import Clip, read_manifest
 from streamcab_train.recipe import read_recipe
 from streamcab_train.run import ANSWERS
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
-from streamcab_train.teacher import bands
 
 CLASSES = {"us": 0, "england": 1, "wales": 1, "australia": 2}
 RATE, WINDOW, HOP, BINS = 8000, 200, 80, 256

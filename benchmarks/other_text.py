@@ -51,18 +51,18 @@ def main() -> None:
     words = parser.parse_args()
     torch.set_num_threads(1)
     recipe = read_recipe(words.config)
-    material = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
-    arch, start = material.architecture, Path(recipe.training.start)
-    features = distilled(material.features, arch, start, cache_folder())
+    dataset = gather(read_manifest(words.manifest, recipe.corpus), recipe, cache_folder())
+    arch, start = dataset.architecture, Path(recipe.training.start)
+    features = distilled(dataset.features, arch, start, cache_folder())
     model = CabCnn(arch).eval()
     begin_from(model, start)
     heard = []
-    for i in range(len(material.clips)):
+    for i in range(len(dataset.clips)):
         a, kind = features.clip(i)
         with torch.inference_mode():
             heard.append((summary(model, torch.from_numpy(a[None].copy()))[0].numpy(), kind == VOICED))
     strange = strangers_phones(words.manifest, recipe, model) if arch.phones else []
-    y = np.array([arch.labels.index(clip.label) for clip in material.clips])
+    y = np.array([arch.labels.index(clip.label) for clip in dataset.clips])
     print(
         f"{len(y)} speakers, {words.repeats} x 5 folds; UAR of evidence alone, mean +- deviation over repeats"
     )
@@ -71,7 +71,10 @@ def main() -> None:
             # What was taught by all of the text would know the half that is judged.
             model = copy.deepcopy(model)
             learn_phones(
-                model, [halved(clip, cut) for clip in strange], recipe.teach.phone_epochs, recipe.teach.seed
+                model,
+                [halved(clip, cut) for clip in strange],
+                recipe.pretrain.phone_epochs,
+                recipe.pretrain.seed,
             )
         evidence = evidence_of(model)
         assert evidence is not None, f"{words.config} has no evidence"
@@ -83,7 +86,7 @@ def main() -> None:
             found = []
             for repeat in range(words.repeats):
                 answers = np.zeros_like(y)
-                for parts_of in fold_clips(material.clips, recipe.split, 5, repeat):
+                for parts_of in fold_clips(dataset.clips, recipe.split, 5, repeat):
                     test = np.array(parts_of) == "test"
                     weight, bias = discriminant(x[fitted][~test], y[~test], recipe.evidence.shrinkage)
                     answers[test] = (x[judged][test] @ weight.T + bias).argmax(1)
@@ -107,7 +110,7 @@ def strangers_phones(manifest: Path, recipe: Recipe, model: CabCnn) -> list[tupl
     clips = strangers(manifest, recipe.corpus)
     files = [(clip.path, manifest.parent / clip.path) for clip in clips]
     features = load_features(files, model.architecture, cache_folder(), weights=detector_of(model))
-    alignment = read_alignment(Path(recipe.teach.alignment))
+    alignment = read_alignment(Path(recipe.pretrain.alignment))
     return list(aligned_clips(model, features, [c.path for c in clips], alignment, phone_names(alignment)))
 
 

@@ -1,6 +1,6 @@
 """Seconds of audio that a second of training takes in: our step and the same net in Keras 3 on torch, in turns.
 
-    pip install -e '.[rivals]'
+    pip install -e '.[baselines]'
     python benchmarks/training.py
 
 A step is forward, backward and Adam: `step.backward` with torch's Adam, as `streamcab train` does it, against Keras'

@@ -13,6 +13,7 @@ nothing of who raises what.
     +-- InstallError         exit 1: a package that an extra installs is missing
     +-- FeedError            exit 1: a socket that cannot be bound, a message that cannot be read
     +-- ServiceError         exit 1: a service that cannot be installed, removed or asked
+    +-- StoreError           exit 1: a database of calls that cannot be opened, read or written
     +-- SourceError          exit 1: a microphone, file or port that cannot be opened
         +-- SourceLost       exit 75: a file or pipe broke off (EX_TEMPFAIL: a supervisor may restart us)
 
@@ -73,6 +74,10 @@ class FeedError(StreamcabError):
 
 class ServiceError(StreamcabError):
     """A service cannot be installed, removed or queried."""
+
+
+class StoreError(StreamcabError):
+    """A database of calls cannot be opened, read or written."""
 
 
 class SourceError(StreamcabError):

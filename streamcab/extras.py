@@ -12,6 +12,12 @@ EXTRAS = {
     "prometheus_client": "health",
     "paho": "health",
     "matplotlib": "report",
+    "sqlalchemy": "store",
+    "alembic": "store",
+    "psycopg": "postgres",
+    "pyarrow": "parquet",
+    "redis": "redis",
+    "nats": "nats",
 }
 """The extra that installs a package, by the name that it is imported as."""
 BASE = ("numpy", "openvino", "sounddevice", "soundfile", "safetensors", "zmq", "msgspec", "rich", "click")

@@ -79,9 +79,9 @@ def keep_to_ourselves(config: pytest.Config) -> None:
     ]:
         del os.environ[name]
     for port, kind in DEFAULT_PORTS.items():
-        plug = held.enter_context(socket.socket(socket.AF_INET, getattr(socket, kind)))
+        sock = held.enter_context(socket.socket(socket.AF_INET, getattr(socket, kind)))
         with suppress(OSError):  # then another holds it
-            plug.bind(("127.0.0.1", port))
+            sock.bind(("127.0.0.1", port))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -41,7 +41,7 @@ from streamcab.source.file import read_audio
 from streamcab.source.single import LOUDEST
 from streamcab.source.stdin import Stdin
 from streamcab.view import Board, ViewState, render_fleet, render_one, summary
-from streamcab.view.lines import line
+from streamcab.view.plain import line
 
 SUFFIXES = {
     "WAV": "wav",

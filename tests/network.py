@@ -12,26 +12,29 @@ EAR, MOUTH = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 
 class Cable:
-    """A veth pair: `ear` (10.77.0.1, interface cab0) hears, `mouth` (10.77.0.2) speaks. Names of namespaces."""
+    """A veth pair: `receiver` (10.77.0.1, interface cab0) hears, `sender` (10.77.0.2) speaks. Names of namespaces."""
 
-    def __init__(self, ear: str, mouth: str) -> None:
-        self.ear, self.mouth = ear, mouth
+    def __init__(self, receiver: str, sender: str) -> None:
+        self.receiver, self.sender = receiver, sender
 
     def inside(self, namespace: str, *words: str) -> tuple[str, ...]:
         """A command as it runs in a namespace."""
         return ("ip", "netns", "exec", namespace, *words)
 
     def link(self, state: str) -> None:
-        """Take the ear's end `down` or `up`."""
-        ip("-n", self.ear, "link", "set", "cab0", state)
+        """Take the receiver's end `down` or `up`."""
+        ip("-n", self.receiver, "link", "set", "cab0", state)
 
     def plug(self) -> None:
         """The interfaces are there, with their addresses."""
-        ends = ("cab0", "netns", self.ear), ("type", "veth", "peer", "name", "cab1", "netns", self.mouth)
+        ends = (
+            ("cab0", "netns", self.receiver),
+            ("type", "veth", "peer", "name", "cab1", "netns", self.sender),
+        )
         ip("link", "add", *ends[0], *ends[1])
         for namespace, end, address in (
-            (self.ear, "cab0", "10.77.0.1/24"),
-            (self.mouth, "cab1", "10.77.0.2/24"),
+            (self.receiver, "cab0", "10.77.0.1/24"),
+            (self.sender, "cab1", "10.77.0.2/24"),
         ):
             ip("-n", namespace, "link", "set", end, "address", EAR if end == "cab0" else MOUTH)
             ip("-n", namespace, "address", "add", address, "dev", end)
@@ -40,11 +43,11 @@ class Cable:
             ip("-n", namespace, "route", "add", "224.0.0.0/4", "dev", end)
         # Known for good: else the kernel keeps packets of an outage and delivers some of them after it.
         to_ear = ("10.77.0.1", "lladdr", EAR, "nud", "permanent")
-        ip("-n", self.mouth, "neighbour", "replace", *to_ear, "dev", "cab1")
+        ip("-n", self.sender, "neighbour", "replace", *to_ear, "dev", "cab1")
 
     def unplug(self) -> None:
         """The interfaces are gone, with all that they were set to."""
-        ip("-n", self.ear, "link", "delete", "cab0")
+        ip("-n", self.receiver, "link", "delete", "cab0")
 
 
 def ip(*words: str) -> None:
@@ -56,10 +59,10 @@ def cable() -> Iterator[Cable]:
     """A cable, plugged; the test is skipped where the kernel grants none."""
     if shutil.which("ip") is None:
         pytest.skip("no namespaces without ip: apt install iproute2")
-    here = Cable(f"ear{os.getpid()}", f"mouth{os.getpid()}")
+    here = Cable(f"receiver{os.getpid()}", f"sender{os.getpid()}")
     made = []
     try:
-        for name in (here.ear, here.mouth):
+        for name in (here.receiver, here.sender):
             ip("netns", "add", name)
             made.append(name)
         here.plug()

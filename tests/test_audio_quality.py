@@ -41,13 +41,13 @@ class Listener:
 
 @pytest.mark.parametrize("rate", RATES)
 def test_sound_samples_have_no_flaw(rate):
-    ear = Listener(rate)
+    listener = Listener(rate)
     for seed in range(5):
         x = talk(1, rate, seed=seed, pauses=False)
-        assert ear.hear(x) == []
-        assert ear.hear(x / np.abs(x).max()) == []  # as loud as can be, and not cut
-        assert ear.hear(0.9999 * tone(50 + 100 * seed, 1, rate) / 0.5) == []
-    assert not ear.silent
+        assert listener.hear(x) == []
+        assert listener.hear(x / np.abs(x).max()) == []  # as loud as can be, and not cut
+        assert listener.hear(0.9999 * tone(50 + 100 * seed, 1, rate) / 0.5) == []
+    assert not listener.silent
 
 
 def test_flaws_of_each_kind():
@@ -76,37 +76,37 @@ def test_clipping_shows_through_companding(law):
 
 
 def test_a_flaw_stands_a_while_and_silence_needs_a_while():
-    ear, voice = Listener(), talk(1, pauses=False)
-    assert ear.hear(np.full(8000, 0.5)) == ["stuck"]
+    listener, voice = Listener(), talk(1, pauses=False)
+    assert listener.hear(np.full(8000, 0.5)) == ["stuck"]
     for _ in range(int(HOLD_S) - 1):
-        assert ear.hear(voice) == ["stuck"]
-    assert ear.hear(voice) == []
+        assert listener.hear(voice) == ["stuck"]
+    assert listener.hear(voice) == []
     for _ in range(int(SILENT_S)):
-        assert ear.hear(np.zeros(8000)) == []
-        assert not ear.silent
-    ear.hear(np.zeros(8000))
-    assert ear.silent
-    ear.hear(voice)
-    assert not ear.silent
+        assert listener.hear(np.zeros(8000)) == []
+        assert not listener.silent
+    listener.hear(np.zeros(8000))
+    assert listener.silent
+    listener.hear(voice)
+    assert not listener.silent
 
 
 def test_what_is_missing_or_was_looked_at_before_says_nothing():
-    ear = Listener()
-    ear.bank.skip(0, 8000, 0.0)
-    assert ear.hear([]) == []
-    assert ear.hear(np.full(8000, 0.5)) == ["stuck"]
+    listener = Listener()
+    listener.bank.skip(0, 8000, 0.0)
+    assert listener.hear([]) == []
+    assert listener.hear(np.full(8000, 0.5)) == ["stuck"]
     for _ in range(int(HOLD_S)):
-        last = ear.hear([])  # nothing new: what is old is not seen again
+        last = listener.hear([])  # nothing new: what is old is not seen again
     assert last == []
 
 
 def test_a_slot_that_is_given_to_another_has_a_clean_record():
-    ear = Listener()
-    assert ear.hear(np.full(8000, 0.5), refused=5) == ["stuck", "not-a-number"]
-    ear.flaws.reset(np.array([0]))
-    ear.bank.reset(0)
-    ear.said = []
-    assert ear.hear(talk(1, pauses=False)) == []
+    listener = Listener()
+    assert listener.hear(np.full(8000, 0.5), refused=5) == ["stuck", "not-a-number"]
+    listener.flaws.reset(np.array([0]))
+    listener.bank.reset(0)
+    listener.said = []
+    assert listener.hear(talk(1, pauses=False)) == []
 
 
 # -- in the daemon -------------------------------------------------------------------------------------------

@@ -46,12 +46,12 @@ def test_without_loss_the_answer_is_that_of_the_same_codec_offline(checkpoint, c
 
 
 def test_the_table_of_two_clips(checkpoint, clips):
-    material = choose(clips, 100, 0)
-    rows = compare(checkpoint, material, 1, under=UNDER)
+    clips = choose(clips, 100, 0)
+    rows = compare(checkpoint, clips, 1, under=UNDER)
     assert [(r.codec, r.loss, r.burst, r.clips) for r in rows] == [(*u, 2) for u in UNDER]
     assert rows[0].mean_change < rows[2].mean_change
     assert all(0 <= r.mean_change <= r.max_change <= 1 for r in rows)
-    table = markdown(rows, material)
+    table = markdown(rows, clips)
     assert "2 clips" in table
     assert "| PCMU | 30% in bursts | " in table
     ET.fromstring(svg(rows))
@@ -77,8 +77,8 @@ def test_everything_that_was_asked_for_is_a_condition():
 def test_a_manifest_tells_the_speakers(clips):
     manifest = clips / "manifest.csv"
     manifest.write_text("path,speaker\na.wav,ann\nb.wav,ann\n")
-    material = choose(manifest, 100, 0)
-    assert (len(material.files), material.speakers) == (2, 1)
+    clips = choose(manifest, 100, 0)
+    assert (len(clips.files), clips.speakers) == (2, 1)
     assert len(choose(manifest, 1, 0).files) == 1
 
 

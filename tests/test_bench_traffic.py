@@ -105,16 +105,16 @@ def test_the_packets_on_the_wire_are_the_speech():
     plan = Plan(traffic)
     speech = encode("pcmu", babble(bundled_clips()[:1], 8000))
     with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
     ):
-        ear.bind(("127.0.0.1", 0))
-        ear.settimeout(20)
-        plug.connect(ear.getsockname())
-        packets = Packets(plug, plan, traffic, speech)
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(20)
+        sock.connect(listener.getsockname())
+        packets = Packets(sock, plan, traffic, speech)
         packets.send(np.array([0, 1, 2, 0]), np.array([0, 0, 0, 1]))
         packets.goodbye(np.array([1]))
-        heard = [ear.recv(2048) for _ in range(5)]
+        heard = [listener.recv(2048) for _ in range(5)]
     assert packets.sent == 4
     batch = Batch.of([(data, ("127.0.0.1", 1)) for data in heard[:4]])
     headers = parse(batch.data, batch.length, batch.truncated)

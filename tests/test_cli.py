@@ -63,8 +63,8 @@ def wav_header(size):
 @pytest.mark.parametrize(
     ("data", "code", "why"),
     [
-        (wav_header(0), 1, "stdin: no samples came"),
-        (wav_header(16_000), 1, "stdin: no samples came"),
+        (wav_header(0), 1, "stdin: no samples arrived"),
+        (wav_header(16_000), 1, "stdin: no samples arrived"),
         (wav_header(16_000)[:30], 1, "stdin: the WAV stream ends inside its header"),
     ],
 )
@@ -186,7 +186,7 @@ def test_a_feed_that_others_could_read_is_refused(folder, model):
 
 def test_wrong_words_end_with_two(folder, model):
     assert here("listen").returncode == 2
-    assert b"Nothing to listen to" in here("listen").stderr
+    assert b"No source: add" in here("listen").stderr
     assert here("listen", "--file", "a.wav", "--every", "0").returncode == 2
     assert here("listen", "--stdin", "s16le", "--model", model).returncode == 2
     assert here("nonsense").returncode == 2

@@ -54,7 +54,7 @@ def test_it_is_json_on_demand() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("devices",), "'devices' is no command with settings; there are listen, watch"),
+        (("devices",), "'devices' is not a command with settings; choose from listen, watch"),
         (("--window", "wide"), "'wide' is not a valid float range"),
         (("--windw", "3"), "No such option"),
         (("--config", "none.toml"), "cannot read the configuration none.toml"),
@@ -70,7 +70,7 @@ def test_what_cannot_be_shown_is_one_line(words: tuple[str, ...], says: str) -> 
 def test_the_files_that_ship_are_right(file: Path) -> None:
     done = here("config", "check", file)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.decode().rstrip().endswith("nothing is wrong")
+    assert done.stdout.decode().rstrip().endswith("no errors")
 
 
 def test_all_that_is_wrong_is_said(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from rtp_peer import Talker, sending
 from serving import ANYWHERE, Hand, running, save_model, until
 from signals import eventually
 from speech import SMALL_STAGES, talk, tiny_model
-from test_ops_notify import Ear
+from test_ops_notify import Listener
 
 from streamcab.config.setting import build, settings_of
 from streamcab.config.tree import Listen, Recordings
@@ -44,9 +44,9 @@ class Call:
         self._thread = threading.Thread(target=self._talk)
 
     def _talk(self) -> None:
-        with sending() as plug:
+        with sending() as sock:
             while not self._over.wait(0.02):
-                plug.sendto(self._talker.say(bytes(range(160)))[0], self._to)
+                sock.sendto(self._talker.say(bytes(range(160)))[0], self._to)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -94,7 +94,9 @@ class Daemon:
     def answers(self) -> list[str]:
         """Lines of the log that answer a SIGHUP for good."""
         text = self.log.read_text(encoding="utf-8") if self.log.exists() else ""
-        return [line for line in text.splitlines() if "SIGHUP: " in line and "stay as they were" not in line]
+        return [
+            line for line in text.splitlines() if "SIGHUP: " in line and "settings not changed" not in line
+        ]
 
     @contextmanager
     def running(self, *words: str, env: dict[str, str] | None = None) -> Iterator[None]:
@@ -132,19 +134,19 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
 
             # Nothing has changed but the file of names, which bears the same name.
             names.write_text("127.0.0.1,*,*,after\n")
-            daemon.hang_up("SIGHUP: no setting has changed that can change now")
+            daemon.hang_up("SIGHUP: no reloadable setting has changed")
             with Call(daemon.port, 2):
                 until(feed, lambda m: m.stream == "after")
 
         # Another level, senders that are nobody here, a file that logrotate has moved away.
         shutil.move(daemon.log, daemon.folder / "log.1")
         daemon.settings(name_map=str(names), log_level="info", allow=["192.0.2.0/24"], window=20)
-        line = daemon.hang_up("taken: --allow, --log-level; wants a restart: --window")
+        line = daemon.hang_up("applied: --allow, --log-level; restart needed for: --window")
         assert "WARNING" in line
         with Call(daemon.port, 3):
             until(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("not_allowed", 0) > 50)
         daemon.settings(name_map=str(names), log_level="info", idle=0.5)
-        daemon.hang_up("taken: --allow, --idle")
+        daemon.hang_up("applied: --allow, --idle")
         with Call(daemon.port, 4):
             until(feed, lambda m: m.stream == "after" and m.run != "")
         eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text(encoding="utf-8"))
@@ -156,7 +158,7 @@ def test_answers_come_as_often_as_the_settings_say_anew(daemon: Daemon) -> None:
     with daemon.running(), Subscriber(daemon.endpoint) as feed, Call(daemon.port, 8):
         until(feed, lambda m: isinstance(m, Prediction))
         daemon.settings(every=0.1)
-        daemon.hang_up("taken: --every")
+        daemon.hang_up("applied: --every")
         heard = until(feed, lambda m: isinstance(m, Prediction) and m.seq >= 12)
         samples = [m.sample for m in heard if isinstance(m, Prediction)][-8:]
         assert np.median(np.diff(samples)) < 0.2 * 8000
@@ -192,7 +194,7 @@ def test_the_feed_goes_to_a_file_that_may_be_moved_away(daemon: Daemon, tmp_path
         eventually(lambda: (tmp_path / "feed.jsonl").stat().st_size > 0)
         shutil.move(tmp_path / "feed.jsonl", tmp_path / "moved")
         daemon.settings(jsonl=str(tmp_path / "feed.jsonl"), jsonl_max_mb=0.01, jsonl_keep=2)
-        daemon.hang_up("taken: --jsonl-keep, --jsonl-max-mb")
+        daemon.hang_up("applied: --jsonl-keep, --jsonl-max-mb")
         with Call(daemon.port, 6):
             eventually(lambda: (tmp_path / "feed.jsonl.2").exists())
     assert {file.name for file in tmp_path.iterdir()} == {
@@ -223,14 +225,17 @@ def test_a_key_that_is_put_into_the_folder_counts_at_once(daemon: Daemon) -> Non
 
 def test_systemd_hears_when_reloading_begins_and_ends(daemon: Daemon) -> None:
     daemon.settings()
-    ear = Ear(f"{daemon.folder}/notify")
-    with ear.socket, daemon.running(env={"NOTIFY_SOCKET": ear.address, "WATCHDOG_USEC": "10000000"}):
-        ear.until("READY")
+    listener = Listener(f"{daemon.folder}/notify")
+    with (
+        listener.socket,
+        daemon.running(env={"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "10000000"}),
+    ):
+        listener.until("READY")
         daemon.hang_up("SIGHUP: ")
-        heard = ear.until("RELOADING")
+        heard = listener.until("RELOADING")
         assert int(heard[-1]["MONOTONIC_USEC"]) > 0
-        assert ear.until("READY")
-        assert ear.until("WATCHDOG")
+        assert listener.until("READY")
+        assert listener.until("WATCHDOG")
 
 
 def test_the_log_goes_on_in_another_file_and_in_another_form(daemon: Daemon) -> None:
@@ -238,7 +243,7 @@ def test_the_log_goes_on_in_another_file_and_in_another_form(daemon: Daemon) -> 
     with daemon.running():
         daemon.settings(log_file=str(daemon.folder / "other"), log_format="json")
         daemon.log = daemon.folder / "other"
-        daemon.hang_up("taken: --log-file, --log-format")
+        daemon.hang_up("applied: --log-file, --log-format")
         assert json.loads(daemon.log.read_text(encoding="utf-8").splitlines()[-1])["level"] == "warning"
 
 
@@ -298,7 +303,7 @@ def test_recordings_go_by_the_new_limits(
         os.utime(file, (time.time() - age_s,) * 2)
     try:
         hang_up(Parts(served[0], [], recorder), tmp_path, record_min_free_gb=0.0, **settings)
-        recorder.shelf.tidy(())
+        recorder.retention.tidy(())
     finally:
         recorder.close()
     assert {file.name.split(".")[0] for file in folder.iterdir()} == kept
@@ -310,8 +315,8 @@ def test_nothing_is_recorded_where_more_shall_stay_free_than_there_is(
     recorder = Recorder(Retention(tmp_path / "audio", limits(Recordings(record_min_free_gb=0))))
     try:
         hang_up(Parts(served[0], [], recorder), tmp_path, record_min_free_gb=1e6)
-        recorder.shelf.tidy(())
-        assert "1e+06 GB shall stay free" in recorder.shelf.why
+        recorder.retention.tidy(())
+        assert "1e+06 GB shall stay free" in recorder.retention.why
     finally:
         recorder.close()
 

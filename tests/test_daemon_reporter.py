@@ -45,10 +45,10 @@ class Still:
 
 
 @contextmanager
-def stage(supervisor=None, veil=None, streams=2):
+def stage(supervisor=None, pseudonyms=None, streams=2):
     """A reporter with a subscriber that hears everything from the start."""
     arch, model = CHECKPOINT.architecture, CHECKPOINT.model
-    settings = Settings(ANYWHERE, window_s=20.0, max_streams=streams, veil=veil)
+    settings = Settings(ANYWHERE, window_s=20.0, max_streams=streams, pseudonyms=pseudonyms)
     clock = Still()
     table = StreamTable(arch, streams, clock)
     engine = Engine(model, table)
@@ -59,7 +59,7 @@ def stage(supervisor=None, veil=None, streams=2):
     def begin(name, row=0):
         line = Line(name, bank, row, f"by hand: {name}")
         described = reporter.veiled(line, line.description)
-        live = table.join(line, Hand(), NOW, veil.cover(line) if veil else name, described)
+        live = table.join(line, Hand(), NOW, pseudonyms.cover(line) if pseudonyms else name, described)
         reporter.begins(live)
         reporter.statuses(np.array([live.slot]))
         return live
@@ -165,29 +165,29 @@ def test_the_daemon_speaks_of_itself_under_its_own_name():
 
 
 def test_what_would_tell_whose_a_stream_is_is_not_said():
-    veil = Pseudonyms(b"0123456789abcdef")
-    with stage(veil=veil) as s:
+    pseudonyms = Pseudonyms(b"0123456789abcdef")
+    with stage(pseudonyms=pseudonyms) as s:
         live = s.begin("anna")
         live.line.move("stalled", "nothing from anna")
         s.reporter.statuses(np.array([live.slot]))
         heard = until(s.feed, lambda m: isinstance(m, Status) and m.detail)
-        assert heard[-1].detail == f"nothing from {veil.name('anna')}"
-        assert heard[-1].source == f"by hand: {veil.name('anna')}"
+        assert heard[-1].detail == f"nothing from {pseudonyms.name('anna')}"
+        assert heard[-1].source == f"by hand: {pseudonyms.name('anna')}"
         assert all("anna" not in str(m) for m in heard)
 
 
 @pytest.fixture
 def told(tmp_path):
     """A supervisor, and a function that gives its newest datagrams."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as plug:
-        plug.bind(str(tmp_path / "notify"))
-        plug.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.setblocking(False)
 
         def words():
             found = []
             while True:
                 try:
-                    found.append(plug.recv(4096).decode())
+                    found.append(sock.recv(4096).decode())
                 except BlockingIOError:
                     return found
 

@@ -12,7 +12,12 @@ from streamcab.extras import BASE, EXTRAS, line_for
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DISTRIBUTION = {"zmq": "pyzmq", "prometheus_client": "prometheus-client", "paho": "paho-mqtt"}
+DISTRIBUTION = {
+    "zmq": "pyzmq",
+    "prometheus_client": "prometheus-client",
+    "paho": "paho-mqtt",
+    "nats": "nats-py",
+}
 
 
 def names(requirements: list[str]) -> set[str]:

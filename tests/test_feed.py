@@ -364,10 +364,10 @@ def test_a_thousand_come_at_once_to_a_daemon_that_is_busy() -> None:
         until(lambda: Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").split()[2] == "T")
         waiting = selectors.DefaultSelector()
         for _ in range(crowd):
-            plug = stack.enter_context(socket.socket())
-            plug.setblocking(False)
-            plug.connect_ex((host, int(port)))
-            waiting.register(plug, selectors.EVENT_WRITE)
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex((host, int(port)))
+            waiting.register(sock, selectors.EVENT_WRITE)
 
         def come() -> bool:
             for key, _ in waiting.select(0.1):

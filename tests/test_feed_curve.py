@@ -267,7 +267,7 @@ class TestCommand:
         assert secret.secret.decode() not in done.output
         done = CliRunner().invoke(command, ["list", "--keys", str(folder)])
         lines = done.output.splitlines()
-        assert lines[0] == f"laptop  {secret.public.decode()}  secret here, may listen"
+        assert lines[0] == f"laptop  {secret.public.decode()}  secret here, admitted"
         assert lines[1].startswith("server  ")
         assert len(lines) == 2
 

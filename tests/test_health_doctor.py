@@ -29,11 +29,11 @@ def test_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.permissions(tmp_path / "none").grade == "ok"
     (tmp_path / "pcmC0D0c").touch()
     (tmp_path / "pcmC0D0p").touch()
-    assert doctor.permissions(tmp_path).said == "1 may be opened"
+    assert doctor.permissions(tmp_path).said == "1 can be opened"
     # root may everything, and tests may run as root.
     monkeypatch.setattr(os, "access", lambda *_: False)
     found = doctor.permissions(tmp_path)
-    assert (found.grade, found.said) == ("warn", "pcmC0D0c may not be opened by this user")
+    assert (found.grade, found.said) == ("warn", "pcmC0D0c cannot be opened by this user")
     assert "usermod -aG audio" in found.mend
 
 
@@ -61,12 +61,12 @@ def test_a_feed_that_speaks_is_well_and_a_stranger_on_its_port_is_not(
     with Speaker() as speaker:
         speaker.beat = [daemon()]
         monkeypatch.setattr(doctor, "ANSWER_S", 20.0)
-        assert doctor.feed_port(speaker.endpoint).said == "a daemon is running and speaks"
+        assert doctor.feed_port(speaker.endpoint).said == "in use by a daemon that answers"
     monkeypatch.setattr(doctor, "ANSWER_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         found = doctor.feed_port(f"tcp://127.0.0.1:{stranger.getsockname()[1]}")
     assert found.grade == "warn"
-    assert "tells whose" in found.mend
+    assert "shows its owner" in found.mend
 
 
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -291,8 +291,8 @@ def test_a_password_is_asked_for(tmp_path: Path, broker: Mosquitto) -> None:
                 "--password-file",
             )
             # paho leaves a socket pair of its own to the garbage collector, which is heard under -W error only.
-            hush = "import warnings; warnings.simplefilter('ignore', ResourceWarning)"
-            done = run("bridge", *words, wrong, before=hush)
+            quiet = "import warnings; warnings.simplefilter('ignore', ResourceWarning)"
+            done = run("bridge", *words, wrong, before=quiet)
             assert done.returncode == 1
             assert done.stderr.count("\n") == 1
             assert "refuses" in done.stderr

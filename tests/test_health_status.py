@@ -50,7 +50,7 @@ def test_a_daemon_that_speaks_and_loses_nothing_is_well() -> None:
         (twice(lost_ms=40.0), "40 ms of audio lost"),
         (twice(counters={"skips": 2}), "skips grew by 2"),
         (twice(counters={"refused-full": 1}), "refused-full grew by 1"),
-        (heard(daemon(seq=1)), "stopped speaking"),
+        (heard(daemon(seq=1)), "no more messages"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
@@ -192,7 +192,7 @@ def test_the_command_on_a_feed_with_keys(tmp_path: Path) -> None:
 def test_the_command_where_nobody_answers() -> None:
     done = run("status", "ipc:///nowhere/feed.ipc", "--wait", "0.1")
     assert done.returncode == 75
-    assert done.stdout.startswith("nobody answers at ipc:///nowhere/feed.ipc")
+    assert done.stdout.startswith("no answer at ipc:///nowhere/feed.ipc")
     done = run("status", "nonsense://x")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

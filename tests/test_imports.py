@@ -22,6 +22,8 @@ ONLY_IN = {
     "sounddevice": {"source"},
     "soundfile": {"source", "flac", "streamcab_train"},
     "zmq": {"feed"},
+    "sqlalchemy": {"store"},
+    "alembic": {"store"},
     "rich": {"view", "session", "streamcab_train"},
     "scipy": {"streamcab_train"},
     "safetensors": {"checkpoint", "streamcab_train"},

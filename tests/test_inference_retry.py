@@ -61,7 +61,7 @@ class Stage:
     def __init__(self, checkpoint, n, seconds=20):
         self.backend = Brittle(checkpoint, n)
         self.engine = Engine(checkpoint.model, n, self.backend)
-        self.rescue = Retry(self.engine)
+        self.retry = Retry(self.engine)
         self.bank = Bank(8000, n, seconds * 8000)
         self.voice = talk(seconds, pauses=False)
         self.slots = np.array([self.engine.attach(self.bank, row) for row in range(n)])
@@ -75,7 +75,7 @@ class Stage:
                 self.bank.write(row, self.voice[self.at : self.at + n], self.now)
             self.at += n
             self.now += step
-            for e in self.rescue.advance(np.sort(self.slots), 1, self.now):
+            for e in self.retry.advance(np.sort(self.slots), 1, self.now):
                 for i, slot in enumerate(e.slots.tolist()):
                     for j in range(e.c.shape[1]):
                         if e.first[i] + j >= 0:
@@ -108,8 +108,8 @@ def check_a_failed_pass(checkpoint, error, most_ms):
         stage.hear(0.1)
         stage.backend.fails = lambda slots: None
         stage.hear(4)
-    assert struck.rescue.failures == 1
-    assert type(error).__name__ in struck.rescue.in_words(struck.now)
+    assert struck.retry.failures == 1
+    assert type(error).__name__ in struck.retry.in_words(struck.now)
     for slot in range(3):
         heard = {k: c for k, (c, kind) in struck.emitted[slot].items() if kind != MISSING}
         for k, c in heard.items():
@@ -128,14 +128,14 @@ def test_what_has_no_room_together_goes_in_halves_and_together_again_after_a_whi
     stage.backend.fails = lambda slots: MemoryError("too many") if len(slots) > 2 else None
     stage.backend.sizes.clear()
     stage.hear(1)
-    assert stage.rescue.failures == 2  # of 8, of 4
+    assert stage.retry.failures == 2  # of 8, of 4
     assert set(stage.backend.sizes) == {2}
     stage.backend.fails = lambda slots: None
     stage.hear(2 * CALM_S + 0.5)
     stage.backend.sizes.clear()
     stage.hear(0.2)
     assert set(stage.backend.sizes) == {8}
-    assert stage.rescue.in_words(stage.now + 20) == ""
+    assert stage.retry.in_words(stage.now + 20) == ""
 
 
 def test_one_stream_that_always_fails_is_hopeless_and_the_others_are_heard(checkpoint):
@@ -144,10 +144,10 @@ def test_one_stream_that_always_fails_is_hopeless_and_the_others_are_heard(check
     bad = 5
     stage.backend.fails = lambda slots: ValueError("of this stream") if bad in slots else None
     stage.hear(3)
-    assert stage.rescue.hopeless.keys() == {bad}
-    assert "of this stream" in stage.rescue.hopeless[bad]
+    assert stage.retry.hopeless.keys() == {bad}
+    assert "of this stream" in stage.retry.hopeless[bad]
     # Struck together with it: once in the whole, once each in half, quarter and eighth.
-    assert stage.rescue.failures >= 3 + STRIKES
+    assert stage.retry.failures >= 3 + STRIKES
     for slot in set(range(8)) - {bad}:
         assert stage.engine.dropped[slot] / 8 < 3 * 400
         assert max(stage.emitted[slot]) > 40 * 5 - 2 * stage.engine.delay
@@ -177,7 +177,7 @@ def test_a_failure_within_the_normaliser_starts_that_stream_anew(checkpoint, mon
     stage.hear(0.1)
     monkeypatch.setattr(stage.engine.normaliser, "push", push)
     stage.hear(4)
-    assert stage.rescue.failures == 1
+    assert stage.retry.failures == 1
     np.testing.assert_array_equal(stage.engine.stepped, stage.engine.normaliser.taken)
     np.testing.assert_array_equal(stage.engine.heard, stage.engine.normaliser.pushed)
     assert all(max(e) > 40 * 8 - 2 * stage.engine.delay for e in stage.emitted)
@@ -256,9 +256,9 @@ def test_without_a_failure_nothing_changes(checkpoint):
     stage = Stage(checkpoint, 1)
     stage.hear(5)
     stage.bank.finish(0)
-    emitted = stage.rescue.advance(None, 1, stage.now)
+    emitted = stage.retry.advance(None, 1, stage.now)
     assert emitted
-    assert stage.rescue.in_words(stage.now) == ""
+    assert stage.retry.in_words(stage.now) == ""
     whole = Classifier(checkpoint).classify(stage.voice[: stage.at], 8000)
     assert whole.top is not None
     assert stage.engine.dropped[0] == 0

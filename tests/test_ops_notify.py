@@ -27,7 +27,7 @@ from streamcab.ops.notify import Supervisor, from_environment
 from streamcab.source import Line
 
 
-class Ear:
+class Listener:
     """The supervisor's end: a datagram socket by path, or by an abstract name."""
 
     def __init__(self, address):
@@ -56,8 +56,8 @@ def folder():
 
 
 @pytest.fixture(params=["path", "abstract"])
-def ear(request, folder):
-    here = Ear(f"{folder}/notify" if request.param == "path" else f"@streamcab/{folder.name}")
+def listener(request, folder):
+    here = Listener(f"{folder}/notify" if request.param == "path" else f"@streamcab/{folder.name}")
     with here.socket:
         yield here
 
@@ -67,16 +67,16 @@ def checkpoint():
     return Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}, "0123456789ab")
 
 
-def test_the_words_of_sd_notify(ear):
-    supervisor = Supervisor(ear.address, watched=True)
+def test_the_words_of_sd_notify(listener):
+    supervisor = Supervisor(listener.address, watched=True)
     supervisor.waiting("almost")
-    assert ear.hear() == {"STATUS": "almost"}
+    assert listener.hear() == {"STATUS": "almost"}
     supervisor.ready("two\nlines")
-    assert ear.hear() == {"READY": "1", "STATUS": "two lines", "WATCHDOG": "1"}
+    assert listener.hear() == {"READY": "1", "STATUS": "two lines", "WATCHDOG": "1"}
     supervisor.alive("well")
-    assert ear.hear() == {"STATUS": "well", "WATCHDOG": "1"}
+    assert listener.hear() == {"STATUS": "well", "WATCHDOG": "1"}
     supervisor.stopping()
-    assert ear.hear()["STOPPING"] == "1"
+    assert listener.hear()["STOPPING"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_the_words_of_sd_notify(ear):
         ({"WATCHDOG_USEC": "10000000", "WATCHDOG_PID": "1"}, False),
     ],
 )
-def test_pings_are_for_whom_the_watchdog_watches(ear, environment, watched):
-    supervisor = from_environment({"NOTIFY_SOCKET": ear.address, **environment})
+def test_pings_are_for_whom_the_watchdog_watches(listener, environment, watched):
+    supervisor = from_environment({"NOTIFY_SOCKET": listener.address, **environment})
     supervisor.alive("well")
-    assert ("WATCHDOG" in ear.hear()) == watched
+    assert ("WATCHDOG" in listener.hear()) == watched
 
 
 @pytest.mark.parametrize("address", [None, "", "@", "vsock:2:1234", "relative"])
@@ -105,13 +105,13 @@ def test_a_supervisor_that_is_gone_is_told_of_once_and_stops_nothing(folder, cap
     for _ in range(3):
         supervisor.alive("well")
     assert [r.levelname for r in caplog.records] == ["WARNING"]
-    with Ear(f"{folder}/nobody").socket as late:
+    with Listener(f"{folder}/nobody").socket as late:
         supervisor.alive("well")
         assert late.recv(100)
 
 
-def test_a_supervisor_that_does_not_read_stops_nothing(ear, caplog):
-    supervisor = Supervisor(ear.address, watched=True)
+def test_a_supervisor_that_does_not_read_stops_nothing(listener, caplog):
+    supervisor = Supervisor(listener.address, watched=True)
     while not caplog.records:
         supervisor.alive("well")
     assert "cannot notify the supervisor" in caplog.text
@@ -271,21 +271,21 @@ def listening(path):
         return s.connect_ex(str(path)) == 0
 
 
-def test_the_command_tells_systemd_how_it_is_and_leaves_cleanly(audio, folder, ear):
-    env = {"NOTIFY_SOCKET": ear.address, "WATCHDOG_USEC": "10000000"}
+def test_the_command_tells_systemd_how_it_is_and_leaves_cleanly(audio, folder, listener):
+    env = {"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "10000000"}
     with running(*words(audio, folder), env=env) as process:
-        heard = ear.until("READY")
+        heard = listener.until("READY")
         assert not any("WATCHDOG" in m for m in heard[:-1])
         assert "model tiny" in heard[-1]["STATUS"]
         with Subscriber(f"ipc://{folder}/feed.ipc") as feed:
             assert listening(folder / "feed.ipc")
-            for message in (ear.hear(), ear.hear()):
+            for message in (listener.hear(), listener.hear()):
                 assert message["WATCHDOG"] == "1"
                 assert message["STATUS"].startswith("1 stream, ")
                 assert "s behind, model tiny" in message["STATUS"]
             process.send_signal(signal.SIGTERM)
             until(feed, ended("talk"))
-        assert "READY" not in {field for m in ear.until("STOPPING") for field in m}
+        assert "READY" not in {field for m in listener.until("STOPPING") for field in m}
         _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
@@ -294,7 +294,7 @@ def test_the_command_tells_systemd_how_it_is_and_leaves_cleanly(audio, folder, e
 
 def test_a_hang_up_is_answered_in_the_log_and_ends_nothing(audio, folder):
     """What it takes is in test_daemon_reload.py."""
-    here = Ear(f"{folder}/notify")
+    here = Listener(f"{folder}/notify")
     env = {"NOTIFY_SOCKET": here.address, "WATCHDOG_USEC": "10000000"}
     with here.socket, running(*words(audio, folder), env=env) as process:
         here.until("READY")
@@ -310,7 +310,7 @@ def test_a_hang_up_is_answered_in_the_log_and_ends_nothing(audio, folder):
 
 
 def test_a_model_that_cannot_be_loaded_is_never_ready(audio, folder):
-    here = Ear(f"{folder}/notify")
+    here = Listener(f"{folder}/notify")
     bad = folder / "bad.safetensors"
     bad.write_bytes(b"no model")
     with (

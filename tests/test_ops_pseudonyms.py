@@ -26,39 +26,39 @@ def line(name: str, **labels: str) -> Line:
 
 
 def test_a_name_is_the_same_for_one_salt_and_another_for_another() -> None:
-    veil = Pseudonyms(SALT)
-    assert veil.name("alice") == Pseudonyms(SALT).name("alice") != veil.name("bob")
-    assert veil.name("alice") != Pseudonyms(SALT + b"x").name("alice")
-    assert valid_name(veil.name("alice"))
-    assert "alice" not in veil.name("alice")
+    pseudonyms = Pseudonyms(SALT)
+    assert pseudonyms.name("alice") == Pseudonyms(SALT).name("alice") != pseudonyms.name("bob")
+    assert pseudonyms.name("alice") != Pseudonyms(SALT + b"x").name("alice")
+    assert valid_name(pseudonyms.name("alice"))
+    assert "alice" not in pseudonyms.name("alice")
 
 
 def test_addresses_files_and_devices_are_hidden_with_the_name() -> None:
-    veil = Pseudonyms(SALT)
+    pseudonyms = Pseudonyms(SALT)
     call = line("alice", codec="PCMU", source="10.0.0.5:4000", ssrc="deadbeef", cname="alice@example.org")
-    name = veil.cover(call)
-    said = veil.of(call, "RTP PCMU from 10.0.0.5:4000 at 192.0.2.1:5004, alice@example.org, deadbeef")
+    name = pseudonyms.cover(call)
+    said = pseudonyms.of(call, "RTP PCMU from 10.0.0.5:4000 at 192.0.2.1:5004, alice@example.org, deadbeef")
     assert said == f"RTP PCMU from {name} at 192.0.2.1:5004, {name}, {name}"
     file = line("Ann-Lee", file="/calls/Ann Lee.wav")
-    assert veil.of(file, "/calls/Ann Lee.wav: cut off") == f"{veil.name('Ann-Lee')}: cut off"
-    assert "Ann" not in veil.of(file, "file Ann Lee.wav, 8000 Hz")
+    assert pseudonyms.of(file, "/calls/Ann Lee.wav: cut off") == f"{pseudonyms.name('Ann-Lee')}: cut off"
+    assert "Ann" not in pseudonyms.of(file, "file Ann Lee.wav, 8000 Hz")
 
 
 def test_the_log_hides_every_stream_and_no_part_of_a_word() -> None:
-    veil = Pseudonyms(SALT)
-    mic, alice = veil.cover(line("mic")), veil.cover(line("alice", source="[2001:db8::5]:4000"))
-    assert veil.scrub("mic and alice from 2001:db8::5: microphone lost") == (
+    pseudonyms = Pseudonyms(SALT)
+    mic, alice = pseudonyms.cover(line("mic")), pseudonyms.cover(line("alice", source="[2001:db8::5]:4000"))
+    assert pseudonyms.scrub("mic and alice from 2001:db8::5: microphone lost") == (
         f"{mic} and {alice} from {alice}: microphone lost"
     )
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamcab.ops.pseudonyms.REMEMBERED", 3)
-    veil = Pseudonyms(SALT)
+    pseudonyms = Pseudonyms(SALT)
     for n in range(10):
-        veil.cover(line(f"call-{n}"))
-    assert veil.scrub("call-0 call-9").startswith("call-0 s-")
-    assert len(veil._hidden) == 3
+        pseudonyms.cover(line(f"call-{n}"))
+    assert pseudonyms.scrub("call-0 call-9").startswith("call-0 s-")
+    assert len(pseudonyms._hidden) == 3
 
 
 def test_an_installation_makes_its_salt_once_and_for_itself(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_a_salt_that_is_none_is_told(content: bytes | None, told: str, tmp_path:
 def test_a_daemon_says_nothing_but_the_hash(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     checkpoint = Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}, "0123456789ab")
-    veil = Pseudonyms(SALT)
-    name = veil.name("ilse-lee")
+    pseudonyms = Pseudonyms(SALT)
+    name = pseudonyms.name("ilse-lee")
     file = write_wav(tmp_path / "ilse-lee.wav", talk(3), 8000)
-    with serving(checkpoint, [AudioFile(file, "fast")], veil=veil) as feed:
+    with serving(checkpoint, [AudioFile(file, "fast")], pseudonyms=pseudonyms) as feed:
         heard = until(feed, lambda m: isinstance(m, Prediction) and m.state == "ended")
     assert {m.stream for m in heard} - {"daemon"} == {name}
     assert next(m.source for m in heard if isinstance(m, Status)).startswith(f"file {name}")

@@ -134,8 +134,8 @@ def test_an_error_inside_streamcab(model: Path, tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("form", ["text", "journal", "json"])
 def test_what_a_source_says_before_anybody_knows_of_its_stream(form: logs.Form, tmp_path: Path) -> None:
-    veil, journal = Pseudonyms(b"0123456789abcdef"), logs.Log(form, tmp_path / "log")
-    journal.learn, journal.scrub = veil.learn, veil.scrub
+    pseudonyms, journal = Pseudonyms(b"0123456789abcdef"), logs.Log(form, tmp_path / "log")
+    journal.learn, journal.scrub = pseudonyms.learn, pseudonyms.scrub
     root = logging.getLogger()
     root.addHandler(journal)
     try:
@@ -176,24 +176,24 @@ def test_a_day_of_a_service(model: Path, tmp_path: Path) -> None:
     heard: list[AnyMessage] = []
 
     def call() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             for n in itertools.count():
                 for ssrc in range(1, 6):
-                    plug.sendto(packet(n, n * 160, bytes(160), ssrc=ssrc), ("127.0.0.1", port))
-                    plug.sendto(sdes(ssrc, f"{SECRET}{ssrc}@example.org".encode()), ("127.0.0.1", port + 1))
+                    sock.sendto(packet(n, n * 160, bytes(160), ssrc=ssrc), ("127.0.0.1", port))
+                    sock.sendto(sdes(ssrc, f"{SECRET}{ssrc}@example.org".encode()), ("127.0.0.1", port + 1))
                 if over.wait(0.02):
                     return
 
     log = tmp_path / "log"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear, Subscriber(feed_at) as feed:
-        ear.bind(f"\0{tmp_path.name}-{port}")
-        ear.settimeout(0.0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, Subscriber(feed_at) as feed:
+        listener.bind(f"\0{tmp_path.name}-{port}")
+        listener.settimeout(0.0)
 
         def listened() -> bool:
             heard.extend(feed.drain())
             while True:
                 try:
-                    told.append(ear.recv(4096))
+                    told.append(listener.recv(4096))
                 except BlockingIOError:
                     return True
 
@@ -209,7 +209,7 @@ def test_a_day_of_a_service(model: Path, tmp_path: Path) -> None:
                 eventually(lambda: logged(" refused: "))
                 (tmp_path / "map.csv").write_text(f"*,*,2,no {SECRET}\n")
                 process.send_signal(signal.SIGHUP)
-                eventually(lambda: logged("the settings stay as they were"))
+                eventually(lambda: logged("settings not changed"))
             finally:
                 over.set()
                 thread.join()

@@ -47,34 +47,34 @@ def there(folder: Path) -> set[str]:
 
 
 def test_a_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
-    shelf = Retention(tmp_path / "a" / "b", Limits(1000, 60, 0))
+    retention = Retention(tmp_path / "a" / "b", Limits(1000, 60, 0))
     assert (tmp_path / "a/b").stat().st_mode & 0o077 == 0
-    assert shelf.room == 1000
+    assert retention.room == 1000
 
 
 def test_the_oldest_goes_first_and_what_is_too_old_in_any_case(tmp_path: Path) -> None:
-    shelf = Retention(tmp_path, Limits(1_000, 100, 0), Set())
+    retention = Retention(tmp_path, Limits(1_000, 100, 0), Set())
     put(tmp_path, "ancient", 1, 101)
     for name, age in (("old", 90), ("middle", 50), ("new", 10)):
         put(tmp_path, name, 300, age)
-    shelf.tidy(())
+    retention.tidy(())
     assert there(tmp_path) == {"old", "middle", "new"}
-    assert (shelf.deleted, shelf.room) == (1, 100)
+    assert (retention.deleted, retention.room) == (1, 100)
     put(tmp_path, "newest", 200, 5)
-    shelf.tidy(())
+    retention.tidy(())
     assert there(tmp_path) == {"middle", "new", "newest"}
-    assert shelf.room == 200
+    assert retention.room == 200
 
 
 def test_what_is_in_use_and_what_is_not_ours_stays(tmp_path: Path) -> None:
-    shelf = Retention(tmp_path, Limits(1_000, 100, 0), Set())
+    retention = Retention(tmp_path, Limits(1_000, 100, 0), Set())
     (tmp_path / "song.flac").write_bytes(bytes(5_000))
     used = put(tmp_path, "used", 2_000, 900)
     put(tmp_path, "free", 100, 1)
-    shelf.tidy({used})
+    retention.tidy({used})
     assert {"song.flac", used} <= {file.name for file in tmp_path.iterdir()}
-    assert shelf.room <= 0
-    assert "all in use" in shelf.why
+    assert retention.room <= 0
+    assert "all in use" in retention.why
 
 
 @pytest.mark.parametrize("years", [10, 0.01])
@@ -82,40 +82,40 @@ def test_a_clock_that_jumps_deletes_nothing_until_it_has_stood_for_a_while(
     tmp_path: Path, years: float
 ) -> None:
     clock, year = Set(), 365 * 86_400.0
-    shelf = Retention(tmp_path, Limits(1_000, 86_400, 0), clock)
+    retention = Retention(tmp_path, Limits(1_000, 86_400, 0), clock)
     put(tmp_path, "call", 1, 10)
     for jump in (years * year, -years * year, 0.0, years * year):
         clock.jumped = jump
-        shelf.tidy(())
+        retention.tidy(())
         assert there(tmp_path) == {"call"}
-        assert ("the clock has jumped by" in shelf.doubt) == bool(jump)
+        assert ("the clock has jumped by" in retention.doubt) == bool(jump)
     clock.sleep(BELIEVED_S - 1)
-    shelf.tidy(())
+    retention.tidy(())
     assert there(tmp_path) == {"call"}
     clock.sleep(1)
-    shelf.tidy(())
+    retention.tidy(())
     assert there(tmp_path) == set()
-    assert shelf.doubt == ""
+    assert retention.doubt == ""
 
 
 def test_a_clock_that_is_corrected_is_believed_at_once(tmp_path: Path) -> None:
     clock = Set()
-    shelf = Retention(tmp_path, Limits(1_000, 7_200, 0), clock)
+    retention = Retention(tmp_path, Limits(1_000, 7_200, 0), clock)
     put(tmp_path, "call", 1, 3_000)
     for jump in (3_000.0, 6_000.0):  # twice less than a jump
         clock.jumped = jump
-        shelf.tidy(())
-        assert shelf.doubt == ""
+        retention.tidy(())
+        assert retention.doubt == ""
     assert there(tmp_path) == set()
 
 
 def test_a_disk_that_is_nearly_full_refuses_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 2_000_000_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, free))
-    shelf = Retention(tmp_path, Limits(10**9, 100, 10**9))
+    retention = Retention(tmp_path, Limits(10**9, 100, 10**9))
     free = 999_999_999
-    shelf.tidy(())
-    assert "1 GB shall stay free" in shelf.why
+    retention.tidy(())
+    assert "1 GB shall stay free" in retention.why
     with pytest.raises(StreamcabError, match=r"not recorded: .* has 1\.00 GB free"):
         Retention(tmp_path, Limits(10**9, 100, 10**9))
 
@@ -127,8 +127,8 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 
 def test_two_recordings_of_one_moment_have_two_names(tmp_path: Path) -> None:
-    shelf = Retention(tmp_path, Limits(1000, 60, 0))
-    first = shelf.path("mic", 1_762_421_042.7)
+    retention = Retention(tmp_path, Limits(1000, 60, 0))
+    first = retention.path("mic", 1_762_421_042.7)
     assert first.name == "mic.20251106T092402.700Z.flac"
     first.touch()
-    assert shelf.path("mic", 1_762_421_042.7).name == "mic.20251106T092402.701Z.flac"
+    assert retention.path("mic", 1_762_421_042.7).name == "mic.20251106T092402.701Z.flac"

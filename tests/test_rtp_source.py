@@ -98,17 +98,17 @@ def carries_groups():
     for index, name in socket.if_nameindex():
         with (
             socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock,
-            socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as ear,
+            socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver,
         ):
             try:
-                ear.bind((group, 0, 0, index))
+                receiver.bind((group, 0, 0, index))
                 request = socket.inet_pton(socket.AF_INET6, group) + struct.pack("=I", index)
-                ear.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+                receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 0)
-                sock.sendto(b"", (group, ear.getsockname()[1], 0, index))
+                sock.sendto(b"", (group, receiver.getsockname()[1], 0, index))
             except OSError:
                 continue
-            if select.select([ear], [], [], 0.2)[0]:
+            if select.select([receiver], [], [], 0.2)[0]:
                 return index, name
     return pytest.skip("no interface here carries IPv6 multicast")
 

@@ -6,7 +6,7 @@ from streamcab.errors import ConfigError
 from streamcab.message import valid_name
 from streamcab.rtp.batch import pack_address, unpack_address
 from streamcab.rtp.codec import Encoding
-from streamcab.rtp.names import Names, clean, parse_name_map
+from streamcab.rtp.names import CallNames, clean, parse_name_map
 from streamcab.rtp.packet import Fate
 from streamcab.rtp.sdp import parse_sdp, parse_types
 from streamcab.rtp.udp import Address
@@ -116,7 +116,7 @@ def test_names():
     rules = parse_name_map(
         ["# desk phones", "10.0.0.0/8,*,*,desk", "192.0.2.1,5004,12ab,studio", "*,9000,*,any"]
     )
-    names = Names(rules)
+    names = CallNames(rules)
     assert names.give("192.0.2.1", 5004, 0x12AB) == "studio"
     assert names.give("192.0.2.1", 5004, 0x12AC) == "rtp-192.0.2.1-5004-000012ac"
     assert names.give("10.1.1.1", 1, 1) == "desk"
@@ -132,7 +132,7 @@ def test_names():
     "cname", ["", "\u00fc", "/", "daemon", "a/b c", "x" * 500, "\0\0", "user@h", "{12-34}"]
 )
 def test_any_cname_gives_a_valid_name(cname):
-    names = Names()
+    names = CallNames()
     names.tell("127.0.0.1", 1, cname)
     for _ in range(3):
         assert valid_name(names.give("127.0.0.1", 2, 1))
@@ -140,7 +140,7 @@ def test_any_cname_gives_a_valid_name(cname):
 
 
 def test_told_names_are_bounded():
-    names = Names(remembered=10)
+    names = CallNames(remembered=10)
     for k in range(100):
         names.tell("h", k, f"n{k}")
     assert names.cname("h", 89) == ""

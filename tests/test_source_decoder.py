@@ -358,7 +358,7 @@ def test_the_line_to_type_for_bare_codes_works(tmp_path: Path, suffix: str) -> N
     sound = syllables(2, rate)
     path = tmp_path / f"a{suffix}"
     path.write_bytes(int16(sound).tobytes() if law == "s16" else companded(sound, law))
-    with pytest.raises(AudioError, match="bare codes") as refused:
+    with pytest.raises(AudioError, match="raw samples without a header") as refused:
         read_audio(path)
     line = (
         str(refused.value).split("`")[1].replace("FILE", str(path)).replace("out.wav", f"{tmp_path}/out.wav")

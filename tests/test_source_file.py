@@ -135,7 +135,7 @@ def wrong_files(folder: Path) -> dict[str, tuple[Path, type[StreamcabError], str
         "folder": (folder / "folder.wav", SourceError, "not a file"),
         "empty": (folder / "empty.wav", AudioError, "empty"),
         "text": (folder / "text.wav", AudioError, "not audio.*ffmpeg"),
-        "raw": (folder / "a.raw", AudioError, "bare codes.*ffmpeg -f s16le"),
+        "raw": (folder / "a.raw", AudioError, "raw samples without a header.*ffmpeg -f s16le"),
         "none": (folder / "none.wav", AudioError, "no samples"),
         "nan": (folder / "nan.wav", AudioError, "sample 4321 is nan"),
         "inf": (folder / "inf.wav", AudioError, "sample 4321 is -inf"),
@@ -206,7 +206,7 @@ def test_a_pace_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_a_rate_that_no_audio_has_is_refused(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", noise(1, 1000), 16)
-    with pytest.raises(AudioError, match="16 Hz is not the rate of audio"):
+    with pytest.raises(AudioError, match="16 Hz is not a rate of audio"):
         AudioFile(path).start()
 
 

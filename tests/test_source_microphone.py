@@ -298,7 +298,7 @@ def test_a_sound_server_that_hangs_keeps_no_process_from_ending(
             assert process.stdout is not None
             assert process.stdout.readline() == "open\n"
             virtual_microphone.freeze()
-            assert "no samples for 1 s; it is taken up again" in process.stdout.readline()
+            assert "no samples for 1 s; it is reopened" in process.stdout.readline()
             assert process.stdout.readline() == "closed\n"
             assert process.wait(PATIENCE_S) == 0
         finally:
@@ -404,11 +404,11 @@ class FakeStream:
 
 
 class FakeMicrophone(Microphone):
-    """A microphone whose devices are fakes: each opening takes the next of `shelf`, or fails with it."""
+    """A microphone whose devices are fakes: each opening takes the next of `devices`, or fails with it."""
 
-    def __init__(self, *shelf: FakeStream | SourceError, **settings: object) -> None:
+    def __init__(self, *devices: FakeStream | SourceError, **settings: object) -> None:
         super().__init__("fake", name="mic", **settings)  # type: ignore[arg-type]
-        self.shelf = list(shelf)
+        self.devices = list(devices)
         self.tries = 0
 
     def start(self) -> None:
@@ -422,7 +422,7 @@ class FakeMicrophone(Microphone):
 
     def _open(self) -> FakeStream:
         self.tries += 1
-        taken = self.shelf.pop(0)
+        taken = self.devices.pop(0)
         if isinstance(taken, Exception):
             raise taken
         return taken

@@ -217,7 +217,7 @@ def test_a_mono_file_is_one_stream_whatever_is_asked(tmp_path: Path) -> None:
 def test_each_is_refused_where_it_is_not_possible(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="channel each is for microphones"):
         RtpSource(["127.0.0.1:0"], channel="each")
-    with pytest.raises(ConfigError, match="one is wanted"):
+    with pytest.raises(ConfigError, match="only one is supported here"):
         read_audio(write_wav(tmp_path / "a.wav", stereo(A, B), RATE), "each")
 
 

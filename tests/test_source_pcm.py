@@ -70,14 +70,14 @@ def chunk(tag=1, channels=1, rate=8000, align=2, bits=16):
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"", "no bytes at all"),
+        (b"", "no data; is something piped in"),
         (b"OggS" + bytes(20), "not a WAV stream"),
         (b"RIFF\0\0\0\0AVI " + bytes(20), "not a WAV stream"),
         (chunk()[:30], "ends inside its header"),
         (chunk()[:20], "ends inside its header"),
-        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "before it says of which kind"),
+        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "samples before their format"),
         (b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\x7f", "first MiB"),
-        (chunk(channels=0), "cannot be: 0 channels"),
+        (chunk(channels=0), "invalid WAV header: 0 channels"),
         (chunk(rate=0), "0 Hz"),
         (chunk(channels=2, align=3), "3 bytes a frame"),
         (chunk(tag=0x31, align=1, bits=8), "0x31 of 8 bits is neither PCM, float nor G.711"),

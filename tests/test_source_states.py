@@ -104,17 +104,17 @@ def test_a_pipe_that_breaks_off_ends_and_says_so():
     source = Stdin("s16le", 8000, file=io.BytesIO(b""))
     source.start()
     eventually(lambda: source.line.state == "ended")
-    assert "no samples came" in source.line.detail
+    assert "no samples arrived" in source.line.detail
     source.close()
 
 
 def test_a_sender_that_pauses_stalls_and_is_live_again():
-    with listening() as listener, sending() as plug:
+    with listening() as listener, sending() as sock:
         talker, to = Talker(), ("127.0.0.1", listener.port)
 
         def speak():
             for _ in range(6):
-                plug.sendto(talker.say(bytes(160))[0], to)
+                sock.sendto(talker.say(bytes(160))[0], to)
 
         speak()
         (call,) = listener.calls(1)
@@ -122,19 +122,19 @@ def test_a_sender_that_pauses_stalls_and_is_live_again():
         until(lambda: call.state == "stalled", "the pause to be noticed")
         speak()
         until(lambda: call.state == "live", "the call to be live again")
-        plug.sendto(bye(talker.ssrc), to)
+        sock.sendto(bye(talker.ssrc), to)
         until(lambda: call.state == "ended", "the end")
         assert call.detail == "the sender said goodbye"
 
 
 def test_many_calls_that_fall_silent_at_once_are_one_warning(caplog):
-    with listening(idle_s=60) as listener, sending() as plug:
+    with listening(idle_s=60) as listener, sending() as sock:
         talkers = [Talker(ssrc=n) for n in range(8)]
 
         def speak():
             for talker in talkers:
                 for _ in range(6):
-                    plug.sendto(talker.say(bytes(160))[0], ("127.0.0.1", listener.port))
+                    sock.sendto(talker.say(bytes(160))[0], ("127.0.0.1", listener.port))
 
         speak()
         calls = listener.calls(8)
@@ -143,8 +143,8 @@ def test_many_calls_that_fall_silent_at_once_are_one_warning(caplog):
         until(lambda: all(call.state == "live" for call in calls), "the calls to be live again")
         until(lambda: any("again" in r.getMessage() for r in caplog.records), "the warning's end")
         silence, again = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING][-2:]
-        assert silence == "RTP: no packet of any of 8 calls for 1 s: is the network gone?"
-        assert again.startswith("RTP: packets again after ")
+        assert silence == "RTP: no packet from any of 8 calls for 1 s; is the network down?"
+        assert again.startswith("RTP: packets arrive again after ")
 
 
 # -- processes and interfaces --------------------------------------------------------------------------------
@@ -216,8 +216,8 @@ def test_a_network_interface_that_goes_and_comes_back(tmp_path, measured, how):
     bind = f"239.77.7.7%cab0:{port}" if how == "interface" else f"10.77.0.1:{port}"
     with (
         cable() as wire,
-        daemon(tmp_path, "--rtp", bind, "--idle", "60", before=wire.inside(wire.ear)) as feed,
-        calling(group, str(port), "8", before=wire.inside(wire.mouth)),
+        daemon(tmp_path, "--rtp", bind, "--idle", "60", before=wire.inside(wire.receiver)) as feed,
+        calling(group, str(port), "8", before=wire.inside(wire.sender)),
     ):
         live = {heard_until(feed, state_is("live"))[-1].stream}
         while len(live) < 8:
@@ -241,5 +241,5 @@ def test_a_network_interface_that_goes_and_comes_back(tmp_path, measured, how):
         gap = heard_until(feed, lambda m: state_is("live")(m) and m.lost_ms > 0)[-1]
         assert gap.lost_ms > 800
     log = (tmp_path / "log").read_text(encoding="utf-8")
-    assert log.count("no packet of any of 8 calls") == 1
-    assert log.count("packets again after") == 1
+    assert log.count("no packet from any of 8 calls") == 1
+    assert log.count("packets arrive again after") == 1

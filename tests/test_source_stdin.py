@@ -215,21 +215,21 @@ def test_a_stream_that_is_cut_off_is_heard_so_far_and_says_so(caplog: pytest.Log
 def test_a_raw_stream_without_samples_says_so(data: bytes) -> None:
     source = Stdin("s16le", 8000, file=io.BytesIO(data))
     assert len(heard(source)) == 0
-    assert "no samples came" in source.line.detail
+    assert "no samples arrived" in source.line.detail
 
 
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"", "no bytes at all"),
+        (b"", "no data; is something piped in"),
         (b"hello, world, this is text", "not a WAV stream.*s16le"),
         (wav(b"", 0)[:20], "ends inside its header"),
         (wav(b"", 0)[:40], "ends inside its header"),
         (wav(b"", 0, tag=2, align=1, bits=4), "neither PCM, float nor G.711.*ffmpeg"),
         (wav(b"", 0, channels=0), "cannot be"),
         (wav(b"", 0, rate=0), "cannot be"),
-        (wav(b"", 0, rate=4_000_000_000), "not the rate of audio"),
-        (b"RIFF" + bytes(4) + b"WAVEdata" + bytes(4), "before it says"),
+        (wav(b"", 0, rate=4_000_000_000), "not a rate of audio"),
+        (b"RIFF" + bytes(4) + b"WAVEdata" + bytes(4), "samples before their format"),
         (b"RIFF" + bytes(4) + b"WAVEjunk" + struct.pack("<I", 1 << 30), "first MiB"),
     ],
 )

@@ -62,8 +62,8 @@ def test_every_call_is_told_its_end(calls: int, recorded: bool, tmp_path: Path) 
         assert feed.missed == 0
         assert streams <= ended.keys()
         assert "Traceback" not in log.read_text(encoding="utf-8")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-        plug.bind(("127.0.0.1", port))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", port))
     if recorded:
         for stream, seconds in ended.items():
             (file,) = (tmp_path / "calls").glob(f"{stream}.*.flac")

@@ -108,12 +108,12 @@ STREAMCAB_LOG_LEVEL=info
 # Another program has the port as soon as it is free, and keeps it.
 TAKE = """\
 import socket, time
-plug = socket.socket()
-plug.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+sock = socket.socket()
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 while True:
     try:
-        plug.bind(('127.0.0.1', 5557))
-        plug.listen()
+        sock.bind(('127.0.0.1', 5557))
+        sock.listen()
         break
     except OSError:
         time.sleep(0.01)

@@ -171,9 +171,7 @@ def test_a_full_disk_under_the_output_is_one_line_and_code_1(
             [sys.executable, "-m", "streamcab", *told], stdout=full, stderr=subprocess.PIPE, timeout=120
         )
     assert done.returncode == 1
-    assert done.stderr.decode().splitlines() == [
-        "Error: the output cannot be written: No space left on device"
-    ]
+    assert done.stderr.decode().splitlines() == ["Error: cannot write the output: No space left on device"]
 
 
 # --- pipes -----------------------------------------------------------------------------------------------------------

@@ -1,16 +1,16 @@
-"""The paper's rivals: as many parameters as published, and pictures in, logits out."""
+"""The paper's baselines: as many parameters as published, and pictures in, logits out."""
 
 import numpy as np
 import pytest
 import torch
 from corpus import syllables
-from streamcab_train.baselines import RIVALS
+from streamcab_train.baselines import BASELINES
 from streamcab_train.spectrogram import jet, picture
 
 
 def parameters(name: str, labels: int) -> int:
     with torch.device("meta"):
-        return sum(p.numel() for p in RIVALS[name].build(labels).parameters())
+        return sum(p.numel() for p in BASELINES[name].build(labels).parameters())
 
 
 @pytest.mark.parametrize(
@@ -32,21 +32,21 @@ def test_attention_costs_a_dense_layer_and_a_weight() -> None:
     assert parameters("AttentionCNN", 3) == convolutions + attention + 128 * 3 + 3
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_pictures_of_the_papers_size_and_of_the_smallest_give_logits(name: str) -> None:
-    rival = RIVALS[name]
+    baseline = BASELINES[name]
     torch.manual_seed(0)
     with torch.device("meta"):
-        net = rival.build(3)
-        assert net(torch.zeros(2, rival.channels, rival.size, rival.size)).shape == (2, 3)
-        assert net(torch.zeros(2, rival.channels, 64, 64)).shape == (2, 3)
+        net = baseline.build(3)
+        assert net(torch.zeros(2, baseline.channels, baseline.size, baseline.size)).shape == (2, 3)
+        assert net(torch.zeros(2, baseline.channels, 64, 64)).shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", ["ResNet18", "GatedResNet", "AttentionCNN"])
 def test_every_parameter_learns(name: str) -> None:
     torch.manual_seed(0)
-    net = RIVALS[name].build(3)
-    x = torch.randn(4, RIVALS[name].channels, 64, 64)
+    net = BASELINES[name].build(3)
+    x = torch.randn(4, BASELINES[name].channels, 64, 64)
     torch.nn.functional.cross_entropy(net(x), torch.tensor([0, 1, 2, 0])).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for _, p in net.named_parameters())
 

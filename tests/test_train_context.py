@@ -8,7 +8,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 from speech import talk
-from streamcab_train.context import main, schedule, teach
+from streamcab_train.context import main, schedule, train
 from streamcab_train.context_keys import ContextKeys, ModelKeys, StageKeys, read_context
 
 from streamcab.errors import ConfigError
@@ -66,7 +66,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 def test_it_teaches_judges_and_leaves_a_checkpoint(manifest: Path, tmp_path: Path) -> None:
     said: list[str] = []
-    found = teach(KEYS, [manifest], encode, tmp_path, say=said.append)
+    found = train(KEYS, [manifest], encode, tmp_path, say=said.append)
     kept = checkpoint.load(tmp_path / "model.safetensors")
     assert kept.architecture == KEYS.architecture
     judged = found.card["judged"]
@@ -79,7 +79,7 @@ def test_killed_and_resumed_it_ends_where_it_would_have(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamcab_train.context.SAVE", 2)
-    teach(KEYS, [manifest], encode, tmp_path / "whole", say=lambda _: None)
+    train(KEYS, [manifest], encode, tmp_path / "whole", say=lambda _: None)
 
     class Killed(Exception):
         pass
@@ -89,15 +89,15 @@ def test_killed_and_resumed_it_ends_where_it_would_have(
             raise Killed
 
     with pytest.raises(Killed):
-        teach(KEYS, [manifest], encode, tmp_path / "twice", say=kill)
-    teach(KEYS, [manifest], encode, tmp_path / "twice", say=lambda _: None)
+        train(KEYS, [manifest], encode, tmp_path / "twice", say=kill)
+    train(KEYS, [manifest], encode, tmp_path / "twice", say=lambda _: None)
     whole, twice = (weights(tmp_path / run / "model.safetensors") for run in ("whole", "twice"))
     for name in whole:
         torch.testing.assert_close(whole[name], twice[name], rtol=0, atol=0)
 
 
 def test_taught_by_everyone_it_has_no_figures(manifest: Path, tmp_path: Path) -> None:
-    found = teach(KEYS, [manifest], encode, tmp_path, everyone=True, say=lambda _: None)
+    found = train(KEYS, [manifest], encode, tmp_path, everyone=True, say=lambda _: None)
     assert "judged" not in found.card
 
 

@@ -48,22 +48,22 @@ def corpus(tmp_path):
         soundfile.write(tmp_path / f"{i}.wav", talk(2, 8000, i), 8000)
         rows.append(f"{i}.wav,{'us' if i % 2 else 'uk'},s{i}")
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "recipe.toml").write_text(RECIPE.format(start=tmp_path / "taught.safetensors"))
+    (tmp_path / "recipe.toml").write_text(RECIPE.format(start=tmp_path / "pretrained.safetensors"))
     torch.manual_seed(0)
     model = CabCnn(read_recipe(tmp_path / "recipe.toml").architecture(("uk", "us")))
     model.distiller.norm.running_var.fill_(0.3)
-    save(Checkpoint(model), tmp_path / "taught.safetensors")
+    save(Checkpoint(model), tmp_path / "pretrained.safetensors")
     return tmp_path
 
 
 def test_it_is_what_the_net_makes_and_kept(corpus) -> None:
     recipe = read_recipe(corpus / "recipe.toml")
-    material = gather(read_manifest(corpus / "manifest.csv", recipe.corpus), recipe, corpus / "cache")
-    words = material.features, material.architecture, corpus / "taught.safetensors", corpus / "cache"
+    dataset = gather(read_manifest(corpus / "manifest.csv", recipe.corpus), recipe, corpus / "cache")
+    words = dataset.features, dataset.architecture, corpus / "pretrained.safetensors", corpus / "cache"
     made = distilled(*words)
-    model = load(corpus / "taught.safetensors").model
+    model = load(corpus / "pretrained.safetensors").model
     for i in range(10):
-        x, kind = material.features.clip(i)
+        x, kind = dataset.features.clip(i)
         a, same = made.clip(i)
         with torch.inference_mode():
             want = model.distiller(torch.from_numpy(x[None].copy()))[0].numpy()
@@ -83,7 +83,7 @@ def test_training_leaves_it_as_it_was_taught_and_the_model_answers_as_it_was_jud
     trained = train(
         corpus / "manifest.csv", corpus / "recipe.toml", corpus / "out", cache=corpus / "cache", threads=1
     )
-    taught, model = load(corpus / "taught.safetensors").model, trained.model
+    taught, model = load(corpus / "pretrained.safetensors").model, trained.model
     for name, value in taught.distiller.state_dict().items():
         assert torch.equal(model.distiller.state_dict()[name], value), name
     assert model.evidence.weight.abs().max() > 0

@@ -1,4 +1,4 @@
-"""A trained model judged: the right clips, no known voices, and figures that can be counted again."""
+"""A trained model judged: the right clips, no known speakers, and figures that can be counted again."""
 
 import io
 import json
@@ -172,7 +172,7 @@ def test_another_corpus_wants_a_split_of_its_own(home: Path) -> None:
     made, _ = go(home, "other/new.csv", split_column="part")
     assert made["data"]["clips"] == 4
     assert made["data"]["protocol"] == "speaker-disjoint"
-    with pytest.raises(CorpusError, match="nothing in split 'train'"):
+    with pytest.raises(CorpusError, match="split 'train' has no clips"):
         go(home, "other/new.csv", split="train", split_column="part")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from corpus import make_corpus
 from rich.console import Console
-from streamcab_train.answered import FoldAnswers, read_answers
+from streamcab_train.fold_answers import FoldAnswers, read_answers
 from streamcab_train.folds import train_folds
 from streamcab_train.manifest import PARTS, Clip
 from streamcab_train.recipe import SplitKeys

@@ -9,6 +9,7 @@ from streamcab_train.dataset import gather
 from streamcab_train.loop import judge
 from streamcab_train.manifest import PARTS, read_manifest
 from streamcab_train.recipe import read_recipe
+from streamcab_train.selection import model_recipe
 from streamcab_train.split import DISJOINT
 
 from streamcab.nn import checkpoint
@@ -33,7 +34,10 @@ def test_it_can_be_streamed_and_has_evidence(bundled: Checkpoint) -> None:
 def test_its_card_is_whole_and_its_readme_says_the_same(bundled: Checkpoint) -> None:
     card = bundled.card
     test = card["scores"]["test"]
-    assert card["recipe"] == read_recipe(RECIPE).to_dict()
+    made, recipe = model_recipe(bundled).to_dict(), read_recipe(RECIPE).to_dict()
+    assert Path(made["training"].pop("start")).parts[0] == "runs"  # where the pretrained distiller was
+    assert recipe["training"].pop("start")
+    assert made == recipe
     assert card["licence"] == "CC BY-NC-SA"
     assert card["protocol"] == test["protocol"] == DISJOINT
     text = README.read_text(encoding="utf-8")
@@ -58,9 +62,9 @@ def test_it_does_on_the_archive_what_its_card_says(bundled: Checkpoint, tmp_path
         pytest.skip("STREAMCAB_CORPUS is not set to the folder of saa8k")
     recipe = read_recipe(RECIPE)
     manifest = read_manifest(Path(os.environ["STREAMCAB_CORPUS"]) / "manifest.csv", recipe.corpus)
-    material = gather(manifest, recipe, tmp_path)
-    assert material.hash == bundled.card["corpus_hash"]
-    judged = judge(bundled.model, whole_clips(material.select("test"), recipe.training, 0.025))
+    dataset = gather(manifest, recipe, tmp_path)
+    assert dataset.hash == bundled.card["corpus_hash"]
+    judged = judge(bundled.model, whole_clips(dataset.select("test"), recipe.training, 0.025))
     printed = bundled.card["scores"]["test"]
     assert judged.scores.confusion.tolist() == printed["confusion"]
     assert round(judged.scores.uar, 4) == printed["uar"]

@@ -1,4 +1,4 @@
-"""Teaching: what the teacher says, whom it teaches, and that a killed run goes on to the same weights."""
+"""Pretraining: its targets, its speakers, and that a killed run resumes to the same weights."""
 
 import dataclasses
 
@@ -9,9 +9,9 @@ import torch
 from scipy.fft import dct
 from speech import noise, talk
 from streamcab_train import pretrain as module
-from streamcab_train.pretrain import STATE, TAUGHT, begin_from, strangers, teach
+from streamcab_train.cepstra import cepstra, louder
+from streamcab_train.pretrain import PRETRAINED, STATE, begin_from, pretrain, strangers
 from streamcab_train.recipe import CorpusKeys, read_recipe
-from streamcab_train.teacher import cepstra, louder
 
 from streamcab.errors import CheckpointError, ConfigError, CorpusError
 from streamcab.nn.cabcnn import CabCnn
@@ -29,7 +29,7 @@ stages = "wide"
 summary = 13
 lags = [0, 4]
 classifiers = 2
-[teach]
+[pretrain]
 steps = {steps}
 batch = 2
 seconds = 0.5
@@ -63,7 +63,7 @@ def by_hand(x: np.ndarray, k: int, rate: int = 8000, interval: int = 200) -> np.
     return dct(np.mean(logs, 0), norm="ortho")[:13]
 
 
-def test_the_teacher_says_cepstra() -> None:
+def test_the_cepstra_are_those_computed_by_hand() -> None:
     x = talk(2, 8000, 1) * 8
     said = cepstra(x.astype(np.float32), 8000, 200)
     assert said.shape == (80, 13)
@@ -78,7 +78,7 @@ def test_louder_is_a_shift_of_the_first() -> None:
     np.testing.assert_allclose(shift[2:-2, 1:], 0, atol=0.02)
 
 
-def test_only_strangers_teach(corpus) -> None:
+def test_only_speakers_outside_the_classes_are_used(corpus) -> None:
     keys = CorpusKeys(label="accent", labels={"us": "us", "england": "uk"})
     assert [clip.speaker for clip in strangers(corpus / "manifest.csv", keys)] == ["s2", "s3", "s4"]
 
@@ -86,11 +86,11 @@ def test_only_strangers_teach(corpus) -> None:
 def test_a_speaker_of_both_kinds_is_refused(corpus) -> None:
     path = corpus / "manifest.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("dutch,s4", "dutch,s0"))
-    with pytest.raises(CorpusError, match="'s0' is of a class and of none"):
+    with pytest.raises(CorpusError, match="'s0' has rows in a class and rows in none"):
         strangers(path, CorpusKeys(label="accent", labels={"us": "us", "england": "uk"}))
 
 
-def test_without_strangers_nobody_can_teach(corpus) -> None:
+def test_without_such_speakers_there_is_no_pretraining(corpus) -> None:
     everyone = {name: name for name in ("us", "england", "french", "dutch")}
     with pytest.raises(CorpusError, match="none is left"):
         strangers(corpus / "manifest.csv", CorpusKeys(label="accent", labels=everyone))
@@ -99,7 +99,7 @@ def test_without_strangers_nobody_can_teach(corpus) -> None:
 def test_a_killed_run_goes_on_to_the_same_weights(corpus, monkeypatch) -> None:
     monkeypatch.setattr(module, "SAVE", 2)
     words = corpus / "manifest.csv", corpus / "recipe.toml"
-    whole = teach(*words, corpus / "whole", cache=corpus / "cache", threads=1)
+    whole = pretrain(*words, corpus / "whole", cache=corpus / "cache", threads=1)
 
     class Killed(Exception):
         pass
@@ -111,32 +111,32 @@ def test_a_killed_run_goes_on_to_the_same_weights(corpus, monkeypatch) -> None:
     save = module.save_state
     monkeypatch.setattr(module, "save_state", kill_after_the_first_state)
     with pytest.raises(Killed):
-        teach(*words, corpus / "cut", cache=corpus / "cache", threads=1)
-    assert not (corpus / "cut" / TAUGHT).exists()
+        pretrain(*words, corpus / "cut", cache=corpus / "cache", threads=1)
+    assert not (corpus / "cut" / PRETRAINED).exists()
     assert (corpus / "cut" / STATE).exists()
     monkeypatch.setattr(module, "save_state", save)
-    gone_on = teach(*words, corpus / "cut", cache=corpus / "cache", threads=1)
+    gone_on = pretrain(*words, corpus / "cut", cache=corpus / "cache", threads=1)
     for name, value in whole.model.state_dict().items():
         assert torch.equal(gone_on.model.state_dict()[name], value), name
     assert len(whole.card["r2"]) == 13
 
 
-def test_a_run_begins_with_what_was_taught_and_only_if_it_fits(corpus) -> None:
+def test_a_run_begins_with_a_pretrained_distiller_only_if_it_fits(corpus) -> None:
     words = corpus / "manifest.csv", corpus / "recipe.toml"
-    taught = teach(*words, corpus / "out", cache=corpus / "cache", threads=1)
+    pretrained = pretrain(*words, corpus / "out", cache=corpus / "cache", threads=1)
     recipe = read_recipe(corpus / "recipe.toml")
     model = CabCnn(recipe.architecture(("us", "uk")))
-    begin_from(model, corpus / "out" / TAUGHT)
-    loaded = load(corpus / "out" / TAUGHT).model
+    begin_from(model, corpus / "out" / PRETRAINED)
+    loaded = load(corpus / "out" / PRETRAINED).model
     assert torch.equal(model.summary.weight, loaded.summary.weight)
-    assert torch.equal(model.distiller.stages[0].weight, taught.model.distiller.stages[0].weight)
+    assert torch.equal(model.distiller.stages[0].weight, pretrained.model.distiller.stages[0].weight)
     other = CabCnn(dataclasses.replace(recipe.architecture(("us", "uk")), rate=16000))
-    with pytest.raises(CheckpointError, match="taught with rate 8000, and the recipe has 16000"):
-        begin_from(other, corpus / "out" / TAUGHT)
+    with pytest.raises(CheckpointError, match="pretrained with rate 8000, and the recipe has 16000"):
+        begin_from(other, corpus / "out" / PRETRAINED)
 
 
-def test_a_recipe_that_cannot_be_taught_is_refused(corpus) -> None:
+def test_a_recipe_that_cannot_be_pretrained_is_refused(corpus) -> None:
     path = corpus / "recipe.toml"
     path.write_text(path.read_text(encoding="utf-8").replace("summary = 13", "summary = 5"))
     with pytest.raises(ConfigError, match=r"13 cepstra .* model.summary is 5"):
-        teach(corpus / "manifest.csv", path, corpus / "out", cache=corpus / "cache")
+        pretrain(corpus / "manifest.csv", path, corpus / "out", cache=corpus / "cache")

@@ -43,7 +43,11 @@ def test_the_world_recipe_is_the_bundled_ones_but_for_its_classes() -> None:
     # Set beforehand: these teach the distiller, and no voice that is judged may.
     strangers = {"ireland", "scotland", "northern-ireland", "new-zealand", "south-africa", "jamaica", "other"}
     assert not strangers & world.corpus.labels.keys()
-    assert (world.model, world.teach, world.evidence) == (evidence.model, evidence.teach, evidence.evidence)
+    assert (world.model, world.pretrain, world.evidence) == (
+        evidence.model,
+        evidence.pretrain,
+        evidence.evidence,
+    )
 
 
 def test_an_empty_recipe_is_all_defaults(tmp_path: Path) -> None:

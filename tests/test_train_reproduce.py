@@ -88,7 +88,7 @@ def test_rows_of_both_protocols_and_what_was_made_smaller(home: Path, tmp_path: 
 def test_every_row_of_the_paper_is_there_unless_asked_otherwise(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such row: 'VGG16'"):
         go(home, tmp_path, models=["VGG16"])
-    assert set(baseline_run.RIVALS) | {f"CAB-CNN-{t}s" for t in paper.SECONDS} == set(paper.BEST)
+    assert set(baseline_run.BASELINES) | {f"CAB-CNN-{t}s" for t in paper.SECONDS} == set(paper.BEST)
 
 
 def test_where_each_voice_has_one_file_it_must_be_cut_to_be_shared(home: Path, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def split(home: Path) -> tuple[Path, CorpusKeys]:
     return protocol.manifest, protocol.corpus
 
 
-def rival(split: tuple[Path, CorpusKeys], out: Path, **keys: Any) -> bytes:
+def baseline(split: tuple[Path, CorpusKeys], out: Path, **keys: Any) -> bytes:
     train_rival("AttentionCNN", *split, out, BaselineKeys(batch=4, size=64, **keys), "cpu", 1)
     return (out / "test.csv").read_bytes()
 
@@ -135,14 +135,14 @@ def rival(split: tuple[Path, CorpusKeys], out: Path, **keys: Any) -> bytes:
 def test_the_same_seed_gives_the_same_answers_and_another_gives_others(
     split: tuple[Path, CorpusKeys], tmp_path: Path
 ) -> None:
-    one = rival(split, tmp_path / "a", epochs=2)
-    assert one == rival(split, tmp_path / "b", epochs=2)
-    assert one != rival(split, tmp_path / "c", epochs=2, seed=1)
+    one = baseline(split, tmp_path / "a", epochs=2)
+    assert one == baseline(split, tmp_path / "b", epochs=2)
+    assert one != baseline(split, tmp_path / "c", epochs=2, seed=1)
     assert not (tmp_path / "a" / "state.safetensors").exists()
 
 
 def test_a_rival_learns(split: tuple[Path, CorpusKeys], tmp_path: Path) -> None:
-    rival(split, tmp_path, epochs=15, learning_rate=0.01)
+    baseline(split, tmp_path, epochs=15, learning_rate=0.01)
     history = [
         json.loads(line) for line in (tmp_path / "history.jsonl").read_text(encoding="utf-8").splitlines()
     ]
@@ -162,7 +162,7 @@ baseline_run.train_rival("AttentionCNN", Path(sys.argv[1]), corpus, Path(sys.arg
 
 
 def test_a_rival_killed_and_resumed_is_uninterrupted(split: tuple[Path, CorpusKeys], tmp_path: Path) -> None:
-    whole = rival(split, tmp_path / "whole", epochs=8)
+    whole = baseline(split, tmp_path / "whole", epochs=8)
     out = tmp_path / "killed"
     words = [sys.executable, "-c", SCRIPT, str(split[0]), str(out)]
     process = subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -177,7 +177,7 @@ def test_a_rival_killed_and_resumed_is_uninterrupted(split: tuple[Path, CorpusKe
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "test.csv").exists()
-    assert rival(split, out, epochs=8) == whole
+    assert baseline(split, out, epochs=8) == whole
 
 
 def test_a_damaged_state_of_a_rival_is_refused_in_one_line(
@@ -185,4 +185,4 @@ def test_a_damaged_state_of_a_rival_is_refused_in_one_line(
 ) -> None:
     (tmp_path / "state.safetensors").write_bytes(b"noise")
     with pytest.raises(CheckpointError, match=r"is damaged .*: remove it and run again"):
-        rival(split, tmp_path, epochs=1)
+        baseline(split, tmp_path, epochs=1)

@@ -175,9 +175,9 @@ def test_ctrl_c_says_how_to_go_on(home: Path, tmp_path: Path) -> None:
 
 def test_a_folder_with_something_in_it_is_refused(home: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(ConfigError, match="is not empty: --resume to go on"):
+    with pytest.raises(ConfigError, match="is not empty; add --resume"):
         go(home, tmp_path)
-    with pytest.raises(ConfigError, match="holds no run to resume"):
+    with pytest.raises(ConfigError, match="contains no run to resume"):
         go(home, tmp_path, resume=True)
     with pytest.raises(ConfigError, match="cannot use"):
         go(home, tmp_path / "mine.txt")
@@ -222,7 +222,7 @@ def test_another_recipe_or_corpus_is_not_resumed(home: Path, tmp_path: Path) -> 
 def test_shared_speakers_are_said_wherever_a_score_is(home: Path, tmp_path: Path) -> None:
     make_corpus(tmp_path / "corpus", speakers=2, clips=6, seconds=1.0, columns=COLUMNS)
     keys = {"overrides": {"training.epochs": 1}, "cache": tmp_path / "cache"}
-    with pytest.raises(CorpusError, match="class 'low' has nothing in validation: 2 speakers"):
+    with pytest.raises(CorpusError, match="class 'low' has no speaker in validation; it has 2 speakers"):
         go(tmp_path, tmp_path / "a", **keys)
     made, text = go(tmp_path, tmp_path / "b", allow_shared_speakers=True, **keys)
     assert made.card["protocol"] == made.card["scores"]["test"]["protocol"] == "speakers shared"

@@ -95,5 +95,5 @@ def test_what_is_damaged_is_refused_by_name(saved, damage):
         adam = torch.optim.Adam(model.parameters())
     with pytest.raises(CheckpointError, match=path.name) as error:
         load_state(path, model, adam)
-    assert "train anew in another folder" in str(error.value)
+    assert "start a new run in another folder" in str(error.value)
     assert "\n" not in str(error.value)

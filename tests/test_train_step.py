@@ -19,7 +19,7 @@ def net(dropout: bool = False) -> CabCnn:
         return CabCnn(Architecture(("a", "b", "c"), stages=PAPER_STAGES if dropout else NO_DROPOUT)).train()
 
 
-def material(clips: int = 6, intervals: int = 12) -> tuple[Tensor, Tensor, Tensor]:
+def batch(clips: int = 6, intervals: int = 12) -> tuple[Tensor, Tensor, Tensor]:
     g = torch.Generator().manual_seed(2)
     x = torch.randn(clips, intervals * 100, generator=g)
     votes = torch.rand(clips, intervals, generator=g) > 0.4
@@ -32,7 +32,7 @@ def gradients(model: CabCnn) -> list[Tensor]:
 
 def test_pieces_give_the_answers_and_the_batch_statistics_of_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "PIECE_S", 0.6)
-    x, _, _ = material()
+    x, _, _ = batch()
     whole, cut = net(), net()
     want, _ = whole(x)
     torch.testing.assert_close(forward(cut, x), want, rtol=0, atol=1e-6)
@@ -43,10 +43,10 @@ def test_pieces_give_the_answers_and_the_batch_statistics_of_one_go(monkeypatch:
 @pytest.mark.parametrize("keep_s", [1000.0, 0.0])
 def test_pieces_give_the_gradients_of_one_go(monkeypatch: pytest.MonkeyPatch, keep_s: float) -> None:
     whole, cut = net(), net()
-    backward(whole, *material(), 0.1)
+    backward(whole, *batch(), 0.1)
     monkeypatch.setattr(step, "PIECE_S", 0.6)
     monkeypatch.setattr(step, "KEEP_S", keep_s)
-    backward(cut, *material(), 0.1)
+    backward(cut, *batch(), 0.1)
     for got, want in zip(gradients(cut), gradients(whole), strict=True):
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-6)
 
@@ -59,7 +59,7 @@ def test_computing_activations_twice_changes_no_bit(monkeypatch: pytest.MonkeyPa
         model = net(dropout=True)
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            loss = backward(model, *material(), 0.0)
+            loss = backward(model, *batch(), 0.0)
         found.append((loss, gradients(model)))
     assert found[0][0] == found[1][0]
     assert all(torch.equal(a, b) for a, b in zip(found[0][1], found[1][1], strict=True))
@@ -69,7 +69,7 @@ def test_in_bf16_a_step_goes_nearly_the_same_way() -> None:
     found = []
     for bf16 in (False, True):
         model = net()
-        loss = backward(model, *material(), 0.0, bf16=bf16)
+        loss = backward(model, *batch(), 0.0, bf16=bf16)
         grads = torch.cat([g.flatten() for g in gradients(model)])
         assert grads.dtype == torch.float32
         assert all(p.dtype == torch.float32 for p in model.parameters())
@@ -88,7 +88,7 @@ def test_the_loss_is_cross_entropy_of_the_mean_probability(smoothing: float) -> 
 
 def test_a_clip_that_nobody_votes_in_costs_what_a_guess_costs_and_moves_nothing() -> None:
     model = net()
-    x, votes, y = material(clips=2)
+    x, votes, y = batch(clips=2)
     loss = backward(model, x, torch.zeros_like(votes), y, 0.0)
     assert loss == pytest.approx(torch.tensor(3.0).log().item())
     assert all(g.abs().max() == 0 for g in gradients(model))

@@ -181,7 +181,7 @@ def test_training_says_it_in_one_line_and_keeps_them_on_one_side(home: Path) -> 
     text = go(home, "twice.csv", out="run")
     (line,) = [line for line in text.splitlines() if "the same as others" in line]
     assert line.startswith("4 recordings are the same as others (row 12 is 2 (")
-    assert line.endswith("they stand on one side of the split (--strict refuses them)")
+    assert line.endswith("they are kept on one side of the split (--strict refuses them)")
     assert "the same as others" not in go(home, "manifest.csv", out="plain")
 
 
@@ -212,7 +212,7 @@ def test_evaluate_knows_what_its_model_was_taught_on(home: Path) -> None:
     data = write_manifest(home / "corpus" / "renamed.csv", renamed, COLUMNS)
     quiet = Console(file=io.StringIO())
     given: dict[str, Any] = {"split": "all", "draws": 10, "threads": 1, "console": quiet}
-    with pytest.raises(CorpusError, match=r"renamed.csv row \d+: the model was taught on this recording"):
+    with pytest.raises(CorpusError, match=r"renamed.csv row \d+: the model was trained on this recording"):
         evaluate(data, model, home / "cache", **given)
     report = evaluate(data, model, home / "cache", allow_shared=True, **given)
     assert report["data"]["clips"] == len(rows)

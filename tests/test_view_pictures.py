@@ -350,11 +350,13 @@ def boards(draw):
 @given(boards(), st.integers(30, 200), st.integers(1, 60), st.floats(1, 100), LABEL, st.data())
 def test_no_picture_is_wider_or_higher_than_its_console(board, width, height, now, caption, data):
     name = data.draw(st.sampled_from(sorted(board.streams)))
-    choice = ViewState(selected=name, filter=data.draw(st.just("") | LABEL), typing=data.draw(st.booleans()))
+    view_state = ViewState(
+        selected=name, filter=data.draw(st.just("") | LABEL), typing=data.draw(st.booleans())
+    )
     size = (width, height)
     for frame in (
         render_one(board, name, size, now, caption=caption, hint="? keys  q quit"),
-        render_fleet(board, size, now, choice, caption=caption, hint="? keys  q quit"),
+        render_fleet(board, size, now, view_state, caption=caption, hint="? keys  q quit"),
         render_keys(size),
     ):
         lines = text(frame, width, height).split("\n")

@@ -42,55 +42,55 @@ def test_filter_is_a_part_of_a_name_in_any_case(board):
     assert sort(board, ViewState(filter="nobody")) == []
 
 
-def press(choice, keys, names, page="fleet"):
-    return [choice.key(key, names, page) for key in keys]
+def press(view_state, keys, names, page="fleet"):
+    return [view_state.key(key, names, page) for key in keys]
 
 
 def test_q_quits_except_while_typing():
-    choice = ViewState()
-    assert press(choice, ["q"], []) == [False]
-    press(choice, ["/", "q"], [])
-    assert choice.filter == "q"
-    press(choice, ["x", "backspace", "enter"], [])
-    assert (choice.filter, choice.typing) == ("q", False)
-    press(choice, ["/", "z", "escape"], [])
-    assert choice.filter == ""
+    view_state = ViewState()
+    assert press(view_state, ["q"], []) == [False]
+    press(view_state, ["/", "q"], [])
+    assert view_state.filter == "q"
+    press(view_state, ["x", "backspace", "enter"], [])
+    assert (view_state.filter, view_state.typing) == ("q", False)
+    press(view_state, ["/", "z", "escape"], [])
+    assert view_state.filter == ""
 
 
 def test_arrows_choose_enter_opens_escape_returns():
-    choice, names = ViewState(), ["a", "b", "c"]
-    press(choice, ["down", "j", "j", "j"], names)
-    assert choice.selected == "c"
-    press(choice, ["k", "enter"], names)
-    assert (choice.page, choice.stream(names)) == ("one", "b")
-    press(choice, ["down"], names, "one")
-    assert choice.stream(names) == "c"
-    press(choice, ["escape"], names, "one")
-    assert choice.page == "fleet"
-    press(choice, ["home"], names)
-    assert choice.selected == "a"
-    press(choice, ["page down"], names)
-    assert choice.selected == "c"
+    view_state, names = ViewState(), ["a", "b", "c"]
+    press(view_state, ["down", "j", "j", "j"], names)
+    assert view_state.selected == "c"
+    press(view_state, ["k", "enter"], names)
+    assert (view_state.page, view_state.stream(names)) == ("one", "b")
+    press(view_state, ["down"], names, "one")
+    assert view_state.stream(names) == "c"
+    press(view_state, ["escape"], names, "one")
+    assert view_state.page == "fleet"
+    press(view_state, ["home"], names)
+    assert view_state.selected == "a"
+    press(view_state, ["page down"], names)
+    assert view_state.selected == "c"
 
 
 def test_s_goes_through_the_sortings_and_back():
-    choice = ViewState()
+    view_state = ViewState()
     seen = []
     for _ in SORTS:
-        seen.append(choice.sorting)
-        press(choice, ["s"], [])
+        seen.append(view_state.sorting)
+        press(view_state, ["s"], [])
     assert seen == list(SORTS)
-    assert choice.sorting == "newest"
-    press(choice, ["S"], [])
-    assert choice.sorting == "name"
+    assert view_state.sorting == "newest"
+    press(view_state, ["S"], [])
+    assert view_state.sorting == "name"
 
 
 def test_help_is_left_by_any_key():
-    choice = ViewState()
-    press(choice, ["?"], [])
-    assert choice.help
-    assert press(choice, ["q"], []) == [True]
-    assert not choice.help
+    view_state = ViewState()
+    press(view_state, ["?"], [])
+    assert view_state.help
+    assert press(view_state, ["q"], []) == [True]
+    assert not view_state.help
 
 
 def test_one_stream_is_shown_large_and_several_as_a_fleet(board):
@@ -103,9 +103,9 @@ def test_one_stream_is_shown_large_and_several_as_a_fleet(board):
 def test_a_stream_that_is_gone_gives_way_to_the_first():
     assert ViewState(selected="gone").stream(["a", "b"]) == "a"
     assert ViewState().stream([]) is None
-    choice = ViewState(selected="gone")
-    press(choice, ["down"], ["a", "b"])
-    assert choice.selected == "b"
+    view_state = ViewState(selected="gone")
+    press(view_state, ["down"], ["a", "b"])
+    assert view_state.selected == "b"
 
 
 def test_keys_from_bytes():

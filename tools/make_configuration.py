@@ -52,7 +52,7 @@ As above, with the same variables: `STREAMCAB_EVERY` is the `--every` of whichev
 RECIPES = """\
 ## Training recipes
 
-`streamcab train --config RECIPE` and `streamcab teach --config RECIPE` read a TOML file with these tables. Unknown
+`streamcab train --config RECIPE` and `streamcab pretrain --config RECIPE` read a TOML file with these tables. Unknown
 tables and keys are errors. `streamcab config check RECIPE` checks one.
 """
 

@@ -17,6 +17,9 @@ declare -A why=(
   [mosquitto]="the tests' MQTT broker"
   [iproute2]="the tests' networks of their own, whose links go down"
   [sox]="the tests' recordings through a pipe"
+  [postgresql]="the tests' PostgreSQL: a cluster of their own"
+  [redis-server]="the tests' Redis"
+  [nats-server]="the tests' NATS"
   [sip-tester]="sipp: the tests' 300 telephone calls"
 )
 
@@ -27,6 +30,8 @@ have() {
     tmux | ffmpeg | pulseaudio | mosquitto | sox) command -v "$1" >/dev/null ;;
     pulseaudio-utils) command -v pacat >/dev/null ;;
     iproute2) command -v ip >/dev/null ;;
+    postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
+    redis-server | nats-server) command -v "$1" >/dev/null ;;
     sip-tester) command -v sipp >/dev/null ;;
     gstreamer1.0-tools) command -v gst-launch-1.0 >/dev/null ;;
     *) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
@@ -37,7 +42,8 @@ case ${1-} in
   venv) wanted=(python3-venv) ;;
   run) wanted=(libportaudio2) ;;
   test) wanted=(libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins tmux ffmpeg gstreamer1.0-tools
-    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav sip-tester mosquitto iproute2 sox) ;;
+    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav sip-tester mosquitto iproute2 sox
+    postgresql redis-server nats-server) ;;
   *) echo "usage: $0 venv|run|test" >&2; exit 2 ;;
 esac
 

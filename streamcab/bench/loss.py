@@ -54,7 +54,7 @@ Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Material:
+class Clips:
     """The audio that is played: files, and a name for them."""
 
     name: str
@@ -81,10 +81,10 @@ class Row:
         return asdict(self)
 
 
-def choose(data: Path | None, most: int, seed: int) -> Material:
+def choose(data: Path | None, most: int, seed: int) -> Clips:
     """Up to `most` files of a folder or manifest, drawn by `seed`; without one, the synthetic clips."""
     if data is None:
-        return Material("synthetic clips", bundled_clips()[:most], None)
+        return Clips("synthetic clips", bundled_clips()[:most], None)
     speakers: dict[Path, str] = {}
     if data.is_dir():
         files = sorted(f for f in data.rglob("*") if f.suffix.lower() in SOUNDS)
@@ -102,7 +102,7 @@ def choose(data: Path | None, most: int, seed: int) -> Material:
         raise SourceError(f"{data}: holds no audio files")
     chosen = sorted(random.Random(seed).sample(files, min(most, len(files))))
     known = {speakers[f] for f in chosen if f in speakers}
-    return Material(data.stem if data.is_dir() else data.parent.name, chosen, len(known) or None)
+    return Clips(data.stem if data.is_dir() else data.parent.name, chosen, len(known) or None)
 
 
 def conditions() -> list[tuple[str, float, bool]]:
@@ -115,14 +115,14 @@ def conditions() -> list[tuple[str, float, bool]]:
 
 def compare(
     checkpoint: Checkpoint,
-    material: Material,
+    clips: Clips,
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
     under: Sequence[tuple[str, float, bool]] | None = None,
 ) -> list[Row]:
     """One row for each condition."""
     classifier = Classifier(checkpoint)
-    sounds = [read_audio(f) for f in material.files]
+    sounds = [read_audio(f) for f in clips.files]
     labels = checkpoint.architecture.labels
     clean = np.zeros((len(sounds), len(labels)))
     for probs, (samples, rate) in zip(clean, sounds, strict=True):
@@ -258,11 +258,11 @@ def _goodbye(ssrc: int) -> bytes:
     return b"\x80\xc9\x00\x01" + word + b"\x81\xcb\x00\x01" + word
 
 
-def markdown(rows: Sequence[Row], material: Material) -> str:
+def markdown(rows: Sequence[Row], clips: Clips) -> str:
     """The table, for docs/results/robustness.md."""
-    people = f", {material.speakers} speakers" if material.speakers else ""
+    people = f", {clips.speakers} speakers" if clips.speakers else ""
     lines = [
-        f"{material.name}: {len(material.files)} clips{people}.",
+        f"{clips.name}: {len(clips.files)} clips{people}.",
         "",
         "| codec | packets lost | same label | mean change | largest change |",
         "|---|---|---|---|---|",

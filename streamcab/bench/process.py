@@ -46,9 +46,9 @@ def child(*words: str, log: Path, talk: bool = False) -> Iterator[subprocess.Pop
 
 def free_port(kind: socket.SocketKind) -> int:
     """A free port of the loopback interface."""
-    with socket.socket(socket.AF_INET, kind) as plug:
-        plug.bind(("127.0.0.1", 0))
-        return int(plug.getsockname()[1])
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def cpu_s(pid: int) -> float:

@@ -32,8 +32,8 @@ Column = NDArray[np.int64]
 class Packets:
     """Builds packets and sends them; `sent` and `failed` count them."""
 
-    def __init__(self, plug: socket.socket, plan: Plan, traffic: Traffic, speech: NDArray[np.uint8]) -> None:
-        self._plug, self._plan = plug, plan
+    def __init__(self, sock: socket.socket, plan: Plan, traffic: Traffic, speech: NDArray[np.uint8]) -> None:
+        self._sock, self._plan = sock, plan
         self._samples, self._bytes = traffic.samples, traffic.samples * traffic.format.width
         self._kind = traffic.format.kind
         # Round and round: the first packet again behind the last sample.
@@ -77,7 +77,7 @@ class Packets:
         done = 0
         while done < n:
             at = self._headers.ctypes.data + done * MMSGHDR.itemsize
-            got = self._call(self._plug.fileno(), at, n - done, 0)
+            got = self._call(self._sock.fileno(), at, n - done, 0)
             if got <= 0:
                 # A refused datagram (nobody listens any more) costs itself only.
                 self.failed += 1
@@ -91,7 +91,7 @@ class Packets:
         for ssrc in self._plan.ssrc[serials].tolist():
             word = ssrc.to_bytes(4)
             try:
-                self._plug.send(bytes([0x80, 201, 0, 1]) + word + bytes([0x81, 203, 0, 1]) + word)
+                self._sock.send(bytes([0x80, 201, 0, 1]) + word + bytes([0x81, 203, 0, 1]) + word)
             except OSError:
                 self.failed += 1
 
@@ -212,10 +212,10 @@ def main() -> None:
     traffic = Traffic(**orders["traffic"])
     plan = Plan(traffic)
     speech = encode(traffic.codec, babble(bundled_clips(), traffic.format.rate))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
-        plug.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        plug.connect((orders["host"], orders["port"]))
-        packets, schedule = Packets(plug, plan, traffic, speech), Schedule(plan, traffic)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.connect((orders["host"], orders["port"]))
+        packets, schedule = Packets(sock, plan, traffic, speech), Schedule(plan, traffic)
         print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer to whoever started this process
         line = sys.stdin.readline()
         if not line:

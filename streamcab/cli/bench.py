@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcab.cli.options import Group, backend_option, model_option, precision_option, threads_option
+from streamcab.cli.command import Group
+from streamcab.cli.options import backend_option, model_option, precision_option, threads_option
 
 if TYPE_CHECKING:
     from streamcab.bench.calls import Serving
@@ -21,15 +22,23 @@ FIND_FROM = 250
 
 @click.group(cls=Group)
 def bench() -> None:
-    """Measure: how many calls this machine carries, and what lost packets do to the answers."""
+    """Measure how many calls this machine can serve, and how lost packets change the answers."""
 
 
 @bench.command()
 @click.option(
-    "--streams", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="Calls at a time."
+    "--streams",
+    type=click.IntRange(1, 1_000_000),
+    default=1000,
+    show_default=True,
+    help="Simultaneous calls.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(3), default=30.0, show_default=True, help="After the last has begun."
+    "--seconds",
+    type=click.FloatRange(3),
+    default=30.0,
+    show_default=True,
+    help="How long to measure, from the start of the last call.",
 )
 @click.option("--codec", type=click.Choice(["pcmu", "pcma", "l16"]), default="pcmu", show_default=True)
 @click.option(
@@ -37,42 +46,61 @@ def bench() -> None:
     type=click.Choice(["10", "20", "30", "40"]),
     default="20",
     show_default=True,
-    help="ms a packet.",
+    help="Length of a packet in ms.",
 )
 @click.option(
-    "--loss", type=click.FloatRange(0, 90), default=0.0, help="Percent of packets that are not sent."
+    "--loss", type=click.FloatRange(0, 90), default=0.0, help="Percentage of packets that are not sent."
 )
-@click.option("--burst", is_flag=True, help="Lose them in bursts, of five on average.")
+@click.option("--burst", is_flag=True, help="Lose packets in bursts of five on average.")
 @click.option(
-    "--reorder", type=click.FloatRange(0, 100), default=0.0, help="Percent sent one to three packets late."
-)
-@click.option(
-    "--jitter", type=click.FloatRange(0, 1000), default=0.0, help="ms by which any packet may be late."
-)
-@click.option(
-    "--churn", type=click.FloatRange(0), default=0.0, help="Calls a second that end, and others that begin."
+    "--reorder",
+    type=click.FloatRange(0, 100),
+    default=0.0,
+    help="Percentage of packets sent one to three packets late.",
 )
 @click.option(
-    "--every", type=click.FloatRange(0.025), default=0.2, show_default=True, help="s between predictions."
+    "--jitter", type=click.FloatRange(0, 1000), default=0.0, help="Largest random delay of a packet in ms."
 )
 @click.option(
-    "--budget-ms", type=click.FloatRange(1), default=400.0, show_default=True, help="What p99 may be."
+    "--churn",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Calls per second that end and are replaced by new ones.",
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(0.025),
+    default=0.2,
+    show_default=True,
+    help="Time between predictions of a call in seconds.",
+)
+@click.option(
+    "--budget-ms",
+    type=click.FloatRange(1),
+    default=400.0,
+    show_default=True,
+    help="Largest acceptable 99th percentile of the latency in ms.",
 )
 @model_option
 @backend_option
 @precision_option
 @threads_option
-@click.option("--record", type=click.Path(path_type=Path), help="For `listen`: write the calls here, too.")
-@click.option("--find-max", is_flag=True, help="Search the largest --streams that holds.")
 @click.option(
-    "--most", type=click.IntRange(1), default=20_000, show_default=True, help="Where --find-max ends."
+    "--record",
+    type=click.Path(path_type=Path),
+    help="Also record the calls to this folder, as `listen --record` does.",
 )
-@click.option("--json", "as_json", is_flag=True, help="All numbers, as JSON.")
-@click.option("--verbose", is_flag=True, help="Say each second how it goes, on stderr.")
+@click.option("--find-max", is_flag=True, help="Find the largest number of calls that passes.")
+@click.option(
+    "--most", type=click.IntRange(1), default=20_000, show_default=True, help="Upper limit of --find-max."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
+@click.option("--verbose", is_flag=True, help="Report progress on standard error every second.")
 def calls(**o: Any) -> None:
-    """Real RTP calls over the loopback into a real daemon, heard by a real subscriber.
+    """Send RTP calls over the loopback to a daemon, and measure what a subscriber receives.
 
-    Exit code 0 when it holds: nothing lost, every prediction asked for, and p99 within the budget; else 1.
+    Exit codes: 0: passed, that is, nothing was lost, every expected prediction came, and p99 is within the
+    budget. 1: failed.
     """
     from streamcab.bench.calls import Serving
     from streamcab.bench.traffic import Traffic
@@ -120,21 +148,21 @@ def _find_max(traffic: "Traffic", serving: "Serving", most: int, as_json: bool) 
     def holds(streams: int) -> bool:
         report = measure(replace(traffic, streams=streams), serving)
         best.extend([report] if report.holds else [])
-        verdict = "holds" if report.holds else "does not hold: " + "; ".join(report.failures)
+        verdict = "passed" if report.holds else "failed: " + "; ".join(report.failures)
         click.echo(f"{streams:6d} calls: p99 {report.latency_ms.p99:.0f} ms, {verdict}", err=True)
         return report.holds
 
     found = find_max(holds, min(FIND_FROM, most), most)
     if not found.holds:
-        raise click.ClickException("not even one call holds; see above why")
+        raise click.ClickException("not even one call passes; the reasons are above")
     largest = max(best, key=lambda report: int(report.settings["streams"]))
     if as_json:
         click.echo(json.dumps({"holds": found.holds, "fails": found.fails, "report": largest.as_dict()}))
     else:
         click.echo(text(largest))
-        beyond = f"; {found.fails} do not" if found.fails else ""
+        beyond = f", {found.fails} fail" if found.fails else ""
         click.echo(
-            f"{found.holds} calls hold{beyond}: streamcab listen --rtp ... --max-streams {found.holds}"
+            f"{found.holds} calls pass{beyond}: streamcab listen --rtp ... --max-streams {found.holds}"
         )
 
 
@@ -143,27 +171,31 @@ def _find_max(traffic: "Traffic", serving: "Serving", most: int, as_json: bool) 
     "--data", type=click.Path(path_type=Path), help="Folder of audio files, or a manifest (CSV with path)."
 )
 @click.option(
-    "--clips", type=click.IntRange(1), default=100, show_default=True, help="At most so many of them."
+    "--clips", type=click.IntRange(1), default=100, show_default=True, help="Largest number of clips."
 )
 @model_option
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the choice of clips, and of the losses."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Random seed for the choice of clips and for the losses.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Also draw the table here, as an .svg file.")
-@click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also plot the table to this .svg file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def loss(
     data: Path | None, clips: int, model: Path | None, seed: int, out: Path | None, as_json: bool
 ) -> None:
-    """What lost packets and codecs do to the answers: clips through the real intake and engine, not in real time."""
+    """Measure how packet loss and codecs change the answers, on clips, through the RTP receiver and the engine."""
     from streamcab.bench.loss import choose, compare, markdown
     from streamcab.bench.plot import svg
     from streamcab.nn.checkpoint import find, load
 
-    material = choose(data, clips, seed)
-    rows = compare(load(find(model)), material, seed, lambda line: click.echo(line, err=True))
+    chosen = choose(data, clips, seed)
+    rows = compare(load(find(model)), chosen, seed, lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(json.dumps([row.as_dict() for row in rows]))
     else:
-        click.echo(markdown(rows, material))
+        click.echo(markdown(rows, chosen))
     if out is not None:
         out.write_text(svg(rows), encoding="utf-8")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamcab.cli.options import Command, config_option, gate_of, load_classifier, say, settings
+from streamcab.cli.command import Command, say
+from streamcab.cli.load import gate_of, load_classifier
+from streamcab.cli.options import config_option, settings
 from streamcab.config.commands import Classify, Verify
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.text import as_unicode, printable

@@ -1,6 +1,6 @@
-"""The commands `streamcab config ...`: which value each setting has and where it came from; what is wrong with a file.
+"""The commands `streamcab config ...`: the value and origin of each setting, and the errors in a settings file.
 
-Knows click, and nothing of what a setting means.
+Knows click, and nothing of the meaning of a setting.
 """
 
 import json
@@ -13,7 +13,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from streamcab.cli.options import FILE, Command, Group, SettingOption, settings_of_command
+from streamcab.cli.command import Command, Group
+from streamcab.cli.options import FILE, SettingOption, settings_of_command
 from streamcab.cli.train import installed
 from streamcab.config.commands import TREES
 from streamcab.config.layers import check_settings, read_toml
@@ -26,18 +27,18 @@ WITH_FILES = ("listen", "watch", "demo", "classify", "verify")
 
 @click.group(cls=Group)
 def config() -> None:
-    """Settings: what holds and why, and whether a file is right. docs/reference/configuration.md lists them all."""
+    """Show settings and check settings files. docs/reference/configuration.md lists all settings."""
 
 
 @config.command(cls=Command, context_settings={"ignore_unknown_options": True})
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND] [OPTIONS]...")
 @click.pass_context
 def show(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
-    """Each setting of COMMAND (listen), its value, and where that came from.
+    """Show each setting of COMMAND (default: listen), its value, and where the value came from.
 
-    OPTIONS are those of the command, taken as it would take them, as are the environment and the file of
-    --config. Nothing is started.
+    OPTIONS are options of that command. The environment and the file of --config are applied too. Nothing is
+    started.
 
     \b
     streamcab config show --config mic.toml
@@ -49,8 +50,8 @@ def show(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
     command = group.commands.get(name)
     if command is None or not settings_of_command(command):
         there = ", ".join(n for n, c in group.commands.items() if settings_of_command(c))
-        raise click.UsageError(f"{name!r} is no command with settings; there are {there}.")
-    # Files and endpoints are no settings: they may be there or not.
+        raise click.UsageError(f"{name!r} is not a command with settings; choose from {there}.")
+    # Arguments, such as files and endpoints, are not settings and may be omitted.
     bare = copy(command)
     bare.params = [p for p in command.params if isinstance(p, click.Option)]
     bare.context_settings = {**command.context_settings, "allow_extra_args": True}
@@ -74,18 +75,18 @@ def show(ctx: click.Context, words: tuple[str, ...], as_json: bool) -> None:
     type=click.Choice(WITH_FILES),
     default="listen",
     show_default=True,
-    help="Whose settings they are.",
+    help="Command that the settings are for.",
 )
 def check(file: Path, command: str) -> None:
-    """Whether FILE is right: a file for --config, or a recipe of a training. Says all that is wrong with it.
+    """Check FILE, a settings file for --config or a training recipe, and print every error in it.
 
-    Names, types and ranges are checked, not whether a device, an address or another file is there.
+    Names, types and ranges are checked. Devices, addresses and other files are not.
 
-    Exit codes: 0 all is right; 2 something is wrong.
+    Exit codes: 0: no errors. 2: errors.
     """
     table = read_toml(file, "configuration")
     if "classes" in table or (table and all(isinstance(value, dict) for value in table.values())):
-        click.echo(f"{file}: a recipe for {_checked_recipe(file, table)}; nothing is wrong")
+        click.echo(f"{file}: a recipe for {_checked_recipe(file, table)}; no errors")
         return
     values, wrong = check_settings(file, settings_of(TREES[command]))
     for line in wrong:
@@ -93,7 +94,7 @@ def check(file: Path, command: str) -> None:
     if wrong:
         sys.exit(ConfigError.exit_code)
     count = f"{len(values)} setting{'s' * (len(values) != 1)}"
-    click.echo(f"{file}: {count} of streamcab {command}; nothing is wrong")
+    click.echo(f"{file}: {count} of streamcab {command}; no errors")
 
 
 def _rows(ctx: click.Context) -> "Iterator[tuple[Setting, Any, str]]":
@@ -114,7 +115,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _checked_recipe(file: Path, table: dict[str, Any]) -> str:
-    """Whose recipe it is: tables are no settings of a command. ConfigError for the first thing that is wrong."""
+    """The command that a recipe is for. ConfigError for its first error."""
     with installed():
         from streamcab_train.context_keys import read_context
         from streamcab_train.recipe import read_recipe

@@ -1,16 +1,11 @@
-"""The command `demo`: bundled clips, or a folder of them, as live calls. Knows click; `session.py` plays and draws."""
+"""The command `demo`: plays clips as live calls. Knows click; `session.py` plays and draws."""
 
 import click
 
+from streamcab.cli.command import Command, stop_on_signals
+from streamcab.cli.load import backend_maker, load_checkpoint
 from streamcab.cli.notice import loading
-from streamcab.cli.options import (
-    Command,
-    backend_maker,
-    config_option,
-    load_checkpoint,
-    settings,
-    stop_on_signals,
-)
+from streamcab.cli.options import config_option, settings
 from streamcab.config.commands import Demo
 
 
@@ -18,7 +13,7 @@ from streamcab.config.commands import Demo
 @settings(Demo)
 @config_option
 def demo(o: Demo) -> None:
-    """Play short clips of synthetic speech as live calls, and watch them being classified."""
+    """Play short clips of synthetic speech as live calls, and show their classification."""
     loading()
     from streamcab.daemon.session import demo as run
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streamcab.cli.options import Command, client_keys, endpoint_argument, say, settings, stop_on_signals
+from streamcab.cli.command import Command, say, stop_on_signals
+from streamcab.cli.load import client_keys
+from streamcab.cli.options import endpoint_argument, settings
 from streamcab.config.commands import METRICS, Bridge, Doctor, FeedLog, Metrics, Status
 from streamcab.config.tree import ENDPOINT
 from streamcab.errors import ConfigError
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
 @endpoint_argument
 @settings(Status)
 def status(o: Status, endpoint: str) -> None:
-    """How the daemon at ENDPOINT is doing, on one screen.
+    """Show the health of the daemon at ENDPOINT on one screen.
 
-    Exit codes: 0 all is well; 1 something is wrong (a source lost, audio lost just now, far behind, or we are
-    refused); 75 nobody answers.
+    Exit codes: 0: healthy. 1: a source or audio was lost, the daemon is late, or it refused this client.
+    75: no answer.
     """
     from streamcab.feed import Subscriber
     from streamcab.health import status as s
@@ -48,11 +50,11 @@ def status(o: Status, endpoint: str) -> None:
 @click.command(cls=Command)
 @settings(Doctor)
 def doctor(o: Doctor) -> None:
-    """Whether this machine is fit for the daemon, and what mends it.
+    """Check whether this machine can run the daemon, and print what to do about each problem.
 
-    It looks at what has gone wrong for others, and changes nothing.
+    It changes nothing.
 
-    Exit codes: 0 nothing is bad (there may be warnings); 1 something is.
+    Exit codes: 0: no problems, though there may be warnings. 1: problems.
     """
     from streamcab.health.doctor import examine
 
@@ -74,16 +76,16 @@ def doctor(o: Doctor) -> None:
 @endpoint_argument
 @settings(Metrics)
 def metrics(o: Metrics, endpoint: str) -> None:
-    """Serve the daemon's health to Prometheus.
+    """Serve metrics of the daemon to Prometheus.
 
-    On http://127.0.0.1:9464/metrics unless told otherwise. docs/how-to/operations.md lists what there is.
+    The default address is http://127.0.0.1:9464/metrics. docs/how-to/operations.md lists the metrics.
     """
     from streamcab.feed import Subscriber
     from streamcab.health.exporter import export, is_loopback
 
     if not o.expose and not is_loopback(o.listen.host):
         raise ConfigError(
-            f"--listen {o.listen.host} is not this machine's own; scrape by a proxy, or say --expose"
+            f"--listen {o.listen.host} is not a loopback address; scrape through a proxy, or add --expose"
         )
     with stop_on_signals() as stop, Subscriber(endpoint, keys=client_keys(o.key, o.server_key)) as feed:
         export(feed, o.listen.host, o.listen.port, stop, click.echo)
@@ -94,7 +96,7 @@ def metrics(o: Metrics, endpoint: str) -> None:
 @endpoint_argument
 @settings(Bridge)
 def bridge(o: Bridge, kind: str, endpoint: str) -> None:
-    """Pass the feed on to an MQTT broker and Home Assistant.
+    """Forward the feed to an MQTT broker, with discovery by Home Assistant.
 
     \b
     streamcab bridge mqtt --broker 192.168.1.2:1883 --username streamcab --password-file FILE
@@ -110,7 +112,7 @@ def bridge(o: Bridge, kind: str, endpoint: str) -> None:
             or part.endswith("/")
             or (word == "--base" and not part)
         ):
-            raise ConfigError(f"{word} {part!r} cannot begin a topic of MQTT")
+            raise ConfigError(f"{word} {part!r} is not valid at the start of an MQTT topic")
     _start_logging()
     password, ca = _password(o.password_file), str(o.ca) if o.ca else None
     where = mqtt.Broker(o.broker.host, o.broker.port, o.username, password, o.tls, ca)
@@ -124,10 +126,10 @@ def bridge(o: Bridge, kind: str, endpoint: str) -> None:
 @endpoint_argument
 @settings(FeedLog)
 def log(o: FeedLog, endpoint: str) -> None:
-    """Write the feed to a file, JSON lines, with rotation.
+    """Write the feed to a file of JSON lines, and rotate it.
 
-    Each line is a message as docs/reference/feed.md describes it. SIGHUP opens the file anew, for logrotate. The disk
-    never holds more than (keep + 1) * max-mb.
+    Each line is one message (docs/reference/feed.md). SIGHUP reopens the file, for logrotate. The files together
+    never exceed (keep + 1) * max-mb.
     """
     from streamcab.health.feed_log import record
     from streamcab.health.jsonl import JsonLinesFile

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Group, say, setting_option
+from streamcab.cli.command import Group, say
+from streamcab.cli.options import setting_option
 from streamcab.config.commands import Keys
 from streamcab.config.setting import settings_of
 
 
 @click.group(cls=Group)
 def keys() -> None:
-    """Keys that guard the feed, so that it may leave this machine (CURVE). See docs/reference/feed.md."""
+    """Manage the CURVE keys that protect a feed on the network. See docs/reference/feed.md."""
 
 
 folder_option = setting_option(settings_of(Keys)["keys"])
@@ -20,9 +21,9 @@ folder_option = setting_option(settings_of(Keys)["keys"])
 @keys.command()
 @click.argument("name")
 @folder_option
-@click.option("--allow", is_flag=True, help="Its holder may listen to the daemon that uses this folder.")
+@click.option("--allow", is_flag=True, help="Also admit this key to the daemon that uses this folder.")
 def new(name: str, keys: Path | None, allow: bool) -> None:
-    """Make the key NAME: a secret file and a public one. `server` is the daemon's own."""
+    """Create the key pair NAME, a secret and a public file. The daemon's own key is named `server`."""
     from streamcab.feed import curve as k
 
     folder = keys or k.default_folder()
@@ -31,22 +32,24 @@ def new(name: str, keys: Path | None, allow: bool) -> None:
     say(f"{public}  public")
     if name == k.SERVER:
         say(f"Serve with: streamcab listen --keys {folder}")
-        say(f"Put the public keys of those who may listen into {folder / k.ALLOW}, and give them {public}")
+        say(
+            f"Put the public keys of all admitted clients into {folder / k.ALLOW}, and give each client {public}"
+        )
     elif allow:
-        say(f"{folder / k.ALLOW / public.name}  it may listen")
+        say(f"{folder / k.ALLOW / public.name}  admitted")
 
 
 @keys.command("list")
 @folder_option
 def show(keys: Path | None) -> None:
-    """The keys in the folder: name, public key, and what each may do."""
+    """List the keys in the folder: name, public key, and whether the key is admitted."""
     from streamcab.feed import curve as k
 
     folder = keys or k.default_folder()
     found = k.listing(folder)
     if not found:
-        click.echo(f"No keys in {folder}. Make one: streamcab keys new NAME", err=True)
+        click.echo(f"No keys in {folder}. Create one: streamcab keys new NAME", err=True)
     width = max((len(key.name) for key in found), default=0)
     for key in found:
-        marks = ["secret here"] * key.secret + ["may listen"] * key.allowed
+        marks = ["secret here"] * key.secret + ["admitted"] * key.allowed
         say(f"{key.name:{width}}  {key.public.decode()}  {', '.join(marks)}".rstrip())

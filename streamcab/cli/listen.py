@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from streamcab.cli.command import Command, stop_on_signals
+from streamcab.cli.load import backend_maker, gate_of, load_checkpoint
 from streamcab.cli.notice import loading
-from streamcab.cli.options import (
-    Command,
-    backend_maker,
-    config_option,
-    gate_of,
-    load_checkpoint,
-    read_again,
-    settings,
-    stop_on_signals,
-)
+from streamcab.cli.options import config_option, read_again, settings
 from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 
@@ -39,7 +32,7 @@ log = logging.getLogger("streamcab")
 @config_option
 @click.pass_context
 def listen(ctx: click.Context, /, o: Listen) -> None:
-    """Listen to microphones, files, standard input or telephone calls, and publish which accent is heard.
+    """Classify microphones, files, standard input or RTP calls, and publish the answers.
 
     \b
     streamcab listen --device 0
@@ -59,26 +52,28 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
 
     again = threading.Event()
     with ExitStack() as around:
-        # Before anything takes time: a SIGHUP meanwhile must not be the end.
+        # First of all, so that a SIGHUP while the model loads does not end the process.
         stop = around.enter_context(stop_on_signals(again))
         journal = logs.start(o.log.log_level, logs.form_for(o.log.log_format, o.log.log_file), o.log.log_file)
-        veil = Pseudonyms.load(o.names.hash_salt) if o.names.hash_names else None
-        if veil is not None:
-            veil.know(*o.sources.device, *o.sources.file, *([o.rtp.sdp] if o.rtp.sdp else []))
-            journal.learn, journal.scrub = veil.learn, veil.scrub
-            around.enter_context(_hidden_by(veil))
+        pseudonyms = Pseudonyms.load(o.names.hash_salt) if o.names.hash_names else None
+        if pseudonyms is not None:
+            pseudonyms.know(*o.sources.device, *o.sources.file, *([o.rtp.sdp] if o.rtp.sdp else []))
+            journal.learn, journal.scrub = pseudonyms.learn, pseudonyms.scrub
+            around.enter_context(_hidden_by(pseudonyms))
         sources = _sources(o)
         if not sources:
             raise click.UsageError(
-                "Nothing to listen to: give --device, --file, --rtp or --stdin (see streamcab devices)."
+                "No source: add --device, --file, --rtp or --stdin (see streamcab devices)."
             )
         if o.recordings.record and o.sources.fast:
-            raise click.UsageError("--record with --fast: the files are there already; leave one out.")
+            raise click.UsageError(
+                "--record and --fast exclude each other: --fast reads files, which need no recording."
+            )
         lines, net = o.jsonl, o.net
         extras = Extras(
             again=again,
             reload=Reload(o, lambda: read_again(ctx, Listen), journal),
-            shelf=Retention(o.recordings.record, limits(o.recordings)) if o.recordings.record else None,
+            retention=Retention(o.recordings.record, limits(o.recordings)) if o.recordings.record else None,
             lines=JsonLinesFile(lines.jsonl, round(lines.jsonl_max_mb * 1e6), lines.jsonl_keep)
             if lines.jsonl
             else None,
@@ -91,7 +86,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             checkpoint,
             backend,
             sources,
-            _settings(o, veil),
+            _settings(o, pseudonyms),
             stop,
             extras,
             view=o.screen.view,
@@ -101,20 +96,20 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
 
 
 @contextmanager
-def _hidden_by(veil: "Pseudonyms") -> "Iterator[None]":
-    """Errors leave this block with their names hidden, those that nobody foresaw through the log."""
+def _hidden_by(pseudonyms: "Pseudonyms") -> "Iterator[None]":
+    """Hide the names in errors that leave this block; unexpected errors go to the log."""
     try:
         yield
     except StreamcabError as error:
-        raise veil.cleaned(error) from None
+        raise pseudonyms.cleaned(error) from None
     except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
         raise
     except Exception:
-        log.exception("an error inside streamcab")
+        log.exception("internal error")
         raise SystemExit(1) from None
 
 
-def _settings(o: Listen, veil: "Pseudonyms | None") -> "Settings":
+def _settings(o: Listen, pseudonyms: "Pseudonyms | None") -> "Settings":
     from streamcab.daemon.settings import Settings
 
     return Settings(
@@ -127,7 +122,7 @@ def _settings(o: Listen, veil: "Pseudonyms | None") -> "Settings":
         attention=o.answers.attention,
         keys=_server_keys(o.feed.keys),
         ipc_group=o.feed.ipc_group,
-        veil=veil,
+        pseudonyms=pseudonyms,
     )
 
 
@@ -150,7 +145,7 @@ def _sources(o: Listen) -> "list[Source]":
     sources += [AudioFile(file, pace, s.channel, loop=s.loop) for file in s.file]
     if s.stdin:
         if s.stdin != "wav" and s.rate is None:
-            raise click.UsageError(f"--stdin {s.stdin} is raw: say its --rate.")
+            raise click.UsageError(f"--stdin {s.stdin} is raw audio and needs --rate.")
         sources.append(Stdin(s.stdin, s.rate, s.channels, s.channel))
     if o.rtp.rtp or o.rtp.sdp:
         from streamcab.source.rtp import RtpSource

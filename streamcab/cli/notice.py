@@ -1,6 +1,6 @@
-"""What a terminal shows while a command loads: one line on standard error, gone before anything else is said.
+"""A line on standard error while a command loads, removed before any other output.
 
-Only a terminal is told; a service, a pipe and a log see nothing. Knows nothing of what is loaded.
+Only a terminal shows it; services, pipes and logs do not. Knows nothing of what is loaded.
 """
 
 import os
@@ -14,7 +14,7 @@ _shown = False
 
 
 def loading() -> None:
-    """Say at once that it will take a moment. To be called before anything heavy is imported."""
+    """Announce the wait. Call it before anything heavy is imported."""
     global _shown
     if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         click.echo("loading model ...", nl=False, err=True)
@@ -22,7 +22,7 @@ def loading() -> None:
 
 
 def loaded() -> None:
-    """Take the line away again, if it is there."""
+    """Remove the line if it is shown."""
     global _shown
     if _shown:
         click.echo(ERASE, nl=False, err=True)

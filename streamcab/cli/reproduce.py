@@ -1,10 +1,11 @@
-"""`reproduce`: the paper's tables on a corpus of one's own. Knows click, and nothing of how they come about."""
+"""`reproduce`: the paper's tables on another corpus. Knows click, and nothing of how the tables are made."""
 
 from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, compute_option
+from streamcab.cli.command import Command
+from streamcab.cli.options import compute_option
 from streamcab.cli.train import installed, path_type
 
 
@@ -14,27 +15,39 @@ from streamcab.cli.train import installed, path_type
     "--config",
     required=True,
     type=path_type,
-    help="Recipe whose [corpus] and [split] say how to read it, e.g. configs/live.toml.",
+    help="Recipe whose [corpus] and [split] describe the corpus, e.g. configs/live.toml.",
 )
 @click.option(
-    "--out", required=True, type=path_type, help="Folder of all runs; the same command goes on there."
+    "--out", required=True, type=path_type, help="Folder of all runs; the same command resumes there."
 )
-@click.option("--model", "models", multiple=True, help="Only this row, such as VGG11-A; may be repeated.")
-@click.option("--protocol", type=click.Choice(["disjoint", "shared"]), help="Only this one; else both.")
+@click.option("--model", "models", multiple=True, help="Only this row, such as VGG11-A; repeatable.")
+@click.option(
+    "--protocol", type=click.Choice(["disjoint", "shared"]), help="Only this protocol.  [default: both]"
+)
 @click.option("--repeats", type=click.IntRange(1), help="Independent runs of each row; the paper has 8.")
-@click.option("--epochs", type=click.IntRange(1), help="At most so many; without it early stopping decides.")
-@click.option("--batch", type=click.IntRange(2), help="Clips in a batch; the paper: CAB-CNN 128, rivals 48.")
-@click.option("--image", type=click.IntRange(64), help="Pixels of the rivals' pictures, a multiple of 64.")
-@click.option("--speakers", type=click.IntRange(3), help="At most so many of each class.")
+@click.option(
+    "--epochs", type=click.IntRange(1), help="Largest number of epochs.  [default: early stopping decides]"
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(2),
+    help="Clips per batch. The paper has 128 for CAB-CNN and 48 for the baselines.",
+)
+@click.option(
+    "--image",
+    type=click.IntRange(64),
+    help="Side of the baselines' images in pixels, a multiple of 64.",
+)
+@click.option("--speakers", type=click.IntRange(3), help="Largest number of speakers per class.")
 @click.option(
     "--pieces",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Cut each file into so many where speakers are shared: for corpora with one file for each speaker.",
+    help="Cut each file into this many clips in the shared protocol, for corpora with one file per speaker.",
 )
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each run.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Simultaneous runs.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per run.")
 @compute_option
 def reproduce(
     data: Path,
@@ -52,9 +65,9 @@ def reproduce(
     threads: int,
     compute: str,
 ) -> None:
-    """All rows of the paper's tables on a corpus: CAB-CNN and its rivals, speakers disjoint and shared.
+    """Reproduce the paper's tables on a corpus: CAB-CNN and its baselines, with disjoint and with shared speakers.
 
-    In full it takes days on a CPU. What is made smaller stands above every table.
+    A full run takes days on a CPU. Every table lists the settings that were made smaller.
     """
     from streamcab.errors import ConfigError
     from streamcab.nn.device import device_for

@@ -1,4 +1,4 @@
-"""`soak`: a day of the daemon in minutes. Knows click, and nothing of how it is rehearsed or judged."""
+"""`soak`: a day of the daemon in minutes. Knows click, and nothing of how it is simulated or assessed."""
 
 import json
 import logging
@@ -7,29 +7,35 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, backend_maker, backend_option, load_checkpoint, model_option
+from streamcab.cli.command import Command
+from streamcab.cli.load import backend_maker, load_checkpoint
+from streamcab.cli.options import backend_option, model_option
 
 
 @click.command(cls=Command)
-@click.option("--hours", type=click.FloatRange(0.01), default=24.0, show_default=True, help="Of the clock.")
-@click.option("--calls", type=click.IntRange(1, 900), default=3, show_default=True, help="At a time.")
+@click.option(
+    "--hours", type=click.FloatRange(0.01), default=24.0, show_default=True, help="Simulated hours."
+)
+@click.option(
+    "--calls", type=click.IntRange(1, 900), default=3, show_default=True, help="Simultaneous calls."
+)
 @click.option(
     "--period",
     type=click.FloatRange(120),
     default=3600.0,
     show_default=True,
-    help="Seconds after which all that is heard repeats; a multiple of 120.",
+    help="Seconds after which the audio repeats, a multiple of 120.",
 )
 @click.option(
     "--most-growth",
     type=click.FloatRange(0),
     default=8.0,
     show_default=True,
-    help="MB that memory may grow over the whole, by its slope.",
+    help="Largest acceptable growth of memory in MB, from its slope.",
 )
 @model_option
 @backend_option
-@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def soak(
     hours: float,
     calls: int,
@@ -39,13 +45,13 @@ def soak(
     backend: str,
     as_json: bool,
 ) -> None:
-    """Hours in minutes: the real daemon under a clock that runs ahead, a microphone, calls that come and go.
+    """Run the daemon for simulated hours in minutes, with a microphone and with calls that come and go.
 
-    Exit code 0 when nothing grows and the answers of the last period are those of the first; else 1.
+    Exit codes: 0: memory does not grow, and the last period has the same answers as the first. 1: otherwise.
     """
     from streamcab.soak.rehearsal import rehearse, text
 
-    # Thousands of calls are beside the point here.
+    # Thousands of calls would fill the log.
     logging.getLogger("streamcab").setLevel(logging.ERROR)
     checkpoint, device = load_checkpoint(model, "cpu")
     report = rehearse(

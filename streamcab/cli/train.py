@@ -1,6 +1,6 @@
-"""`prepare`, `teach`, `train` and `evaluate`: a manifest from a corpus, a checkpoint from it, and what that is worth.
+"""`prepare`, `pretrain`, `train`, `evaluate`: from a corpus to a manifest, to a checkpoint, to its scores.
 
-Knows click, and nothing of training: that is a package of its own, which need not be there.
+Knows click, and nothing of training, which is a separate, optional package.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from streamcab.cli.options import Command, compute_option, say
+from streamcab.cli.command import Command, say
+from streamcab.cli.options import compute_option
 from streamcab.errors import ConfigError
 
 LAYOUTS = (
@@ -21,7 +22,7 @@ LAYOUTS = (
     "ut-podcast",
     "tree",
 )
-"""As in streamcab_train/prepare, which is not imported for --help; a test compares."""
+"""As in streamcab_train/prepare, which --help must not import; a test compares them."""
 
 path_type = click.Path(path_type=Path)
 
@@ -30,20 +31,26 @@ path_type = click.Path(path_type=Path)
 @click.option("--data", required=True, type=path_type, help="Manifest: CSV with path, label, speaker.")
 @click.option("--config", required=True, type=path_type, help="Recipe, e.g. configs/live.toml.")
 @click.option("--out", required=True, type=path_type, help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--resume", is_flag=True, help="Resume the run in --out.")
 @click.option(
-    "--allow-shared-speakers", is_flag=True, help="Split by clip, as the paper does; scores will say so."
+    "--allow-shared-speakers",
+    is_flag=True,
+    help="Split by clip, as the paper does. The scores are marked accordingly.",
 )
-@click.option("--strict", is_flag=True, help="Refuse a corpus in which a recording stands twice.")
-@click.option("--folds", type=click.IntRange(2), help="Train and judge so many folds, speakers disjoint.")
+@click.option("--strict", is_flag=True, help="Refuse a corpus that contains a recording twice.")
 @click.option(
-    "--repeats", type=click.IntRange(1), default=1, show_default=True, help="Folds drawn anew so often."
+    "--folds", type=click.IntRange(2), help="Cross-validate with this many folds, with disjoint speakers."
 )
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Folds at a time.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Repetitions of the cross-validation, each with new folds.",
+)
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Simultaneous folds.")
 @compute_option
-@click.option(
-    "--threads", type=click.IntRange(1), help="Threads of torch; without it all cores, of folds 1 each."
-)
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch.  [default: all cores; 1 per fold]")
 def train(
     data: Path,
     config: Path,
@@ -57,7 +64,7 @@ def train(
     compute: str,
     threads: int | None,
 ) -> None:
-    """Train a CAB-CNN on a corpus; speakers never stand in two splits unless you say so."""
+    """Train a CAB-CNN on a corpus. By default no speaker is in two splits."""
     from streamcab.nn.device import device_for
 
     with installed():
@@ -81,7 +88,7 @@ def train(
         )
         return
     if repeats > 1 or jobs > 1:
-        raise ConfigError("--repeats and --jobs are of folds: add --folds")
+        raise ConfigError("--repeats and --jobs need --folds")
     run(
         data,
         config,
@@ -98,14 +105,12 @@ def train(
 @click.command(cls=Command)
 @click.option("--data", required=True, type=path_type, help="Manifest: CSV with path, label, speaker.")
 @click.option("--config", required=True, type=path_type, help="Recipe, e.g. configs/evidence.toml.")
-@click.option(
-    "--out", required=True, type=path_type, help="Folder of the run; one that is there is gone on with."
-)
-@click.option("--threads", type=click.IntRange(1), help="Threads of torch; without it all cores.")
-def teach(data: Path, config: Path, out: Path, threads: int | None) -> None:
-    """Teach a distiller cepstra, by the voices of a corpus that are of none of the recipe's classes."""
+@click.option("--out", required=True, type=path_type, help="Folder of the run; an existing run is resumed.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch.  [default: all cores]")
+def pretrain(data: Path, config: Path, out: Path, threads: int | None) -> None:
+    """Pretrain the distiller on cepstra, from the speakers of a corpus who are outside the recipe's classes."""
     with installed():
-        from streamcab_train.pretrain import teach as run
+        from streamcab_train.pretrain import pretrain as run
         from streamcab_train.run import cache_folder
     run(data, config, out, cache=cache_folder(), threads=threads)
 
@@ -113,10 +118,10 @@ def teach(data: Path, config: Path, out: Path, threads: int | None) -> None:
 @click.command(cls=Command)
 @click.argument("name", type=click.Choice(LAYOUTS))
 @click.argument("folder", metavar="DIR", type=path_type)
-@click.option("--out", required=True, type=path_type, help="The manifest to write, a CSV.")
+@click.option("--out", required=True, type=path_type, help="The CSV manifest to write.")
 @click.option("--labels", type=path_type, help="Label map, e.g. configs/labels/us-uk-australia.toml.")
 def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
-    """Make a manifest of the corpus NAME that lies in DIR. Reads lengths only; copies nothing."""
+    """Write a manifest of the corpus in DIR, which has this layout. Only lengths are read; nothing is copied."""
     with installed():
         from streamcab_train.prepare import prepare as run
         from streamcab_train.prepare import read_labels, tell
@@ -127,29 +132,31 @@ def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
 
 
 @click.command(cls=Command)
-@click.option("--model", type=path_type, help="Checkpoint; without it the bundled model.")
+@click.option("--model", type=path_type, help="Checkpoint.  [default: (the bundled model)]")
 @click.option("--data", required=True, type=path_type, help="Manifest: CSV with path, label, speaker.")
 @click.option(
     "--split",
     type=click.Choice(["train", "validation", "test", "all"]),
     default="test",
     show_default=True,
-    help="Of the model's own split, if this is the corpus that it was trained on; of another corpus: all.",
+    help="Part of the model's own split, for its training corpus. Use all for another corpus.",
 )
-@click.option("--split-column", default="", help="Column of the manifest that says train, validation, test.")
-@click.option("--label-column", default="", help="Column of the label; without it as in training.")
-@click.option("--out", type=path_type, help="Folder for report.json, report.md and, with matplotlib, plots.")
+@click.option("--split-column", default="", help="Column of the manifest with train, validation or test.")
+@click.option("--label-column", default="", help="Column with the label.  [default: as in training]")
+@click.option(
+    "--out", type=path_type, help="Folder for report.json, report.md and, if matplotlib is installed, plots."
+)
 @click.option(
     "--fit-temperature",
     type=path_type,
-    help="Fit it on validation, and write the model with it to this file.",
+    help="Fit the temperature on the validation split, and write the model to this file.",
 )
 @click.option(
     "--abstain-accuracy",
     type=click.FloatRange(0, 1),
-    help="Find on validation below which confidence not to answer, for this accuracy.",
+    help="Find the confidence, on the validation split, above which answers reach this accuracy.",
 )
-@click.option("--allow-shared-speakers", is_flag=True, help="Judge by voices that were trained on, too.")
+@click.option("--allow-shared-speakers", is_flag=True, help="Include speakers of the training split.")
 @compute_option
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of torch.")
 def evaluate(
@@ -165,7 +172,7 @@ def evaluate(
     compute: str,
     threads: int,
 ) -> None:
-    """Judge a model on speakers that it never heard: scores, intervals, calibration, groups."""
+    """Evaluate a model on unseen speakers: scores, confidence intervals, calibration, groups."""
     with installed():
         from streamcab_train.evaluate import evaluate as run
         from streamcab_train.run import cache_folder
@@ -190,7 +197,7 @@ def evaluate(
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Training is a package of its own: say so where it is missing."""
+    """Turn a missing training package into an error that says how to install it."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,15 +1,10 @@
-"""The command `watch`: the feed of a daemon, here or elsewhere. Imports nothing heavy."""
+"""The command `watch`: draws the feed of a daemon on any machine. Imports nothing heavy."""
 
 import click
 
-from streamcab.cli.options import (
-    Command,
-    client_keys,
-    config_option,
-    endpoint_argument,
-    settings,
-    stop_on_signals,
-)
+from streamcab.cli.command import Command, stop_on_signals
+from streamcab.cli.load import client_keys
+from streamcab.cli.options import config_option, endpoint_argument, settings
 from streamcab.config.commands import Watch
 
 
@@ -18,7 +13,7 @@ from streamcab.config.commands import Watch
 @settings(Watch)
 @config_option
 def watch(o: Watch, endpoint: str) -> None:
-    """Draw the feed of a daemon at ENDPOINT, on any machine. Without a terminal: lines."""
+    """Draw the feed of the daemon at ENDPOINT. Without a terminal, print lines."""
     from streamcab.daemon.session import watch as run
 
     keys = client_keys(o.key, o.server_key)

@@ -26,7 +26,7 @@ METRICS = HostPort("127.0.0.1:9464")
 Key = Annotated[Path, setting("Your secret CURVE key, NAME.key_secret, for a feed with keys.")]
 ServerKey = Annotated[Path, setting("Public key of that feed, server.key.")]
 Streams = Annotated[tuple[str, ...], setting("Only this stream; repeatable.", metavar="NAME")]
-JsonObject = Annotated[bool, setting("JSON, one object.")]
+JsonObject = Annotated[bool, setting("Print one JSON object.")]
 
 
 class Demo(Section, frozen=True):
@@ -52,7 +52,7 @@ class Watch(Section, frozen=True):
 
     stream: Streams = ()
     every: Annotated[
-        float, setting("Time between lines, where no terminal is.", unit="s", least=0, most=3600)
+        float, setting("Time between lines without a terminal.", unit="s", least=0, most=3600)
     ] = 1.0
     key: Key | None = None
     server_key: ServerKey | None = None
@@ -77,7 +77,7 @@ class Verify(Section, frozen=True):
     compute: Compute = "auto"
     channel: Channel = "mix"
     threads: Threads | None = None
-    seed: Annotated[int, setting("Of the random chunks.")] = 0
+    seed: Annotated[int, setting("Random seed of the chunks.")] = 0
 
 
 class Status(Section, frozen=True):
@@ -98,10 +98,10 @@ class Doctor(Section, frozen=True):
 class Metrics(Section, frozen=True):
     """Settings of `streamcab metrics`."""
 
-    listen: Annotated[HostPort, setting("Where the metrics are served; port 0: any.")] = METRICS
-    expose: Annotated[
-        bool, setting("Serve other machines too: unencrypted, to anybody who reaches the port.")
-    ] = False
+    listen: Annotated[HostPort, setting("Address to serve at; port 0: any free port.")] = METRICS
+    expose: Annotated[bool, setting("Serve other machines too, without encryption or authentication.")] = (
+        False
+    )
     key: Key | None = None
     server_key: ServerKey | None = None
 
@@ -110,15 +110,19 @@ class Bridge(Section, frozen=True):
     """Settings of `streamcab bridge`."""
 
     broker: Annotated[HostPort, setting("The MQTT broker.")] = HostPort("127.0.0.1:1883")
-    username: Annotated[str, setting("By which the broker knows us.", metavar="NAME")] | None = None
-    password_file: Annotated[Path, setting("File that holds the password.")] | None = None
-    tls: Annotated[bool, setting("Encrypt, and check the broker's certificate.")] = False
-    ca: Annotated[Path, setting("Certificates to check it against; implies --tls.")] | None = None
-    base: Annotated[str, setting("First part of our topics; one for each daemon at a broker.")] = "streamcab"
+    username: Annotated[str, setting("User name at the broker.", metavar="NAME")] | None = None
+    password_file: Annotated[Path, setting("File that contains the password.")] | None = None
+    tls: Annotated[bool, setting("Use TLS, and verify the broker's certificate.")] = False
+    ca: Annotated[Path, setting("CA certificates for that; implies --tls.")] | None = None
+    base: Annotated[str, setting("First part of the topics; unique for each daemon at a broker.")] = (
+        "streamcab"
+    )
     every: Annotated[float, setting("Time between messages of a stream.", unit="s", least=0.1, most=3600)] = (
         1.0
     )
-    discovery: Annotated[str, setting("Home Assistant's prefix; empty: do not announce.")] = "homeassistant"
+    discovery: Annotated[str, setting("Discovery prefix of Home Assistant; empty: no discovery.")] = (
+        "homeassistant"
+    )
     key: Key | None = None
     server_key: ServerKey | None = None
 
@@ -126,12 +130,12 @@ class Bridge(Section, frozen=True):
 class FeedLog(Section, frozen=True):
     """Settings of `streamcab log`."""
 
-    out: Annotated[Path, setting("The newest file.", path="file")]
+    out: Annotated[Path, setting("File to write.", path="file")]
     max_mb: Annotated[
-        float, setting("Size at which a new file begins.", unit="MB", least=0.01, most=1_000_000)
+        float, setting("Size at which the file is rotated.", unit="MB", least=0.01, most=1_000_000)
     ] = JsonLines().jsonl_max_mb
     keep: Annotated[
-        int, setting("Older files that are kept: FILE.1 is the newest.", least=0, most=10_000)
+        int, setting("Number of older files to keep, as FILE.1 and on.", least=0, most=10_000)
     ] = JsonLines().jsonl_keep
     kind: Annotated[
         tuple[str, ...],

@@ -33,7 +33,7 @@ Gate = Annotated[
     ),
 ]
 Channel = Annotated[str, setting("mix, each (every channel by itself), left, right, or a number from 1 on.")]
-Json = Annotated[bool, setting("Print JSON, one object a line.")]
+Json = Annotated[bool, setting("Print JSON, one object per line.")]
 View = Annotated[
     bool,
     setting("Draw the feed.", unset="when the output is a terminal"),
@@ -41,7 +41,7 @@ View = Annotated[
 
 
 class Sources(Section, frozen=True):
-    """Where audio comes from."""
+    """Sources of audio."""
 
     device: Annotated[
         tuple[str, ...], setting("Microphone, by index or part of its name; repeatable.", metavar="NAME")
@@ -122,7 +122,7 @@ class Net(Section, frozen=True):
 
 
 class Answers(Section, frozen=True):
-    """What is answered, and how often."""
+    """Predictions: window, rate and number of streams."""
 
     window: Annotated[float, setting("Length of the averaging window.", unit="s", least=0.1, most=3600)] = (
         30.0
@@ -156,17 +156,19 @@ class Feed(Section, frozen=True):
     """The feed."""
 
     endpoint: Annotated[str, setting("Where the feed is published.")] = ENDPOINT
-    keys: Annotated[Path, setting("Folder of CURVE keys: serve only keys in its `allow`.")] | None = None
+    keys: Annotated[Path, setting("Folder of CURVE keys; only keys in its `allow` are admitted.")] | None = (
+        None
+    )
     ipc_group: (
         Annotated[str, setting("Group that may listen at an ipc:// endpoint.", metavar="GROUP")] | None
     ) = None
 
 
 class Screen(Section, frozen=True):
-    """What is shown here."""
+    """Output of this command."""
 
     view: View | None = None
-    quiet: Annotated[bool, setting("Show nothing: for services, and for thousands of calls.")] = False
+    quiet: Annotated[bool, setting("Print nothing; for services and thousands of calls.")] = False
     json: Json = False
 
 
@@ -190,7 +192,7 @@ class Log(Section, frozen=True):
 
 
 class JsonLines(Section, frozen=True):
-    """The feed as files of JSON lines."""
+    """Copy of the feed in files of JSON lines."""
 
     jsonl: Annotated[Path, setting("Write the feed to this file too.", path="file")] | None = None
     jsonl_max_mb: Annotated[
@@ -203,7 +205,7 @@ class JsonLines(Section, frozen=True):
 
 
 class Names(Section, frozen=True):
-    """Hidden names."""
+    """Pseudonyms of streams."""
 
     hash_names: Annotated[bool, setting("Replace stream names by hashes in feed, log and files.")] = False
     hash_salt: (
@@ -223,7 +225,7 @@ class Recordings(Section, frozen=True):
     """Recordings."""
 
     record: (
-        Annotated[Path, setting("WRITE AUDIO of every stream, as FLAC, to this folder.", path="folder")]
+        Annotated[Path, setting("RECORD THE AUDIO of every stream as FLAC in this folder.", path="folder")]
         | None
     ) = None
     record_max_gb: Annotated[
@@ -274,5 +276,5 @@ class Listen(Section, frozen=True):
 
     @property
     def max_streams(self) -> int:
-        """Streams answered at a time, by default more where calls come."""
+        """Streams at once; the default is higher for RTP."""
         return self.answers.max_streams or (CALLS if self.rtp.rtp or self.rtp.sdp else STREAMS)

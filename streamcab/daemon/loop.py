@@ -102,7 +102,11 @@ class Daemon:
         self._moved: deque[Live] = deque()  # streams whose source has changed its state
         self._arrived = threading.Event()
         of_source = max((getattr(source, "bytes_per_stream", 0) for source in self._sources), default=0)
-        log.info("%d bytes for each of %d streams", self.bytes_per_stream + of_source, settings.max_streams)
+        log.info(
+            "%d bytes of memory for each of %d streams",
+            self.bytes_per_stream + of_source,
+            settings.max_streams,
+        )
         started: list[Source] = []
         try:
             for source in self._sources:
@@ -195,7 +199,7 @@ class Daemon:
 
     def _wanted(self, line: Line) -> str:
         """Return the name of a line, hidden if names are hidden."""
-        return self.settings.veil.cover(line) if self.settings.veil else line.name
+        return self.settings.pseudonyms.cover(line) if self.settings.pseudonyms else line.name
 
     def _balance(self, now: float) -> None:
         """Let streams rest, or hear them again, by what there is time for."""

@@ -52,7 +52,7 @@ class Reload:
             new = self._read()
             _retune_sources(parts, new)
         except StreamcabError as error:
-            log.error("SIGHUP: the settings stay as they were: %s", error)
+            log.error("SIGHUP: settings not changed: %s", error)
             new = self._options
         trouble = self._reopen(parts, new)
         before, now = values_of(self._options), values_of(new)
@@ -64,8 +64,8 @@ class Reload:
         # A warning, so that the answer appears at the default level too.
         log.warning(
             "SIGHUP: %s%s%s",
-            f"taken: {_spelled(taken)}" if taken else "no setting has changed that can change now",
-            f"; wants a restart: {_spelled(fixed)}" if fixed else "",
+            f"applied: {_spelled(taken)}" if taken else "no reloadable setting has changed",
+            f"; restart needed for: {_spelled(fixed)}" if fixed else "",
             f"; {trouble}" if trouble else "",
         )
 
@@ -105,7 +105,7 @@ def _retune(parts: Parts, new: Listen) -> None:
     if parts.daemon.settings.keys is not None:
         parts.daemon.settings.keys.reread()
     if parts.recorder is not None:
-        parts.recorder.shelf.limits = limits(new.recordings)
+        parts.recorder.retention.limits = limits(new.recordings)
     if parts.lines is not None:
         parts.lines.max_bytes = round(new.jsonl.jsonl_max_mb * 1e6)
         parts.lines.keep = new.jsonl.jsonl_keep

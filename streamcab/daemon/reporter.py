@@ -45,8 +45,8 @@ class Reporter:
 
     def veiled(self, line: Line, text: str) -> str:
         """Return a text about a stream; with hidden names, without the parts that identify it."""
-        veil = self._settings.veil
-        return veil.of(line, text) if text and veil else text
+        pseudonyms = self._settings.pseudonyms
+        return pseudonyms.of(line, text) if text and pseudonyms else text
 
     def begins(self, live: Live) -> None:
         """Announce a new stream."""

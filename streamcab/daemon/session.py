@@ -181,10 +181,10 @@ def _serve(
     from streamcab.ops.notify import from_environment
 
     supervisor, recorder = from_environment(), None
-    if extras is not None and extras.shelf is not None:
+    if extras is not None and extras.retention is not None:
         from streamcab.record.recorder import Recorder
 
-        recorder = Recorder(extras.shelf)
+        recorder = Recorder(extras.retention)
     readers = (screen is not None) + (extras is not None and extras.lines is not None)
     daemon = Daemon(
         checkpoint,

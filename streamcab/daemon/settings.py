@@ -30,7 +30,7 @@ class Settings:
     gate       None: as in the checkpoint                attention    whether predictions include it
     budget_ms  how long audio may wait for its turn, and how late a turn may be before new streams are refused
     keys       admit their holders only                  ipc_group    group that may use an ipc endpoint
-    veil       hides the names of streams
+    pseudonyms  hides the names of streams
     """
 
     endpoint: str
@@ -43,7 +43,7 @@ class Settings:
     budget_ms: float = 250.0
     keys: ServerKeys | None = None
     ipc_group: str | None = None
-    veil: Pseudonyms | None = None
+    pseudonyms: Pseudonyms | None = None
 
     def __post_init__(self) -> None:
         for name, one in settings_of(Answers).items():

@@ -31,7 +31,7 @@ class Extras:
 
     again: threading.Event
     reload: "Reload"
-    shelf: "Retention | None" = None
+    retention: "Retention | None" = None
     lines: "JsonLinesFile | None" = None
 
     def counters(self) -> "list[Callable[[], Mapping[str, int]]]":

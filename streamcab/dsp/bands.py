@@ -43,7 +43,7 @@ def edges() -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def filters() -> NDArray[np.float32]:
-    """Sweeps through each band under a Hann window, cosines then sines, whole numbers: (INTERVAL, 2 * BANDS)."""
+    """Sweeps through each band under a Hann window, cosines and sines, whole numbers: (2, INTERVAL, BANDS)."""
     limits = edges()
     centre, width = (limits[1:] + limits[:-1]) / 2, np.diff(limits)
     t = (np.arange(INTERVAL) + 0.5 - INTERVAL / 2) / RATE
@@ -51,12 +51,12 @@ def filters() -> NDArray[np.float32]:
     sweep = np.maximum(width - SPACING, 0.0) * RATE / INTERVAL
     phase = 2 * np.pi * (t[:, None] * centre + t[:, None] ** 2 * sweep / 2)
     hann = np.sin(np.pi * (np.arange(INTERVAL) + 0.5) / INTERVAL)[:, None] ** 2
-    waves = np.concatenate((np.cos(phase), np.sin(phase)), 1)
+    waves = np.stack((np.cos(phase), np.sin(phase)))
     # A constant is heard in no band.
-    bank = np.rint(_WEIGHT * hann * (waves - (hann * waves).sum(0) / hann.sum()))
-    bank[INTERVAL // 2] -= bank.sum(0)
+    bank = np.rint(_WEIGHT * hann * (waves - (hann * waves).sum(1, keepdims=True) / hann.sum()))
+    bank[:, INTERVAL // 2] -= bank.sum(1)
     # Cauchy and Schwarz, with half a unit per sample for rounding: no partial sum is larger.
-    largest = np.sqrt((bank**2).sum(0).max()) * (2**_NORM_BITS + 0.5 * np.sqrt(INTERVAL))
+    largest = np.sqrt((bank**2).sum(1).max()) * (2**_NORM_BITS + 0.5 * np.sqrt(INTERVAL))
     assert largest <= 2**24, "sums of this bank are not exact in float32"
     found: NDArray[np.float32] = bank.astype(np.float32)
     return found
@@ -79,10 +79,11 @@ def levels(samples: NDArray[np.float32], energy: NDArray[np.float64] | None = No
     exponent = np.maximum((np.frexp(energy)[1] + 1) // 2, -_QUIET)
     q = samples * np.ldexp(np.float32(1), _NORM_BITS - exponent)[:, None]
     np.rint(q, out=q)
-    parts = q @ filters()
-    parts *= parts
-    power = parts[:, :BANDS]
-    power += parts[:, BANDS:]
+    # Two products: what follows wants rows without gaps.
+    power, sines = q @ filters()[0], q @ filters()[1]
+    power *= power
+    sines *= sines
+    power += sines
     power += np.float32(1)
     np.log2(power, out=power)
     power *= np.float32(STEP)

@@ -1,13 +1,15 @@
 """The speech detector: a small convolutional net over band levels says which intervals are speech.
 
-Each layer sees three instants of the one below, further apart the higher it stands; the answer for an interval comes
-`AHEAD` intervals later. Levels count relative to the loudest of the last `LEVEL_S` seconds, so loudness changes
-nothing, and memory is finite. Inputs, weights and activations are multiples of powers of two, so every sum is exact in
-float32: the same to the bit for any chunks, any batch, any machine. Weights stand apart from the state of streams,
-which is addressed by absolute position. Knows nothing of samples, of normalising, or of accents.
+Each layer sees a few instants of the one below, further apart the higher it stands; the answer for an interval comes
+`AHEAD` intervals later. The first layer also sees the mean of each band over the last `LEVEL` intervals, from which
+speech stands out. Levels count relative to the loudest of these, so loudness changes nothing, and memory is finite.
+Inputs, weights and activations are multiples of powers of two, so every sum is exact in float32: the same to the bit
+for any chunks, any batch, any machine. Weights stand apart from the state of streams, which is addressed by absolute
+position. A checkpoint says which form of net it holds. Knows nothing of samples, of normalising, or of accents.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,13 +19,11 @@ from streamcab.dsp.bands import BANDS, FLOOR, STEP
 
 AHEAD = 4
 """Intervals that are heard beyond the one that is judged."""
-DILATIONS = (1, 3, 9, 27)
-"""Intervals between a layer's three taps."""
-TAPS = 3
 CHANNELS = 40
 LEVEL = 64
-"""Intervals over which the loudest and the softest are looked for."""
+"""Intervals over which the loudest and the softest are looked for, and means are taken; a power of two."""
 INPUTS = BANDS + 2
+MEANS = BANDS
 RANGE = 20
 """Octaves of power (60 dB) that are told apart below the loudest."""
 QUIETEST = FLOOR + 10 * STEP
@@ -35,38 +35,72 @@ WEIGHT_STEPS = (1024, 256)
 """Weights of the first layer are multiples of 1/1024 and at most 1, those of the others of 1/256 and at most 2: their
 sums of products are exact in float32."""
 
+_LEVEL_BITS = LEVEL.bit_length() - 1
+assert LEVEL == 1 << _LEVEL_BITS
+assert LEVEL * -FLOOR < 2**15, "sums of so many levels do not fit 16 bits"
+
 Ints = NDArray[np.intp]
 Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Weights:
-    """kernels (TAPS * inputs, channels) and biases (channels,) by layer; out (channels,), bias: speech if > 0."""
+class Form:
+    """One of the nets that there are.
 
+    taps       instants that each layer sees of the one below      means  whether the first layer sees means, too
+    dilations  intervals between these
+    """
+
+    taps: tuple[int, ...]
+    dilations: tuple[int, ...]
+    means: bool
+
+    @property
+    def reach(self) -> int:
+        """Intervals into the past that a judgement depends on."""
+        past = LEVEL if self.means else LEVEL - 1
+        return past + sum((t - 1) * d for t, d in zip(self.taps, self.dilations, strict=True))
+
+
+FORMS = {1: Form((3, 3, 3, 3), (1, 3, 9, 27), False), 2: Form((3, 4, 5), (1, 3, 12), True)}
+"""By the number in a checkpoint's architecture; the last is what is trained today."""
+FORM = max(FORMS)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """kernels (taps * inputs, channels) and biases (channels,) by layer; out (channels,), bias: speech if > 0.
+
+    With means the first kernel has MEANS rows more, for these at the newest instant.
+    """
+
+    form: Form
     kernels: tuple[NDArray[np.float32], ...]
     biases: tuple[NDArray[np.float32], ...]
     out: NDArray[np.float32]
     bias: float
 
 
-def shapes(channels: int = CHANNELS) -> dict[str, tuple[int, ...]]:
+def shapes(channels: int = CHANNELS, form: int = FORM) -> dict[str, tuple[int, ...]]:
     """The tensors of a detector in a checkpoint, by name."""
     found: dict[str, tuple[int, ...]] = {"out": (channels,), "bias": (1,)}
-    for i in range(len(DILATIONS)):
-        found[f"kernel{i}"] = (TAPS * (INPUTS if i == 0 else channels), channels)
+    for i, taps in enumerate(FORMS[form].taps):
+        rows = taps * channels if i else taps * INPUTS + (MEANS if FORMS[form].means else 0)
+        found[f"kernel{i}"] = (rows, channels)
         found[f"bias{i}"] = (channels,)
     return found
 
 
-def weights(tensors: dict[str, NDArray[np.float32]]) -> Weights:
+def weights(tensors: dict[str, NDArray[np.float32]], form: int = FORM) -> Weights:
     """From the tensors of a checkpoint; ValueError where sums would not be exact in float32."""
-    layers = range(len(DILATIONS))
+    layers = range(len(FORMS[form].taps))
     for i in layers:
         largest = RANGE * STEP if i == 0 else MOST
         units = np.abs(tensors[f"kernel{i}"].astype(np.float64)) * WEIGHT_STEPS[min(i, 1)]
         if (units != np.rint(units)).any() or units.sum(0).max() * largest > 2**24:
             raise ValueError(f"detector.kernel{i} holds weights whose sums are not exact in float32")
     return Weights(
+        FORMS[form],
         tuple(np.ascontiguousarray(tensors[f"kernel{i}"]) for i in layers),
         tuple(tensors[f"bias{i}"] for i in layers),
         tensors["out"],
@@ -74,9 +108,63 @@ def weights(tensors: dict[str, NDArray[np.float32]]) -> Weights:
     )
 
 
-def reach() -> int:
-    """Intervals into the past that a judgement depends on."""
-    return LEVEL - 1 + (TAPS - 1) * sum(DILATIONS)
+class Inputs:
+    """What the net hears of many streams' band levels, each stream in a slot; before it began there was silence."""
+
+    def __init__(self, slots: int, margin: int) -> None:
+        """At most `margin` intervals are pushed at once."""
+        self._margin, self._room = margin, LEVEL + margin
+        # The loudest of each interval and the levels themselves, at (absolute interval) % room, and sums of the last.
+        self._loud = np.zeros((slots, self._room), np.int16)
+        self._levels = np.zeros((slots, self._room, BANDS), np.int16)
+        self._sum = np.zeros((slots, BANDS), np.int16)
+        self.reset(np.arange(slots))
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of one stream."""
+        arrays: list[NDArray[Any]] = [self._loud, self._levels, self._sum]
+        return sum(a.nbytes // len(a) for a in arrays)
+
+    def reset(self, slots: Ints) -> None:
+        """Make slots ready for new streams."""
+        self._loud[slots] = FLOOR
+        self._levels[slots] = FLOOR
+        self._sum[slots] = LEVEL * FLOOR
+
+    def push(self, slots: Ints, first: NDArray[np.int64], levels: NDArray[np.int16]) -> tuple[Bytes, Bytes]:
+        """The next intervals `first` (B,) and so on of `slots`, levels (B, H, BANDS).
+
+        Returns bytes in steps of 1/STEP: levels below the loudest of late, how loud this is and how soft it has been,
+        (B, H, INPUTS); and the means of late, (B, H, MEANS).
+        """
+        b, h = levels.shape[:2]
+        at = first % self._room
+        now = slots[:, None] * self._room + _places(self._room, h, 0)[at]
+        # Bands first: a reduction over long rows is twice as fast as over many short ones.
+        loud = np.ascontiguousarray(levels.reshape(b * h, -1).T).max(0).reshape(b, h)
+        self._loud.reshape(-1)[now] = loud
+        past = self._loud.reshape(-1)[
+            slots[:, None] * self._room + _places(self._room, LEVEL - 1 + h, 1 - LEVEL)[at]
+        ]
+        largest = _largest(np.concatenate((past, -past)), h)
+        top, low = largest[:b], -largest[b:]
+        zero = np.maximum(top, QUIETEST) - RANGE * STEP
+        x = np.empty((b, h, INPUTS), np.int16)
+        np.subtract(levels, zero[..., None], out=x[..., :BANDS])
+        np.subtract(loud, zero, out=x[..., BANDS])
+        np.subtract(np.maximum(low, QUIETEST - RANGE * STEP), zero, out=x[..., BANDS + 1])
+        rows = self._levels.reshape(-1, BANDS)
+        rows[now] = levels
+        left = slots[:, None] * self._room + _places(self._room, h, -LEVEL)[at]
+        sums = levels - np.take(rows, left, axis=0)
+        sums[:, 0] += self._sum[slots]
+        for j in range(1, h):
+            sums[:, j] += sums[:, j - 1]
+        self._sum[slots] = sums[:, -1]
+        sums >>= _LEVEL_BITS
+        sums -= zero[..., None]
+        return _bytes(x), _bytes(sums)
 
 
 class Detector:
@@ -84,12 +172,20 @@ class Detector:
 
     def __init__(self, weights: Weights, slots: int, margin: int) -> None:
         """At most `margin` intervals are pushed at once."""
-        self._weights = weights
-        self._room = [LEVEL - 1 + margin, *((TAPS - 1) * d + margin for d in DILATIONS)]
-        self._level = np.zeros((slots, self._room[0]), np.int16)
-        widths = [len(kernel) // TAPS for kernel in weights.kernels]
+        self._weights, self._margin = weights, margin
+        self._inputs = Inputs(slots, margin)
+        # The scales of what comes in and goes out, once for all: powers of two, so nothing is rounded.
+        scales = [
+            np.float32(ACTIVE_STEP / (STEP if i == 0 else ACTIVE_STEP)) for i in range(len(weights.kernels))
+        ]
+        self._kernels = [k * s for k, s in zip(weights.kernels, scales, strict=True)]
+        self._biases = [b * np.float32(ACTIVE_STEP) for b in weights.biases]
+        self._out = weights.out / np.float32(ACTIVE_STEP)
+        form = weights.form
+        self._room = [(t - 1) * d + margin for t, d in zip(form.taps, form.dilations, strict=True)]
+        widths = [INPUTS, *(kernel.shape[1] for kernel in weights.kernels[:-1])]
         # Bytes: inputs in steps of 1/STEP, activations of 1/ACTIVE_STEP, at (absolute interval) % room.
-        self._past = [np.zeros((slots, r, w), np.uint8) for r, w in zip(self._room[1:], widths, strict=True)]
+        self._past = [np.zeros((slots, r, w), np.uint8) for r, w in zip(self._room, widths, strict=True)]
         self._pushed = np.zeros(slots, np.int64)
         self._still = self._silence()
         self.reset(np.arange(slots))
@@ -97,28 +193,27 @@ class Detector:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
-        arrays: list[NDArray[Any]] = [self._level, self._pushed, *self._past]
-        return sum(a.nbytes // len(a) for a in arrays)
+        arrays: list[NDArray[Any]] = [self._pushed, *self._past]
+        return sum(a.nbytes // len(a) for a in arrays) + self._inputs.bytes_per_slot
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
         self._pushed[slots] = 0
-        self._level[slots] = FLOOR
+        self._inputs.reset(slots)
         for past, still in zip(self._past, self._still, strict=True):
             past[slots] = still
 
     def skip(self, slots: Ints, n: NDArray[np.int64]) -> None:
         """Silence for n (B,) intervals."""
-        margin = self._room[0] - LEVEL + 1
-        nothing = np.full((1, margin, BANDS), FLOOR, np.int16)
+        nothing = np.full((1, self._margin, BANDS), FLOOR, np.int16)
         for slot, left in zip(slots.tolist(), n.tolist(), strict=True):
             one = np.array([slot])
-            if left > reach():
+            if left > self._weights.form.reach:
                 at = int(self._pushed[slot]) + left
                 self.reset(one)
                 self._pushed[slot], left = at, 0
             while left:
-                h = min(left, margin)
+                h = min(left, self._margin)
                 self.push(one, nothing[:, :h])
                 left -= h
 
@@ -130,49 +225,69 @@ class Detector:
         b, h = levels.shape[:2]
         first = self._pushed[slots]
         self._pushed[slots] = first + h
-        w, row = self._weights, slots[:, None]
-        x = self._relative(slots, first, levels)
-        for i, (past, room, dilation) in enumerate(zip(self._past, self._room[1:], DILATIONS, strict=True)):
-            at = (first[:, None] + np.arange(h)) % room
-            past[row, at] = x
-            back = np.arange(h)[:, None] - dilation * np.arange(TAPS - 1, -1, -1)
-            where = row[:, :, None] * room + (first[:, None, None] + back) % room
+        x, means = self._inputs.push(slots, first, levels)
+        form = self._weights.form
+        for i, (past, room, n, d) in enumerate(
+            zip(self._past, self._room, form.taps, form.dilations, strict=True)
+        ):
+            rows, at, base = past.reshape(-1, past.shape[2]), first % room, slots * room
+            rows[base[:, None] + _places(room, h, 0)[at]] = x
+            where = base[:, None, None] + _taps(room, h, n, d)[at]
             # `take` of whole rows: fancy indices cost four times as much.
-            taps = np.take(past.reshape(-1, past.shape[2]), where.ravel(), axis=0)
-            y = taps.reshape(b * h, -1).astype(np.float32) @ w.kernels[i]
-            # Inputs are counted in other steps than activations.
-            y *= np.float32(ACTIVE_STEP / (STEP if i == 0 else ACTIVE_STEP))
-            y += w.biases[i] * np.float32(ACTIVE_STEP)
+            taps = np.take(rows, where.ravel(), axis=0).reshape(b * h, -1)
+            if i == 0 and form.means:
+                taps = np.concatenate((taps, means.reshape(b * h, MEANS)), 1)
+            y = taps.astype(np.float32) @ self._kernels[i]
+            y += self._biases[i]
             np.rint(y, out=y)
-            np.clip(y, 0, MOST, out=y)
+            y.clip(0, MOST, out=y)
             x = y.astype(np.uint8).reshape(b, h, -1)
-        score: NDArray[np.float32] = (x.reshape(b * h, -1).astype(np.float32) @ w.out).reshape(b, h)
-        return score / np.float32(ACTIVE_STEP) + np.float32(w.bias)
-
-    def _relative(self, slots: Ints, first: NDArray[np.int64], levels: NDArray[np.int16]) -> Bytes:
-        """The net's inputs (B, H, INPUTS): levels below the loudest of late, how loud this is, how soft it has been."""
-        h, room = levels.shape[1], self._room[0]
-        loud = levels.max(2)
-        at = (first[:, None] + np.arange(h)) % room
-        self._level[slots[:, None], at] = loud
-        window = (first[:, None] - LEVEL + 1 + np.arange(LEVEL + h - 1)) % room
-        past = self._level[slots[:, None], window]
-        views = np.lib.stride_tricks.sliding_window_view(past, LEVEL, axis=1)
-        top = np.maximum(views.max(2), QUIETEST)
-        x = np.empty((*levels.shape[:2], INPUTS), np.int16)
-        np.subtract(levels, (top - RANGE * STEP)[..., None], out=x[..., :BANDS])
-        x[..., BANDS] = loud - (top - RANGE * STEP)
-        x[..., BANDS + 1] = np.maximum(views.min(2), QUIETEST - RANGE * STEP) - (top - RANGE * STEP)
-        np.clip(x, 0, RANGE * STEP, out=x)
-        return x.astype(np.uint8)
+        score: NDArray[np.float32] = (x.reshape(b * h, -1).astype(np.float32) @ self._out).reshape(b, h)
+        score += np.float32(self._weights.bias)
+        return score
 
     def _silence(self) -> list[Bytes]:
         """What each layer holds when there has been nothing but silence: (width,) by layer."""
-        w, still = self._weights, []
+        still = []
         x = np.zeros(INPUTS, np.float32)
         x[:] = np.clip(FLOOR - (QUIETEST - RANGE * STEP), 0, RANGE * STEP)
-        for i, (kernel, bias) in enumerate(zip(w.kernels, w.biases, strict=True)):
+        for i, (kernel, bias) in enumerate(zip(self._kernels, self._biases, strict=True)):
             still.append(x.astype(np.uint8))
-            y = np.tile(x, TAPS) @ kernel * np.float32(ACTIVE_STEP / (STEP if i == 0 else ACTIVE_STEP))
-            x = np.clip(np.rint(y + bias * np.float32(ACTIVE_STEP)), 0, MOST).astype(np.float32)
+            taps = np.tile(x, self._weights.form.taps[i])
+            y = (np.append(taps, x[:MEANS]) if len(taps) < len(kernel) else taps) @ kernel
+            x = np.clip(np.rint(y + bias), 0, MOST).astype(np.float32)
         return still
+
+
+@lru_cache(maxsize=256)
+def _places(room: int, h: int, back: int) -> Ints:
+    """Where h intervals lie in a ring, from `back` on, by where the first lies: (room, h)."""
+    return (np.arange(room)[:, None] + back + np.arange(h)) % room
+
+
+@lru_cache(maxsize=256)
+def _taps(room: int, h: int, taps: int, dilation: int) -> Ints:
+    """Where the instants lie that h intervals see, by where the first interval lies: (room, h, taps)."""
+    back = np.arange(h)[:, None] - dilation * np.arange(taps - 1, -1, -1)
+    found: Ints = (np.arange(room)[:, None, None] + back) % room
+    return found
+
+
+def _largest(x: NDArray[np.int16], h: int) -> NDArray[np.int16]:
+    """The largest of each LEVEL in a row, x (B, LEVEL - 1 + h) -> (B, h); what windows share is looked through once."""
+    found: NDArray[np.int16]
+    if h > LEVEL // 2:
+        found = np.lib.stride_tricks.sliding_window_view(x, LEVEL, axis=1).max(2)
+        return found
+    found = np.repeat(x[:, h - 1 : LEVEL].max(1, keepdims=True), h, 1)
+    if h > 1:
+        before, after = found[:, :-1], found[:, 1:]
+        np.maximum(before, np.maximum.accumulate(x[:, h - 2 :: -1], 1)[:, ::-1], out=before)
+        np.maximum(after, np.maximum.accumulate(x[:, LEVEL:], 1), out=after)
+    return found
+
+
+def _bytes(x: NDArray[Any]) -> Bytes:
+    x.clip(0, RANGE * STEP, out=x)
+    found: Bytes = x.astype(np.uint8)
+    return found

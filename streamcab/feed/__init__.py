@@ -1,4 +1,4 @@
-"""The feed: `Publisher` in the daemon, `Subscriber` in whoever listens. See docs/reference/feed.md."""
+"""The feed: `Publisher` for the daemon, `Subscriber` for clients. See docs/reference/feed.md."""
 
 from streamcab.config.tree import ENDPOINT
 from streamcab.feed.publisher import REPEATS, SUBSCRIPTIONS, Publisher

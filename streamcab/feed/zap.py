@@ -37,8 +37,8 @@ class Authenticator:
         self._warned = -WARN_S
         self._monitor = context.socket(zmq.PAIR)
         self._monitor.setsockopt(zmq.RCVHWM, EVENT_QUEUE)
-        feed.monitor("inproc://door", _FAILED)
-        self._monitor.connect("inproc://door")
+        feed.monitor("inproc://authenticator", _FAILED)
+        self._monitor.connect("inproc://authenticator")
         feed.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._zap: zmq.Socket[bytes] | None = None
         if keys is not None:

@@ -22,9 +22,9 @@ Grade = Literal["ok", "warn", "bad"]
 RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
 SOUND = Path("/dev/snd")
 RECEIVE_BUFFER = 16 << 20
-"""What the RTP source asks the kernel for."""
+"""Receive buffer that the RTP source requests."""
 FILES = 1_024
-"""Descriptors: one for each subscriber of the feed, and some."""
+"""Descriptors needed: one for each subscriber of the feed, and some more."""
 BORN = 1_735_689_600.0  # 2025: before streamcab was
 UNSYNCHRONISED = 0x40  # STA_UNSYNC of adjtimex(2)
 ANSWER_S = 1.5
@@ -41,7 +41,7 @@ class Finding:
 
 
 def microphones() -> Finding:
-    """PortAudio, and what records."""
+    """PortAudio and the microphones."""
     from streamcab.source.device import list_devices
 
     try:
@@ -51,7 +51,7 @@ def microphones() -> Finding:
         return Finding("microphones", "warn", said, mend)
     if not found:
         return Finding(
-            "microphones", "warn", "PortAudio works and finds none", "plug one in, or use --rtp or --file"
+            "microphones", "warn", "PortAudio works but finds none", "connect one, or use --rtp or --file"
         )
     return Finding("microphones", "ok", f"{len(found)}: {', '.join(d.name for d in found[:3])}")
 
@@ -60,52 +60,52 @@ def permissions(folder: Path = SOUND) -> Finding:
     """Whether this user may open the sound cards."""
     cards = sorted(folder.glob("pcm*c")) if folder.is_dir() else []
     if not cards:
-        return Finding("sound cards", "ok", "none that record here; a sound server or RTP needs none")
+        return Finding("sound cards", "ok", "none with an input; a sound server and RTP need none")
     shut = [card.name for card in cards if not os.access(card, os.R_OK | os.W_OK)]
     if shut:
-        mend = "usermod -aG audio USER, and log in anew; a service: SupplementaryGroups=audio"
-        return Finding("sound cards", "warn", f"{', '.join(shut)} may not be opened by this user", mend)
-    return Finding("sound cards", "ok", f"{len(cards)} may be opened")
+        mend = "usermod -aG audio USER, then log in again; for a service: SupplementaryGroups=audio"
+        return Finding("sound cards", "warn", f"{', '.join(shut)} cannot be opened by this user", mend)
+    return Finding("sound cards", "ok", f"{len(cards)} can be opened")
 
 
 def receive_buffer(limit: Path = RMEM_MAX) -> Finding:
-    """Whether the kernel grants RTP the buffer that a burst needs."""
+    """Whether the kernel grants RTP a buffer for bursts."""
     try:
         granted = int(limit.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return Finding("rmem_max", "ok", "not told by this system")
+        return Finding("rmem_max", "ok", "unknown on this system")
     if granted < RECEIVE_BUFFER:
-        mend = f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER}, and in /etc/sysctl.d to stay; for RTP only"
+        mend = f"sysctl -w net.core.rmem_max={RECEIVE_BUFFER}, and in /etc/sysctl.d to keep it; only RTP needs it"
         return Finding("rmem_max", "warn", f"{granted >> 10} kB; bursts of many calls may be lost", mend)
     return Finding("rmem_max", "ok", f"{granted >> 10} kB")
 
 
 def cores() -> Finding:
-    """How many there are, and whether others use them."""
+    """The number of cores, and whether other programs use them."""
     count, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
-    said = f"{count} may be used, load {load:.1f}"
+    said = f"{count} available, load {load:.1f}"
     if load > count:
         return Finding(
             "cores",
             "warn",
-            f"{said}: others are busy here",
+            f"{said}: other programs are busy",
             "stop them, or give the daemon a core (CPUAffinity=)",
         )
     return Finding("cores", "ok", said)
 
 
 def descriptors() -> Finding:
-    """How many files and sockets a process may have."""
+    """The limit of open files and sockets."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < FILES:
         return Finding(
-            "descriptors", "warn", f"{soft} at most", f"ulimit -n {FILES}; a service: LimitNOFILE="
+            "descriptors", "warn", f"at most {soft}", f"ulimit -n {FILES}; for a service: LimitNOFILE="
         )
-    return Finding("descriptors", "ok", "no limit" if soft == resource.RLIM_INFINITY else f"{soft} at most")
+    return Finding("descriptors", "ok", "no limit" if soft == resource.RLIM_INFINITY else f"at most {soft}")
 
 
 def gpu() -> Finding:
-    """Whether torch sees one; without it, whether OpenVINO loads."""
+    """Whether torch finds a GPU; without torch, whether OpenVINO loads."""
     from streamcab.nn.device import device_for
 
     try:
@@ -122,7 +122,7 @@ def gpu() -> Finding:
         return Finding(
             "compute", "bad", f"OpenVINO does not load: {error}", "pip install --force-reinstall openvino"
         )
-    return Finding("compute", "ok", "no GPU that torch can use; the CPU computes")
+    return Finding("compute", "ok", "no GPU for torch; the CPU is used")
 
 
 def model() -> Finding:
@@ -132,12 +132,12 @@ def model() -> Finding:
 
         loaded = checkpoint.load(checkpoint.bundled())
     except (StreamcabError, ImportError, OSError) as error:
-        return Finding("model", "bad", str(error), "install streamcab again, or use --model FILE")
+        return Finding("model", "bad", str(error), "reinstall streamcab, or use --model FILE")
     return Finding("model", "ok", f"{loaded.hash}: {', '.join(loaded.architecture.labels)}")
 
 
 def port(number: int, kind: socket.SocketKind, use: str, option: str) -> Finding:
-    """Whether a port of this machine's own is free."""
+    """Whether a port on the loopback is free."""
     name = f"port {number}"
     with socket.socket(socket.AF_INET, kind) as probe:
         if kind == socket.SOCK_STREAM:
@@ -150,13 +150,13 @@ def port(number: int, kind: socket.SocketKind, use: str, option: str) -> Finding
                 name,
                 "warn",
                 f"{use}: {error.strerror}",
-                f"`ss -lptun sport = :{number}` tells whose; or {option}",
+                f"`ss -lptun sport = :{number}` shows its owner; or use {option}",
             )
     return Finding(name, "ok", f"free, for {use}")
 
 
 def feed_port(endpoint: str) -> Finding:
-    """The feed's port: free, or a daemon's that answers."""
+    """Whether the feed's port is free, or used by a daemon that answers."""
     from streamcab.feed import Subscriber
 
     number = int(endpoint.rpartition(":")[2])
@@ -165,16 +165,18 @@ def feed_port(endpoint: str) -> Finding:
         return found
     with contextlib.suppress(StreamcabError), Subscriber(endpoint) as feed:
         if feed.recv(ANSWER_S) is not None:
-            return Finding(found.name, "ok", "a daemon is running and speaks")
+            return Finding(found.name, "ok", "in use by a daemon that answers")
     return found
 
 
 def clock(now: float | None = None, synchronised: bool | None = None) -> Finding:
-    """Whether the time can be true, and whether somebody keeps it so."""
+    """Whether the time is plausible and synchronised."""
     mend = "apt install systemd-timesyncd (or chrony), timedatectl set-ntp true"
     now = time.time() if now is None else now
     if now < BORN:
-        said = f"it says {time.strftime('%Y-%m-%d', time.gmtime(now))}; the times in the feed would be wrong"
+        said = (
+            f"the date is {time.strftime('%Y-%m-%d', time.gmtime(now))}; the times in the feed would be wrong"
+        )
         return Finding("clock", "bad", said, mend)
     synchronised = _synchronised() if synchronised is None else synchronised
     if not synchronised:
@@ -183,7 +185,7 @@ def clock(now: float | None = None, synchronised: bool | None = None) -> Finding
 
 
 def curve() -> Finding:
-    """Whether this ZeroMQ can encrypt."""
+    """Whether ZeroMQ supports encryption."""
     from streamcab.feed.curve import Pair
 
     try:
@@ -196,7 +198,7 @@ def curve() -> Finding:
 
 
 def examine(endpoint: str, metrics_port: int, rtp_port: int) -> Iterator[Finding]:
-    """Every check, one after the other; one that breaks is a finding too."""
+    """Run every check; a check that fails is a finding, too."""
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("model", model),
         ("compute", gpu),
@@ -221,7 +223,7 @@ def examine(endpoint: str, metrics_port: int, rtp_port: int) -> Iterator[Finding
 
 
 def _synchronised() -> bool:
-    """What the kernel was told by whoever keeps the time."""
+    """The kernel's view of the clock's synchronisation."""
     timex = (ctypes.c_int * 64)()  # struct timex, all zero: only ask
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)

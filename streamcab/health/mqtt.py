@@ -199,7 +199,7 @@ def _learn(
                     f"the broker {where} refuses: {topic}; see --username and --password-file"
                 )
             case "gone":
-                log.warning("the broker %s is not there (%s); trying again", where, topic)
+                log.warning("the broker %s cannot be reached (%s); trying again", where, topic)
             case "device":
                 passing.found(topic, body)
 
@@ -250,4 +250,4 @@ def _wait(info: Any, timeout_s: float) -> None:
     try:
         info.wait_for_publish(timeout_s)
     except (RuntimeError, ValueError) as error:
-        log.debug("no goodbye: %s", error)
+        log.debug("closing the connection failed: %s", error)

@@ -1,4 +1,4 @@
-"""How a daemon is doing, from what it says in two seconds: a verdict, and a screen of text.
+"""The health of a daemon, from two seconds of its feed: a verdict, and a screen of text.
 
 Owns the judgement what is well and what is not. Knows nothing of sockets beyond a feed that is handed in.
 """
@@ -14,45 +14,45 @@ from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, S
 from streamcab.text import printable
 
 WELL, SICK, SILENT = 0, 1, 75
-"""Exit codes: all is well; it answers, and something is wrong; nobody answers (EX_TEMPFAIL: try again)."""
+"""Exit codes: healthy; not healthy; no answer (EX_TEMPFAIL: try again)."""
 LATE_MS = 2_000.0
 """A live stream further behind than this is not live: where the daemon skips, unless told otherwise."""
 LOST = {
     **dict.fromkeys(
         ("refused-full", "refused_full", "evicted", "skips"),
-        "lower the load, or raise --max-streams if cores idle",
+        "reduce the load, or raise --max-streams if cores are idle",
     ),
-    **dict.fromkeys(("refused-overload", "overrun"), "lower the load: the machine is too slow for it"),
+    **dict.fromkeys(("refused-overload", "overrun"), "reduce the load: the machine is too slow for it"),
     "kernel_dropped": "the receive buffer is too small, or the machine too slow",
     "receive_errors": "the log says why",
-    "undecodable": "payloads are not of the codec that their type says, or damaged",
-    "overflows": "a source brought more than was taken",
+    "undecodable": "payloads are damaged, or not of the codec that their type announces",
+    "overflows": "a source delivered audio faster than it was processed",
     "skipped": "a source lost samples",
-    "not_a_number": "a source brings what are no samples",
+    "not_a_number": "a source delivers NaN or infinite samples",
     "passes-failed": "the log says why",
-    "feed-refused": "a subscriber is refused: the log says why",
+    "feed-refused": "a subscriber was refused; the log says why",
     "record-dropped-ms": "is there room on the disk?",
     "record-failed": "is there room on the disk?",
     "jsonl-dropped": "is there room on the disk?",
 }
-"""Counters of what is lost or refused: none of them may grow; and what to do."""
+"""Counters of losses and refusals, none of which may grow, and what to do about each."""
 REFUSED = {
-    "unknown_type": "the log says which payload types, and what to type",
+    "unknown_type": "the log names the payload types and the --pt to add",
     "no_decoder": "install PyAV: pip install streamcab[codecs]",
-    "malformed": "something sends what is no RTP",
-    "truncated": "something sends packets that are too long",
-    "not_allowed": "somebody sends whom --allow does not name",
+    "malformed": "a sender sends packets that are not RTP",
+    "truncated": "a sender sends packets that are too long",
+    "not_allowed": "a sender is not in --allow",
     "late": "the network delays packets: raise --lookback-ms",
     "jumped": "packets belong to no call: do two senders share an address, port and SSRC?",
 }
-"""Counters of packets that are refused: of those that arrive, few may be."""
+"""Counters of refused packets. A small share is normal."""
 SHARE = 0.1
 """Few."""
 MOST_LINES = 20
 
 
 class Feed(Protocol):
-    """What this needs of a `streamcab.feed.Subscriber`."""
+    """The part of `streamcab.feed.Subscriber` that is used here."""
 
     def recv(self, timeout_s: float | None = None) -> AnyMessage | None:
         """The next message, or None."""
@@ -60,7 +60,7 @@ class Feed(Protocol):
 
 @dataclass
 class Snapshot:
-    """The newest of everything that a daemon has said."""
+    """The newest messages of a daemon."""
 
     run: str = ""
     first: DaemonStatus | None = None
@@ -91,18 +91,18 @@ class Snapshot:
 
     @property
     def twice(self) -> bool:
-        """Whether the daemon has spoken of itself twice: what changed between the two happens now."""
+        """Whether two status messages of the daemon are here; their difference shows what happens now."""
         return self.daemon is not None and self.first is not None and self.daemon.seq > self.first.seq
 
     def grown(self, name: str) -> int:
-        """By how much a counter has grown between the daemon's first and last word."""
+        """Growth of a counter between the daemon's first and last status."""
         if self.daemon is None or self.first is None:
             return 0
         return self.daemon.counters.get(name, 0) - self.first.counters.get(name, 0)
 
 
 def observe(feed: Feed, wait_s: float, clock: Callable[[], float] = time.monotonic) -> Snapshot:
-    """Listen until the daemon has spoken of itself twice, `wait_s` seconds at most."""
+    """Listen for two status messages of the daemon, for `wait_s` seconds at most."""
     snapshot, until = Snapshot(), clock() + wait_s
     while not snapshot.twice and (left := until - clock()) > 0:
         message = feed.recv(left)
@@ -112,16 +112,16 @@ def observe(feed: Feed, wait_s: float, clock: Callable[[], float] = time.monoton
 
 
 def troubles(snapshot: Snapshot) -> list[str]:
-    """What is wrong, in words, each with what to do; empty when all is well.
+    """The problems found, each with what to do; empty if there are none.
 
     One rule: just now nothing is lost, less than a packet in ten is refused, and the daemon itself says nothing.
     """
     daemon, first = snapshot.daemon, snapshot.first
     if daemon is None or first is None:
-        return ["it says nothing of itself"]
+        return ["the daemon sends no status of itself"]
     found = []
     if not snapshot.twice:
-        found.append("it has stopped speaking: the daemon hangs or has just ended")
+        found.append("no more messages: the daemon hangs or has just ended")
     lost = [s for s in snapshot.streams.values() if s.state == "lost"]
     if lost:
         found.append(
@@ -156,16 +156,16 @@ def troubles(snapshot: Snapshot) -> list[str]:
 
 
 def verdict(snapshot: Snapshot) -> int:
-    """The exit code that a snapshot deserves."""
+    """The exit code for a snapshot."""
     if snapshot.daemon is None and not snapshot.streams:
         return SILENT
     return SICK if troubles(snapshot) else WELL
 
 
 def screen(snapshot: Snapshot, endpoint: str) -> str:
-    """A snapshot in words, the sick streams first."""
+    """A snapshot as text, streams with problems first."""
     if verdict(snapshot) == SILENT:
-        return f"nobody answers at {endpoint}: is the daemon running, and is this its endpoint?\n"
+        return f"no answer at {endpoint}: is the daemon running, and is this its endpoint?\n"
     wrong = troubles(snapshot)
     lines = [f"streamcab at {endpoint}: {'NOT WELL' if wrong else 'well'}"]
     lines += [f"  ! {text}" for text in wrong]
@@ -186,7 +186,7 @@ def screen(snapshot: Snapshot, endpoint: str) -> str:
 
 
 def report(snapshot: Snapshot, endpoint: str) -> str:
-    """The same for programs: one JSON object, its messages as the feed carried them."""
+    """A snapshot as one JSON object, with the messages as the feed carried them."""
     members = {
         "endpoint": endpoint,
         "code": verdict(snapshot),
@@ -230,7 +230,7 @@ def _stream_lines(snapshot: Snapshot) -> list[str]:
 
 
 def _source(s: Status) -> str:
-    """How the source is doing, in words."""
+    """The state of the source, as text."""
     words: list[str] = [s.source_state] if s.source_state in ("silent", "stalled", "reconnecting") else []
     words += [s.detail or s.source, *([f"samples: {', '.join(s.flaws)}"] if s.flaws else [])]
     return printable(": ".join(words))

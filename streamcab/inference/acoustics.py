@@ -1,4 +1,4 @@
-"""How well speech is heard: its ratio to the noise of the pauses, and whether its band is whole; over a window.
+"""Acoustic quality of the speech in a window: its ratio to the noise in the pauses, and its bandwidth.
 
 Sums in blocks of a second of talk, begun afresh, so nothing drifts. Noise is what is heard soon after words: what comes
 long after them (music on hold, a dial tone) was never mixed with speech. Knows nothing of the net or of labels.
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from streamcab.dsp.normalise import MISSING, POWER_FLOOR, SILENT, VOICED
 
 AFTER_S, UNTIL_S = 0.125, 0.5
-"""Seconds after a word in which its pause is listened to: before, the word rings on."""
+"""Seconds after a word in which noise is measured in its pause; before, the word decays."""
 ENOUGH_S = 0.5
-"""Seconds of speech, and half as many of pauses, from which on something is said of them."""
+"""Seconds of speech needed for a measurement, and half as many of pauses."""
 SOFTEST = 1.5
-"""Noise is so much louder than the softest interval of a second of it, about."""
+"""Approximate ratio of the mean power of noise to that of the softest interval in a second of it."""
 CLEAN_DB, NOISY_DB, DEAF_DB = 20.0, 15.0, 3.0
-"""At which ratio noise is no matter; below which it is said; from which down answers are worth the least."""
+"""Ratios in dB: noise does not matter; noise is reported; answers have the least weight."""
 NARROW_SHARE = 0.02
-"""Of speech in a whole band, more intervals than this have something high: its s, f and t."""
+"""Share of speech intervals with high frequencies (s, f, t) above which the band is complete."""
 LEAST = 0.22
-"""Weight of the answer, against knowing nothing, at its worst: of three labels none then reaches 0.5."""
+"""Least weight of an answer against the uniform answer: with three labels none then reaches 0.5."""
 BRIEF_S, LONG_S = 0.6, 1.5
-"""Seconds of speech up to which answers are worth the least, and from which on they are worth all."""
+"""Seconds of speech up to which answers have the least weight, and from which they have full weight."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -41,13 +41,13 @@ class Quality:
 
     @property
     def noisy(self) -> Flags:
-        """Where noise is worth a word."""
+        """Where noise is reported."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.snr_db < NOISY_DB)
 
     @property
     def weight(self) -> Floats:
-        """How much an answer is worth, `LEAST` to 1: little in noise, in half a band, or after a word or two."""
+        """Weight of an answer, `LEAST` to 1: low in noise, in a narrow band, or after a word or two."""
         snr = np.where(np.isnan(self.snr_db), CLEAN_DB, self.snr_db)
         worth = np.minimum(
             (snr - DEAF_DB) / (CLEAN_DB - DEAF_DB), (self.voiced_s - BRIEF_S) / (LONG_S - BRIEF_S)
@@ -103,12 +103,12 @@ class Acoustics:
         self._least[slots, block] = np.minimum(self._least[slots, block], soft)
 
     def jump(self, slot: int, old: int, new: int) -> None:
-        """Talk went on from interval `old` to `new` with nothing heard."""
+        """Advance from interval `old` to `new` without audio."""
         begun = np.arange(-(-old // self._second), -(-new // self._second)) % self._sums.shape[1]
         self._sums[slot, begun], self._least[slot, begun] = 0, np.inf
 
     def read(self, slots: Ints) -> Quality:
-        """How well the speech in the window is heard."""
+        """The acoustic quality of the speech in the window."""
         sums = self._sums[slots]
         voiced, speech, wide, pauses, noise = sums.sum(1).T
         speech = speech / np.maximum(voiced, 1)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from streamcab.dsp import bands
+from streamcab.dsp.detector import FORMS
 
 FOREVER = 1 << 40
 """End of a stream whose end is not known yet, in intervals."""
@@ -174,6 +175,8 @@ class Architecture:
     """Size of the layer within each of them."""
     detector: int = 0
     """Channels of the speech detector that says what is voiced (detector.py); 0: the gate hears level."""
+    detector_form: int = 1
+    """Which of the nets in detector.py it is."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -213,6 +216,8 @@ class Architecture:
             )
         if type(self.detector) is not int or not 0 <= self.detector <= 256:
             raise ValueError(f"detector is {self.detector!r}: channels, a whole number to 256, or 0")
+        if self.detector_form not in FORMS:
+            raise ValueError(f"detector_form is {self.detector_form!r}; this version knows {sorted(FORMS)}")
         heard = bands.INTERVAL * self.pooled_rate
         if self.detector and (self.rate, self.interval * self.rate) != (bands.RATE, heard):
             raise ValueError(
@@ -293,6 +298,7 @@ class Architecture:
         absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
         absent += () if self.trunk else ("trunk", "trunk_hidden")
         absent += () if self.detector else ("detector",)
+        absent += () if self.detector_form > 1 else ("detector_form",)
         return {k: v for k, v in d.items() if k not in absent}
 
     @classmethod

@@ -42,9 +42,9 @@ class PhoneLayer(nn.Module):
 class DetectorLayer(nn.Module):
     """The weights of `detector.py`: taught apart, and no part of the net's training."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, form: int) -> None:
         super().__init__()
-        for name, shape in shapes(channels).items():
+        for name, shape in shapes(channels, form).items():
             self.register_buffer(name, torch.zeros(shape))
 
 
@@ -77,7 +77,11 @@ class CabCnn(nn.Module):
             nn.init.zeros_(self.evidence.weight)
             nn.init.zeros_(self.evidence.bias)
         self.phones = PhoneLayer(architecture) if architecture.phones else None
-        self.detector = DetectorLayer(architecture.detector) if architecture.detector else None
+        self.detector = (
+            DetectorLayer(architecture.detector, architecture.detector_form)
+            if architecture.detector
+            else None
+        )
 
     @classmethod
     def of(cls, net: Net) -> "CabCnn":

@@ -33,11 +33,12 @@ KEY = "streamcab"
 
 @dataclass
 class Checkpoint:
-    """A net with what must be known of it.
+    """A network and its description.
 
-    net   its weights, or the torch modules that hold them
-    card  corpus, its hash, split, speakers, scores, licence, name: free-form, shown and published
-    hash  first 12 hex digits of the file's SHA-256
+    Attributes:
+        net: Its weights, or the torch modules that hold them.
+        card: Name, corpus, corpus hash, split, speakers, scores, licence. Free-form; shown to users and published.
+        hash: First 12 hexadecimal digits of the file's SHA-256.
     """
 
     net: Net
@@ -46,29 +47,41 @@ class Checkpoint:
 
     @property
     def architecture(self) -> Architecture:
-        """Of the net."""
+        """The architecture of the network."""
         return self.net.architecture
 
     @property
     def weights(self) -> Weights:
-        """Of the net, as they are now."""
+        """The current weights of the network."""
         return self.net.weights
 
     @cached_property
     def model(self) -> "CabCnn":
-        """The net as torch modules, built when first asked for: needs torch."""
+        """The network as torch modules, built on first use. Needs torch."""
         from streamcab.nn.cabcnn import CabCnn
 
         return CabCnn.of(self.net)
 
     @property
     def confidence(self) -> Confidence:
-        """What the card says of temperature and threshold; ValueError for a card that `load` would refuse."""
+        """Temperature and threshold from the card.
+
+        Raises:
+            ValueError: `load` would refuse this card.
+        """
         return Confidence.of(self.card)
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write atomically: either the whole new file stands at `path`, or what stood there before. CheckpointError."""
+    """Write a checkpoint atomically: `path` holds the complete new file, or is left as it was.
+
+    Args:
+        checkpoint: What to write.
+        path: The file.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
     meta = {"format": FORMAT, "architecture": checkpoint.architecture.to_dict(), "card": checkpoint.card}
     arrays = dict(checkpoint.weights.arrays)
     meta["digest"] = _digest(json.loads(json.dumps(meta)), arrays)
@@ -88,7 +101,17 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read and check a checkpoint; CheckpointError names the file and says what is wrong with it."""
+    """Read and check a checkpoint.
+
+    Args:
+        path: A safetensors file written by `save`.
+
+    Returns:
+        The checkpoint, with weights as arrays.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, foreign or newer; the message says which.
+    """
     try:
         data = path.read_bytes()
     except IsADirectoryError:
@@ -126,7 +149,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def _check_sizes(architecture: Architecture, arrays: dict[str, NDArray[Any]]) -> None:
-    """ValueError unless each of the net's arrays is there, in its shape and type, and no other."""
+    """Raise ValueError unless the arrays are exactly those of the architecture, in shape and type."""
     wanted = shapes(architecture)
     found = {k: (v.dtype, v.shape) for k, v in arrays.items()}
     for name in sorted(wanted.keys() | found.keys()):
@@ -136,7 +159,7 @@ def _check_sizes(architecture: Architecture, arrays: dict[str, NDArray[Any]]) ->
 
 
 def _digest(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> str:
-    """SHA-256 of metadata and weights: a weight with a flipped bit is a number too, and would be believed."""
+    """SHA-256 of metadata and weights; a flipped bit in a weight would go unnoticed otherwise."""
     sha = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(arrays):
         sha.update(name.encode())
@@ -151,12 +174,16 @@ def _line(error: Exception) -> str:
 
 
 def bundled(name: str = "default") -> Path:
-    """Path of a model that ships with the package."""
+    """Return the path of a model that ships with the package."""
     return Path(str(resources.files("streamcab") / "models" / f"{name}.safetensors"))
 
 
 def find(model: str | Path | None) -> Path:
-    """Path of the model that a user means: None is the default one, a bare name such as `phones` a shipped one."""
+    """Return the path of a model that a user named.
+
+    Args:
+        model: A path, the bare name of a bundled model such as `phones`, or None for the default model.
+    """
     if model is None:
         return bundled()
     path = Path(model)

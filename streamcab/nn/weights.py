@@ -91,7 +91,10 @@ def _floats(arch: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield from _linear("phones.hidden", (2 * arch.reach + 1) * k, arch.phone_hidden)
         yield from _linear("phones.out", arch.phone_hidden, arch.phones)
     if arch.detector:
-        yield from ((f"detector.{name}", shape) for name, shape in detector.shapes(arch.detector).items())
+        yield from (
+            (f"detector.{name}", shape)
+            for name, shape in detector.shapes(arch.detector, arch.detector_form).items()
+        )
 
 
 def _linear(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -108,8 +111,8 @@ def detector_of(net: Net) -> detector.Weights | None:
     """The weights of a net's speech detector; None where the gate hears level."""
     if not net.architecture.detector:
         return None
-    arrays = net.weights.arrays
-    return detector.weights({name: arrays[f"detector.{name}"] for name in detector.shapes()})
+    arrays, form = net.weights.arrays, net.architecture.detector_form
+    return detector.weights({name: arrays[f"detector.{name}"] for name in detector.shapes(form=form)}, form)
 
 
 def affine(weights: Weights) -> tuple[Floats, Floats]:

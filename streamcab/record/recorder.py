@@ -67,13 +67,13 @@ class Tail:
 
 
 class Recorder:
-    """Writes every stream that it is told of to `shelf`.
+    """Writes every stream that it is told of to `retention`.
 
     `begins`, `ends` and `counters` are called by the inference thread, and take microseconds there.
     """
 
-    def __init__(self, shelf: Retention) -> None:
-        self.shelf = shelf
+    def __init__(self, retention: Retention) -> None:
+        self.retention = retention
         self._tracks: dict[Line, Track] = {}
         self._tails: list[Tail] = []
         self._waiting = 0  # bytes of them
@@ -113,7 +113,7 @@ class Recorder:
         """`record-dropped-ms` that came too fast or found no room, `record-missing-ms` that never arrived and
         are silent, `record-refused` streams, `record-failed` files, `record-deleted` old ones.
         """
-        return dict(self._counts) | {"record-deleted": self.shelf.deleted}
+        return dict(self._counts) | {"record-deleted": self.retention.deleted}
 
     def close(self, patience_s: float = 2.0) -> None:
         """Write what is left and close the files; what is not written after `patience_s` is left behind."""
@@ -122,7 +122,7 @@ class Recorder:
         if self._thread.is_alive():
             log.warning(
                 "%s: not everything was written in %g s: the newest audio is lost",
-                self.shelf.folder,
+                self.retention.folder,
                 patience_s,
             )
 
@@ -212,7 +212,7 @@ class Recorder:
         if not len(samples):
             return
         ms = len(samples) / track.rate * 1000
-        if self.shelf.room < 2 * len(samples) and not self._paused:
+        if self.retention.room < 2 * len(samples) and not self._paused:
             self._tidy()
         if self._paused or not self._opened(track, unix):
             self._counts["record-dropped-ms"] += round(ms)
@@ -227,7 +227,7 @@ class Recorder:
             self._finish(track)
             self._pause(_words(error))
             return
-        self.shelf.room -= 2 * len(samples)
+        self.retention.room -= 2 * len(samples)
         self._counts["record-missing-ms"] += round(missing / track.rate * 1000)
         track.missing += missing
         track.samples += len(samples)
@@ -244,7 +244,9 @@ class Recorder:
             return self._refuse(track, f"{self._most} files are open, and more are not allowed (LimitNOFILE)")
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix))
         try:
-            track.file = FlacFile(self.shelf.path(track.name, unix), track.rate, f"{track.name}, {started}")
+            track.file = FlacFile(
+                self.retention.path(track.name, unix), track.rate, f"{track.name}, {started}"
+            )
         except AudioError as error:
             return self._refuse(track, str(error))
         except OSError as error:
@@ -278,15 +280,15 @@ class Recorder:
 
     def _tidy(self) -> None:
         try:
-            self.shelf.tidy(self._open)
+            self.retention.tidy(self._open)
         except OSError as error:
-            self._pause(f"{self.shelf.folder}: {error.strerror}")
+            self._pause(f"{self.retention.folder}: {error.strerror}")
             return
-        if bool(self.shelf.doubt) != bool(self._doubt):
-            self._doubt = self.shelf.doubt
+        if bool(self.retention.doubt) != bool(self._doubt):
+            self._doubt = self.retention.doubt
             log.warning("%s", self._doubt or "the clock is trusted: old recordings are deleted again")
-        if self.shelf.why:
-            self._pause(self.shelf.why)
+        if self.retention.why:
+            self._pause(self.retention.why)
         elif self._paused:
             self._paused = ""
             log.warning("recording goes on")

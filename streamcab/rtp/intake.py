@@ -1,4 +1,4 @@
-"""What a batch of datagrams does to the calls: they begin, get samples, lose some, end. No sockets, clock or thread.
+"""Batches of datagrams into calls: validates, assigns, places and counts them. No sockets, clock or thread.
 
 Positions count from the first sample that came while the call was on probation. What the reader may have
 (jitter_buffer.py) ends `lookback` before the newest sample, or at the newest once the call has been silent for that
@@ -18,7 +18,7 @@ from streamcab.rtp.batch import Batch, unpack_address
 from streamcab.rtp.cursor import Verdict
 from streamcab.rtp.decoder import Decoders
 from streamcab.rtp.leaps import Kept
-from streamcab.rtp.lives import REMEMBERED, Lives
+from streamcab.rtp.lifecycle import REMEMBERED, Lifecycle
 from streamcab.rtp.loss import keys
 from streamcab.rtp.packet import Fate, Headers, parse
 from streamcab.rtp.payload import PayloadTypes
@@ -28,30 +28,31 @@ from streamcab.rtp.table import State, key_words
 from streamcab.rtp.timeline import Arrivals
 
 PROBATION = 5
-"""Valid packets that make a call; RFC 3550 asks for 2, garbage for more."""
-ANOTHER_S = 2.0
-"""After so long a silence, a number and a timestamp that both leap are of another call."""
+"""Valid packets that make a call. RFC 3550 asks for 2; random data needs more."""
 REPORTS = 64
-"""RTCP packets that are looked at per batch."""
+"""RTCP packets that are read per batch."""
 EDGE = 1e-6
-"""Of a sample: what is less far from a whole one is one."""
+"""Distance, in samples, below which a position counts as whole."""
 _KEPT = len(Fate)
-"""Fate of what has leapt, until it is decided."""
+"""Provisional fate of packets that leapt."""
 
 Column = NDArray[np.int64]
 
 
-class Intake(Lives):
-    """Up to `slots` calls. Everything is called from one thread; what happens is told in `events`.
+class Intake:
+    """The receiver of up to `slots` calls, all of it on one thread.
 
     lookback_s  how late a packet may be
     idle_s      silence that ends a call
     ring_s      seconds of audio kept per call
-    rtcp_from   sockets numbered so and on carry RTCP only
-    same_call   a call goes on under another SSRC of its address and port, once the old one has stopped
+    rtcp_from   sockets with this number and above carry RTCP only
+    same_call   a call continues under another SSRC of its address and port, once the old one has stopped
 
-    refused    calls for which there was no slot; who tells of them clears it
-    strangers  who sends payload types that cannot be heard
+    calls      the calls and their state
+    events     what has happened to the calls
+    fates      datagrams by fate
+    refused    calls for which there was no slot, until the reader clears it
+    strangers  senders of payload types that cannot be decoded
     """
 
     def __init__(
@@ -68,8 +69,21 @@ class Intake(Lives):
         rtcp_from: int = 2**15,
         same_call: bool = False,
     ) -> None:
-        buffer = (lookback_s, ring_s, channel, decoders)
-        super().__init__(types, slots, buffer, idle_s=idle_s, same_call=same_call)
+        self.types = types
+        self.calls = Lifecycle(
+            types,
+            slots,
+            lookback_s=lookback_s,
+            idle_s=idle_s,
+            ring_s=ring_s,
+            channel=channel,
+            decoders=decoders,
+            same_call=same_call,
+        )
+        self.table, self.events, self.fates = self.calls.table, self.calls.events, self.calls.fates
+        self.jitter_buffer = self.calls.jitter_buffer
+        self._timeline, self._sequences = self.calls.timeline, self.calls.sequences
+        self._evicted = 0
         self.refused: set[tuple[int, int]] = set()
         self.strangers = Strangers()
         self._allow, self._rtcp_from = allow, rtcp_from
@@ -77,13 +91,18 @@ class Intake(Lives):
         self._again: list[Kept] = []  # datagrams to be taken in after this batch
 
     def retune(self, allow: AllowList | None, idle_s: float) -> None:
-        """Other senders and another patience from the next batch on; from any thread."""
-        self._allow, self._idle_s = allow, idle_s
+        """Replace the allowed senders and the idle time from the next batch on; from any thread."""
+        self._allow, self.calls.idle_s = allow, idle_s
+
+    @property
+    def received(self) -> int:
+        """Datagrams received, less those whose fate is not yet decided."""
+        return int(self.fates.sum())
 
     # -- batches ---------------------------------------------------------------------------------------------
 
     def feed(self, batch: Batch, now: float) -> None:
-        """Take in n datagrams that arrived by monotonic time `now`, in s."""
+        """Process n datagrams that arrived by monotonic time `now`, in s."""
         self._take(batch, now)
         while self._again:
             kept, self._again = self._again, []
@@ -120,19 +139,18 @@ class Intake(Lives):
             self._calls(batch, headers, rows, slot, samples.astype(np.float64), now)
         counted = np.bincount(fate, minlength=_KEPT + 1)
         self.fates += counted[:_KEPT]
-        self.received += len(fate) - int(counted[_KEPT])
         while self._over:
-            self._leave(*self._over.popitem())
+            self.calls.leave(*self._over.popitem())
 
     def _guesses(self, batch: Batch, headers: Headers, samples: Column) -> None:
-        """Packets whose type is a custom and no rule (118) are heard as long as their sizes fit it."""
+        """Accept packets with a customary, unregistered type (118) only while their sizes fit it."""
         guessed = self.types.guessed[headers.kind]
         if not guessed.any():
             return
         fate = headers.fate
         for row in np.flatnonzero(guessed & (fate == Fate.ACCEPTED)).tolist():
             odd = headers.size[row] % self.types.guess_bytes
-            if odd or (self._misfits and self._caller(batch, headers, row) in self._misfits):
+            if odd or (self.calls.misfits and self._caller(batch, headers, row) in self.calls.misfits):
                 fate[row] = Fate.UNKNOWN_TYPE
                 samples[row] = 0
 
@@ -141,7 +159,7 @@ class Intake(Lives):
         return hash(batch.name[row].tobytes()), int(headers.ssrc[row]), int(headers.kind[row])
 
     def _match(self, batch: Batch, headers: Headers, now: float) -> Column:
-        """The slot of each datagram (n,), -1 for none; unknown sources of audio are let in."""
+        """The slot of each datagram (n,), -1 for none; unknown senders of audio are admitted."""
         fate = headers.fate
         words = key_words(batch.name, headers.ssrc, batch.port)
         slot = self.table.match(words, batch.wide)
@@ -160,29 +178,16 @@ class Intake(Lives):
         return slot
 
     def _admit(self, batch: Batch, headers: Headers, rows: NDArray[np.intp], now: float) -> None:
-        """Slots for the unknown sources of these rows, as far as there are any."""
+        """Assign slots to the unknown senders of these rows, while there are free ones."""
         words = key_words(batch.name[rows], headers.ssrc[rows], batch.port[rows])
         before = self.table.state.copy()
         taken = self.table.admit(words, batch.wide, self.types.form[headers.kind[rows]], now)
-        self.evicted += int(np.count_nonzero(before[taken] == State.PROBATION))
+        self._evicted += int(np.count_nonzero(before[taken] == State.PROBATION))
         slot = self.table.match(words, batch.wide)
         slot, first = np.unique(slot, return_index=True)  # of each caller, the first packet
         slot, rows = slot[slot >= 0], rows[first[slot >= 0]]
-        form, buffer = self.table.form[slot], self.jitter_buffer
         clock = self.types.clock[headers.kind[rows]]
-        self.timeline.begin(
-            slot, headers.sequence[rows], headers.time[rows], buffer.look[form], buffer.rate[form], clock, now
-        )
-        self.sequences.begin(slot)
-        buffer.begin(slot, form, now)
-        self._endings.begin(slot)
-        self._inspection.begin(slot)
-        self._give_up(set(slot.tolist()))
-        for one in self._early.keys() & set(slot.tolist()):
-            del self._early[one]
-        self._first[slot] = np.iinfo(np.int64).max
-        self._begun[slot] = now
-        self._converted[slot] = False
+        self.calls.begin(slot, headers.sequence[rows], headers.time[rows], clock, now)
 
     def _calls(
         self,
@@ -193,13 +198,13 @@ class Intake(Lives):
         samples: NDArray[np.float64],
         now: float,
     ) -> None:
-        """Datagrams (m,) of calls, samples 0 for what is no audio: place them, count them, move on."""
+        """Place and count datagrams (m,) of calls, with samples 0 for those without audio."""
         fate, buffer, stride = headers.fate, self.jitter_buffer, batch.data.shape[1]
         # The last bytes tell repeats from numbers that come again; the header lies before them at least.
         tail = rows * stride + headers.start[rows] + headers.size[rows] - 8
         content = windows(batch.data.reshape(-1), 8)[tail].view(np.uint64)[:, 0]
         key = keys(headers.sequence[rows], headers.time[rows], content)
-        good = ~self.sequences.repeated(slot, key)
+        good = ~self._sequences.repeated(slot, key)
         if not good.all():
             again = rows[~good]
             fate[again[fate[again] == Fate.ACCEPTED]] = Fate.DUPLICATE
@@ -219,21 +224,21 @@ class Intake(Lives):
             self.types.clock[kind],
             fate[rows] == Fate.COMFORT_NOISE,
         )
-        self.timeline.leapt = self._leaps.newest()
-        position, verdict = self.timeline.locate(packets, buffer.floor, now)
+        self._timeline.leapt = self.calls.leaps.newest()
+        position, verdict = self._timeline.locate(packets, buffer.floor, now)
         if verdict.any():
             late, leapt = verdict == Verdict.LATE, np.flatnonzero(verdict == Verdict.LEAP)
             fate[rows[late]] = Fate.LATE
             good = verdict == Verdict.GOOD
-            if self._leaps:
-                self._give_up(set(slot[good & (samples > 0)].tolist()))
+            if self.calls.leaps:
+                self.calls.give_up(set(slot[good & (samples > 0)].tolist()))
             self._keep(batch, headers, rows[leapt], slot[leapt], now)
             rows, slot, samples, key = rows[good], slot[good], samples[good], key[good]
             position, kind = position[good], kind[good]
-        elif self._leaps:
-            self._give_up(set(slot[samples > 0].tolist()))
+        elif self.calls.leaps:
+            self.calls.give_up(set(slot[samples > 0].tolist()))
         self.table.last[slot] = now
-        self.sequences.note(slot, key)
+        self._sequences.note(slot, key)
         audio = samples > 0
         if not audio.all():
             rows, slot, samples = rows[audio], slot[audio], samples[audio]
@@ -244,18 +249,18 @@ class Intake(Lives):
         start = (position + EDGE).astype(np.int64)
         length = (position + samples + EDGE).astype(np.int64) - start
         buffer.take(slot, start, length, now)
-        np.minimum.at(self._first, slot, start)
+        np.minimum.at(self.calls.first, slot, start)
         np.add.at(self.table.packets, slot, 1)
-        self._kind[slot] = kind
+        self.calls.kind[slot] = kind
         full = buffer.scatter(kind, batch.data, rows, headers.start, headers.size, slot, start, length)
         if full:
             fate[full] = Fate.OVERRUN
-        self._news()
+        self.calls.news()
         ready = (self.table.state[slot] == State.PROBATION) & (self.table.packets[slot] >= PROBATION)
         if ready.any():
             for one in np.unique(slot[ready]).tolist():
-                self._announce(one)
-        self._advance(slot, buffer.newest[slot] - buffer.look[self.table.form[slot]])
+                self.calls.announce(one)
+        self.calls.advance(slot, buffer.newest[slot] - buffer.look[self.table.form[slot]])
 
     def _convert(
         self,
@@ -267,11 +272,11 @@ class Intake(Lives):
         other: NDArray[np.bool_],
         now: float,
     ) -> NDArray[np.intp]:
-        """Packets of another rate than their call's: samples as its ring counts them. Returns which go on."""
+        """Convert the samples of packets whose rate differs from their call's; return the rows to process further."""
         buffer, table = self.jitter_buffer, self.table
-        for one in np.unique(slot[other & ~self._converted[slot]]).tolist():
+        for one in np.unique(slot[other & ~self.calls.converted[slot]]).tolist():
             if table.state[one] == State.LIVE and buffer.convert(one):
-                self._converted[one] = True
+                self.calls.converted[one] = True
             else:
                 self._over[one] = "its codec changed"
         stays = np.ones(len(rows), np.bool_)
@@ -294,7 +299,7 @@ class Intake(Lives):
         return Kept(data, batch.name[row].tobytes(), int(batch.port[row]), number, time, clock, now)
 
     def _keep(self, batch: Batch, headers: Headers, rows: NDArray[np.intp], slot: Column, now: float) -> None:
-        """Packets (m,) of calls whose number and timestamp have leapt: kept until others follow them."""
+        """Keep packets (m,) whose number and timestamp leapt, until others follow them."""
         believed: set[int] = set()
         for row, one in zip(rows.tolist(), slot.tolist(), strict=True):
             headers.fate[row] = _KEPT
@@ -302,41 +307,48 @@ class Intake(Lives):
             if one in believed:
                 self._again.append(packet)
                 continue
-            kept, given_up = self._leaps.offer(one, packet)
-            self._give_up_packets(one, given_up)
+            kept, given_up = self.calls.leaps.offer(one, packet)
+            self.calls.give_up_packets(one, given_up)
             if kept:
                 believed.add(one)
                 self._again += kept
-                self._believe(one, kept[0], now)
-
-    def _believe(self, slot: int, first: Kept, now: float) -> None:
-        """A call goes on with this packet under other numbers and another clock; or it is another call."""
-        silent = first.arrived - float(self.table.last[slot])
-        if self.table.state[slot] == State.LIVE and (silent >= ANOTHER_S or self._endings.said(slot)):
-            self._over[slot] = "another call came under its address, port and SSRC"
-        else:
-            self.timeline.restart(slot, first.sequence, first.time, first.clock, first.arrived)
+                if not self.calls.resume(one, kept[0]):
+                    self._over[one] = "another call came under its address, port and SSRC"
 
     def _reports(self, batch: Batch, rows: NDArray[np.intp], now: float) -> None:
         for row in rows.tolist():
             host, port = unpack_address(batch.name[row].tobytes())
             for report in reports(batch.data[row, : int(batch.length[row])].tobytes(), host):
                 if isinstance(report, Bye):
-                    self._endings.goodbye(report, port, now)
+                    self.calls.endings.goodbye(report, port, now)
                 else:
                     self.events.append(report)
 
+    # -- silence, ends, figures ------------------------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """Handle silence. Call it every tick, after the sockets have been emptied."""
+        self.calls.sweep(now)
+
+    def end_all(self, reason: str) -> None:
+        """End every live call, since the source closes."""
+        self.calls.end_all(reason)
+
+    def release(self, slot: int, generation: int) -> None:
+        """Free the slot of an ended call that has been read."""
+        self.calls.release(slot, generation)
+
     def counters(self) -> dict[str, int]:
-        """Datagrams by fate; packets known to be lost; calls with a new clock; newcomers that made room."""
+        """Datagrams by fate; lost packets; calls with a new clock or SSRC; calls on probation that made room."""
         fates = self.fates.copy()
-        # Accepted when they came, and dropped at the decoders' door.
+        # Accepted on arrival, and dropped later by a full queue of the decoders.
         fates[Fate.OVERRUN] += self.jitter_buffer.overrun
         fates[Fate.ACCEPTED] -= self.jitter_buffer.overrun
         return {
             "received": self.received,
             **{fate.name.lower(): int(fates[fate]) for fate in Fate},
             "lost_packets": self.jitter_buffer.lost_packets,
-            "restarts": self.timeline.restarts,
-            "ssrc_changes": self.succeeded,
-            "evicted": self.evicted,
+            "restarts": self._timeline.restarts,
+            "ssrc_changes": self.calls.succeeded,
+            "evicted": self._evicted,
         }

@@ -63,7 +63,7 @@ def parse_name_map(lines: Iterable[str], origin: str = "name map") -> list[Rule]
     return rules
 
 
-class Names:
+class CallNames:
     """Assigns names, and remembers the newest `remembered` names from RTCP."""
 
     def __init__(self, rules: Iterable[Rule] = (), remembered: int = 4096) -> None:

@@ -39,7 +39,7 @@ def _meaning(number: int, text: str) -> TypeMap:
     if not 0 <= number < 128:
         raise ValueError("a payload type is a number from 0 to 127")
     if 64 <= number < 96:
-        raise ValueError("payload types 64 to 95 cannot be told from RTCP")
+        raise ValueError("payload types 64 to 95 cannot be distinguished from RTCP")
     if name in SPECIAL:
         return TypeMap(special={number: SPECIAL[name]})
     if name not in NAMES:

@@ -16,7 +16,7 @@ from streamcab.errors import ConfigError
 from streamcab.rtp.batch import Batch
 from streamcab.rtp.codec import STATIC
 from streamcab.rtp.intake import Intake
-from streamcab.rtp.names import Names
+from streamcab.rtp.names import CallNames
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.source import Line
 from streamcab.source.calls import Calls
@@ -109,7 +109,7 @@ class PlannedCalls:
             raise ConfigError(f"the period is {period_s:g} s; it must be a multiple of {TAPE_S}")
         # An ended call keeps its row until the daemon has said so.
         self._intake = Intake(PayloadTypes({0: STATIC[0]}, {}), 2 * places + 2, idle_s=2.0, ring_s=RING_S)
-        self._calls = Calls(self._intake, Names(), ["127.0.0.1:0"])
+        self._calls = Calls(self._intake, CallNames(), ["127.0.0.1:0"])
         self._voice = encode("pcmu", np.tile(babble(bundled_clips(), CALL_RATE), 3))
         self._period = round(period_s / TICK_S)
         self._plan = plan(places, period_s)

@@ -12,7 +12,7 @@ from math import inf
 
 from streamcab.rtp.events import CallEnded, CallStarted, CodecChanged, FlawFound, SourceChanged
 from streamcab.rtp.intake import Intake
-from streamcab.rtp.names import Names
+from streamcab.rtp.names import CallNames
 from streamcab.rtp.packet import Fate
 from streamcab.rtp.stalls import MANY, STALL_S, Stalls
 from streamcab.source.line import Line
@@ -33,7 +33,7 @@ NO_PACKETS = f"no packet for {STALL_S:g} s: silence suppression, or the sender o
 class Calls:
     """Of one intake; `addresses` are those of its sockets, in words, by number."""
 
-    def __init__(self, intake: Intake, names: Names, addresses: Sequence[str]) -> None:
+    def __init__(self, intake: Intake, names: CallNames, addresses: Sequence[str]) -> None:
         self._intake, self._names, self._addresses = intake, names, addresses
         self._stalls = Stalls(intake.table)
         self._lines: dict[int, tuple[CallStarted, Line]] = {}
@@ -82,10 +82,10 @@ class Calls:
             return
         if was is None:
             log.warning(
-                "RTP: no packet of any of %d calls for %g s: is the network gone?", stalls.calls, STALL_S
+                "RTP: no packet from any of %d calls for %g s; is the network down?", stalls.calls, STALL_S
             )
         else:
-            log.warning("RTP: packets again after %.1f s", now - was)
+            log.warning("RTP: packets arrive again after %.1f s", now - was)
 
     def _count(self, now: float) -> None:
         then, received, unheard = self._recent
@@ -104,7 +104,7 @@ class Calls:
         packets = int(self._intake.fates[Fate.REFUSED_FULL])
         log.warning(
             "RTP: %d call%s refused, %d packet%s: all %d streams are taken; raise --max-streams if this machine "
-            "carries more, or see who sends (--allow)",
+            "can serve more, or restrict the senders (--allow)",
             len(calls),
             "s" * (len(calls) != 1),
             packets - self._packets,

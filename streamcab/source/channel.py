@@ -21,6 +21,6 @@ def channel_number(channel: str, count: int) -> int | None:
     if number > count:
         has = "has only 1 channel" if count == 1 else f"has only {count} channels"
         raise ConfigError(
-            f"channel {channel} asked of a source that {has}; use mix or a number up to {count}"
+            f"channel {channel} is requested, and the source {has}; use mix or a number up to {count}"
         )
     return number

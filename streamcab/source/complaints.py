@@ -1,4 +1,4 @@
-"""What libmpg123 writes to standard error by itself, past Python: caught, so that it is said once and in our words.
+"""Captures what libmpg123 writes to standard error, past Python, so that it can be reported once, in our words.
 
 The library offers no way to hear of it, so the descriptor is exchanged while it decodes. What anybody else writes
 meanwhile is passed on. Knows nothing of files or samples.
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 ITS_OWN = re.compile(
     rb"\[src/libmpg123/|(Warning|Note|Error): (Xing|Illegal|Trying to resync|Skipped|Hit end|Real sample|Frankenstein)"
 )
-"""How its lines begin."""
+"""Beginnings of its lines."""
 DAMAGE = b"] error: "
-"""What it writes of samples that may sound wrong; the rest is of tags and of seeking."""
+"""Complaints about samples that may sound wrong; the others are about tags and seeking."""
 STDERR = 2
 _alone = threading.Lock()
 
@@ -33,7 +33,7 @@ class Complaints:
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:
-        """While this block runs, lines of the library are counted in place of being shown."""
+        """Count the library's lines in this block instead of showing them."""
         with _alone:
             try:
                 ours = os.dup(STDERR)

@@ -114,7 +114,7 @@ def find_again(lost: Device, devices: Sequence[Device]) -> Device:
     # ALSA ends a name with the number of the card, which may be another after a reconnection.
     same = same or [d for d in devices if _without_card(d.name) == _without_card(lost.name)]
     if not same:
-        raise SourceError(f"the microphone {lost.name!r} is gone; it is taken up again when it returns")
+        raise SourceError(f"the microphone {lost.name!r} is gone; it is reopened when it returns")
     return same[0]
 
 

@@ -82,7 +82,9 @@ def read_audio(path: Path | str, channel: str = "mix") -> tuple[NDArray[np.float
     with open_audio(path) as file:
         mixer = Mixer(channel, file.channels, file.rate)
         if mixer.rows > 1:
-            raise ConfigError(f"{path}: channel {channel} is {mixer.rows} channels here; one is wanted")
+            raise ConfigError(
+                f"{path}: channel {channel} gives {mixer.rows} channels, and only one is supported here"
+            )
         samples = np.concatenate([part[:, 0] for part in samples_of(file, mixer)])
         if notes := [*file.notes, *mixer.told.values()]:
             log.warning("%s: %s", path, "; ".join(notes))
@@ -131,7 +133,7 @@ class AudioFile(SingleStream):
     def start(self) -> None:
         """Check the file and begin to play it. SourceError, AudioError and ConfigError as `read_audio`."""
         if is_pipe(self._path):
-            raise SourceError(f"{self._path}: a pipe: use `listen --stdin wav < {self._path}`")
+            raise SourceError(f"{self._path} is a pipe: use `listen --stdin wav < {self._path}`")
         with open_audio(self._path) as file:
             channel_number(self._channel, file.channels)
             # Only floats can hold NaN, and reading them is cheap; else one block shows that it decodes.

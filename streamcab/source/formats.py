@@ -46,7 +46,9 @@ def open_audio(path: Path) -> Decoder:
     if not head:
         raise AudioError(f"{path}: the file is empty")
     if path.suffix.lower() in RAW and head[:4] not in MAGIC:
-        raise AudioError(f"{path}: bare codes, of which nothing tells the rate; {how_to_convert(path)}")
+        raise AudioError(
+            f"{path}: raw samples without a header, so the rate is unknown; {how_to_convert(path)}"
+        )
     for way in (wav.open_wav, mp3.open_mp3, sndfile.open_sndfile, libav.open_av):
         decoder = way(path, head)
         if decoder is not None:

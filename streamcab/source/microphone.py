@@ -125,7 +125,9 @@ class Microphone(SingleStream):
         """As every source. A thread that hangs in the driver is left behind, and so is PortAudio."""
         super().close()
         if self._thread is not None and self._thread.is_alive():
-            log.warning("%s: the driver hangs and is left behind", self.line.name, extra={"line": self.line})
+            log.warning(
+                "%s: the driver hangs and has been abandoned", self.line.name, extra={"line": self.line}
+            )
             # Closing PortAudio when Python ends would hang as well.
             atexit.unregister(portaudio()._exit_handler)
 
@@ -208,9 +210,7 @@ class Microphone(SingleStream):
         return find_again(self._device, list_devices())
 
     def _say_lost(self, why: str) -> None:
-        self._move(
-            "lost", f"the microphone {self._device.name!r}: {why}; it is taken up again when it returns"
-        )
+        self._move("lost", f"the microphone {self._device.name!r}: {why}; it is reopened when it returns")
 
     def _say_live(self) -> None:
         self._attempts = 0

@@ -89,16 +89,16 @@ def read_wav_header(read: Callable[[int], bytes]) -> Format:
     """
     start = read(12)
     if not start:
-        raise AudioError("no bytes at all: is something piped in?")
+        raise AudioError("no data; is something piped in?")
     if start[:4] not in (b"RIFF", b"RF64", b"BW64") or start[8:12] != b"WAVE":
-        raise AudioError("not a WAV stream; for raw samples say the format, s16le or f32le, and the rate")
+        raise AudioError("not a WAV stream; for raw samples give the format, s16le or f32le, and the rate")
     format, real = None, None
     taken = len(start)
     while True:
         head = read(8)
         if len(head) < 8:
             raise AudioError(
-                "the WAV stream ends inside its header: is the program that writes it still running?"
+                "the WAV stream ends inside its header; is the program that writes it still running?"
             )
         kind, size = struct.unpack("<4sI", head)
         taken += 8
@@ -113,7 +113,7 @@ def read_wav_header(read: Callable[[int], bytes]) -> Format:
         elif kind == b"ds64" and len(body) >= 16:  # RF64: sizes of 64 bits
             (real,) = struct.unpack("<Q", body[8:16])
     if format is None:
-        raise AudioError("the WAV stream has data before it says of which kind: it is damaged")
+        raise AudioError("the WAV stream has samples before their format: it is damaged")
     if size == 0xFFFFFFFF and real:
         return replace(format, size=real, chunks=True)
     (riff,) = struct.unpack("<I", start[4:8])
@@ -125,15 +125,13 @@ def _format(body: bytes) -> Format:
     """What the chunk `fmt ` says."""
     if len(body) < 16:
         raise AudioError(
-            "the WAV stream ends inside its header: is the program that writes it still running?"
+            "the WAV stream ends inside its header; is the program that writes it still running?"
         )
     tag, channels, rate, _, align, bits = struct.unpack("<HHIIHH", body[:16])
     if tag == EXTENSIBLE and len(body) >= 26:
         tag = struct.unpack("<H", body[24:26])[0]
     if channels == 0 or rate == 0 or align % channels:
-        raise AudioError(
-            f"a WAV header that cannot be: {channels} channels, {rate} Hz, {align} bytes a frame"
-        )
+        raise AudioError(f"an invalid WAV header: {channels} channels, {rate} Hz, {align} bytes a frame")
     # 20 valid bits lie left-justified in 24: the container decides.
     encoding = ENCODINGS.get((tag, 8 * align // channels))
     if encoding is None:

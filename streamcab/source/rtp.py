@@ -20,7 +20,7 @@ from streamcab.rtp.codec import STATIC
 from streamcab.rtp.decoder import Decoders, available
 from streamcab.rtp.intake import Intake
 from streamcab.rtp.loss import SEEN
-from streamcab.rtp.names import Names, Rule, parse_name_map
+from streamcab.rtp.names import CallNames, Rule, parse_name_map
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.rtp.ports import Ports
 from streamcab.rtp.receive import Receiver, receiver
@@ -128,11 +128,11 @@ class RtpSource:
         self._wanted = wanted
         if channel == "each":
             raise ConfigError(
-                "channel each is for microphones, files and standard input; for RTP say mix or a number"
+                "channel each is for microphones, files and standard input; for RTP use mix or a number"
             )
         self._channel = channel_number(channel, 32)
         self._allow = _allowed(allow)
-        self._names = Names(_rules(name_map), remembered=4 * max_streams)
+        self._names = CallNames(_rules(name_map), remembered=4 * max_streams)
         self._max_streams, self._lookback_s, self._idle_s = max_streams, lookback_ms / 1000, idle_s
         self._same_call = same_call == "ssrc"
         self._ring_s, self._tick_s, self._threads = ring_s, tick_s, decoders

@@ -78,7 +78,9 @@ class SingleStream(ABC):
         """Make the ring and start the thread. AudioError for a rate that no audio has, ConfigError for a channel."""
         assert not self._lines, f"{name}: started twice"
         if not SLOWEST <= rate <= FASTEST:
-            raise AudioError(f"{name}: {rate} Hz is not the rate of audio: {SLOWEST} to {FASTEST} Hz are")
+            raise AudioError(
+                f"{name}: {rate} Hz is not a rate of audio; it must be {SLOWEST} to {FASTEST} Hz"
+            )
         self._mixer = Mixer(channel, channels, rate)
         rows = self._mixer.rows
         self._bank = Bank(rate, rows, RING_SECONDS * rate)

@@ -123,7 +123,7 @@ class Stdin(SingleStream):
             more = self._fetch(n - len(got), deadline)
             if more is None:
                 raise SourceError(
-                    f"{self._name}: no WAV header in {self._patience:g} s: is something piped in?"
+                    f"{self._name}: no WAV header in {self._patience:g} s; is something piped in?"
                 )
             if not more:
                 break
@@ -142,7 +142,7 @@ class Stdin(SingleStream):
             return
         self._pour(self._mixer.finish(), time.monotonic())
         if not data.frames:
-            raise AudioError(f"{self._name}: no samples came: is the program that writes them failing?")
+            raise AudioError(f"{self._name}: no samples arrived; is the program that writes them failing?")
         self._note([data.note] if data.note else [])
 
     def counters(self) -> dict[str, int]:

@@ -5,9 +5,9 @@ Needs rich and the messages; never torch, numpy or scipy, so it starts at once a
 
 from streamcab.view.board import Board
 from streamcab.view.fleet import render_fleet
-from streamcab.view.lines import lines
 from streamcab.view.live import drawable, named, watch
 from streamcab.view.one import render_one
+from streamcab.view.plain import lines
 from streamcab.view.stderr_capture import captured_stderr
 from streamcab.view.summary import summary
 from streamcab.view.view_state import ViewState

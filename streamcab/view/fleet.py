@@ -39,19 +39,19 @@ def render_fleet(
     board: Board,
     size: tuple[int, int],
     now: float,
-    choice: ViewState | None = None,
+    view_state: ViewState | None = None,
     *,
     names: Sequence[str] | None = None,
     caption: str = "",
     hint: str = "",
 ) -> Frame:
     """All streams in `size` (columns, rows); `names` is an order computed before by `sort`."""
-    choice = choice or ViewState()
+    view_state = view_state or ViewState()
     if not board.streams:
         return render_waiting(board, size, now, caption=caption, hint=hint)
     width, height = max(size[0], 1), max(size[1], 1)
     margin = 1 if width < 100 else 2
-    names = sort(board, choice) if names is None else [n for n in names if n in board.streams]
+    names = sort(board, view_state) if names is None else [n for n in names if n in board.streams]
     rows = [_header(board, width, margin, now, caption)]
     rows += [Row(width)] * (height >= 20)
     room = table_rows(height)
@@ -61,15 +61,15 @@ def render_fleet(
     if height >= 16:
         rows.append(Row(width))
     widths = _widths(width - 2 * margin - 2, _accent_cells(board), max(map(len, names), default=0))
-    rows.append(_titles(widths, width, margin, choice))
-    selected = names.index(choice.selected) if choice.selected in names else 0
+    rows.append(_titles(widths, width, margin, view_state))
+    selected = names.index(view_state.selected) if view_state.selected in names else 0
     first = selected // room * room
     for name in names[first : first + room]:
-        rows.append(_line(board, board.streams[name], widths, width, margin, name == choice.selected))
+        rows.append(_line(board, board.streams[name], widths, width, margin, name == view_state.selected))
     rows += [Row(width) for _ in range(height - 1 - len(rows))]
     rows = rows[: max(height - 1, 1)]
     if height > 1:
-        rows.append(_footer(board, choice, names, first, room, width, margin, hint))
+        rows.append(_footer(board, view_state, names, first, room, width, margin, hint))
     frame = Frame(width, [row.done() for row in rows])
     return frame.dimmed(keep=1) if board.quiet(now) else frame
 
@@ -170,9 +170,9 @@ def _style(board: Board, label: str | None) -> Style:
     return QUIET if label is None else hue(board.number(label))
 
 
-def _titles(w: _Widths, width: int, margin: int, choice: ViewState) -> Row:
+def _titles(w: _Widths, width: int, margin: int, view_state: ViewState) -> Row:
     row = Row(width).to(margin + 2)
-    key = {"least certain": "sure", "loss": "lost"}.get(choice.sorting, choice.sorting)
+    key = {"least certain": "sure", "loss": "lost"}.get(view_state.sorting, view_state.sorting)
     titles = (
         ("name", w.name, False), ("accent", w.accent, False), ("bar", w.bar, False),
         ("sure", w.percent, True), ("last 30 s", w.strip, False), ("voiced", w.voiced, True),
@@ -220,7 +220,7 @@ def _short(stream: Stream) -> Shown:
 
 def _footer(
     board: Board,
-    choice: ViewState,
+    view_state: ViewState,
     names: Sequence[str],
     first: int,
     room: int,
@@ -230,24 +230,24 @@ def _footer(
 ) -> Row:
     row = Row(width).to(margin)
     shown = min(len(names) - first, room)
-    if choice.typing:
+    if view_state.typing:
         return (
             row.put("/ ", BOLD)
-            .put(fit(choice.filter, width - 24))
+            .put(fit(view_state.filter, width - 24))
             .put("│  ")
             .put(f"{len(names):,} match", QUIET)
         )
     if not names:
-        text = f"no name holds {clean(choice.filter)!r}"
+        text = f"no name holds {clean(view_state.filter)!r}"
     elif shown < len(names):
         text = f"{first + 1:,}-{first + shown:,} of {len(names):,}, {len(names) - shown:,} not shown"
     else:
         text = f"all {len(names):,} shown"
-    if choice.filter and names:
-        text += f"   filter: {clean(choice.filter)}"
+    if view_state.filter and names:
+        text += f"   filter: {clean(view_state.filter)}"
     if board.full:
         text += "   more streams than a viewer keeps"
-    text += f"   sorted by {choice.sorting}" if width >= 80 else ""
+    text += f"   sorted by {view_state.sorting}" if width >= 80 else ""
     inner = width - 2 * margin
     if cell_len(text) + cell_len(hint) + 2 > inner:
         hint = hint.split("  ")[0]

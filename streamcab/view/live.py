@@ -17,8 +17,8 @@ from streamcab.view.board import Board
 from streamcab.view.fleet import render_fleet, table_rows
 from streamcab.view.frame import Frame
 from streamcab.view.keyboard import HINT, render_keys
-from streamcab.view.lines import Feed, lines
 from streamcab.view.one import render_one
+from streamcab.view.plain import Feed, lines
 from streamcab.view.screen import Screen
 from streamcab.view.view_state import ViewState, sort
 from streamcab.view.waiting import render_waiting
@@ -80,7 +80,7 @@ class _Loop:
     ) -> None:
         self.feed, self.screen, self.board, self.clock = feed, screen, board, clock
         self.caption: Callable[[], str] = caption if callable(caption) else lambda: caption
-        self.choice = ViewState()
+        self.view_state = ViewState()
         self.hint = HINT if screen.has_keys else ""
         self.began = clock()
         self.names: list[str] = []
@@ -104,43 +104,43 @@ class _Loop:
     def _keys(self, until: float) -> bool:
         """Wait for the next picture; a key brings it forward. False: quit."""
         keys = self.screen.wait(max(until - self.clock(), 0.001))
-        return all(self.choice.key(key, self.names, self.choice.shown(self.board)) for key in keys)
+        return all(self.view_state.key(key, self.names, self.view_state.shown(self.board)) for key in keys)
 
     def _pace(self) -> float:
-        return PACE_FLEET_S if self.choice.shown(self.board) == "fleet" else PACE_ONE_S
+        return PACE_FLEET_S if self.view_state.shown(self.board) == "fleet" else PACE_ONE_S
 
     def _sort(self, now: float) -> None:
         at, sorting, needle, count = self._sorted
-        same = (sorting, needle) == (self.choice.sorting, self.choice.filter)
+        same = (sorting, needle) == (self.view_state.sorting, self.view_state.filter)
         # a new stream shows at once while they are few; among many the order waits for its second
         if same and now - at < SORT_S and (count == len(self.board.streams) or count > 50):
             return
-        self.names = sort(self.board, self.choice)
-        self._sorted = (now, self.choice.sorting, self.choice.filter, len(self.board.streams))
+        self.names = sort(self.board, self.view_state)
+        self._sorted = (now, self.view_state.sorting, self.view_state.filter, len(self.board.streams))
 
     def _draw(self, now: float) -> None:
         """Draw if anything has changed."""
         size = self.screen.size
         caption, age = self.caption(), self.board.age(now)
         seconds = int(now - self.began if age is None else age if self.board.quiet(now) else 0)
-        seen = (size, caption, seconds, self.board.changes, str(self.choice), self._sorted[0])
+        seen = (size, caption, seconds, self.board.changes, str(self.view_state), self._sorted[0])
         if seen != self._drawn:
             self._drawn = seen
             self.screen.show(self._picture(size, now, caption))
 
     def _picture(self, size: tuple[int, int], now: float, caption: str) -> Frame:
-        if self.choice.help:
+        if self.view_state.help:
             return render_keys(size)
         if not self.board.streams:
             return render_waiting(self.board, size, now, caption=caption, hint=self.hint, since=self.began)
-        if self.choice.shown(self.board) == "one":
-            name = self.choice.stream(self.names)
+        if self.view_state.shown(self.board) == "one":
+            name = self.view_state.stream(self.names)
             if name is None or name not in self.board.streams:
                 name = next(iter(self.board.streams))
             return render_one(self.board, name, size, now, caption=caption, hint=self.hint)
-        self.choice.per_page = table_rows(size[1])
+        self.view_state.per_page = table_rows(size[1])
         return render_fleet(
-            self.board, size, now, self.choice, names=self.names, caption=caption, hint=self.hint
+            self.board, size, now, self.view_state, names=self.names, caption=caption, hint=self.hint
         )
 
 

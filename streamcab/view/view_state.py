@@ -91,13 +91,13 @@ class ViewState:
 _STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -1, "page down": 1, "home": 0, "end": 0}
 
 
-def sort(board: Board, choice: ViewState) -> list[str]:
+def sort(board: Board, view_state: ViewState) -> list[str]:
     """The names of the streams that pass the filter, in the chosen order."""
-    needle = choice.filter.lower()
+    needle = view_state.filter.lower()
     streams = [s for s in board.streams.values() if needle in s.name.lower()]
-    if choice.sorting != "newest":
+    if view_state.sorting != "newest":
         streams.sort(key=lambda s: natural(s.name))
-    streams.sort(key=SORTS[choice.sorting])
+    streams.sort(key=SORTS[view_state.sorting])
     return [s.name for s in streams]
 
 

@@ -6,6 +6,6 @@ corpus=${1:?the folder of saa8k, which holds manifest.csv}
 cd "$(dirname "$0")/../.."
 data=$corpus/manifest.csv recipe=configs/evidence.toml
 # 1. The distiller, by voices of none of the classes.  2. How good it is: folds.  3. The model, with its temperature.
-streamcab teach --data "$data" --config $recipe --out runs/taught --threads 1
+streamcab pretrain --data "$data" --config $recipe --out runs/pretrained --threads 1
 streamcab train --data "$data" --config $recipe --out runs/folds --threads 1 --folds 5 --repeats 5 --resume
 streamcab train --data "$data" --config $recipe --out runs/moments --threads 1 --resume

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.."
 data=$corpus/manifest.csv recipe=configs/world.toml
 # 1. The distiller, by voices of none of the classes.  2. How good it is: folds, the baseline, and another text.
 # 3. The model, with its temperature: --model runs/world/model.safetensors.
-streamcab teach --data "$data" --config $recipe --out runs/world-taught --threads 1
+streamcab pretrain --data "$data" --config $recipe --out runs/pretrained-world --threads 1
 streamcab train --data "$data" --config $recipe --out runs/world-folds --threads 1 --folds 5 --repeats 5 --resume
 python benchmarks/mfcc_covariance.py "$data" --config $recipe --shuffles 5 --against runs/world-folds
 python benchmarks/mfcc_covariance.py "$data" --config $recipe --shuffles 5 --halves

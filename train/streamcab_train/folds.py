@@ -21,10 +21,10 @@ from rich.table import Table
 
 from streamcab.errors import ConfigError
 from streamcab.text import opened
-from streamcab_train.answered import FoldAnswers, read_answers
 from streamcab_train.dataset import twins_of
 from streamcab_train.distributed import started_by_torchrun
 from streamcab_train.features import load_features
+from streamcab_train.fold_answers import FoldAnswers, read_answers
 from streamcab_train.manifest import PARTS, Clip, Manifest, read_manifest
 from streamcab_train.pool import Run, run_all
 from streamcab_train.recipe import Recipe, read_recipe
@@ -75,18 +75,18 @@ def train_folds(
     if folds < 2:
         raise ConfigError(f"folds is {folds}; it must be 2 or more")
     if started_by_torchrun():
-        raise ConfigError("folds are runs of their own: leave torchrun out and take --jobs")
+        raise ConfigError("folds are separate runs: use --jobs instead of torchrun")
     console = console or Console()
     recipe = read_recipe(config, overrides)
     if recipe.corpus.split:
         raise ConfigError(
-            f"{config}: corpus.split is {recipe.corpus.split!r}, but folds are split here: leave it out"
+            f"{config}: corpus.split is {recipe.corpus.split!r}, but --folds makes its own split: leave it out"
         )
     manifest = read_manifest(data, recipe.corpus)
     twins = _twins(manifest, recipe, cache or cache_folder(), strict)
     if said := twins.in_words(manifest.clips):
         console.print(
-            f"{said}; they stand in one fold (--strict refuses them)", highlight=False, markup=False
+            f"{said}; they are kept in one fold (--strict refuses them)", highlight=False, markup=False
         )
     drawn = [
         Fold(repeat, fold, tuple(parts))
@@ -106,7 +106,9 @@ def train_folds(
         try:
             run_all(runs, jobs, console, "folds")
         except KeyboardInterrupt:
-            console.print(f"stopped; to go on: the same command with --resume (what is done is in {out})")
+            console.print(
+                f"stopped; to continue, run the same command with --resume (finished folds are in {out})"
+            )
             raise
         answered = [
             [read_answers(f.folder(out) / ANSWERS) for f in drawn if f.repeat == r] for r in range(repeats)

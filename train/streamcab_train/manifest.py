@@ -54,7 +54,7 @@ def read_manifest(file: Path, keys: CorpusKeys, *, speakers: bool = True) -> Man
     except OSError as error:
         raise CorpusError(f"cannot read the manifest {file}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{file} is no CSV in UTF-8: {error}") from None
+        raise CorpusError(f"{file} is not a CSV file in UTF-8: {error}") from None
     found = {clip.label for clip in clips}
     order = dict.fromkeys(keys.labels.values()) if keys.labels else sorted(found)
     missing = [label for label in order if label not in found]

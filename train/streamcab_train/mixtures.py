@@ -4,28 +4,19 @@ What is speech is known, since the speech was clean before it was mixed. Everyth
 so a seed gives the same pieces. Knows nothing of nets.
 """
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
-from scipy.signal import butter, fftconvolve, sosfilt
+from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
+from streamcab_train.material import INTERVAL, Clip, Material
+from streamcab_train.phone_codecs import CODERS
 from streamcab_train.sounds import MAKERS, NOISES, RATE, Floats
 
-INTERVAL = 200
 SECONDS = 10
 LENGTH = SECONDS * RATE
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Clean speech: x (n,) at 8 kHz, and how surely each interval is speech, (n // INTERVAL,)."""
-
-    x: NDArray[np.float32]
-    speech: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,30 +28,20 @@ class Piece:
     kind: str
 
 
-@dataclass(frozen=True)
-class Material:
-    """speech: clean clips. sounds: recordings without speech, 8 kHz. makers, noises: of those sounds made here."""
-
-    speech: Sequence[Clip]
-    sounds: Sequence[NDArray[np.float32]]
-    makers: Sequence[str] = tuple(MAKERS)
-    noises: Sequence[str] = tuple(NOISES)
-
-
 def voiced_power(x: Floats) -> float:
     """Power over the intervals that lie less than 25 dB below the loudest: pauses do not count."""
     e = (x[: len(x) // INTERVAL * INTERVAL].reshape(-1, INTERVAL) ** 2).mean(1)
     return float(e[e >= e.max() * 10**-2.5].mean())
 
 
-def piece(material: Material, rng: np.random.Generator, sounds_only: bool = False) -> Piece:
-    """One piece of any sort, or one without speech."""
-    draw = 0.5 if sounds_only else rng.random()
-    if draw < 0.45:
+def piece(material: Material, rng: np.random.Generator, only: Sequence[str] = ()) -> Piece:
+    """One piece of any sort; with `only`, one without speech, recorded or by these makers."""
+    draw = 0.6 if only else rng.random()
+    if draw < 0.47:
         x, speech = _talk(material, rng, LENGTH)
         x, kind = _background(x, material, rng), "speech"
     elif draw < 0.87:
-        x, kind = _sound(material, rng, LENGTH)
+        x, kind = _sound(material, rng, LENGTH, only or tuple(MAKERS))
         x = _level(x, rng.uniform(-45, -8)) + _line(LENGTH, rng)
         speech = np.zeros(LENGTH // INTERVAL, np.float32)
     else:
@@ -86,12 +67,31 @@ def babble(speech: Sequence[Clip], rng: np.random.Generator, n: int) -> Floats:
     return mixed
 
 
+def another_voice(clip: Clip, rng: np.random.Generator) -> Clip:
+    """Played slower or faster, so lower or higher, half of the time: voices that no corpus has."""
+    if rng.random() < 0.5:
+        return clip
+    step = int(rng.integers(17, 25))
+    x = resample_poly(clip.x, 20, step).astype(np.float32)
+    n = len(x) // INTERVAL
+    at = ((np.arange(n) + 0.5) * step / 20).astype(int)
+    return Clip(x[: n * INTERVAL], clip.speech[np.minimum(at, len(clip.speech) - 1)])
+
+
+def microphone(x: Floats, rng: np.random.Generator) -> Floats:
+    """A smooth response within +-10 dB."""
+    points = np.array([0, 150, 400, 1000, 2000, 4000])
+    response = np.interp(np.fft.rfftfreq(len(x), 1 / RATE), points, rng.uniform(-10, 10, len(points)))
+    y: Floats = np.fft.irfft(np.fft.rfft(x) * 10 ** (response / 20), len(x))
+    return y
+
+
 def _talk(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats, NDArray[np.float32]]:
     """Clips with pauses, perhaps in a room: (n,), and what of it is speech."""
     x, speech = np.zeros(n), np.zeros(n // INTERVAL, np.float32)
     at = int(rng.uniform(0, 1.5) * RATE) // INTERVAL if rng.random() < 0.7 else 0
     while at < len(speech):
-        clip = material.speech[int(rng.integers(len(material.speech)))]
+        clip = another_voice(material.speech[int(rng.integers(len(material.speech)))], rng)
         start = int(rng.integers(0, max(len(clip.speech) - 160, 1))) if rng.random() < 0.4 else 0
         h = min(len(clip.speech) - start, len(speech) - at)
         part = clip.x[start * INTERVAL : (start + h) * INTERVAL].astype(np.float64)
@@ -99,19 +99,23 @@ def _talk(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats,
         x[at * INTERVAL : (at + h) * INTERVAL] += part * gain
         speech[at : at + h] = clip.speech[start : start + h]
         at += h + int(rng.choice([0, rng.uniform(0, 40), rng.uniform(40, 160)]))
-    if rng.random() < 0.25:
-        decay = rng.uniform(0.02, 0.12)
+    if rng.random() < 0.4:
+        decay = np.exp(rng.uniform(np.log(0.02), np.log(0.25)))
         t = np.arange(int(6 * decay * RATE)) / RATE
-        room = rng.normal(0, 1, len(t)) * np.exp(-t / decay) * rng.uniform(0.05, 0.3)
+        room = rng.normal(0, 1, len(t)) * np.exp(-t / decay) * rng.uniform(0.02, 0.25)
         room[0] = 1.0
         x = fftconvolve(x, room)[:n]
+    if rng.random() < 0.6:
+        x = microphone(x, rng)
     return x, speech
 
 
-def _sound(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats, str]:
+def _sound(
+    material: Material, rng: np.random.Generator, n: int, makers: Sequence[str] = tuple(MAKERS)
+) -> tuple[Floats, str]:
     """A sound that is no speech."""
     draw = rng.random()
-    if material.sounds and draw < 0.45:
+    if material.sounds and draw < 0.55:
         parts, have = [], 0
         while have < n:
             s = material.sounds[int(rng.integers(len(material.sounds)))]
@@ -122,12 +126,12 @@ def _sound(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats
             parts += [part, gap]
             have += len(part) + len(gap)
         return np.concatenate(parts)[:n], "recorded"
-    if material.speech and draw < 0.5:
+    if material.speech and draw < 0.6:
         return babble(material.speech, rng, n), "babble"
-    name = str(rng.choice(list(material.makers)))
+    name = str(rng.choice(list(makers)))
     x = MAKERS[name](n, rng)
     if rng.random() < 0.25:
-        x = x + rng.uniform(0, 0.7) * MAKERS[str(rng.choice(list(material.makers)))](n, rng)
+        x = x + rng.uniform(0, 0.7) * MAKERS[str(rng.choice(list(makers)))](n, rng)
         name += "+"
     return x, name
 
@@ -136,15 +140,16 @@ def _background(x: Floats, material: Material, rng: np.random.Generator) -> Floa
     """Speech with a noise under all of it, or nearly none, at a level of its own."""
     power = voiced_power(x)
     draw = rng.random()
-    if draw < 0.25 or power == 0:
-        noise, snr = _line(len(x), rng), 0.0
-        return _level(x, rng.uniform(-45, -8)) + noise
-    if draw < 0.75:
-        noise, snr = NOISES[str(rng.choice(list(material.noises)))](len(x), rng), rng.uniform(-5, 30)
-    elif draw < 0.87:
-        noise, snr = babble(material.speech, rng, len(x)), rng.uniform(3, 30)
+    if draw < 0.2 or power == 0:
+        return _level(x, rng.uniform(-45, -8)) + _line(len(x), rng)
+    if draw < 0.62:
+        noise, snr = NOISES[str(rng.choice(list(NOISES)))](len(x), rng), rng.uniform(-5, 35)
+    elif draw < 0.74:
+        noise, snr = babble(material.speech, rng, len(x)), rng.uniform(0, 25)
+    elif draw < 0.84:
+        noise, snr = MAKERS["music"](len(x), rng), rng.uniform(-2, 25)
     else:
-        noise, snr = _sound(material, rng, len(x))[0], rng.uniform(3, 30)
+        noise, snr = _sound(material, rng, len(x))[0], rng.uniform(-2, 25)
     y = x + noise / max(float(noise.std()), 1e-6) * np.sqrt(power) * 10 ** (-snr / 20)
     return _level(y, rng.uniform(-40, -8))
 
@@ -169,35 +174,8 @@ def degrade(x: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
     elif draw < 0.35:
         x = sosfilt(butter(6, rng.uniform(1800, 3400), "lowpass", fs=RATE, output="sos"), x)
     x = np.clip(x, -1, 32767 / 32768)
-    coder: Callable[[Floats], Floats] = _CODERS[int(rng.integers(len(_CODERS)))]
-    x = coder(x)
+    x = CODERS[int(rng.integers(len(CODERS)))](x, rng)
     if rng.random() < 0.08:
         lost = np.repeat(rng.random(len(x) // 160 + 1) < rng.uniform(0.01, 0.15), 160)[: len(x)]
         x = np.where(lost, 0.0, x)
     return (np.round(np.clip(x, -1, 1) * 32767) / 32768).astype(np.float32)
-
-
-def _through(subtype: str, container: str) -> Callable[[Floats], Floats]:
-    def code(x: Floats) -> Floats:
-        file = io.BytesIO()
-        soundfile.write(file, x, RATE, format=container, subtype=subtype)
-        file.seek(0)
-        y, _ = soundfile.read(file, dtype="float64", frames=len(x))
-        return np.pad(y, (0, len(x) - len(y)))
-
-    return code
-
-
-def _as_it_is(x: Floats) -> Floats:
-    return x
-
-
-# Opus and Vorbis once each: they cost more than all the rest of a piece.
-_CODERS = (
-    *[_as_it_is] * 4,
-    *[_through("ULAW", "WAV")] * 3,
-    *[_through("ALAW", "WAV")] * 2,
-    *[_through("GSM610", "WAV")] * 2,
-    _through("OPUS", "OGG"),
-    _through("VORBIS", "OGG"),
-)

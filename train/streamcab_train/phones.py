@@ -1,8 +1,8 @@
 """Training of the phone network: it learns the intended phone of each interval from clips with aligned text.
 
-`streamcab teach` calls it for recipes with phones, with voices of none of the classes. The alignment is a file of lines
-of JSON, {"path": ..., "phones": [[name, first, length], ...]} in hundredths of a second, as align.py writes it. Knows
-nothing of audio or of models' other parts.
+`streamcab pretrain` calls it for recipes with phones, with speakers outside the classes. The alignment has a line of
+JSON for each clip, {"path": ..., "phones": [[name, first, length], ...]}, in hundredths of a second. align.py
+writes it. Knows nothing of audio or of other parts of the model.
 """
 
 import json

@@ -61,8 +61,8 @@ def hear(
         samples, rate = read_audio(chosen.file(clip))
         if not chosen.known and was_taught(model.card, fingerprint(samples, rate)):
             raise CorpusError(
-                f"{chosen.manifest} row {clip.row}: the model was taught on this recording: its score would be of "
-                "what it knows; leave it out, or --allow-shared-speakers if that is meant"
+                f"{chosen.manifest} row {clip.row}: the model was trained on this recording, so its score would not be "
+                "valid; leave it out, or add --allow-shared-speakers if that is intended"
             )
         votes = {name: way(samples, rate) for name, way in ways.items()}
         first = votes[OFFLINE]

@@ -1,8 +1,8 @@
-"""Teaching: a distiller learns to tell its interval's cepstra, from speakers who are of none of the classes.
+"""Pretraining: the distiller learns to predict the cepstra of its interval, from speakers outside the classes.
 
-What `streamcab teach` calls. No label is seen, and no speaker who is judged later, whatever the split. Every
-step is a function of the seed and its number, so a run that was killed goes on to the same weights. Owns the run's
-folder: `state.safetensors`, and at the end `taught.safetensors`, from which `training.start` begins.
+`streamcab pretrain` calls it. It sees no label, and no speaker who is evaluated later, whatever the split. Every step
+depends only on the seed and the step's number, so a run that was killed resumes to the same weights. Owns the run's
+folder: `state.safetensors`, and at the end `pretrained.safetensors`, where a recipe's `training.start` points.
 """
 
 import csv
@@ -26,25 +26,25 @@ from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.text import opened
+from streamcab_train.cepstra import CEPSTRA, cepstra, louder
 from streamcab_train.features import Features, load_features
 from streamcab_train.manifest import Clip, read_manifest, read_rows
 from streamcab_train.phones import Aligned, Phones, labelled, learn_phones, phone_names, read_alignment
 from streamcab_train.recipe import CorpusKeys, PretrainKeys, read_recipe
 from streamcab_train.state import Progress, load_state, save_state
-from streamcab_train.teacher import CEPSTRA, cepstra, louder
 
-STATE, TAUGHT = "state.safetensors", "taught.safetensors"
+STATE, PRETRAINED = "state.safetensors", "pretrained.safetensors"
 HELD_OUT = 20
-"""One speaker of so many is kept to judge by."""
+"""One speaker in 20 is held out for evaluation."""
 EDGE = 4
-"""Intervals at each end of a crop that are not judged: the net hears beyond them."""
+"""Intervals at each end of a crop that do not count: the network's context reaches beyond the crop there."""
 SAVE = 250
-"""Steps between two states."""
+"""Steps between two saved states."""
 
 Floats = NDArray[np.float32]
 
 
-def teach(
+def pretrain(
     data: Path,
     config: Path,
     out: Path,
@@ -53,9 +53,21 @@ def teach(
     threads: int | None = None,
     console: Console | None = None,
 ) -> Checkpoint:
-    """Teach as the recipe's [teach] says, going on from the state in `out`; the model, whose ACB is untrained.
+    """Pretrain by the recipe's [pretrain], resuming from the state in `out`.
 
-    Errors: ConfigError, CorpusError, CheckpointError.
+    Args:
+        data: Manifest.
+        config: Recipe.
+        out: Folder of the run.
+        cache: Folder of the features.
+        threads: Threads of torch; None leaves torch's own number.
+        console: Where progress is printed.
+
+    Returns:
+        The model. Its ACB is untrained.
+
+    Raises:
+        ConfigError, CorpusError, CheckpointError: The recipe, the corpus or the saved state does not fit.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -65,78 +77,79 @@ def teach(
     arch = recipe.architecture(tuple(dict.fromkeys(recipe.corpus.labels.values())))
     if arch.summary != CEPSTRA or arch.pooled_rate != arch.rate:
         raise ConfigError(
-            f"{config}: the teacher tells {CEPSTRA} cepstra of the signal itself: model.summary is {arch.summary} and "
-            f"model.pooled_rate {arch.pooled_rate}; make them {CEPSTRA} and model.rate ({arch.rate})"
+            f"{config}: pretraining predicts {CEPSTRA} cepstra of the unpooled signal; model.summary is {arch.summary} "
+            f"and model.pooled_rate is {arch.pooled_rate}; set them to {CEPSTRA} and to model.rate ({arch.rate})"
         )
     out.mkdir(parents=True, exist_ok=True)
     files = [(f"{data} row {clip.row}", data.parent / clip.path) for clip in clips]
     features = load_features(files, arch, cache)
-    pupils = _Pupils(features, arch, recipe.teach.seed)
+    pupils = _Pupils(features, arch, recipe.pretrain.seed)
+    speakers = len({c.speaker for c in clips})
     console.print(
-        f"{len(clips)} clips of {len({c.speaker for c in clips})} speakers of no class, {pupils.hours:.1f} hours",
+        f"{len(clips)} clips of {speakers} speakers outside the classes, {pupils.hours:.1f} hours",
         highlight=False,
     )
-    # Cepstra are taught as if there were no phones: what was taught before serves them too.
+    # Cepstra are learnt as if there were no phones, so that an earlier run without phones can be resumed.
     bare = dataclasses.replace(arch, lags=arch.lags or (0,), phones=0, reach=0, phone_hidden=0)
-    model, progress = _learn(bare, pupils, recipe.teach, out / STATE, console)
+    model, progress = _learn(bare, pupils, recipe.pretrain, out / STATE, console)
     card = {
-        "name": "taught cepstra",
+        "name": "pretrained on cepstra",
         "corpus": recipe.corpus.name,
         "licence": recipe.corpus.licence,
         "r2": progress.history[-1]["r2"],
         "recipe": recipe.to_dict(),
     }
     if arch.phones:
-        model, told = _with_phones(model, arch, features, [clip.path for clip in clips], recipe.teach)
+        model, told = _with_phones(model, arch, features, [clip.path for clip in clips], recipe.pretrain)
         card["phones"] = told
         console.print(
-            f"phones: {told['told']:.3f} of {told['clips']} clips' intervals, of voices held out, are told right",
+            f"phones: {told['told']:.3f} of the intervals of held-out speakers are recognised ({told['clips']} clips)",
             highlight=False,
         )
-    taught = Checkpoint(model, card)
-    checkpoint.save(taught, out / TAUGHT)
-    return taught
+    pretrained = Checkpoint(model, card)
+    checkpoint.save(pretrained, out / PRETRAINED)
+    return pretrained
 
 
 def strangers(data: Path, keys: CorpusKeys) -> list[Clip]:
-    """The rows of a manifest whose label is no class. CorpusError for none, or for a speaker of both kinds."""
+    """The rows of a manifest whose label is no class. CorpusError if there are none, or if a speaker has both kinds."""
     if not keys.labels:
         raise CorpusError(
-            f"{data}: without corpus.labels every row is of a class, and none is left to teach with"
+            f"{data}: corpus.labels is empty, so every row is in a class, and none is left for pretraining"
         )
     with opened(data) as text:
         found = {(row.get(keys.label) or "").strip() for row in csv.DictReader(text)}
     others = dict.fromkeys(sorted(found - set(keys.labels) - {""}), "stranger")
     if not others:
-        raise CorpusError(f"{data}: every row is of a class, and none is left to teach with")
+        raise CorpusError(f"{data}: every row is in a class, and none is left for pretraining")
     clips, _ = read_rows(data, structs.replace(keys, labels=others, split=""))
     both = {c.speaker for c in clips} & {c.speaker for c in read_manifest(data, keys).clips}
     if both:
         raise CorpusError(
-            f"{data}: speaker {min(both)!r} is of a class and of none; teaching wants strangers"
+            f"{data}: speaker {min(both)!r} has rows in a class and rows in none; pretraining needs other speakers"
         )
     return clips
 
 
 class _Pupils:
-    """The clips with what the teacher says of each, standardised."""
+    """The clips and the cepstra of each, standardised."""
 
     def __init__(self, features: Features, arch: Architecture, seed: int) -> None:
         self._features, self._arch = features, arch
         order = np.random.default_rng([seed, 0]).permutation(len(features.length))
         kept = max(1, len(order) // HELD_OUT)
-        self.judged, self._taught = order[:kept], order[kept:]
+        self.judged, self._trained = order[:kept], order[kept:]
         said = [cepstra(features.clip(i)[0], arch.rate, arch.interval) for i in range(len(order))]
-        heard = np.concatenate([said[i][features.clip(i)[1] == VOICED] for i in self._taught])
+        heard = np.concatenate([said[i][features.clip(i)[1] == VOICED] for i in self._trained])
         self._mean, self._sd = heard.mean(0), heard.std(0)
         self._said = [(one - self._mean) / self._sd for one in said]
         self.hours = float(features.length.sum()) * arch.interval_s / 3600
 
     def batch(self, keys: PretrainKeys, step: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """Crops at any gain: x (B, K * I), what the teacher says of them (B, K, CEPSTRA), which count (B, K)."""
+        """Crops at random gains: x (B, K * I), their cepstra (B, K, CEPSTRA), and which intervals count (B, K)."""
         rng = np.random.default_rng([keys.seed, 1, step])
         k = self._arch.intervals(keys.seconds)
-        long = self._taught[self._features.length[self._taught] >= k]
+        long = self._trained[self._features.length[self._trained] >= k]
         xs, said, counts = [], [], []
         for i in rng.choice(long, keys.batch).tolist():
             first = int(rng.integers(self._features.length[i] - k + 1))
@@ -152,7 +165,7 @@ class _Pupils:
         return np.stack(xs), np.stack(said).astype(np.float32), counted
 
     def r2(self, model: CabCnn) -> list[float]:
-        """Of each cepstrum, the part of its variance that is told, on voiced intervals of those held out."""
+        """The part of each cepstrum's variance that is predicted, on voiced intervals of held-out speakers."""
         wrong, all_ = np.zeros(CEPSTRA), np.zeros(CEPSTRA)
         for i in self.judged.tolist():
             x, kind = self._features.clip(i)
@@ -183,7 +196,9 @@ def _learn(
     if state.exists():
         progress, _ = load_state(state, model, adam)
         if progress.epoch > keys.steps:
-            raise CheckpointError(f"{state} is {progress.epoch} steps on, beyond teach.steps ({keys.steps})")
+            raise CheckpointError(
+                f"{state} has done {progress.epoch} steps, more than pretrain.steps ({keys.steps})"
+            )
     began = time.monotonic()
     while progress.epoch < keys.steps:
         step = progress.epoch
@@ -206,7 +221,7 @@ def _learn(
             save_state(state, progress, model, {}, adam)
             console.print(
                 f"step {progress.epoch} of {keys.steps}, {time.monotonic() - began:.0f} s: loss {loss.item():.3f}, "
-                f"told of those held out {np.mean(r2):.3f} (R2)",
+                f"R2 on held-out speakers {np.mean(r2):.3f}",
                 highlight=False,
             )
     return model.eval(), progress
@@ -215,7 +230,7 @@ def _learn(
 def _with_phones(
     cepstral: CabCnn, arch: Architecture, features: Features, paths: list[str], keys: PretrainKeys
 ) -> tuple[CabCnn, dict[str, Any]]:
-    """The taught model with phones, learnt from the aligned clips; how many, and what part is told right."""
+    """The pretrained model with phones, learnt from the aligned clips; how many, and the part recognised."""
     aligned = read_alignment(Path(keys.alignment))
     names = phone_names(aligned)
     if len(names) != arch.phones:
@@ -232,7 +247,9 @@ def _with_phones(
     model.eval()
     clips = aligned_clips(model, features, paths, aligned, names)
     if len(clips) < 2:
-        raise CorpusError(f"{keys.alignment} aligns {len(clips)} of the clips that teach; it wants 2 or more")
+        raise CorpusError(
+            f"{keys.alignment} aligns {len(clips)} of the clips for pretraining; at least 2 are needed"
+        )
     told = learn_phones(model, clips, keys.phone_epochs, keys.seed)
     return model, {"clips": len(clips), "told": round(told, 4), "names": list(names)}
 
@@ -244,7 +261,7 @@ def aligned_clips(
     aligned: Mapping[str, Phones],
     names: Sequence[str],
 ) -> list[Aligned]:
-    """What a model's distiller makes of the clips that an alignment has, and their phones; clip i is paths[i]."""
+    """The summaries and phones of every clip that has an alignment; clip i is paths[i]."""
     assert model.summary is not None
     clips = []
     for i, path in enumerate(paths):
@@ -263,16 +280,16 @@ def _cosine(part: float) -> float:
 
 
 def begin_from(model: CabCnn, path: Path) -> None:
-    """Put a taught distiller and summary into a model. CheckpointError when it is of another shape."""
-    taught = checkpoint.load(path)
-    mine, theirs = model.architecture, taught.architecture
+    """Load a pretrained distiller and summary into a model. CheckpointError if their shapes differ."""
+    pretrained = checkpoint.load(path)
+    mine, theirs = model.architecture, pretrained.architecture
     for name in ("rate", "pooled_rate", "stages", "summary", "normaliser", "phones", "reach", "phone_hidden"):
         if getattr(mine, name) != getattr(theirs, name):
             raise CheckpointError(
-                f"{path} was taught with {name} {getattr(theirs, name)}, and the recipe has {getattr(mine, name)}"
+                f"{path} was pretrained with {name} {getattr(theirs, name)}, and the recipe has {getattr(mine, name)}"
             )
-    model.distiller.load_state_dict(taught.model.distiller.state_dict())
-    if model.summary is not None and taught.model.summary is not None:
-        model.summary.load_state_dict(taught.model.summary.state_dict())
-    if model.phones is not None and taught.model.phones is not None:
-        model.phones.load_state_dict(taught.model.phones.state_dict())
+    model.distiller.load_state_dict(pretrained.model.distiller.state_dict())
+    if model.summary is not None and pretrained.model.summary is not None:
+        model.summary.load_state_dict(pretrained.model.summary.state_dict())
+    if model.phones is not None and pretrained.model.phones is not None:
+        model.phones.load_state_dict(pretrained.model.phones.state_dict())

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from streamcab.nn.acb import Acb
 from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab_train.cepstra import bands
 from streamcab_train.fast_backward import run_stages
 from streamcab_train.rows import Row
-from streamcab_train.teacher import bands
 
 BANDS_A_HALF = 26
 """Log-mel bands of each half of an interval, that a_t is taught beside the teacher's frames."""

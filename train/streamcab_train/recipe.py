@@ -151,7 +151,9 @@ class TrainingKeys(Section, frozen=True):
     balanced: Annotated[bool, setting("Draw each class equally often.")] = False
     start: Annotated[
         str,
-        setting("A taught checkpoint (`streamcab teach`) whose distiller and summary this run begins with."),
+        setting(
+            "A pretrained checkpoint (`streamcab pretrain`) whose distiller and summary this run begins with."
+        ),
     ] = ""
     frozen: Annotated[bool, setting("Leave the distiller as it began: only the ACB learns.")] = False
     precision: Annotated[
@@ -163,7 +165,7 @@ class TrainingKeys(Section, frozen=True):
 
 
 class PretrainKeys(Section, frozen=True):
-    """`streamcab teach`: what the distiller learns before it sees a label."""
+    """`streamcab pretrain`: what the distiller learns before it sees a label."""
 
     seed: Seed = 0
     steps: Annotated[int, setting("Of the optimiser.", least=1)] = 2000
@@ -173,7 +175,7 @@ class PretrainKeys(Section, frozen=True):
     gain: Annotated[float, setting("Deviation of the logarithm of the gain at which a crop is heard.")] = 0.25
     alignment: Annotated[str, setting("What align.py found of the corpus, for a model with phones.")] = ""
     phone_epochs: Annotated[
-        int, setting("Over the aligned intervals, when the phones are taught.", least=0)
+        int, setting("Passes over the aligned intervals, when phones are trained.", least=0)
     ] = 6
 
 
@@ -204,10 +206,10 @@ LATER = {
     "training": ("precision",),
     "evidence": ("shrinkages",),
     "model": ("phones", "reach", "phone_hidden"),
-    "teach": ("alignment", "phone_epochs"),
+    "pretrain": ("alignment", "phone_epochs"),
 }
-"""Keys younger than the first models: at their default they are not written down, so that a run of before is the same
-run, and its model the same file."""
+"""Keys added after the first models. They are omitted at their default, so that an earlier run resumes as the same run
+and produces the same file."""
 
 
 class Recipe(Section, frozen=True):
@@ -217,7 +219,7 @@ class Recipe(Section, frozen=True):
     split: SplitKeys = SplitKeys()
     model: ModelKeys = ModelKeys()
     training: TrainingKeys = TrainingKeys()
-    teach: PretrainKeys = PretrainKeys()
+    pretrain: PretrainKeys = PretrainKeys()
     evidence: EvidenceKeys = EvidenceKeys()
 
     def architecture(self, labels: tuple[str, ...]) -> Architecture:
@@ -257,8 +259,13 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
 
 
 def make_recipe(table: Mapping[str, Any], where: str) -> Recipe:
-    """A recipe from tables; ConfigError names the key, `where` the file."""
-    return convert(table, Recipe, where)
+    """A recipe from tables; ConfigError names the key, `where` the file.
+
+    Models made before 2026-12 store the table `pretrain` under its earlier name, `teach`.
+    """
+    return convert(
+        {"pretrain" if name == "teach" else name: keys for name, keys in table.items()}, Recipe, where
+    )
 
 
 def _tables(recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -272,7 +279,7 @@ def _check(recipe: Recipe, where: str) -> None:
         if not holds:
             raise ConfigError(f"{where}: {otherwise}")
 
-    split, model, t, teach = recipe.split, recipe.model, recipe.training, recipe.teach
+    split, model, t, pretrain = recipe.split, recipe.model, recipe.training, recipe.pretrain
     whole = abs(sum((split.train, split.validation, split.test)) - 1) <= 1e-6
     want(whole, "split: train, validation and test must be above 0 and sum to 1")
     there = model.stages in STAGES
@@ -283,10 +290,10 @@ def _check(recipe: Recipe, where: str) -> None:
     want(read, "model.summary with model.lags or model.phones, or none of them")
     both = (model.phones > 1) == (model.phone_hidden > 0)
     want(both, "model.phones, 2 or more, and phone_hidden: both, or 0")
-    taught = bool(model.phones) == bool(teach.alignment)
-    want(taught, "model.phones without teach.alignment: nobody would teach them")
+    aligned = bool(model.phones) == bool(pretrain.alignment)
+    want(aligned, "model.phones needs pretrain.alignment, and the other way round")
     begun = bool(t.start) or not t.frozen
-    want(begun, "training.frozen without training.start: it would stay as it was drawn")
+    want(begun, "training.frozen needs training.start: a frozen distiller keeps the weights it starts with")
     want(
         model.normaliser != "clip" or t.crop != "random",
         "a clip model with random crops: it is normalised over the first seconds, so take crop = 'first'",

@@ -1,6 +1,6 @@
 """The paper's tables on another corpus: what `streamcab reproduce` calls.
 
-CAB-CNN at four lengths and its five rivals, each as the paper trains it, several times, with the speakers
+CAB-CNN at four lengths and its five baselines, each as the paper trains it, several times, with the speakers
 disjoint and with the speakers shared. What was made smaller stands above every table. Knows nothing of how a net
 trains, or of how the tables look. The folder:
 
@@ -21,9 +21,9 @@ from rich.console import Console
 
 from streamcab.errors import ConfigError
 from streamcab_train import paper
-from streamcab_train.answered import pooled, read_answers
 from streamcab_train.baseline_run import BaselineKeys, train_rival
-from streamcab_train.baselines import RIVALS
+from streamcab_train.baselines import BASELINES
+from streamcab_train.fold_answers import pooled, read_answers
 from streamcab_train.loop import HISTORY
 from streamcab_train.manifest import read_manifest
 from streamcab_train.pool import Run, run_all
@@ -41,7 +41,7 @@ SETUP = "setup.json"
 class Shrunk:
     """What may be made smaller than the paper has it: None or the paper's own number leave it as it is.
 
-    image      pixels of the rivals' pictures        speakers  at most so many of each class
+    image      pixels of the baselines' pictures        speakers  at most so many of each class
     pieces     into which each file is cut where the speakers are shared; not from the paper
     """
 
@@ -54,11 +54,11 @@ class Shrunk:
 
     def said(self) -> list[str]:
         """Each difference from the paper, in words."""
-        rivals = BaselineKeys()
+        baselines = BaselineKeys()
         found = {
             f"{self.repeats} of {paper.REPEATS} repeats": self.repeats != paper.REPEATS,
             f"at most {self.epochs} epochs": self.epochs != paper.TRAINING.epochs,
-            f"batches of {self.batch} (paper: CAB-CNN {paper.TRAINING.batch}, rivals {rivals.batch})": (
+            f"batches of {self.batch} (paper: CAB-CNN {paper.TRAINING.batch}, baselines {baselines.batch})": (
                 self.batch is not None
             ),
             f"pictures of {self.image} x {self.image} (paper: 224 or 256)": self.image is not None,
@@ -69,7 +69,7 @@ class Shrunk:
 
 @dataclass(frozen=True)
 class _Row:
-    """model: its name in the tables; seconds: T, or 0 of a rival; same_as: the row whose runs are these, too."""
+    """model: its name in the tables; seconds: T, or 0 of a baseline; same_as: the row whose runs are these, too."""
 
     model: str
     seconds: int
@@ -167,7 +167,7 @@ def _rows(protocol: Protocol, models: Sequence[str]) -> list[_Row]:
         rows.append(_Row(name, t, same))
         if not same and t >= longest:
             same = name
-    rows += [_Row(name, 0) for name in RIVALS if not models or name in models]
+    rows += [_Row(name, 0) for name in BASELINES if not models or name in models]
     return rows
 
 
@@ -185,7 +185,7 @@ def _run(
     folder = _folder(out, protocol, row, seed)
     common = {"data": protocol.manifest, "out": folder, "device": device, "threads": threads}
     name = f"{row.model}, {protocol.name}, seed {seed}"
-    if row.model in RIVALS:
+    if row.model in BASELINES:
         keys = BaselineKeys(seed=seed, epochs=shrunk.epochs, size=shrunk.image or 0)
         keys = replace(keys, batch=shrunk.batch or keys.batch)
         arguments = common | {"name": row.model, "corpus": protocol.corpus, "keys": keys}

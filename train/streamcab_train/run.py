@@ -29,7 +29,6 @@ from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.confidence import Confidence
-from streamcab_train.answered import write_answers
 from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.calibration import fitted
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of, taught
@@ -37,6 +36,7 @@ from streamcab_train.dataset import Dataset, gather
 from streamcab_train.distilled import distilled
 from streamcab_train.distributed import ProcessGroup, joined
 from streamcab_train.evidence import chosen_shrinkage, fit_evidence, summed_up
+from streamcab_train.fold_answers import write_answers
 from streamcab_train.loop import Judged, fit, judge
 from streamcab_train.manifest import PARTS, Manifest, read_manifest
 from streamcab_train.recipe import Recipe, read_recipe
@@ -142,14 +142,14 @@ def _train(
                 return Checkpoint(model)
             judged, extra = _judged(model, recipe, dataset, parts)
         except KeyboardInterrupt:
-            screen.say(f"stopped; to go on: the same command with --resume (the state is in {out})")
+            screen.say(f"stopped; to continue, run the same command with --resume (the state is in {out})")
             raise
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             raise StreamcabError(
-                f"cannot write {error.filename or out}: {error.strerror}; the last finished epoch is safe: "
-                "make room, then the same command with --resume"
+                f"cannot write {error.filename or out}: {error.strerror}; the last finished epoch is safe; "
+                "free some space, then run the same command with --resume"
             ) from error
         parameters = sum(p.numel() for p in model.parameters())
         card = make_card(recipe, dataset, judged, progress, parameters, allow_shared_speakers) | extra
@@ -218,10 +218,10 @@ def hold(out: Path, resume: bool, mark: str) -> Iterator[None]:
         inside = {path.name for path in out.iterdir() if not path.name.startswith(".")}
         if inside and not resume:
             raise ConfigError(
-                f"{out} is not empty: --resume to go on with what is there, or take another --out"
+                f"{out} is not empty; add --resume to continue its run, or choose another --out"
             )
         if inside and mark not in inside:
-            raise ConfigError(f"{out} holds no run to resume (no {mark}); take another --out")
+            raise ConfigError(f"{out} contains no run to resume (no {mark}); choose another --out")
         yield
     finally:
         os.close(held)
@@ -249,7 +249,7 @@ def same_run(path: Path, identity: dict[str, Any]) -> None:
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise CheckpointError(f"{path} is damaged; train anew in another folder") from None
+        raise CheckpointError(f"{path} is damaged; start a new run in another folder") from None
     was, now = _flat(before), _flat(identity)
     for key in sorted(was.keys() | now.keys()):
         if was.get(key) != now.get(key):
@@ -274,7 +274,7 @@ def _tell(
         reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(dataset.dropped.items()))
         screen.say(f"dropped {sum(dataset.dropped.values())} clips: {reasons}")
     if said := dataset.twins.in_words(dataset.clips):
-        screen.say(f"{said}; they stand on one side of the split (--strict refuses them)")
+        screen.say(f"{said}; they are kept on one side of the split (--strict refuses them)")
     screen.say(corpus_table(dataset.counts(), f"corpus {dataset.hash}, {protocol(shared)}"))
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     processes = f", {ranks.size} processes" if ranks.size > 1 else ""

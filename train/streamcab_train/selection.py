@@ -67,7 +67,7 @@ def choose(
     fitting  whether something will be fitted on the validation clips: then their speakers must be new, too
     """
     if split not in (*PARTS, ALL):
-        raise CorpusError(f"no such split: {split!r}; there are {', '.join((*PARTS, ALL))}")
+        raise CorpusError(f"no such split: {split!r}; choose from {', '.join((*PARTS, ALL))}")
     recipe = model_recipe(checkpoint)
     columns, rows = _raw(data)
     keys = _keys(recipe.corpus, columns, split_column, label_column)
@@ -81,28 +81,26 @@ def choose(
     else:
         if "recipe" not in checkpoint.card:
             raise CorpusError(
-                f"the model's card has no recipe to split {data} by: --split-column, or --split all"
+                f"the model's card has no recipe for splitting {data}; add --split-column or --split all"
             )
         shared = checkpoint.card.get("protocol") == SHARED
         manifest = read_manifest(data, keys, speakers=not shared)
         try:
-            material = gather(manifest, recipe, cache, shared=shared)
+            dataset = gather(manifest, recipe, cache, shared=shared)
         except CorpusError as error:
+            raise CorpusError(f"{error} (for another corpus use --split all or --split-column)") from None
+        if dataset.hash != checkpoint.card.get("corpus_hash"):
             raise CorpusError(
-                f"{error} (to judge by another corpus: --split all, or --split-column)"
-            ) from None
-        if material.hash != checkpoint.card.get("corpus_hash"):
-            raise CorpusError(
-                f"{data} is corpus {material.hash}, the model was trained on "
+                f"{data} is corpus {dataset.hash}, the model was trained on "
                 f"{checkpoint.card.get('corpus_hash')}: --split all, or --split-column NAME"
             )
-        clips, parts, dropped = material.clips, list(material.parts), Counter(material.dropped)
+        clips, parts, dropped = dataset.clips, list(dataset.parts), Counter(dataset.dropped)
         if trained is None:
             own = (clip.speaker for clip, part in zip(clips, parts, strict=True) if part == "train")
             trained = speaker_hashes(own)
     chosen = tuple(clip for clip, part in zip(clips, parts, strict=True) if split in (ALL, part))
     if not chosen:
-        raise CorpusError(f"{data}: nothing in split {split!r}")
+        raise CorpusError(f"{data}: split {split!r} has no clips")
     validation = tuple(clip for clip, part in zip(clips, parts, strict=True) if part == "validation")
     if fitting:
         # What is fitted on voices that were trained on is fitted to a surer model than there is.
@@ -129,13 +127,13 @@ def _protocol(clips: Sequence[Clip], trained: Sequence[str] | None, allow_shared
     """Whether the speakers are new to the model; CorpusError when they are not and need be."""
     voices = {clip.speaker for clip in clips} - {""}
     if trained is None:
-        return "speakers unchecked: the model's card does not list those that it was trained on"
+        return "speakers unchecked: the model's card does not list its training speakers"
     known = set(trained)
     heard = sorted(v for v in voices if speaker_hashes([v])[0] in known)
     if heard and not allow_shared:
         raise CorpusError(
             f"{len(heard)} of {len(voices)} speakers, such as {heard[0]!r}, were trained on: the scores "
-            "would be of known voices; --allow-shared-speakers if that is meant"
+            "would be for known speakers; add --allow-shared-speakers if that is intended"
         )
     if heard:
         return f"{SHARED}: {len(heard)} of {len(voices)} were trained on"
@@ -154,7 +152,7 @@ def _raw(data: Path) -> tuple[list[str], list[dict[str, str]]]:
     except OSError as error:
         raise CorpusError(f"cannot read the manifest {data}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{data} is no CSV in UTF-8: {error}") from None
+        raise CorpusError(f"{data} is not a CSV file in UTF-8: {error}") from None
 
 
 def _keys(keys: CorpusKeys, columns: Sequence[str], split: str, label: str) -> CorpusKeys:

@@ -41,7 +41,7 @@ def split_clips(
             if not any(c.label == label and p == part for c, p in zip(clips, parts, strict=True)):
                 voices = len({c.speaker for c in clips if c.label == label})
                 raise CorpusError(
-                    f"class {label!r} has nothing in {part}: {voices} speakers; at least one is needed in "
+                    f"class {label!r} has no speaker in {part}; it has {voices} speakers, and needs at least one in "
                     f"each of {', '.join(PARTS)}"
                 )
     return parts
@@ -54,8 +54,8 @@ def check_disjoint(clips: Sequence[Clip], parts: Sequence[str]) -> None:
         other, row = side.setdefault(clip.speaker, (part, clip.row))
         if other != part:
             raise CorpusError(
-                f"speaker {clip.speaker!r} stands in {other} (row {row}) and in {part} (row {clip.row}): the "
-                "scores would be of known voices; --allow-shared-speakers if that is meant"
+                f"speaker {clip.speaker!r} is in {other} (row {row}) and in {part} (row {clip.row}): the "
+                "scores would be for known speakers; add --allow-shared-speakers if that is intended"
             )
 
 
@@ -76,7 +76,7 @@ def fold_clips(
         voices = len({c.speaker for c in clips if c.label == label})
         if voices < folds or voices - -(-voices // folds) < 2:
             raise CorpusError(
-                f"class {label!r} has {voices} speakers: too few for {folds} folds, since each needs one to "
+                f"class {label!r} has {voices} speakers: too few for {folds} folds, each of which needs one to "
                 "test, one to validate and one to train"
             )
     rng = np.random.default_rng([keys.seed, 5, repeat])

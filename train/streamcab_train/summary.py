@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from streamcab_train.answered import FoldAnswers, pooled
 from streamcab_train.bootstrap import intervals_95
 from streamcab_train.calibration import reliability
+from streamcab_train.fold_answers import FoldAnswers, pooled
 from streamcab_train.report import interval, number, table
 from streamcab_train.scores import Scores, confusion_matrix, scores
 from streamcab_train.split import DISJOINT

@@ -55,7 +55,7 @@ def read_voices(manifest: Path, classes: Mapping[str, int]) -> list[Voice]:
     except OSError as error:
         raise CorpusError(f"cannot read the manifest {manifest}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{manifest} is no CSV in UTF-8: {error}") from None
+        raise CorpusError(f"{manifest} is not a CSV file in UTF-8: {error}") from None
     found = []
     for n, row in enumerate(rows, 2):
         path, accent = (row.get("path") or "").strip(), (row.get("accent") or "").strip()

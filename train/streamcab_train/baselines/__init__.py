@@ -25,7 +25,7 @@ class Baseline:
     channels: int
 
 
-RIVALS = {
+BASELINES = {
     "GatedResNet": Baseline(GatedResNet, 256, 3),
     "AlexNet": Baseline(AlexNet, 256, 3),
     "VGG11-A": Baseline(Vgg11, 224, 3),

@@ -10,7 +10,7 @@ from patience import PATIENCE_S
 from test_view_synthetic import prediction, status
 
 from streamcab.view import lines
-from streamcab.view.lines import line
+from streamcab.view.plain import line
 
 
 class Script:

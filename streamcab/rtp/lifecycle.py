@@ -1,6 +1,6 @@
-"""The life of calls: they leave probation, change, are looked at, and end.
+"""The lifecycle of calls: they begin on probation, are announced, change their codec or SSRC, and end.
 
-Knows nothing of datagrams: `intake.py` says what has come.
+Knows nothing of datagrams: `intake.py` reports what has arrived.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from streamcab.rtp.endings import Endings
 from streamcab.rtp.events import CallEnded, CallStarted, CodecChanged, Event, FlawFound, SourceChanged
 from streamcab.rtp.inspection import LOOK_S, Inspection
 from streamcab.rtp.jitter_buffer import JitterBuffer
-from streamcab.rtp.leaps import Leaps
+from streamcab.rtp.leaps import Kept, Leaps
 from streamcab.rtp.loss import Sequences
 from streamcab.rtp.packet import Fate
 from streamcab.rtp.payload import PayloadTypes
@@ -22,34 +22,42 @@ from streamcab.rtp.table import State, Table
 from streamcab.rtp.timeline import Timeline
 
 STOPPED_S = 0.03
-"""A call that has sent nothing for so long, while another one has, has made room for it."""
+"""Silence after which a call may be continued by another one of its address and port."""
+ANOTHER_S = 2.0
+"""Silence after which a leap of both number and timestamp means another call."""
 REMEMBERED = 10_000
-"""Callers that were refused, or a batch more, until somebody has been told; or whose packets do not fit their type."""
+"""Limit of the callers kept because they were refused or because their packets do not fit their type."""
 
 Column = NDArray[np.int64]
 
 
-class Lives:
-    """Up to `slots` calls, and all that is known of them; `events` tells what happens to them."""
+class Lifecycle:
+    """Up to `slots` calls and the state of each.
+
+    events     what has happened to the calls, for the reader of this queue
+    fates      datagrams by fate
+    first      earliest position of a call on probation
+    kind       payload type of a call's newest packet
+    converted  whether a call changed its rate and is resampled
+    misfits    callers whose packets do not fit the format that their type suggests
+    leaps      packets whose number and timestamp leapt, until others follow them
+    """
 
     def __init__(
         self,
         types: PayloadTypes,
         slots: int,
-        buffer: tuple[float, float, int | None, Decoders | None],
         *,
+        lookback_s: float,
         idle_s: float,
+        ring_s: float,
+        channel: int | None,
+        decoders: Decoders | None,
         same_call: bool,
     ) -> None:
-        """`buffer`: seconds of look-back and of a ring, channel and decoders, as `JitterBuffer` wants them."""
-        lookback_s, ring_s, channel, decoders = buffer
-        self.types = types
         self.table = Table(slots)
         self.sequences = Sequences(slots)
         self.timeline = Timeline(slots, self.sequences)
-        self.events: deque[Event] = deque()
-        self.fates = np.zeros(len(Fate), np.int64)
-        self.received = self.evicted = self.succeeded = 0
         self.jitter_buffer = JitterBuffer(
             types,
             slots,
@@ -59,43 +67,76 @@ class Lives:
             channel=channel,
             decoders=decoders,
         )
-        self._endings, self._inspection, self._leaps = Endings(self.table), Inspection(slots), Leaps()
-        self._lookback_s, self._idle_s, self._same_call = lookback_s, idle_s, same_call
-        self._first = np.zeros(slots, np.int64)  # earliest position while on probation
+        self.events: deque[Event] = deque()
+        self.fates = np.zeros(len(Fate), np.int64)
+        self.succeeded = 0
+        self.idle_s = idle_s
+        self.first = np.zeros(slots, np.int64)
+        self.kind, self._told = np.zeros((2, slots), np.uint8)
+        self.converted = np.zeros(slots, np.bool_)
+        self.misfits: set[tuple[int, int, int]] = set()
+        self.endings, self.leaps = Endings(self.table), Leaps()
+        self._types, self._inspection = types, Inspection(slots)
+        self._lookback_s, self._same_call = lookback_s, same_call
         self._begun = np.zeros(slots, np.float64)
-        self._kind, self._told = np.zeros((2, slots), np.uint8)
-        self._converted = np.zeros(slots, np.bool_)
-        self._early: dict[int, str] = {}  # what was wrong with clocks before their calls left probation
-        self._misfits: set[tuple[int, int, int]] = (
-            set()
-        )  # callers whose packets are not what their type suggests
+        self._early: dict[int, str] = {}  # flaws of clocks that were found during probation
         self._next_look = 0.0
 
-    def _give_up(self, slots: set[int]) -> None:
-        for slot, packets in self._leaps.settle(slots):
-            self._give_up_packets(slot, packets)
+    def begin(
+        self,
+        slot: Column,
+        sequence: NDArray[np.uint16],
+        time: NDArray[np.uint32],
+        clock: Column,
+        now: float,
+    ) -> None:
+        """Start the probation of calls (m,) with the number and timestamp of their first packets."""
+        form, buffer = self.table.form[slot], self.jitter_buffer
+        self.timeline.begin(slot, sequence, time, buffer.look[form], buffer.rate[form], clock, now)
+        self.sequences.begin(slot)
+        buffer.begin(slot, form, now)
+        self.endings.begin(slot)
+        self._inspection.begin(slot)
+        self.give_up(set(slot.tolist()))
+        for one in self._early.keys() & set(slot.tolist()):
+            del self._early[one]
+        self.first[slot] = np.iinfo(np.int64).max
+        self._begun[slot] = now
+        self.converted[slot] = False
 
-    def _give_up_packets(self, slot: int, packets: int) -> None:
-        """What has leapt was a stray, or of another talk."""
+    def resume(self, slot: int, first: Kept) -> bool:
+        """Continue a call at a packet that leapt. False: the packet begins another call, and this one is over."""
+        silent = first.arrived - float(self.table.last[slot])
+        if self.table.state[slot] == State.LIVE and (silent >= ANOTHER_S or self.endings.said(slot)):
+            return False
+        self.timeline.restart(slot, first.sequence, first.time, first.clock, first.arrived)
+        return True
+
+    def give_up(self, slots: set[int]) -> None:
+        """Give up the packets of these calls that leapt: others went on as before."""
+        for slot, packets in self.leaps.settle(slots):
+            self.give_up_packets(slot, packets)
+
+    def give_up_packets(self, slot: int, packets: int) -> None:
+        """Count packets that leapt and were strays, or of another sender."""
         self.fates[Fate.JUMPED] += packets
-        self.received += packets
         self._inspection.refused[slot] += packets
 
-    def _announce(self, slot: int) -> None:
-        """Probation is over: the earliest sample so far becomes sample 0."""
+    def announce(self, slot: int) -> None:
+        """End the probation of a call. Its earliest sample becomes sample 0."""
         steady = self.timeline.steady(slot) and slot not in self._early
-        if self.types.guessed[self._kind[slot]] and not steady:
+        if self._types.guessed[self.kind[slot]] and not steady:
             self._misfit(slot)
             return
         heir = self._predecessor(slot) if self._same_call else None
         if heir is not None:
             self._succeed(heir, slot)
             return
-        bank, first = self.jitter_buffer.rebase(slot, int(self.table.form[slot]), int(self._first[slot]))
+        bank, first = self.jitter_buffer.rebase(slot, int(self.table.form[slot]), int(self.first[slot]))
         self.timeline.shift(slot, first)
         self.sequences.shift(slot, first)
         self.table.state[slot] = State.LIVE
-        self._told[slot] = self._kind[slot]
+        self._told[slot] = self.kind[slot]
         host, port = unpack_address(self.table.name(slot))
         self.events.append(
             CallStarted(
@@ -106,24 +147,24 @@ class Lives:
                 port=port,
                 ssrc=int(self.table.ssrc[slot]),
                 local=self.table.port(slot),
-                kind=int(self._kind[slot]),
+                kind=int(self.kind[slot]),
             )
         )
         if slot in self._early:
             self.events.append(FlawFound(slot, "clock", self._early.pop(slot)))
 
     def _misfit(self, slot: int) -> None:
-        """Its payload type suggests a format, and its timestamps do not fit it."""
-        if len(self._misfits) < REMEMBERED:
-            caller = hash(self.table.name(slot)), int(self.table.ssrc[slot]), int(self._kind[slot])
-            self._misfits.add(caller)
+        """Remove a call whose timestamps do not fit the format that its payload type suggests."""
+        if len(self.misfits) < REMEMBERED:
+            caller = hash(self.table.name(slot)), int(self.table.ssrc[slot]), int(self.kind[slot])
+            self.misfits.add(caller)
         packets = int(self.table.packets[slot])
         self.fates[Fate.ACCEPTED] -= packets
         self.fates[Fate.UNKNOWN_TYPE] += packets
         self.table.leave(np.array([slot]), State.FREE)
 
     def _predecessor(self, slot: int) -> int | None:
-        """The only live call of the same address and port that has stopped since this one began; None without one."""
+        """The only live call of this address and port, if it stopped when this one began; else None."""
         table = self.table
         live = (table.state == State.LIVE) & (table.form == table.form[slot])
         name, port = table.name(slot), table.port(slot)
@@ -133,24 +174,24 @@ class Lives:
         return stopped[0] if len(stopped) == len(same) == 1 else None
 
     def _succeed(self, slot: int, heir: int) -> None:
-        """A call goes on with what has come under another SSRC, in the slot `heir`, which is free then."""
+        """Continue a call with the one in slot `heir`, which has another SSRC; slot `heir` becomes free."""
         form, buffer = int(self.table.form[slot]), self.jitter_buffer
         pause = (self._begun[heir] - self.table.last[slot]) * float(buffer.rate[form])
         edge = round(self.timeline.edge(slot))
         start = edge + (round(pause) if pause > self._lookback_s * buffer.rate[form] else 0)
         if start > edge:
             buffer.silence(slot, form, edge, start)
-        by = int(self._first[heir]) - start
-        buffer.inherit(slot, heir, form, int(self._first[heir]), start)
+        by = int(self.first[heir]) - start
+        buffer.inherit(slot, heir, form, int(self.first[heir]), start)
         self.timeline.inherit(slot, heir, by)
         self.sequences.inherit(slot, heir)
-        self._endings.begin(np.array([slot]))
+        self.endings.begin(np.array([slot]))
         self.table.inherit(slot, heir)
         self.succeeded += 1
         self.events.append(SourceChanged(slot, int(self.table.ssrc[slot])))
 
-    def _news(self) -> None:
-        """What the timeline has found out, told to who must know."""
+    def news(self) -> None:
+        """Pass on the silences and flaws that the timeline found."""
         timeline, table = self.timeline, self.table
         for slot, start, end in timeline.silences:
             if table.state[slot] == State.LIVE:
@@ -163,8 +204,8 @@ class Lives:
         timeline.silences.clear()
         timeline.flaws.clear()
 
-    def _advance(self, slot: Column, target: Column) -> None:
-        """Let the reader of those that are live have what lies before target (m,)."""
+    def advance(self, slot: Column, target: Column) -> None:
+        """Release the samples of live calls before target (m,) to the reader."""
         live = self.table.state[slot] == State.LIVE
         if not live.all():
             slot, target = slot[live], target[live]
@@ -172,7 +213,7 @@ class Lives:
             self.jitter_buffer.advance(slot, self.table.form[slot], target)
 
     def sweep(self, now: float) -> None:
-        """What happens because nothing arrived: call it every tick, after the sockets have been emptied."""
+        """Handle silence. Call it every tick, after the sockets have been emptied."""
         table = self.table
         if not table.state.any():
             return
@@ -180,10 +221,10 @@ class Lives:
         newest = self.jitter_buffer.newest
         quiet = np.flatnonzero(live & (newest > self.jitter_buffer.floor) & (silent >= self._lookback_s))
         if len(quiet):
-            self._advance(quiet, newest[quiet])
-        for slot, reason in self._endings.due(now, self._idle_s):
+            self.advance(quiet, newest[quiet])
+        for slot, reason in self.endings.due(now, self.idle_s):
             self.end(slot, reason)
-        unproven = self._endings.unproven(now)
+        unproven = self.endings.unproven(now)
         if len(unproven):
             table.leave(unproven, State.FREE)
         if now >= self._next_look:
@@ -191,38 +232,39 @@ class Lives:
             self._look(np.flatnonzero(table.state == State.LIVE), now)
 
     def _look(self, live: NDArray[np.intp], now: float) -> None:
-        """Once a second: codecs that have changed, and what is wrong with packets."""
-        for slot in live[self._kind[live] != self._told[live]].tolist():
-            self._told[slot] = self._kind[slot]
-            self.events.append(CodecChanged(slot, int(self._kind[slot])))
+        """Report changed codecs and flaws of packets, once a second."""
+        for slot in live[self.kind[live] != self._told[live]].tolist():
+            self._told[slot] = self.kind[slot]
+            self.events.append(CodecChanged(slot, int(self.kind[slot])))
         found = self._inspection.collisions(live, self.table.packets, now)
-        for index, form in enumerate(self.types.forms):
+        for index, form in enumerate(self._types.forms):
             if form.compact:
-                same = live[(self.table.form[live] == index) & ~self._converted[live]]
+                same = live[(self.table.form[live] == index) & ~self.converted[live]]
                 found += self._inspection.codes(
                     same, self.jitter_buffer.newest, self.jitter_buffer.bank(index)
                 )
         self.events += [FlawFound(f.slot, f.name, f.words) for f in found]
 
-    def _leave(self, slot: int, reason: str) -> None:
+    def leave(self, slot: int, reason: str) -> None:
+        """End a call, whether it is live or on probation."""
         if self.table.state[slot] == State.LIVE:
             self.end(slot, reason)
         elif self.table.state[slot] == State.PROBATION:
             self.table.leave(np.array([slot]), State.FREE)
 
     def end(self, slot: int, reason: str) -> None:
-        """A live call is over: the reader may have all of it, and nothing more can come."""
-        self._give_up({slot})
+        """End a live call. The reader gets all that has arrived."""
+        self.give_up({slot})
         self.jitter_buffer.finish(slot, int(self.table.form[slot]))
         self.table.leave(np.array([slot]), State.ENDED)
         self.events.append(CallEnded(slot, int(self.jitter_buffer.generation[slot]), reason))
 
     def end_all(self, reason: str) -> None:
-        """Every live call is over: the source closes."""
+        """End every live call, since the source closes."""
         for slot in np.flatnonzero(self.table.state == State.LIVE).tolist():
             self.end(slot, reason)
 
     def release(self, slot: int, generation: int) -> None:
-        """The reader is done with an ended call."""
+        """Free the slot of an ended call that has been read."""
         if self.table.state[slot] == State.ENDED and self.jitter_buffer.generation[slot] == generation:
             self.table.release(slot)

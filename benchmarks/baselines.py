@@ -1,7 +1,7 @@
 """What a user could run instead, on one thread and in one run: streams of live audio that a core carries.
 
-    pip install -e '.[rivals]' onnxruntime; pip install --no-deps silero-vad
-    python benchmarks/rivals.py
+    pip install -e '.[baselines]' onnxruntime; pip install --no-deps silero-vad
+    python benchmarks/baselines.py
 
 silero-vad answers another question (is there speech?) and is the usual net beside a call; it is here for
 scale. Keras is the paper's own way to answer ours: the whole 30 s window through the net again at every

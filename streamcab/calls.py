@@ -1,0 +1,222 @@
+"""Calls as they go: the feed's messages, added up to one row per call and one per 10 s of it.
+
+A `Tally` takes every message in the daemon's inference thread, so most cost it a comparison: a call is told every
+5 s and at its end. Knows nothing of databases, sinks or threads.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import ceil, inf
+
+import msgspec
+
+from streamcab.message import AnyMessage, Hears, ModelInfo, Prediction, Status
+
+PIECE_S = 10.0
+"""Seconds of a piece, counted from the Unix epoch."""
+TELL_S = 5.0
+"""Seconds between what is told of one call."""
+DIGITS = 4
+"""Of a probability."""
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Ten seconds of a call, or as much of them as has passed.
+
+    n         Unix time / 10, rounded down        probs  the answer at the end, in the order of the model's labels
+    speech_s, audio_s, lost_ms  within the piece  flaws  that were met within it
+    """
+
+    n: int
+    probs: list[float]
+    top: str | None
+    speech_s: float
+    audio_s: float
+    lost_ms: float
+    hears: Hears
+    level_db: float | None
+    flaws: list[str]
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A call from its beginning to `seen`; `number` counts the calls of a run. The rest is as in the feed."""
+
+    number: int
+    name: str
+    source: str
+    state: str
+    began: float
+    seen: float
+    ended: float | None
+    audio_s: float
+    speech_s: float
+    top: str | None
+    confidence: float | None
+    sure: bool | None
+    probs: dict[str, float]
+    model: str
+    flaws: list[str]
+    snr_db: float | None
+    lost_ms: float
+    overflows: int
+    detail: str
+    labels: dict[str, str]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What is told of a call: all of it so far, and its newest pieces, of which the last may still grow."""
+
+    call: Call
+    pieces: list[Piece]
+
+
+Told = Callable[[Entry | ModelInfo], None]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A call that goes on. `origin`: when its first sample was. `heard`, `audio`, `lost`: as its piece began."""
+
+    number: int
+    model: ModelInfo
+    due: float
+    origin: float = inf
+    at: float = -inf
+    n: int = 0
+    heard: float = 0.0
+    audio: float = 0.0
+    lost: float = 0.0
+    newest: Prediction | None = None
+    status: Status | None = None
+    flaws: dict[str, None] = field(default_factory=dict)
+    piece_flaws: dict[str, None] = field(default_factory=dict)
+    done: list[Piece] = field(default_factory=list)
+
+
+class Tally:
+    """Adds up the messages of one run, and hands on what is due; `told` must not block."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._calls = 0
+        self._models: set[str] = set()
+        self._open: dict[str, _Open] = {}
+
+    def __call__(self, message: AnyMessage) -> None:
+        """Take the next message of the feed."""
+        kind = type(message)
+        if kind is Prediction:
+            assert isinstance(message, Prediction)
+            self._answer(message)
+        elif kind is Status:
+            assert isinstance(message, Status)
+            self._status(message)
+        elif isinstance(message, ModelInfo):
+            self._begins(message)
+
+    def _begins(self, model: ModelInfo) -> None:
+        before = self._open.pop(model.stream, None)
+        if before is not None:
+            self._tell(before, "ended")
+        if model.model not in self._models:
+            self._models.add(model.model)
+            self._told(model)
+        self._calls += 1
+        # Calls that begin together are not told together.
+        due = model.time + 1.0 + self._calls % 50 / 50 * (TELL_S - 1.0)
+        self._open[model.stream] = _Open(self._calls, model, due)
+
+    def _answer(self, p: Prediction) -> None:
+        call = self._open.get(p.stream)
+        if call is None:
+            return
+        position = p.sample / p.rate if p.rate else 0.0
+        if call.newest is None:
+            call.origin = p.time - position
+            call.n = int(call.origin // PIECE_S)
+        # A file read at once has a time of its own, and the clock may be set back.
+        call.at = at = max(p.time, call.origin + position, call.at)
+        if at > (call.n + 1) * PIECE_S and call.newest is not None:
+            call.done.append(_piece(call, call.newest))
+            _next_piece(call, call.newest, ceil(at / PIECE_S) - 1)
+        call.newest = p
+        if at >= call.due:
+            call.due = at + TELL_S
+            self._tell(call, "open")
+
+    def _status(self, s: Status) -> None:
+        call = self._open.get(s.stream)
+        if call is None:
+            return
+        call.status = s
+        for flaw in s.flaws:
+            call.flaws[flaw] = call.piece_flaws[flaw] = None
+        if s.state == "ended":
+            del self._open[s.stream]
+            self._tell(call, "ended")
+        elif s.time >= call.due + TELL_S:  # nothing is heard, and so nothing answered
+            call.due = s.time
+            self._tell(call, "open", s.time)
+
+    def _tell(self, call: _Open, state: str, at: float | None = None) -> None:
+        p, s = call.newest, call.status
+        if p is not None:
+            call.done.append(_piece(call, p))
+        seen = max(call.at, at or -inf, call.model.time)
+        began = min(call.origin, call.model.time) if p is None else call.origin
+        entry = Entry(
+            Call(
+                number=call.number,
+                name=call.model.stream,
+                source=s.source if s else "",
+                state=state,
+                began=round(began, 3),
+                seen=round(seen, 3),
+                ended=round(seen, 3) if state == "ended" else None,
+                audio_s=s.captured_s if s else _audio(p),
+                speech_s=p.heard_s if p else 0.0,
+                top=p.top if p else None,
+                confidence=_short(p.confidence) if p else None,
+                sure=p.sure if p else None,
+                probs={label: round(x, DIGITS) for label, x in p.probs.items()} if p else {},
+                model=call.model.model,
+                flaws=list(call.flaws),
+                snr_db=p.snr_db if p else None,
+                lost_ms=p.lost_ms if p else 0.0,
+                overflows=p.overflows if p else 0,
+                detail=s.detail if s else "",
+                labels=dict(getattr(s, "labels", None) or {}),
+            ),
+            call.done,
+        )
+        call.done = []
+        self._told(entry)
+
+
+def _short(x: float | None) -> float | None:
+    return None if x is None else round(x, DIGITS)
+
+
+def _audio(p: Prediction | None) -> float:
+    return round(p.sample / p.rate, 3) if p and p.rate else 0.0
+
+
+def _piece(call: _Open, p: Prediction) -> Piece:
+    """The piece that a call is in, up to a prediction."""
+    return Piece(
+        n=call.n,
+        probs=[round(p.probs.get(label, 0.0), DIGITS) for label in p.labels] if p.probs else [],
+        top=p.top,
+        speech_s=round(max(p.heard_s - call.heard, 0.0), 3),
+        audio_s=round(max(_audio(p) - call.audio, 0.0), 3),
+        lost_ms=round(max(p.lost_ms - call.lost, 0.0), 1),
+        hears=p.hears,
+        level_db=p.level_db,
+        flaws=list(call.piece_flaws),
+    )
+
+
+def _next_piece(call: _Open, p: Prediction, n: int) -> None:
+    call.n = n
+    call.heard, call.audio, call.lost = p.heard_s, _audio(p), p.lost_ms
+    call.piece_flaws = {}
