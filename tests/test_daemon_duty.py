@@ -37,8 +37,6 @@ class Calls:
         self.streams = table(n)
         self.duty = Duty(self.streams)
         self.new = set(range(n - new, n))
-        for slot in range(n):
-            self.duty.begins(slot, 0.0)
         for at in (0.0, now):
             self.judge(at)
 

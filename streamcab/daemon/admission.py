@@ -5,16 +5,18 @@ Knows nothing of the feed, of threads or of what a stream costs.
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
 
 from streamcab.daemon.capacity import Capacity
 from streamcab.daemon.duty import Duty
-from streamcab.daemon.streams import StreamTable
+from streamcab.daemon.streams import Live, StreamTable
 from streamcab.source import Line, Source
 
 log = logging.getLogger("streamcab.daemon")
 
+BALANCE_S = 0.25
+"""Seconds between two looks at whether there is time for all streams."""
 WARN_S = 10.0
 """Seconds between two warnings."""
 
@@ -26,16 +28,41 @@ REFUSALS = {
 
 
 class Admission:
-    """The streams that wait. `refused` counts, by reason, those that were never heard."""
+    """The streams that wait, those that rest, and the measure of how many can be heard.
 
-    def __init__(self, streams: StreamTable, capacity: Capacity, duty: Duty) -> None:
-        self._streams, self._capacity, self._duty = streams, capacity, duty
+    `refused` counts, by reason, those that were never heard.
+    """
+
+    def __init__(self, streams: StreamTable, cost: float) -> None:
+        """`cost`: of a stream, as far as it is known; see Capacity."""
+        self._streams, self._duty = streams, Duty(streams)
+        self._capacity = Capacity()
+        self._capacity.expect(cost)
         self._waiting: deque[tuple[Source, Line]] = deque()
-        self._warned = -inf
+        self._warned = self._balanced = -inf
         self.refused: Counter[str] = Counter()
+        self.note = self._capacity.note
 
     def __len__(self) -> int:
+        """Return how many streams wait."""
         return len(self._waiting)
+
+    def balance(self, now: float, waiting_s: Callable[[], float]) -> None:
+        """Let streams rest, or hear them again, by what there is time for; a few times a second.
+
+        waiting_s  returns the seconds of audio that wait, of the streams that are heard
+        """
+        if now < self._balanced + BALANCE_S:
+            return
+        self._balanced = now
+        self._capacity.measure(now, self._duty.hearing, waiting_s())
+        self._duty.balance(self._capacity.streams, now)
+
+    def judge(self, lives: Iterable[Live], now: float) -> None:
+        """Note the newest answers of some streams."""
+        for live in lives:
+            if live.told is not None:
+                self._duty.judge(live.slot, live.told, now)
 
     def offer(self, source: Source, line: Line) -> None:
         """A source has a new stream."""
@@ -80,7 +107,8 @@ class Admission:
             self._warned = now
             log.warning("%s and perhaps others are not heard: %s", name(line), REFUSALS[why])
 
-    def in_words(self) -> str:
-        """Return a message to the operator; empty if no stream waits."""
+    def in_words(self) -> Iterator[str]:
+        """Messages to the operator: who rests, and who waits."""
+        yield self._duty.in_words()
         n = len(self._waiting)
-        return f"{n} stream{'s wait' if n > 1 else ' waits'} for the machine to have time" if n else ""
+        yield f"{n} stream{'s wait' if n > 1 else ' waits'} for the machine to have time" if n else ""

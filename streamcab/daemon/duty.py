@@ -43,10 +43,6 @@ class Duty:
         self._sure = streams.column(np.bool_)
         self._spell = streams.column(np.float64)  # length of the last spell
 
-    def begins(self, slot: int, now: float) -> None:
-        """Note a new stream."""
-        self._since[slot] = now
-
     def judge(self, slot: int, prediction: Prediction, now: float) -> None:
         """Note the newest answer of a stream: whether it stands."""
         top = -1 if prediction.top is None else prediction.labels.index(prediction.top)
@@ -76,7 +72,8 @@ class Duty:
         rested = now - self._since[resting]
         # The longest rest ends first; none ends at once.
         order = np.argsort(-rested, kind="stable")
-        resting, rested = (column[order][rested[order] >= SHORTEST_S] for column in (resting, rested))
+        order = order[rested[order] >= SHORTEST_S]
+        resting, rested = resting[order], rested[order]
         missing = wanted - int(np.count_nonzero(streams.resting))
         if missing < 0:
             self._wake(resting[:-missing], now)

@@ -19,8 +19,6 @@ import numpy as np
 
 from streamcab.clock import MACHINE, Clock
 from streamcab.daemon.admission import Admission
-from streamcab.daemon.capacity import Capacity
-from streamcab.daemon.duty import Duty
 from streamcab.daemon.passes import PassRunner
 from streamcab.daemon.reporter import Reporter
 from streamcab.daemon.scheduler import GATHER, Load, Scheduler
@@ -45,8 +43,6 @@ log = logging.getLogger("streamcab.daemon")
 STATUS_S = 1.0
 NAP_S = 0.05
 """Longest time in seconds before a new stream is noticed while the daemon is idle."""
-BALANCE_S = 0.25
-"""Seconds between two looks at whether there is time for all streams."""
 BUNCH = 4
 """Intervals per pass with many streams come in multiples of this: the remainder waits for the next turn."""
 OVERLOAD_S = 1.0
@@ -92,9 +88,7 @@ class Daemon:
         self._passes = PassRunner(
             self.engine, self.window, self._streams, gate=gate, attention=settings.attention
         )
-        self._capacity, self._duty = Capacity(), Duty(self._streams)
-        self._admission = Admission(self._streams, self._capacity, self._duty)
-        self._capacity.expect(self._passes.warm_up())
+        self._admission = Admission(self._streams, cost=self._passes.warm_up())
         self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor)
         self.endpoint = self._reporter.feed.endpoint
         self._scheduler = Scheduler(self._streams, settings.visit_s)
@@ -128,7 +122,7 @@ class Daemon:
 
         `await_subscriber_s`: wait at most this long for `subscribers` subscribers, so that they miss nothing.
         """
-        feed, next_status, next_balance = self._reporter.feed, 0.0, 0.0
+        feed, next_status = self._reporter.feed, 0.0
         second = self.engine.architecture.interval_s
         turn_s, counted_from, intervals = 0.0, 0.0, 0
         try:
@@ -154,12 +148,9 @@ class Daemon:
                 intervals += done.heard
                 now = self._clock.monotonic()
                 turn_s = max(turn_s, now - began)
-                self._capacity.note(
-                    (now - began) * bool(len(slots)), done.heard * second, done.unpaced * second, dropped_s
-                )
-                if now >= next_balance:
-                    self._balance(now)
-                    next_balance = now + BALANCE_S
+                busy = now - began if len(slots) else 0.0
+                self._admission.note(busy, done.heard * second, done.unpaced * second, dropped_s)
+                self._admission.balance(now, self._passes.waiting_s)
                 if now >= next_status:
                     self._tell_of_itself(turn_s, intervals / max(now - counted_from, 1e-3))
                     in_time = bool(intervals) or not self._passes.behind()
@@ -190,7 +181,6 @@ class Daemon:
             line.bank.arrived = self._arrived
             described = self._reporter.veiled(line, line.description)
             live = self._streams.join(line, source, now, self._wanted(line), described)
-            self._duty.begins(live.slot, now)
             line.changed = partial(self._moved.append, live)
             if self._recorder is not None:
                 self._recorder.begins(live.name, line)
@@ -200,11 +190,6 @@ class Daemon:
     def _wanted(self, line: Line) -> str:
         """Return the name of a line, hidden if names are hidden."""
         return self.settings.pseudonyms.cover(line) if self.settings.pseudonyms else line.name
-
-    def _balance(self, now: float) -> None:
-        """Let streams rest, or hear them again, by what there is time for."""
-        self._capacity.measure(now, self._duty.hearing, self._passes.waiting_s())
-        self._duty.balance(self._capacity.streams, now)
 
     def _drop(self, live: Live) -> None:
         """Release everything that a stream used, after its final message."""
@@ -242,10 +227,7 @@ class Daemon:
     def _predict(self, reading: Reading, standings: Standings) -> None:
         """Publish answers, and the statuses of streams whose state they have changed."""
         changed = self._reporter.predictions(reading, standings)
-        now = self._clock.monotonic()
-        for live in self._streams.of(reading.slots):
-            if live.told is not None:
-                self._duty.judge(live.slot, live.told, now)
+        self._admission.judge(self._streams.of(reading.slots), self._clock.monotonic())
         if changed:
             self._publish_status(np.array([live.slot for live in changed]))
 
@@ -285,7 +267,7 @@ class Daemon:
         for counted in self._beside:
             counters.update(counted())
         said = [source.in_words for source in self._sources if isinstance(source, Speaking)]
-        full = self._load.in_words(), self._duty.in_words(), self._admission.in_words()
+        full = self._load.in_words(), *self._admission.in_words()
         detail = filter(None, (retry.in_words(self._clock.monotonic()), *full, *said))
         self._reporter.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
 
