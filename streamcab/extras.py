@@ -12,6 +12,7 @@ EXTRAS = {
     "prometheus_client": "health",
     "paho": "health",
     "matplotlib": "report",
+    "websockets": "web",
     "sqlalchemy": "store",
     "alembic": "store",
     "psycopg": "postgres",

@@ -138,6 +138,10 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
     duty: float = 1.0
     """Share of the time in which the stream is heard; below 1 while the machine cannot hear all streams."""
+    call: dict[str, str] = {}
+    """What a telephony platform says of the call: `platform`, `track`, `call` (its id), `from` and `to` (pseudonyms,
+    unless told otherwise), and the customer's own parameters; empty for other sources. With hidden names only
+    `platform` and `track`."""
 
 
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):

@@ -22,6 +22,7 @@ ONLY_IN = {
     "sounddevice": {"source"},
     "soundfile": {"source", "flac", "streamcab_train"},
     "zmq": {"feed"},
+    "websockets": {"media"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "rich": {"view", "session", "streamcab_train"},

@@ -69,10 +69,15 @@ class _Run:
         self._cpu: dict[str, list[float]] = {}
 
     def run(self) -> Report:
-        port = free_port(socket.SOCK_DGRAM)
+        media = self._traffic.media
+        port = free_port(socket.SOCK_STREAM if media else socket.SOCK_DGRAM)
         endpoint = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
         pt = self._traffic.format.pt or (other_format(self._traffic).pt if self._traffic.mixed else "")
-        words = ["streamcab", "listen", "--rtp", f"127.0.0.1:{port}", "--endpoint", endpoint, "--quiet"]
+        words = ["streamcab", "listen", "--media" if media else "--rtp", f"127.0.0.1:{port}"]
+        words += ["--endpoint", endpoint, "--quiet"]
+        words += (
+            ["--media-per-address", str(2 * room(self._traffic)), "--caller-numbers", "hide"] if media else []
+        )
         words += ["--log-level", "info"]
         words += ["--max-streams", str(room(self._traffic)), "--every", f"{self._serving.every_s:g}"]
         words += ["--pt", pt] if pt else []
@@ -84,9 +89,9 @@ class _Run:
         ):
             assert sender.stdin is not None
             assert sender.stdout is not None
+            self._await_daemon(feed, daemon.poll)
             orders = {"traffic": asdict(self._traffic), "host": "127.0.0.1", "port": port}
             print(json.dumps(orders), file=sender.stdin)
-            self._await_daemon(feed, daemon.poll)
             if not sender.stdout.readline():
                 raise SourceError(f"the load generator did not start: {last_line(self._logs[1])}")
             start = time.monotonic() + LEAD_S
@@ -169,7 +174,8 @@ class _Run:
             packets_sent=sender["sent"],
             packets_withheld=sender["withheld"],
             packets_received=sum(
-                counters.get(fate, 0) for fate in ("accepted", "comfort_noise", "duplicate", "late")
+                counters.get(fate, 0)
+                for fate in ("accepted", "comfort_noise", "duplicate", "late", "media_messages")
             ),
             counters=counters,
             calls=plan.calls,

@@ -16,6 +16,8 @@ from streamcab.errors import ConfigError
 FIRST_SSRC = 0xCAB00000
 GAP_FRAMES = 5
 """Between the end of a call and the beginning of the next one in its place."""
+LEAST_FRAMES = 10
+"""Of the last call in a place: a call is one after five packets."""
 RAMP = 250.0
 """Calls that begin per second at the start."""
 
@@ -49,6 +51,7 @@ class Traffic:
     churn      calls that end, and others that begin, per second
     dtx        silence suppression: pauses without packets, in every other call announced by comfort noise
     mixed      a restart, a hold, a goodbye or another codec in the midst of each call
+    media      over WebSockets, as Twilio sends them, in place of RTP
     """
 
     streams: int
@@ -63,12 +66,17 @@ class Traffic:
     dtx: bool = False
     mixed: bool = False
     seed: int = 0
+    media: bool = False
 
     def __post_init__(self) -> None:
         if self.streams < 1 or self.seconds <= 0:
             raise ConfigError(f"{self.streams} streams for {self.seconds:g} s are nothing to measure")
         if self.codec not in FORMATS:
             raise ConfigError(f"no such codec: {self.codec!r}; use {', '.join(FORMATS)}")
+        if self.media and (self.codec != "pcmu" or self.damaged or self.dtx or self.mixed):
+            raise ConfigError(
+                "over WebSockets calls are pcmu, and nothing of them is lost, late, paused or changed"
+            )
         if self.damaged and (self.dtx or self.mixed):
             raise ConfigError(
                 "with pauses or changes in calls nothing else is damaged: drop loss, reorder and jitter"
@@ -124,7 +132,7 @@ class Plan:
         for k in range(changes):
             where = k * step % n
             frame = ramp + int((k + 1) / traffic.churn / frame_s)
-            if frame + GAP_FRAMES >= self.frames or frame <= first[holder[where]]:
+            if frame + GAP_FRAMES + LEAST_FRAMES > self.frames or frame <= first[holder[where]]:
                 continue
             last[holder[where]] = frame
             holder[where] = len(place)

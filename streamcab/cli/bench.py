@@ -87,6 +87,7 @@ def bench() -> None:
     show_default=True,
     help="Largest acceptable 99th percentile of the latency in ms.",
 )
+@click.option("--media", is_flag=True, help="Send WebSocket calls, as Twilio does, instead of RTP.")
 @model_option
 @backend_option
 @precision_option
@@ -103,7 +104,7 @@ def bench() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 @click.option("--verbose", is_flag=True, help="Report progress on standard error every second.")
 def calls(**o: Any) -> None:
-    """Send RTP calls over the loopback to a daemon, and measure what a subscriber receives.
+    """Send calls, by RTP or WebSocket, over the loopback to a daemon, and measure what a subscriber receives.
 
     Exit codes: 0: passed, that is, nothing was lost, every expected prediction came, and p99 is within the
     budget. 1: failed.
@@ -123,6 +124,7 @@ def calls(**o: Any) -> None:
         churn=o["churn"],
         dtx=o["dtx"],
         mixed=o["mixed"],
+        media=o["media"],
     )
     words = ["--backend", o["backend"], "--precision", o["precision"]]
     words += ["--model", str(o["model"])] if o["model"] else []

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,6 +39,8 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     streamcab listen --device 0
     streamcab listen --file call.wav --file other.flac
     streamcab listen --rtp 127.0.0.1:5004
+    streamcab listen --media 127.0.0.1:8765
+    streamcab listen --url rtsp://camera.example/audio
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
     if not o.screen.quiet:
@@ -63,7 +66,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
         sources = _sources(o)
         if not sources:
             raise click.UsageError(
-                "No source: add --device, --file, --rtp or --stdin (see streamcab devices)."
+                "No source: add --device, --file, --url, --rtp, --media or --stdin (see streamcab devices)."
             )
         if o.recordings.record and o.sources.fast:
             raise click.UsageError(
@@ -142,7 +145,11 @@ def _sources(o: Listen) -> "list[Source]":
     s = o.sources
     pace: Literal["live", "fast"] = "fast" if s.fast else "live"
     sources: list[Source] = [Microphone(int(d) if d.isdigit() else d, s.channel) for d in s.device]
-    sources += [AudioFile(file, pace, s.channel, loop=s.loop) for file in s.file]
+    sources += [AudioFile(_no_address(file), pace, s.channel, loop=s.loop) for file in s.file]
+    if s.url:
+        from streamcab.source.url import NetStream
+
+        sources += [NetStream(url, s.channel) for url in s.url]
     if s.stdin:
         if s.stdin != "wav" and s.rate is None:
             raise click.UsageError(f"--stdin {s.stdin} is raw audio and needs --rate.")
@@ -164,4 +171,40 @@ def _sources(o: Listen) -> "list[Source]":
                 channel=s.channel,
             )
         )
+    if o.media.media or o.media.audiosocket:
+        sources.append(_media(o))
     return sources
+
+
+def _no_address(file: Path) -> Path:
+    """A file; an address under --file is a mistake."""
+    if re.match("(https?|rtsps?|icecast):/", str(file)) and not file.exists():
+        raise click.UsageError(f"--file {file} is an address: give it with --url.")
+    return file
+
+
+def _media(o: Listen) -> "Source":
+    from streamcab.media.admission import read_secrets
+    from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.source.media import MediaSource
+
+    m = o.media
+    if (m.media_cert is None) != (m.media_key is None):
+        raise click.UsageError("--media-cert and --media-key go together.")
+    return MediaSource(
+        m.media,
+        m.audiosocket,
+        max_streams=o.max_streams,
+        secrets=read_secrets(m.media_secrets) if m.media_secrets else None,
+        url=m.media_url,
+        tls=(m.media_cert, m.media_key) if m.media_cert and m.media_key else None,
+        plain=m.media_plain,
+        allow=o.rtp.allow,
+        per_address=m.media_per_address,
+        idle_s=o.rtp.idle,
+        number={
+            "hash": Pseudonyms.load(o.names.hash_salt).name if m.caller_numbers == "hash" else str,
+            "show": str,
+            "hide": lambda _: "",
+        }[m.caller_numbers],
+    )

@@ -7,12 +7,13 @@ from here. Knows nothing of how a setting is carried out.
 from pathlib import Path
 from typing import Annotated, Literal
 
+from streamcab.config.media import Media
 from streamcab.config.setting import Section, setting
 
 ENDPOINT = "tcp://127.0.0.1:5557"
 """Where a feed is, unless told otherwise."""
 STREAMS, CALLS = 64, 1200
-"""Streams at a time without and with RTP, where `max_streams` is not set."""
+"""Streams at a time without and with calls, where `max_streams` is not set."""
 
 Model = Annotated[Path, setting("Checkpoint.", unset="the bundled model")]
 Compute = Annotated[str, setting("auto, cpu, cuda or cuda:N.")]
@@ -47,6 +48,10 @@ class Sources(Section, frozen=True):
         tuple[str, ...], setting("Microphone, by index or part of its name; repeatable.", metavar="NAME")
     ] = ()
     file: Annotated[tuple[Path, ...], setting("Audio file; repeatable.")] = ()
+    url: Annotated[
+        tuple[str, ...],
+        setting("Stream of the net: rtsp://, or http(s):// of Icecast or HLS; repeatable.", metavar="URL"),
+    ] = ()
     stdin: (
         Annotated[
             Literal["wav", "s16le", "f32le"], setting("Read samples from standard input, in this format.")
@@ -78,7 +83,7 @@ class Rtp(Section, frozen=True):
     allow: Annotated[
         tuple[str, ...],
         setting(
-            "Network that may send RTP; repeatable.",
+            "Network that may send calls; repeatable.",
             metavar="CIDR",
             unset="all",
             reload=True,
@@ -99,7 +104,11 @@ class Rtp(Section, frozen=True):
     idle: Annotated[
         float,
         setting(
-            "End an RTP call after this time without a packet.", unit="s", least=0.5, most=86_400, reload=True
+            "End an RTP call after this time without a packet, and another whose connection broke off.",
+            unit="s",
+            least=0.5,
+            most=86_400,
+            reload=True,
         ),
     ] = 10.0
     same_call: Annotated[
@@ -144,7 +153,7 @@ class Answers(Section, frozen=True):
                 "Streams at once; more are refused.",
                 least=1,
                 most=1_000_000,
-                unset=f"{STREAMS}; with RTP {CALLS}",
+                unset=f"{STREAMS}; with calls {CALLS}",
             ),
         ]
         | None
@@ -265,6 +274,7 @@ class Listen(Section, frozen=True):
 
     sources: Sources = Sources()
     rtp: Rtp = Rtp()
+    media: Media = Media()
     net: Net = Net()
     answers: Answers = Answers()
     feed: Feed = Feed()
@@ -276,5 +286,6 @@ class Listen(Section, frozen=True):
 
     @property
     def max_streams(self) -> int:
-        """Streams at once; the default is higher for RTP."""
-        return self.answers.max_streams or (CALLS if self.rtp.rtp or self.rtp.sdp else STREAMS)
+        """Streams at once; the default is higher for calls."""
+        calls = self.rtp.rtp or self.rtp.sdp or self.media.media or self.media.audiosocket
+        return self.answers.max_streams or (CALLS if calls else STREAMS)

@@ -105,8 +105,15 @@ class Reporter:
                     hears=told.hears if told else "silence",
                     snr_db=told.snr_db if told else None,
                     duty=duty,
+                    call=self._call(live.line),
                 )
             )
+
+    def _call(self, line: Line) -> dict[str, str]:
+        """Return what the platform says of a call; with hidden names, only what tells nobody apart."""
+        if not self._settings.pseudonyms:
+            return line.call
+        return {k: v for k, v in line.call.items() if k in ("platform", "track")}
 
     def _described(self, live: Live) -> str:
         """Return the description of a stream's source, with hidden parts removed; recomputed when it has changed."""
