@@ -16,6 +16,8 @@ PIECE_S = 10.0
 """Seconds of a piece, counted from the Unix epoch."""
 TELL_S = 5.0
 """Seconds between what is told of one call."""
+EARLIER_S = 2.0
+"""How much earlier than a stream is announced its first sample may be."""
 DIGITS = 4
 """Of a probability."""
 
@@ -132,7 +134,8 @@ class Tally:
             return
         position = p.sample / p.rate if p.rate else 0.0
         if call.newest is None:
-            call.origin = p.time - position
+            # What is read at once seems to have been captured before it was asked for.
+            call.origin = max(p.time - position, call.model.time - EARLIER_S)
             call.n = int(call.origin // PIECE_S)
         # A file read at once has a time of its own, and the clock may be set back.
         call.at = at = max(p.time, call.origin + position, call.at)
@@ -185,7 +188,7 @@ class Tally:
                 lost_ms=p.lost_ms if p else 0.0,
                 overflows=p.overflows if p else 0,
                 detail=s.detail if s else "",
-                labels=dict(getattr(s, "labels", None) or {}),
+                labels=s.call if s else {},
             ),
             call.done,
         )

@@ -25,6 +25,8 @@ ONLY_IN = {
     "websockets": {"media"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
+    "nats": {"sinks"},
+    "redis": {"sinks"},
     "rich": {"view", "session", "streamcab_train"},
     "scipy": {"streamcab_train"},
     "safetensors": {"checkpoint", "streamcab_train"},

@@ -246,7 +246,11 @@ def test_the_migrations_make_what_the_schema_says(where: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("mysql://a/b", "not mysql"), ("sqlite://", "names no file"), ("://", "is no database")],
+    [
+        ("mysql://a/b", "not mysql"),
+        ("sqlite://", "names no file"),
+        ("postgresql://me:pw@host:x/y", "is no URL"),
+    ],
 )
 def test_what_is_no_database_is_refused(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

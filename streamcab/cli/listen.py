@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import secrets
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,11 +19,15 @@ from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from streamcab.calls import Entry
     from streamcab.daemon.settings import Settings
+    from streamcab.daemon.sidecars import Extras
     from streamcab.feed.curve import ServerKeys
+    from streamcab.message import ModelInfo
     from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.sinks.parcel import Sink
     from streamcab.source import Source
 
 log = logging.getLogger("streamcab")
@@ -48,6 +53,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     from streamcab.daemon.reload import Reload, limits
     from streamcab.daemon.session import listen as run
     from streamcab.daemon.sidecars import Extras
+    from streamcab.health.feed_log import Thinning
     from streamcab.health.jsonl import JsonLinesFile
     from streamcab.ops import logs
     from streamcab.ops.pseudonyms import Pseudonyms
@@ -80,7 +86,9 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             lines=JsonLinesFile(lines.jsonl, round(lines.jsonl_max_mb * 1e6), lines.jsonl_keep)
             if lines.jsonl
             else None,
+            thinning=Thinning(lines.jsonl_every, lines.jsonl_last),
         )
+        _keep_calls(o, extras, around)
         checkpoint, device = load_checkpoint(net.model, net.compute)
         backend = backend_maker(checkpoint, device, net.backend, net.precision, net.threads)
         if stop.is_set():
@@ -96,6 +104,55 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             as_json=o.screen.json,
             quiet=o.screen.quiet,
         )
+
+
+def _keep_calls(o: Listen, extras: "Extras", around: ExitStack) -> None:
+    """Opens the store and the sinks of calls: what is wrong with them is said before anything is heard."""
+    told: list[Callable[[Entry | ModelInfo], None]] = []
+    extras.run = secrets.token_hex(6)
+    if o.store.store:
+        from streamcab.daemon.reload import kept
+        from streamcab.store.database import url_of
+        from streamcab.store.writer import Writer
+
+        extras.store = around.enter_context(Writer(url_of(o.store.store), extras.run, kept(o.store)))
+        told.append(extras.store)
+    if sinks := _sinks(o):
+        from streamcab.sinks.post import Post, queue_of
+
+        post = Post(sinks, o.sinks.sink_queue or queue_of(os.environ), extras.run, o.sinks.sink_every)
+        extras.post = around.enter_context(post)
+        told.append(extras.post)
+    if told:
+        from streamcab.calls import Tally
+
+        def tell(entry: "Entry | ModelInfo") -> None:
+            for each in told:
+                each(entry)
+
+        extras.taps.append(Tally(tell))
+
+
+def _sinks(o: Listen) -> "list[Sink]":
+    s = o.sinks
+    found: list[Sink] = []
+    if s.webhook:
+        from streamcab.sinks.webhook import Webhook, secrets_in
+
+        if s.webhook_secret is None:
+            raise click.UsageError(
+                "--webhook is signed: give --webhook-secret FILE (openssl rand -base64 32 > FILE)."
+            )
+        found.append(Webhook(s.webhook, secrets_in(s.webhook_secret)))
+    if s.redis:
+        from streamcab.sinks.redis import RedisStream
+
+        found.append(RedisStream(s.redis, s.redis_stream))
+    if s.nats:
+        from streamcab.sinks.nats import NatsStream
+
+        found.append(NatsStream(s.nats, s.nats_subject))
+    return found
 
 
 @contextmanager

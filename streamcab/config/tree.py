@@ -7,6 +7,7 @@ from here. Knows nothing of how a setting is carried out.
 from pathlib import Path
 from typing import Annotated, Literal
 
+from streamcab.config.calls import Sinks, Store
 from streamcab.config.media import Media
 from streamcab.config.setting import Section, setting
 
@@ -204,6 +205,16 @@ class JsonLines(Section, frozen=True):
     """Copy of the feed in files of JSON lines."""
 
     jsonl: Annotated[Path, setting("Write the feed to this file too.", path="file")] | None = None
+    jsonl_every: Annotated[
+        float,
+        setting(
+            "Write each stream this often, its last words always; 0: every message.",
+            unit="s",
+            least=0,
+            most=86_400,
+        ),
+    ] = 0.0
+    jsonl_last: Annotated[bool, setting("Write only the last words of each stream.")] = False
     jsonl_max_mb: Annotated[
         float,
         setting("Size at which this file is rotated.", unit="MB", least=0.01, most=1_000_000, reload=True),
@@ -281,6 +292,8 @@ class Listen(Section, frozen=True):
     screen: Screen = Screen()
     log: Log = Log()
     jsonl: JsonLines = JsonLines()
+    store: Store = Store()
+    sinks: Sinks = Sinks()
     names: Names = Names()
     recordings: Recordings = Recordings()
 

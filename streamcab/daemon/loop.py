@@ -30,6 +30,7 @@ from streamcab.inference.cadence import Due
 from streamcab.inference.engine import Engine
 from streamcab.inference.slots import Slots
 from streamcab.inference.window import Reading, window_of
+from streamcab.message import AnyMessage
 from streamcab.nn.backend import Backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
@@ -66,10 +67,13 @@ class Daemon:
         clock: Clock = MACHINE,
         recorder: "Recorder | None" = None,
         beside: Sequence[Callable[[], Mapping[str, int]]] = (),
+        taps: Sequence[Callable[[AnyMessage], None]] = (),
+        run: str | None = None,
     ) -> None:
         """Warm up the network, bind the feed and start the sources; each of these may raise a StreamcabError.
 
-        `beside`: returns the counters of other parts of this process, for the feed.
+        `beside`: returns the counters of other parts of this process, for the feed. `taps`: take its messages.
+        `run`: identifies this run in the feed; random unless given.
         """
         arch = checkpoint.architecture
         if arch.normaliser != "running":
@@ -89,7 +93,7 @@ class Daemon:
             self.engine, self.window, self._streams, gate=gate, attention=settings.attention
         )
         self._admission = Admission(self._streams, cost=self._passes.warm_up())
-        self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor)
+        self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor, taps, run)
         self.endpoint = self._reporter.feed.endpoint
         self._scheduler = Scheduler(self._streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)

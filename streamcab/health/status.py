@@ -34,6 +34,10 @@ LOST = {
     "record-dropped-ms": "is there room on the disk?",
     "record-failed": "is there room on the disk?",
     "jsonl-dropped": "is there room on the disk?",
+    "sink-dead": "a receiver refuses calls, or was away for a day: the log says why",
+    "sink-dropped": "a receiver is away: is there room on the disk?",
+    "store-waiting": "the database is away or full: the log says why",
+    "store-dropped": "is the database there, and is there room? The log says why",
 }
 """Counters of losses and refusals, none of which may grow, and what to do about each."""
 REFUSED = {
