@@ -24,8 +24,8 @@ from streamcab.audio.ring import Bank
 from streamcab.config.tree import Answers
 from streamcab.errors import AudioError, ConfigError, StreamcabError
 from streamcab.inference.answer import PredictionBuilder, Standing
+from streamcab.inference.batch import BLOCK, Clip, ClipBatch, Heard
 from streamcab.inference.cadence import add_by_own_time
-from streamcab.inference.clips import BLOCK, Clip, ClipBatch, Heard
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput, voting
 from streamcab.inference.offline import intervals
