@@ -19,7 +19,7 @@ from speech import SMALL_STAGES, SMALL_TRUNK, naive_net, tiny_model
 import streamcab.nn.backend
 from streamcab.errors import ConfigError, InstallError
 from streamcab.nn.acb import WIDE, fold
-from streamcab.nn.backend import Backend, make_backend
+from streamcab.nn.backend import Backend, make_backend, make_runtime
 from streamcab.nn.backend.cuda import CudaBackend
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.cabcnn import CabCnn
@@ -247,6 +247,27 @@ def test_bf16_changes_little_and_stays_a_probability(name: str) -> None:
     wanted = offline(PAPER, x)
     np.testing.assert_allclose(got[:, :3].sum(1), 1, rtol=0, atol=1e-5)
     assert 0 < np.abs(got - wanted).max() < 0.05
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_in_bf16_a_stream_equals_its_whole_clip_in_bf16(name: str) -> None:
+    pytest.importorskip("openvino")
+    model = MODELS[name]
+    runtime = make_runtime("openvino", model, precision="bf16")
+    x = clip(model, 60, 12)
+    whole = runtime.clip(x)
+    assert np.abs(whole - offline(model, x)).max() < 0.1
+    for sizes in ([8, 8, 8, 4, 2, 1], [1], [3, 5]):
+        got = stream(runtime.backend(1), model, x, 0, sizes)
+        np.testing.assert_allclose(got, whole, rtol=0, atol=CLOSE)
+
+
+def test_auto_is_bf16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    for there in (True, False):
+        monkeypatch.setattr("streamcab.nn.backend.openvino.has_bf16", lambda there=there: there)
+        made: Any = make_runtime("openvino", SMALL, precision="auto")
+        assert made._precision == ("bf16" if there else "f32")
 
 
 @pytest.mark.parametrize("n", [1, WIDE - 1, WIDE, 200])

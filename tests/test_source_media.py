@@ -26,14 +26,20 @@ from media_messages import (
     twilio_stop,
 )
 from patience import PATIENCE_S
+from serving import serving as daemon
+from serving import until as heard_until
+from speech import SMALL_STAGES, tiny_model
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from streamcab.errors import ConfigError, SourceError
 from streamcab.media import signatures
 from streamcab.media.admission import Secrets
+from streamcab.message import Status, encode
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.ops.pseudonyms import Pseudonyms
 from streamcab.rtp.codec import TABLES
-from streamcab.source import Line
+from streamcab.source import Line, Tunable
 from streamcab.source.media import MediaSource
 
 TOKEN = "a-token-of-enough-letters"
@@ -108,6 +114,47 @@ def test_a_call_of_twilio_is_two_streams_from_start_to_stop() -> None:
         client.send(twilio_stop())
         until(lambda: inbound.state == outbound.state == "ended", "the end")
         assert inbound.bank.ended[inbound.row]
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_feed_tells_what_the_platform_says_unless_names_are_hidden(hidden: bool) -> None:
+    pseudonyms = Pseudonyms(b"a salt of sixteen letters") if hidden else None
+    model = Checkpoint(tiny_model(2, stages=SMALL_STAGES), {"name": "tiny"})
+    source = MediaSource([ANYWHERE], max_streams=4)
+    with (
+        daemon(model, [source], max_streams=4, pseudonyms=pseudonyms) as feed,
+        dial(source, "/twilio") as client,
+    ):
+        client.send(twilio_start(queue="sales"))
+        for k in range(50):
+            client.send(twilio_media(ULAW_SILENCE, 20 * k))
+        status = heard_until(feed, lambda m: isinstance(m, Status))[-1]
+        assert isinstance(status, Status)
+        if hidden:
+            assert status.call == {"platform": "twilio", "track": "inbound"}
+            assert "CA01" not in encode(status).decode()
+        else:
+            assert status.call == {"platform": "twilio", "track": "inbound", "call": "CA01", "queue": "sales"}
+            assert status.stream == "CA01"
+
+
+def test_sighup_changes_who_may_send_and_the_patience() -> None:
+    with serving() as source:
+        assert isinstance(source, Tunable)
+        source.retune(["192.0.2.0/24"], None, 5.0)
+        host, port = source.addresses[0].rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as client:
+            assert cut_off(client)
+        source.retune([], None, 5.0)
+        assert get(source, "/health")[0] == 200
+        with pytest.raises(ConfigError):
+            source.retune(["nonsense"], None, 5.0)
+
+
+def test_those_that_are_connected_hear_that_the_server_goes_away() -> None:
+    with serving() as source, dial(source, "/twilio") as client:
+        source.close()
+        assert closed(client) == 1001
 
 
 def test_a_call_of_jambonz_gets_the_subprotocol_that_it_asks_for() -> None:

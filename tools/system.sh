@@ -16,6 +16,7 @@ declare -A why=(
   [gstreamer1.0-libav]="its G.722"
   [mosquitto]="the tests' MQTT broker"
   [iproute2]="the tests' networks of their own, whose links go down"
+  [rtpengine-daemon]="the tests' rtpengine, in userspace"
   [icecast2]="the tests' Icecast"
   [python3-gi]="the tests' RTSP server, which Debian's Python runs"
   [gir1.2-gst-rtsp-server-1.0]="that server"
@@ -46,7 +47,7 @@ case ${1-} in
   run) wanted=(libportaudio2) ;;
   test) wanted=(libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins tmux ffmpeg gstreamer1.0-tools
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav sip-tester mosquitto iproute2 sox
-    icecast2 python3-gi gir1.2-gst-rtsp-server-1.0
+    rtpengine-daemon icecast2 python3-gi gir1.2-gst-rtsp-server-1.0
     postgresql redis-server nats-server) ;;
   *) echo "usage: $0 venv|run|test" >&2; exit 2 ;;
 esac

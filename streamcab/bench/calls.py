@@ -207,7 +207,9 @@ class _Run:
 
     def _bytes_per_stream(self) -> int:
         """As the daemon says at its start."""
-        said = re.search(r"(\d+) bytes for each of \d+ streams", self._logs[0].read_text(errors="replace"))
+        said = re.search(
+            r"(\d+) bytes of memory for each of \d+ streams", self._logs[0].read_text(errors="replace")
+        )
         return int(said[1]) if said else 0
 
 

@@ -77,6 +77,7 @@ class MediaPackets:
                     if not answer.startswith(b"HTTP/1.1 101"):
                         raise SourceError(f"the server answers {answer[:40]!r}")
                     selector.unregister(sock)
+                    sock.settimeout(None)  # with one, Python itself waits, whatever a call asks for
                     waiting -= 1
 
     def _call(self, serial: int) -> str:

@@ -22,7 +22,10 @@ Backend = Annotated[
     Literal["auto", "torch", "openvino"],
     setting("Backend of the network; auto: openvino if it is installed and the device is a CPU."),
 ]
-Precision = Annotated[Literal["f32", "bf16"], setting("bf16 is faster and rounds more.")]
+Precision = Annotated[
+    Literal["auto", "f32", "bf16"],
+    setting("bf16 is faster and rounds more; auto: bf16 where the processor computes in it, else f32."),
+]
 Threads = Annotated[
     int,
     setting("Threads of the network.", least=1, unset="openvino: 2 if there are 2 cores; torch: 1"),

@@ -17,6 +17,7 @@ from streamcab.config.tree import Listen, Recordings
 from streamcab.errors import StreamcabError
 from streamcab.ops.logs import Log, form_for
 from streamcab.record.retention import Limits
+from streamcab.source import Tunable
 
 if TYPE_CHECKING:
     from streamcab.daemon.loop import Daemon
@@ -94,10 +95,8 @@ def limits(options: Recordings) -> Limits:
 
 
 def _retune_sources(parts: Parts, new: Listen) -> None:
-    from streamcab.source.rtp import RtpSource
-
     for source in parts.sources:
-        if isinstance(source, RtpSource):
+        if isinstance(source, Tunable):
             source.retune(new.rtp.allow, new.rtp.name_map, new.rtp.idle)
 
 

@@ -32,8 +32,10 @@ class Scheduler:
         # Nearly due streams join: few streams fall into one step, many remain spread.
         slack = self.period_s / max(len(self._streams) / min(self.most, GATHER), 1.0)
         due = np.flatnonzero(turn <= now + slack)
-        if len(due) > self.most:
-            due = np.sort(due[np.argpartition(turn[due], self.most)[: self.most]])
+        # Streams that came to be due together are not answered together: each slice waits for its own streams only.
+        most = self.most if self.behind(now) > self.period_s / 2 else min(self.most, GATHER)
+        if len(due) > most:
+            due = np.sort(due[np.argpartition(turn[due], most)[:most]])
         paced = due[self._streams.paced[due]]
         # Not from the due time: a delay need not be made up for.
         turn[paced] = np.maximum(turn[paced] + self.period_s, now + self.period_s / 2)

@@ -5,21 +5,22 @@ Owns the thread. Knows nothing of messages: that is in `streamcab.media`.
 
 import asyncio
 import logging
-import ssl
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from streamcab.config.setting import HostPort
 from streamcab.errors import ConfigError, SourceError
 from streamcab.media import server, tcp
+from streamcab.media.addresses import address_of, parsed, tls_context
 from streamcab.media.admission import Admission, Secrets, is_loopback
 from streamcab.media.calls import Calls, News, Stream
+from streamcab.media.tracks import RING_S
 from streamcab.rtp.allow import AllowList
+from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.names import clean
 from streamcab.source.line import Line
 from streamcab.text import stream_name
@@ -30,7 +31,7 @@ TICK_S = 0.02
 WATCH_S = 0.25
 LOOK_S = 1.0
 START_S = 10.0
-CLOSE_S = 0.8
+CLOSE_S, LINGER_S = 0.8, 0.3
 SWITCH_S = 0.0005
 """How long Python lets a thread go on while another waits; see `source/rtp.py`."""
 WARN_S = 10.0
@@ -68,7 +69,7 @@ class MediaSource:
         idle_s: float = 10.0,
         number: Callable[[str], str] = lambda _: "",
     ) -> None:
-        self._binds, self._sockets, self._number = _parsed(binds), _parsed(sockets), number
+        self._binds, self._sockets, self._number = parsed(binds), parsed(sockets), number
         for bind in self._binds:
             if is_loopback(bind.host):
                 continue
@@ -85,7 +86,7 @@ class MediaSource:
                     f"--audiosocket {bind} can be reached from other machines, and AudioSocket has no password: "
                     "say with --allow which networks may send"
                 )
-        self._context = _context(*tls) if tls is not None else None
+        self._context = tls_context(*tls) if tls is not None else None
         self._calls = Calls(max_streams, idle_s)
         self._gate = server.Gate(
             self._calls, Admission(secrets, url), per_address, AllowList(allow) if allow else None
@@ -103,6 +104,12 @@ class MediaSource:
         self._failure: OSError | None = None
         self._warned, self._refused = 0.0, 0
         self._errors = 0
+
+    def retune(self, allow: Iterable[str], name_map: str | Path | None, idle_s: float) -> None:
+        """Other senders, for connections that begin from now on, and another patience. ConfigError."""
+        listed = list(allow)
+        self._gate.allow = AllowList(listed) if listed else None
+        self._calls.idle_s = idle_s
 
     # -- Source ----------------------------------------------------------------------------------------------
 
@@ -155,6 +162,11 @@ class MediaSource:
         """Only when closed: another call may come at any time."""
         return self._stop.is_set()
 
+    @property
+    def bytes_per_stream(self) -> int:
+        """Memory of the ring of one more G.711 call."""
+        return ScatterBank(8000, 1, RING_S, compact=True, touch=False).bytes_per_row
+
     # -- the thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -179,7 +191,7 @@ class MediaSource:
         try:
             for opening in openings:
                 servers.append(await opening)  # noqa: PERF401 - those before a failure must be closed
-            self.addresses = [_address(each) for each in servers]
+            self.addresses = [address_of(each) for each in servers]
             log.info("media: serving at %s", ", ".join(self.addresses))
             self._started.set()
             await self._tick_until(self._ended)
@@ -188,6 +200,10 @@ class MediaSource:
                 opening.close()
             for each in servers:
                 each.close()
+            # Those that are connected hear that it is over, if they listen.
+            closing = [asyncio.ensure_future(each.wait_closed()) for each in servers]
+            if closing:
+                await asyncio.wait(closing, timeout=LINGER_S)
 
     async def _tick_until(self, ended: asyncio.Event) -> None:
         turn, next_watch, next_look = 0, 0.0, 0.0
@@ -273,25 +289,3 @@ class MediaSource:
                 **{k: v for k, v in start.labels.items() if k not in ("platform", "track", "call")},
             },
         )
-
-
-def _parsed(addresses: Sequence[str]) -> list[HostPort]:
-    try:
-        return [HostPort(text) for text in addresses]
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _address(each: Any) -> str:
-    host, port = each.sockets[0].getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _context(cert: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot use the certificate {cert} with the key {key}: {error}") from None
-    return context

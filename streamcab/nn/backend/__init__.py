@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 BACKENDS = ("auto", "torch", "openvino")
-PRECISIONS = ("f32", "tf32", "bf16")
+PRECISIONS = ("auto", "f32", "tf32", "bf16")
 
 
 class Backend(Protocol):
@@ -105,7 +105,7 @@ def make_runtime(
         name: of the backend.
         net: whose weights are computed with.
         device: cpu, cuda or cuda:N.
-        precision: one of PRECISIONS.
+        precision: one of PRECISIONS; `auto` is bf16 where openvino computes on a processor that has it, else f32.
         threads: that openvino may use; torch's are of the whole process.
         cache: folder in which openvino keeps what it compiled.
 
@@ -119,9 +119,11 @@ def make_runtime(
     if resolved(name, device) == "torch":
         from streamcab.nn.backend.torch_net import TorchNet
 
-        return TorchNet(net, device, precision)
-    from streamcab.nn.backend.openvino import OpenVinoNet
+        return TorchNet(net, device, "f32" if precision == "auto" else precision)
+    from streamcab.nn.backend.openvino import OpenVinoNet, has_bf16
 
+    if precision == "auto":
+        precision = "bf16" if has_bf16() else "f32"
     return OpenVinoNet(net, precision, threads, cache)
 
 

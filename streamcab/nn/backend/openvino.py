@@ -46,13 +46,17 @@ def _one_at_a_time() -> Iterator[None]:
                 locale.setlocale(locale.LC_ALL, before)
 
 
+def has_bf16() -> bool:
+    """Whether this processor computes in bf16; where it does not, that would be slower than f32."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVinoNet:
     """See Runtime. The graphs of a net, each compiled when it is first asked for.
 
     Args:
         net: whose weights are computed with, as they are now.
-        precision: f32, or bf16: what passes between layers is rounded; state and answers stay float32. Streams near
-            their start or end and whole clips are computed in f32 always.
+        precision: f32, or bf16: what passes between layers is rounded; state and answers stay float32.
         threads: parts of a step that run at a time, each on one thread: that scales better than more threads in one.
         cache: a folder in which OpenVINO keeps what it has compiled; None: it keeps nothing.
     """
@@ -73,14 +77,24 @@ class OpenVinoNet:
 
     def edges(self) -> Compiled:
         """The step of streams near their start or end, of any shape."""
-        return self._get(("edges",), lambda: graph.edges(self._weights))
+        return self._get(("edges",), lambda: graph.edges(self._weights), self._precision)
 
     def clip(self, x: Floats) -> Floats:
         """One whole clip: x (T,) -> c, attention and u (T / interval, all three)."""
+        if self._precision != "f32":
+            return self._rounded_clip(x)
         request = self._get(("clip",), lambda: graph.clip(self._weights)).create_infer_request()
         request.infer([np.ascontiguousarray(x)[None, None]])
         found: Floats = request.get_output_tensor(0).data[0].copy()
         return found
+
+    def _rounded_clip(self, x: Floats) -> Floats:
+        """The same as one step of a stream: only there is rounded what is rounded in any other step."""
+        arch = self.architecture
+        n, one = len(x) // arch.interval, np.zeros(1, np.intp)
+        padded = np.pad(x, (0, arch.delay * arch.interval))[None]
+        step = OpenVinoBackend(self, 1).step(one, padded, one, np.array([n]))
+        return np.concatenate(step, 2)[0, arch.delay :]
 
     def backend(self, slots: int) -> "OpenVinoBackend":
         """See Runtime."""
@@ -147,7 +161,18 @@ class OpenVinoBackend:
         """In a thread that gives way to the streams."""
         with suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, get_native_id(), BEHIND)  # on Linux of this thread alone
+        self._meet_edges()
         self._compile_all()
+
+    def _meet_edges(self) -> None:
+        """Shapes that OpenVINO meets here take a stream no time: the first of each costs tens of milliseconds."""
+        request, interval = self._net.edges().create_infer_request(), self._architecture.interval
+        for h in RUNS:
+            for b in self._sizes:
+                first = np.zeros(b, np.int64)
+                inside = graph.insides(self._architecture, first, first + FOREVER, h)
+                x, contexts = np.zeros((b, h * interval), np.float32), self._rings.buffers(b)
+                request.infer([x, self._rows[:b], *map(np.zeros_like, contexts), *inside])
 
     def _compile_all(self) -> None:
         """The shapes that so many slots can fill."""
