@@ -184,6 +184,20 @@ def test_a_used_slot_equals_a_fresh_one(kind: str) -> None:
     np.testing.assert_array_equal(stream(fresh, SMALL, x, 2, [1]), wanted)
 
 
+@pytest.mark.parametrize("name", ["small", "trunk"])
+def test_who_is_given_the_state_of_another_goes_on_as_the_other(kind: str, name: str) -> None:
+    model, backend = MODELS[name], used(kind, name)
+    begun, others = clip(model, 40, 1), clip(model, 32, 2)
+    slots = [5, 1, 4]
+    backend.reset(np.array(slots))
+    for k in range(0, 32, 8):
+        step(backend, model, [begun, others, others], slots, [k, k, k], 8)
+    backend.restore(np.array(slots[1:]), backend.state(slots[0]))
+    got = step(backend, model, [begun] * 3, slots, [32, 32, 32], 8)
+    np.testing.assert_allclose(got[2], got[0], rtol=0, atol=CLOSE)
+    np.testing.assert_allclose(got[1], got[0], rtol=0, atol=CLOSE)
+
+
 def test_loud_and_broken_neighbours_change_nothing(kind: str) -> None:
     backend, x = used(kind, "small"), clip(SMALL, 16, 8)
     wanted = offline(SMALL, x)

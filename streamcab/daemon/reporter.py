@@ -86,10 +86,11 @@ class Reporter:
         self._streams.told[slots] = now
         s = self._streams.standings(slots, now)
         captured_s, classified_s = (s.written / s.rate).round(3), (s.sample / s.rate).round(3)
-        columns = (s.rate, captured_s, classified_s, s.lag_ms.round(1), s.lost_ms.round(1), s.overflows)
+        times = captured_s, classified_s, s.lag_ms.round(1), s.lost_ms.round(1)
+        columns = s.rate, *times, s.overflows, s.duty.round(2)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         for live, row in zip(self._streams.of(slots), rows, strict=True):
-            rate, captured, classified, lag, lost, overflows = row
+            rate, captured, classified, lag, lost, overflows, duty = row
             told = live.told
             self._say(
                 Status(
@@ -109,6 +110,7 @@ class Reporter:
                     speech_s=told.heard_s if told else 0.0,
                     hears=told.hears if told else "silence",
                     snr_db=told.snr_db if told else None,
+                    duty=duty,
                     call=self._call(live.line),
                 )
             )

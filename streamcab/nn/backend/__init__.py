@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamcab.errors import ConfigError
 from streamcab.extras import missing
 from streamcab.nn.architecture import Architecture
-from streamcab.nn.backend.pieces import RUNS, Floats
+from streamcab.nn.backend.pieces import RUNS, Floats, State
 from streamcab.nn.weights import Net
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Backend",
     "Floats",
     "Runtime",
+    "State",
     "make_backend",
     "make_runtime",
     "resolved",
@@ -40,6 +41,12 @@ class Backend(Protocol):
 
     def reset(self, slots: NDArray[np.intp]) -> None:
         """Make slots ready for new streams: as if they had never been used."""
+
+    def state(self, slot: int) -> State:
+        """Return a copy of what the net remembers of a stream."""
+
+    def restore(self, slots: NDArray[np.intp], state: State) -> None:
+        """Make streams remember what `state`, of this backend, says."""
 
     def step(
         self, slots: NDArray[np.intp], x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]

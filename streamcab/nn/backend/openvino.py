@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import graph
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
-from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, in_pieces
+from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, State, in_pieces
 from streamcab.nn.backend.rings import Rings
 from streamcab.nn.backend.unreported import ov
 from streamcab.nn.weights import Net
@@ -194,6 +194,15 @@ class OpenVinoBackend:
         """See Backend."""
         self._rows[slots] = self._fresh
         self._rings.reset(slots)
+
+    def state(self, slot: int) -> State:
+        """See Backend."""
+        return self._rows[slot].copy(), self._rings.newest(slot)
+
+    def restore(self, slots: Ints, state: State) -> None:
+        """See Backend."""
+        self._rows[slots], newest = state
+        self._rings.replace(slots, newest)
 
     def step(
         self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]

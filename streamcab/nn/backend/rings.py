@@ -46,6 +46,18 @@ class Rings:
             where = (after - context + np.arange(context)) % room + slots[:, None] * room
             np.take(rows, where, axis=0, out=found, mode="clip")
 
+    def newest(self, slot: int) -> list[Floats]:
+        """Return a copy of what `read` gives for a slot: (contexts[i], features) for block i."""
+        found = self.buffers(1)
+        self.read(np.array([slot]), found)
+        return [one[0] for one in found]
+
+    def replace(self, slots: Ints, newest: Sequence[Floats]) -> None:
+        """Give slots (B,) the newest intervals of another, as `newest` returns them."""
+        after = self._next[slots, None]
+        for rows, room, kept in zip(self._rows, self._room, newest, strict=True):
+            rows[(after - len(kept) + np.arange(len(kept))) % room + slots[:, None] * room] = kept
+
     def write(self, slots: Ints, news: Sequence[NDArray[np.float32]]) -> None:
         """H more intervals of each slot: news[i] (B, H, features) for block i."""
         if not news:
