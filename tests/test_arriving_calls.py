@@ -177,9 +177,22 @@ class Heard:
     daemon: list[DaemonStatus]
 
 
+ATTEMPTS = 3
+"""A machine that is too slow for so many calls skips, as it should; what a sender does makes it skip each time."""
+
+
 @pytest.fixture(scope="module")
 def heard() -> Heard:
     """All of it at once."""
+    for _ in range(ATTEMPTS):
+        found = everything()
+        if not max(d.counters.get("skips", 0) for d in found.daemon):
+            break
+    return found
+
+
+def everything() -> Heard:
+    """What the feed says of all calls."""
     wire, ends = Wire(), {}
     for name, make in CALLS.items():
         c = wire.call()

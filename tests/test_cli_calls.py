@@ -97,11 +97,16 @@ def test_a_person_is_deleted_by_name_and_by_pseudonym(store: str, tmp_path: Path
     salt = tmp_path / "salt"
     salt.write_text("0123456789abcdef0123456789abcdef", encoding="utf-8")
     with Writer(url_of(store), "r2", Keep(1e9, 1e9, 0)) as writer:
-        one_call(Tally(writer), Pseudonyms.load(salt).name("alice"))
+        pseudonym = Pseudonyms.load(salt).name("alice")
+        tally = Tally(writer)
+        one_call(tally, pseudonym)
+        line = Line(tally, "MZ-1")
+        line.talk(2)
+        line.hang_up(call={"platform": "twilio", "from": pseudonym})
     done = here("calls", "delete", "alice", "--store", store)
     assert done.returncode == 1, "nobody said yes"
     text = said("delete", "alice", "--store", store, "--hash-salt", str(salt), "--yes")
-    assert "2 calls of alice, s-" in text
+    assert "3 calls of MZ-1, alice, s-" in text
     assert "somebody else's: alice-2" in text
     with Reader(store) as reader:
         assert {call.name for call in reader.calls()} == {"alice-2", "bob"}
