@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from called import NOON, Line, one_call
 from health_feed import until
+from receiver import Receiver
 from serving import ANYWHERE, here, run, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -97,11 +98,16 @@ def test_a_person_is_deleted_by_name_and_by_pseudonym(store: str, tmp_path: Path
     salt = tmp_path / "salt"
     salt.write_text("0123456789abcdef0123456789abcdef", encoding="utf-8")
     with Writer(url_of(store), "r2", Keep(1e9, 1e9, 0)) as writer:
-        one_call(Tally(writer), Pseudonyms.load(salt).name("alice"))
+        pseudonym = Pseudonyms.load(salt).name("alice")
+        tally = Tally(writer)
+        one_call(tally, pseudonym)
+        line = Line(tally, "MZ-1")
+        line.talk(2)
+        line.hang_up(call={"platform": "twilio", "from": pseudonym})
     done = here("calls", "delete", "alice", "--store", store)
     assert done.returncode == 1, "nobody said yes"
     text = said("delete", "alice", "--store", store, "--hash-salt", str(salt), "--yes")
-    assert "2 calls of alice, s-" in text
+    assert "3 calls of MZ-1, alice, s-" in text
     assert "somebody else's: alice-2" in text
     with Reader(store) as reader:
         assert {call.name for call in reader.calls()} == {"alice-2", "bob"}
@@ -181,3 +187,27 @@ def test_a_store_that_cannot_be_is_said_before_anything_is_heard(folder: Path, t
     assert b"cannot write the store" in done.stderr
     done = run(*listen(folder, "mysql://a/b", "--fast", "--quiet"))
     assert done.returncode == 2
+
+
+def test_a_daemon_sends_the_calls_that_end(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of at least 24 bytes", encoding="utf-8")
+    store, queue = str(tmp_path / "calls.db"), ("--sink-queue", str(tmp_path / "q" / "sinks.db"))
+    with Receiver() as receiver:
+        hook = ("--webhook", receiver.url, "--webhook-secret", str(secret), *queue)
+        done = run(*listen(folder, store, "--fast", "--quiet", *hook))
+        assert done.returncode == 0, done.stderr
+        ((_, body),) = receiver.got
+    event = json.loads(body)
+    assert (event["type"], event["call"]["name"]) == ("call.ended", "talk")
+    with Reader(store) as kept:
+        assert kept.calls()[0].top == event["call"]["top"]
+    assert (tmp_path / "q" / "sinks.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_webhook_wants_a_secret(folder: Path, tmp_path: Path) -> None:
+    words = listen(
+        folder, str(tmp_path / "calls.db"), "--fast", "--quiet", "--webhook", "http://localhost:1/"
+    )
+    done = run(*words)
+    assert (done.returncode, b"--webhook-secret" in done.stderr) == (2, True)

@@ -179,6 +179,22 @@ def test_numbers_are_pseudonyms() -> None:
         assert "555" not in json.dumps([line.call, line.labels, line.description])
 
 
+def test_numbers_that_the_customer_passes_are_pseudonyms_too() -> None:
+    own = {
+        "From": "2025550100",
+        "who": "+12025550101",
+        "sip": "sip:+12025550101@x",
+        "queue": "12",
+        "empty": "",
+    }
+    with serving(number=lambda text: "hidden") as source, dial(source, "/twilio") as client:
+        client.send(twilio_start(**own))
+        client.send(twilio_media(ULAW_SILENCE, 0))
+        (line,) = lines(source, 1)
+        told = {k: v for k, v in line.call.items() if k not in ("platform", "track", "call")}
+        assert told == {"From": "hidden", "who": "hidden", "sip": "hidden", "queue": "12"}
+
+
 def test_a_connection_that_breaks_off_and_comes_back_carries_the_call_on() -> None:
     with serving() as source:
         with dial(source, "/twilio") as client:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,7 @@ def export(o: Calls, kind: str | None, out: Path | None, pieces: bool) -> None:
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) -> None:
-    """Delete all calls of a NAME or pseudonym, for good.
+    """Delete all calls of a NAME or pseudonym, for good; those from and to it too, where a platform says.
 
     * and ? stand for anything. Nothing of them stays in the database; exports, backups and what sinks have sent
     are yours to find.
@@ -140,6 +141,7 @@ def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) 
     with Reader(o.store) as store:
         wanted = _spellings(names, hash_salt)
         found = {c.id: c for name in wanted for c in store.every(_filter(o, name))}
+        found |= {c.id: c for name in wanted for c in store.every(replace(_filter(o), party=name))}
         if not found:
             raise StoreError(f"no call of {', '.join(names)} is kept in this store")
         counted = f"{len(found)} call{'s' * (len(found) != 1)} of {', '.join(sorted({c.name for c in found.values()}))}"
@@ -187,7 +189,7 @@ def _filter(o: Calls, name: str | None = None) -> "Filter":
             raise ConfigError("--day is a whole day: leave out --since and --until")
         since, until = day(o.day, zone)
     top = "" if o.accent == "-" else o.accent
-    return Filter(since, until, top, name or o.name, o.source, o.state)
+    return Filter(since, until, top, name or o.name, o.source, o.state, party=o.party)
 
 
 def _line(call: "StoredCall", zone: "tzinfo | None", width: int) -> str:

@@ -68,6 +68,33 @@ class Classify(Section, frozen=True):
     channel: Channel = "mix"
     threads: Threads | None = None
     json: Json = False
+    data: Annotated[
+        tuple[str, ...],
+        setting("More of what FILES can be; repeatable.", metavar="PATH"),
+    ] = ()
+    out: (
+        Annotated[
+            Path,
+            setting("Write a table: NAME.csv, NAME.jsonl, NAME.parquet, or a folder of Parquet parts."),
+        ]
+        | None
+    ) = None
+    resume: Annotated[bool, setting("Continue what an earlier run with the same --out began.")] = False
+    jobs: Annotated[int, setting("Processes; 0: one for each core.", least=0)] = 1
+    segments: (
+        Annotated[
+            float,
+            setting("Answer every so many seconds of a file by themselves.", unit="s", least=1, most=86_400),
+        ]
+        | None
+    ) = None
+    ray: (
+        Annotated[
+            str,
+            setting("Work on a cluster of Ray: its HOST:PORT, or local.", metavar="ADDRESS"),
+        ]
+        | None
+    ) = None
 
 
 class Verify(Section, frozen=True):
@@ -176,6 +203,10 @@ class Calls(Section, frozen=True):
     )
     source: Annotated[str, setting("Only sources whose description holds this.")] | None = None
     name: Annotated[str, setting("Only this name or pseudonym; * and ? stand for anything.")] | None = None
+    party: (
+        Annotated[str, setting("Only calls from or to this number's pseudonym, where a platform says.")]
+        | None
+    ) = None
     state: Annotated[Literal["open", "ended", "interrupted"], setting("Only calls in this state.")] | None = (
         None
     )

@@ -4,6 +4,7 @@ Knows nothing of any protocol.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,12 @@ LABELS = 32
 """Labels of a call; more are left out."""
 MOST = 2**53
 """The largest number that any protocol can mean."""
+
+PHONES = frozenset(
+    {"from", "to", "caller", "callee", "called", "callerid", "caller_id", "ani", "dnis", "phone", "number"}
+)
+"""Names of labels that hold telephone numbers."""
+_PHONE = re.compile(r"(sips?:|tel:)?\+\d{7,15}\b.*")
 
 _any = msgspec.json.Decoder()
 
@@ -92,3 +99,8 @@ def labels_of(*tables: Mapping[str, Any]) -> dict[str, str]:
 def numbers_of(table: Mapping[str, Any]) -> dict[str, str]:
     """The telephone numbers `from` and `to`."""
     return {name: text for name in ("from", "to") if (text := text_at(table, name))}
+
+
+def is_number(name: str, value: str) -> bool:
+    """Whether a label is a telephone number, by its name or by its form."""
+    return name.lower() in PHONES or _PHONE.fullmatch(value) is not None

@@ -18,6 +18,7 @@ from streamcab.media import server, tcp
 from streamcab.media.addresses import address_of, parsed, tls_context
 from streamcab.media.admission import Admission, Secrets, is_loopback
 from streamcab.media.calls import Calls, News, Stream
+from streamcab.media.fields import is_number
 from streamcab.media.tracks import RING_S
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
@@ -272,7 +273,10 @@ class MediaSource:
         start = stream.start
         call = clean(start.call)[:CALL_LENGTH] or stream_name(start.call)[:CALL_LENGTH]
         name = f"{call}-{stream.track}" if len(start.tracks) > 1 else call
-        numbers = {kind: shown for kind, text in start.numbers.items() if (shown := self._number(text))}
+        told = {k: v for k, v in start.labels.items() if k not in ("platform", "track", "call")}
+        told |= start.numbers
+        # Customers pass numbers as parameters, too, where the platform sends none.
+        told = {k: self._number(v) if is_number(k, v) else v for k, v in told.items()}
         words = f"{stream.protocol} {stream.track}, {start.codec.removesuffix('LE')} {start.rate} Hz"
         return Line(
             name,
@@ -285,7 +289,6 @@ class MediaSource:
                 "platform": stream.protocol,
                 "track": stream.track,
                 "call": start.call,
-                **numbers,
-                **{k: v for k, v in start.labels.items() if k not in ("platform", "track", "call")},
+                **{k: v for k, v in told.items() if v},
             },
         )
