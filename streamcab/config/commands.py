@@ -68,6 +68,33 @@ class Classify(Section, frozen=True):
     channel: Channel = "mix"
     threads: Threads | None = None
     json: Json = False
+    data: Annotated[
+        tuple[str, ...],
+        setting("More of what FILES can be; repeatable.", metavar="PATH"),
+    ] = ()
+    out: (
+        Annotated[
+            Path,
+            setting("Write a table: NAME.csv, NAME.jsonl, NAME.parquet, or a folder of Parquet parts."),
+        ]
+        | None
+    ) = None
+    resume: Annotated[bool, setting("Continue what an earlier run with the same --out began.")] = False
+    jobs: Annotated[int, setting("Processes; 0: one for each core.", least=0)] = 1
+    segments: (
+        Annotated[
+            float,
+            setting("Answer every so many seconds of a file by themselves.", unit="s", least=1, most=86_400),
+        ]
+        | None
+    ) = None
+    ray: (
+        Annotated[
+            str,
+            setting("Work on a cluster of Ray: its HOST:PORT, or local.", metavar="ADDRESS"),
+        ]
+        | None
+    ) = None
 
 
 class Verify(Section, frozen=True):

@@ -75,9 +75,11 @@ class OpenVinoNet:
         threads = self.threads if b > 1 else 1
         return self._get(("step", b, h), lambda: graph.step(self._weights, b, h), self._precision, threads)
 
-    def edges(self) -> Compiled:
-        """The step of streams near their start or end, of any shape."""
-        return self._get(("edges",), lambda: graph.edges(self._weights), self._precision)
+    def edges(self, shape: tuple[int, int] | None = None) -> Compiled:
+        """The step of streams near their start or end: of any shape, or faster of one shape (b, h)."""
+        return self._get(
+            ("edges", shape), lambda: graph.edges(self._weights, *(shape or ())), self._precision
+        )
 
     def clip(self, x: Floats) -> Floats:
         """One whole clip: x (T,) -> c, attention and u (T / interval, all three)."""
@@ -145,7 +147,7 @@ class OpenVinoBackend:
         self._widths = net.architecture.widths
         self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
         self._requests: dict[tuple[int, int], RoundRobin[_Request]] = {}
-        self._at_edges: Any = None
+        self._at_edges: dict[tuple[int, int] | None, Any] = {}
         self._preparing = False
 
     def prepare(self, *, wait: bool = True) -> None:
@@ -242,12 +244,15 @@ class OpenVinoBackend:
         out: Floats,
     ) -> None:
         """Those of the streams that are near their start or end; fills their rows of out."""
-        if self._at_edges is None:
-            self._at_edges = self._net.edges().create_infer_request()
-        request, h, at = self._at_edges, out.shape[1], 0
+        h, at = out.shape[1], 0
         for size in self._sizes:
             # Of few sizes only: each takes OpenVINO ten milliseconds when it is met first.
             while len(some) - at >= size:
+                # Whole clips are never far from their edges, so for their blocks it pays to compile.
+                shape = (size, h) if h > max(RUNS) and size > 1 else None
+                if shape not in self._at_edges:
+                    self._at_edges[shape] = self._net.edges(shape).create_infer_request()
+                request = self._at_edges[shape]
                 part = some[at : at + size]
                 inside = graph.insides(self._architecture, first[part], end[part], h)
                 contexts = self._rings.buffers(size)

@@ -14,7 +14,8 @@ from streamcab.nn.backend.pieces import Floats, Ints
 class Rings:
     """Rings of intervals (features,) for `slots` streams: one of contexts[i] intervals or more for each block i.
 
-    Steps are of at most `most` intervals. Before a stream begins all is zero.
+    Steps are of at most `most` intervals as a rule; of longer ones the end is kept. All is zero before a stream
+    begins.
     """
 
     def __init__(self, slots: int, contexts: Sequence[int], features: int, most: int) -> None:
@@ -64,5 +65,6 @@ class Rings:
             return
         after, h = self._next[slots, None], news[0].shape[1]
         for rows, room, new in zip(self._rows, self._room, news, strict=True):
-            rows[(after + np.arange(h)) % room + slots[:, None] * room] = new
+            kept = np.arange(max(h - room, 0), h)
+            rows[(after + kept) % room + slots[:, None] * room] = new[:, -room:]
         self._next[slots] += h
