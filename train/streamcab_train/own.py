@@ -95,7 +95,7 @@ def train_own(
         identity = {"start": began, "head": keys.to_dict(), "corpus": dataset.hash, "labels": manifest.labels}
         same_run(out / RUN, msgspec.to_builtins(identity))
         _tell(dataset, allow_shared_speakers, screen)
-        read = as_read(dataset.features, CabCnn.of(base.net), where, screen.features)
+        read = as_read(dataset.features, CabCnn.of(base.net), where, screen.trunk)
         size = dataset.features.x.nbytes + read.x.nbytes
         screen.say(f"caches of this corpus: {size / 1e9:.3f} GB")
         model = _with_labels(base, manifest.labels).to(device)
