@@ -14,7 +14,7 @@ from streamcab_train.distilled import as_read
 from streamcab_train.evaluate import evaluate
 from streamcab_train.head import HeadKeys
 from streamcab_train.manifest import read_manifest
-from streamcab_train.own import KEPT, believed, columns_of, from_scratch, train_own
+from streamcab_train.own import KEPT, believed, columns_of, from_scratch, speakers_a_class, train_own
 from streamcab_train.recipe import CorpusKeys, Recipe
 
 from streamcab.classifier import Classifier
@@ -109,8 +109,10 @@ def test_the_card_says_what_it_is_of(made: checkpoint.Checkpoint, home: Path) ->
     card = made.card
     assert card["start"]["hash"] == checkpoint.load(checkpoint.bundled()).hash
     assert card["protocol"] == "speaker-disjoint"
-    assert card["speakers"]["quick"] == {"train": 4, "validation": 1, "test": 1}
+    assert card["speakers"]["quick"]["test"] == 1
+    assert card["speakers"]["quick"]["train"] > 1
     assert card["calibration"]["fitted_on"] == "validation"
+    assert made.confidence.temperature >= 0.25
     assert 0 < card["abstain"]["below"] <= 1
     assert made.confidence.abstain_below == card["abstain"]["below"]
     assert "CC BY-NC-SA" in card["licence"]
@@ -148,7 +150,7 @@ def test_the_command_needs_two_words_and_warns_of_few_speakers(
     result = CliRunner().invoke(main, [*words, "--cache", str(home / "cache"), "--threads", "1"])
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
-    assert "few speakers (quick 6, slow 6)" in said
+    assert "few speakers (quick" in said
     assert str(home / "cache") in said
     assert "GB for an hour" in said
     assert checkpoint.load(tmp_path / "run" / "model.safetensors").architecture.labels == ("quick", "slow")
@@ -170,7 +172,8 @@ def test_what_a_figure_is_worth(made: checkpoint.Checkpoint, home: Path) -> None
     dataset = gather(manifest, Recipe(corpus=corpus), home / "cache", net=made.net)
     (line,) = believed(dataset, {"uar": 0.7, "uar_95": (0.6, 0.8)})
     # Half as wide takes four times as many.
-    assert "about 30 speakers a class" in line
+    fewest = min(speakers_a_class(dataset).values())
+    assert f"about {-(-4 * fewest // 10) * 10} speakers a class" in line
     assert "above chance, 0.50" in line
     (line,) = believed(dataset, {"uar": 0.6, "uar_95": (0.4, 0.8)})
     assert "not surely above chance" in line

@@ -43,6 +43,7 @@ def as_read(features: Features, model: CabCnn, cache: Path, progress: Progress =
     """
     home = cache / f"{_key(features, model)}.npy"
     try:
+        cache.mkdir(parents=True, exist_ok=True)
         with locked(home.with_suffix(".lock")):
             a = _open(home, features, model)
             if a is None:

@@ -19,9 +19,9 @@ from streamcab.errors import CheckpointError, CorpusError
 from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.checkpoint import Checkpoint
-from streamcab.nn.confidence import Confidence
+from streamcab.nn.confidence import Confidence, tempered
 from streamcab.text import opened
-from streamcab_train.calibration import abstain_below, fitted
+from streamcab_train.calibration import abstain_below, fitted, nll
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
 from streamcab_train.dataset import Dataset, gather, replaced
 from streamcab_train.distilled import as_read
@@ -116,7 +116,7 @@ def train_own(
         # Voices that taught the trunk are no new voices to what is built on it.
         before = base.card.get("training_speakers") or []
         card["training_speakers"] = sorted({*speaker_hashes(heard), *before})
-        card |= _calibrated(judged["validation"], speakers_of(dataset, "validation"))
+        card |= _calibrated(judged["validation"], speakers_of(dataset, "validation"), 1 / keys.soften[0])
         tested = [c for c, part in zip(dataset.clips, dataset.parts, strict=True) if part == "test"]
         served = Confidence.of(card)(judged["test"].probabilities.astype(np.float64))
         write_answers(out / ANSWERS, manifest.labels, tested, served)
@@ -173,10 +173,17 @@ def _with_labels(base: Checkpoint, labels: tuple[str, ...]) -> CabCnn:
     return model.eval()
 
 
-def _calibrated(validation: Judged, speakers: list[str]) -> dict[str, Any]:
-    """Temperature and threshold, as a card holds them."""
+def _calibrated(validation: Judged, speakers: list[str], coldest: float) -> dict[str, Any]:
+    """Temperature and threshold, as a card holds them.
+
+    A few voices that are all answered rightly ask for the coldest temperature there is: none below `coldest`, which
+    undoes the softening, is believed.
+    """
     p = validation.probabilities.astype(np.float64)
     calibration = fitted(p, validation.truth, speakers)
+    if calibration["temperature"] < coldest:
+        after = nll(tempered(p, coldest), validation.truth)
+        calibration |= {"temperature": coldest, "nll_after": round(after, 4)}
     card = {"calibration": calibration}
     below = abstain_below(Confidence.of(card)(p), validation.truth, RIGHT)
     # Where no threshold keeps the promise on these voices, the confidence itself has to.
