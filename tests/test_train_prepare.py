@@ -186,7 +186,7 @@ def test_of_a_wrong_tree_it_is_said_what_a_right_one_is(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="holds no audio; a tree is LABEL/SPEAKER/FILE"):
         prepare("tree", tmp_path, tmp_path / "m.csv")
     sound(tmp_path / "uk" / "stray.wav")
-    with pytest.raises(CorpusError, match="is left: .* a tree is LABEL/SPEAKER/FILE"):
+    with pytest.raises(CorpusError, match=r"is left: .* a tree is LABEL/SPEAKER/FILE"):
         prepare("tree", tmp_path, tmp_path / "m.csv")
 
 
