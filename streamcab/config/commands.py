@@ -95,6 +95,17 @@ class Classify(Section, frozen=True):
         ]
         | None
     ) = None
+    explain: (
+        Annotated[
+            Path,
+            setting(
+                "Write what told into this folder, for each file: JSON, SVG, TextGrid.",
+                metavar="FOLDER",
+                path="folder",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Verify(Section, frozen=True):
