@@ -1,12 +1,13 @@
 """The speech detector beside silero-vad, webrtcvad and ten-vad, in one run, on kinds of sound that it was never taught.
 
-    python benchmarks/speech_detector.py FOLDER [--model FILE] [--minutes 10]
+    python benchmarks/speech_detector.py FOLDER [--model FILE] [--minutes 10] [--judge NAME] [--plot FILE.svg]
 
 FOLDER is what `python -m streamcab_train.detect gather` has made: of it only the speakers and packages that were kept
 out. Wants `pip install --no-deps silero-vad onnxruntime webrtcvad-wheels ten-vad`; what is missing is left out. Prints,
 as Markdown: how much of sounds without speech each calls speech, and the largest confidence of an answer; how much of
 clean and noisy speech; the area under the curve over frames of clean speech mixed with noise, where what is speech is
-known from the clean clip; and processor time. One thread.
+known from the clean clip; and processor time, also as a share of the model's whole pass. One thread. With `--judge`
+the speech is that of a corpus that `gather` was given to judge, in place of the speakers kept out.
 """
 
 import argparse
@@ -14,7 +15,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -22,101 +22,25 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import numpy as np
 import sounds
+from inference import Calls
 from numpy.typing import NDArray
-from streamcab_train.detect import area, material
-from streamcab_train.mixtures import Material, babble, voiced_power
+from receiver_curves import Scored, draw
+from speech_judges import INTERVAL, RATE, Judge, Scores, judges
+from streamcab_train.detect import area
+from streamcab_train.material import Material, material
+from streamcab_train.mixtures import babble, voiced_power
 
 from streamcab.classifier import Classifier, load
 from streamcab.dsp import bands
-from streamcab.dsp.detector import AHEAD, Detector
+from streamcab.dsp.detector import Detector
 from streamcab.dsp.normalise import VOICED
 from streamcab.inference.offline import features
+from streamcab.nn.backend import make_backend
 from streamcab.nn.weights import detector_of
 
-RATE, INTERVAL = bands.RATE, bands.INTERVAL
 Sound = NDArray[np.float64]
-Scores = NDArray[np.float64]
-
-
-@dataclass
-class Judge:
-    """One detector: the score of each interval of a clip; at which score it says speech."""
-
-    name: str
-    scores: Callable[[NDArray[np.float32]], Scores]
-    threshold: float
-
-
-def ours(classifier: Classifier) -> Judge:
-    """The bundled model's detector, by itself."""
-    weights = detector_of(classifier.checkpoint.model)
-    if weights is None:
-        raise SystemExit("this model has no detector")
-
-    def scores(x: NDArray[np.float32]) -> Scores:
-        levels = bands.levels(x.reshape(-1, INTERVAL))
-        levels = np.concatenate((levels, np.full((AHEAD, bands.BANDS), bands.FLOOR, np.int16)))
-        return (
-            Detector(weights, 1, len(levels))
-            .push(np.zeros(1, np.intp), levels[None])[0, AHEAD:]
-            .astype(float)
-        )
-
-    return Judge("streamcab", scores, 0.0)
-
-
-def silero() -> Judge:
-    """Silero's net for 8 kHz."""
-    from streamcab_train.silero import Silero
-
-    net = Silero()
-    return Judge("silero-vad", lambda x: net.intervals(x[None])[0].astype(float), 0.5)
-
-
-def webrtc() -> Judge:
-    """WebRTC's: the score is how many of its four modes say speech, of the 10 ms frames in an interval."""
-    import webrtcvad
-
-    def scores(x: NDArray[np.float32]) -> Scores:
-        pcm = (np.clip(x, -1, 1) * 32767).astype("<i2")
-        frames = len(pcm) // 80
-        said = np.zeros(frames)
-        for mode in range(4):
-            vad = webrtcvad.Vad(mode)
-            said += [vad.is_speech(pcm[k * 80 : k * 80 + 80].tobytes(), RATE) for k in range(frames)]
-        middle = (np.arange(len(x) // INTERVAL) * INTERVAL + INTERVAL // 2) // 80
-        return said[np.minimum(middle, frames - 1)]
-
-    # Three of four: mode 2.
-    return Judge("webrtcvad", scores, 2.5)
-
-
-def ten() -> Judge:
-    """TEN's, at its only rate of 16 kHz."""
-    from scipy.signal import resample_poly
-    from ten_vad import TenVad
-
-    TenVad(256, 0.5)  # fails where its library, or Debian's libc++1 that it wants, is missing
-
-    def scores(x: NDArray[np.float32]) -> Scores:
-        wide = (np.clip(resample_poly(x, 2, 1), -1, 1) * 32767).astype(np.int16)
-        vad, frames = TenVad(256, 0.5), len(wide) // 256
-        said = np.array([vad.process(wide[k * 256 : k * 256 + 256])[0] for k in range(frames)])
-        middle = (np.arange(len(x) // INTERVAL) * INTERVAL + INTERVAL // 2) * 2 // 256
-        return said[np.minimum(middle, frames - 1)]
-
-    return Judge("ten-vad", scores, 0.5)
-
-
-def judges(classifier: Classifier) -> list[Judge]:
-    """Ours and those of the others that are installed."""
-    found = [ours(classifier)]
-    for make in (silero, webrtc, ten):
-        try:
-            found.append(make())
-        except Exception as error:  # a baseline that is not there, or does not load
-            print(f"left out: {make.__name__}: {error}", file=sys.stderr)
-    return found
+Floats = NDArray[np.float32]
+Ints = NDArray[np.intp]
 
 
 def whole(x: Sound) -> NDArray[np.float32]:
@@ -216,8 +140,10 @@ def noises(some: Material, n: int, rng: np.random.Generator) -> dict[str, Sound]
     }
 
 
-def speech_tables(classifier: Classifier, found: list[Judge], some: Material, minutes: float) -> None:
-    """Speech, clean and in noise: how much is heard; and the area under the curve."""
+def speech_tables(
+    classifier: Classifier, found: list[Judge], some: Material, minutes: float
+) -> dict[str, dict[str, Scored]]:
+    """Speech, clean and in noise: how much is heard; and the area under the curve. Returns what curves to draw."""
     rng = np.random.default_rng(7)
     pieces = talks(some, minutes, rng)
     said: dict[tuple[str, int | None], NDArray[np.float64]] = {}
@@ -264,6 +190,16 @@ def speech_tables(classifier: Classifier, found: list[Judge], some: Material, mi
     together = np.tile(known_speech, len(scores))
     rows.append(["all together", "", *(f"{area(np.concatenate(s), together):.4f}" for s in everything)])
     table(rows)
+    panels: dict[str, dict[str, Scored]] = {"all together": {}}
+    for judge, parts in zip(found, everything, strict=True):
+        panels["all together"][judge.name] = np.concatenate(parts), together
+    for case in (("clean", None), ("street", 5), ("music", 10)):
+        title = case[0] if case[1] is None else f"in {case[0]}, {case[1]} dB"
+        panels[title] = {
+            judge.name: (np.concatenate(parts), known_speech)
+            for judge, parts in zip(found, scores[case], strict=True)
+        }
+    return panels
 
 
 def time_table(classifier: Classifier, found: list[Judge]) -> None:
@@ -282,13 +218,35 @@ def time_table(classifier: Classifier, found: list[Judge]) -> None:
     for streams, h in ((1, 4), (64, 4), (1024, 4)):
         detector, slots = Detector(weights, streams, 8), np.arange(streams)
         samples = np.random.default_rng(0).normal(0, 0.1, (streams * h, INTERVAL)).astype(np.float32)
-        count, begun = 0, time.process_time()
-        while time.process_time() - begun < 1.0:
-            detector.push(slots, bands.levels(samples).reshape(streams, h, -1))
-            count += streams * h
-        spent = (time.process_time() - begun) / count * 1e6
-        rows.append([f"streamcab in the engine, {streams} x {h} intervals a pass", f"{spent:.2f}"])
+        # The front end has these for every model.
+        energy = np.einsum("ni,ni->n", samples, samples, dtype=np.float64)
+
+        def hear(d: Detector = detector, at: Ints = slots, x: Floats = samples, e: Scores = energy) -> None:
+            d.push(at, bands.levels(x, e).reshape(len(at), -1, bands.BANDS))
+
+        rows.append(
+            [f"streamcab in the engine, {streams} x {h} intervals a pass", f"{spent(hear, streams * h):.2f}"]
+        )
+    model = classifier.checkpoint.model
+    calls = Calls(model, make_backend("auto", model, 64), 64, RATE)
+
+    def whole_pass() -> None:
+        calls.capture(4)
+        calls.advance()
+
+    rows.append(["a whole pass of the model, 64 x 4 intervals", f"{spent(whole_pass, 256):.2f}"])
     table(rows)
+
+
+def spent(f: Callable[[], object], count: int) -> float:
+    """Processor time of f in us for each of `count`: the median of a second."""
+    f()
+    took: list[float] = []
+    while sum(took) < 1.0 or len(took) < 8:
+        begun = time.process_time()
+        f()
+        took.append(time.process_time() - begun)
+    return float(np.median(took)) / count * 1e6
 
 
 def main() -> None:
@@ -297,11 +255,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--judge", help="a corpus that was given to `gather --judge`, by its folder's name")
+    parser.add_argument("--plot", type=Path, help="an SVG for the curves")
+    parser.add_argument("--only-time", action="store_true", help="no table but that of processor time")
     args = parser.parse_args()
     classifier = load(args.model, "cpu")
     found = judges(classifier)
-    sounds_table(classifier, found, args.folder)
-    speech_tables(classifier, found, material(args.folder, "test"), args.minutes)
+    if not args.only_time:
+        sounds_table(classifier, found, args.folder)
+        some = material(args.folder, args.judge or "test", "test")
+        panels = speech_tables(classifier, found, some, args.minutes)
+        if args.plot is not None:
+            draw(args.plot, panels)
     time_table(classifier, found)
 
 

@@ -97,7 +97,8 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     snr_db: float | None = None
     """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
     flaws: list[str] = []
-    """Flaws of the window's speech: `noisy` (below 15 dB), `narrow-band` (nothing above 2.3 kHz)."""
+    """Flaws of the window's speech: `noisy` (below 15 dB), `narrow-band` (nothing above 2.3 kHz); `encrypted?` in
+    place of an answer."""
 
 
 class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):

@@ -133,6 +133,22 @@ def test_a_stream_that_has_ended_skips_nothing(stage):
     assert stage.passes.skips == 0
 
 
+def test_an_outage_of_a_microphone_is_counted_once_and_blamed_on_nobody(stage, caplog):
+    mic = stage.begin(0)
+    stage.bank.write(0, talk(5, seed=1), 5.0)
+    stage.run(5.0)
+    stage.bank.skip(0, 7 * RATE, 12.0)
+    stage.bank.write(0, talk(1, seed=2), 13.0)
+    with caplog.at_level(logging.WARNING):
+        stage.passes.skip_to_live(2.0, 13.0)
+        stage.run(13.0)
+    assert stage.engine.heard[mic.slot] == 13 * 40
+    assert stage.engine.dropped[mic.slot] == 0
+    assert stage.streams.lost_ms(np.array([mic.slot])).tolist() == [7000.0]
+    assert stage.passes.skips == 0
+    assert not caplog.records
+
+
 def test_skips_are_warned_of_once_in_a_while(stage, caplog):
     stage.begin(0)
     for now in (100.0, 101.0, 101.0 + WARN_S):

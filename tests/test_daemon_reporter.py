@@ -137,6 +137,23 @@ def test_an_answer_that_changes_the_state_says_so():
         assert (heard[-1].source_state, heard[-1].detail) == ("stalled", "nothing comes")
 
 
+def test_samples_that_look_encrypted_get_no_answer_while_they_do():
+    with stage() as s:
+        live = s.begin("call")
+        s.hear(0, talk(6, pauses=False))
+        live.line.flaw("encrypted?", "its codes are noise")
+        s.predict(live)
+        told = next_of(s.feed, Prediction)
+        assert (told.probs, told.now, told.top, told.confidence, told.attention) == ({}, {}, None, None, None)
+        assert (told.state, told.voiced_s, told.flaws) == ("silent", 0.0, ["encrypted?"])
+        s.reporter.statuses(np.array([live.slot]))
+        heard = until(s.feed, lambda m: isinstance(m, Status) and m.flaws)
+        assert heard[-1].flaws == ["encrypted?"]
+        live.line.flaw("encrypted?", "")
+        s.predict(live)
+        assert next_of(s.feed, Prediction).top is not None
+
+
 def test_last_words_are_returned_and_then_forgotten(caplog):
     with stage() as s, caplog.at_level(logging.INFO):
         live = s.begin("mic")

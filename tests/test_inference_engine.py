@@ -287,8 +287,9 @@ def test_missing_samples_that_the_source_announced_do_not_vote() -> None:
     bank.write(0, x[16000:], 0.0)
     bank.finish(0)
     k, _, kind = gather(engine.advance())
-    assert k.tolist() == list(range(160))
-    assert np.flatnonzero(kind == MISSING).tolist() == list(range(80, 120))
+    # Of a long hole no more is computed than the net's memory needs.
+    assert set(range(160)) - set(k.tolist()) < set(range(80, 120))
+    assert set(k[kind == MISSING].tolist()) == set(k.tolist()) & set(range(80, 120))
 
 
 def test_backlog_is_what_waits() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.bench.habits import CODEC, Habits, other_format
 from streamcab.bench.probe import Probe
 from streamcab.bench.process import child, cpu_s, free_port, last_line, resident
 from streamcab.bench.report import Report, Spread, judge
@@ -70,7 +71,7 @@ class _Run:
     def run(self) -> Report:
         port = free_port(socket.SOCK_DGRAM)
         endpoint = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
-        pt = self._traffic.format.pt
+        pt = self._traffic.format.pt or (other_format(self._traffic).pt if self._traffic.mixed else "")
         words = ["streamcab", "listen", "--rtp", f"127.0.0.1:{port}", "--endpoint", endpoint, "--quiet"]
         words += ["--log-level", "info"]
         words += ["--max-streams", str(room(self._traffic)), "--every", f"{self._serving.every_s:g}"]
@@ -151,7 +152,7 @@ class _Run:
     def _report(self, sender: dict[str, Any], start: float, missed: int) -> Report:
         probe, plan, traffic = self._probe, self._plan, self._traffic
         assert probe.status is not None
-        counters = probe.status.counters
+        counters, habits = probe.status.counters, Habits(plan, traffic)
         heard_from = np.array(sender["heard_from"], np.int64)
         appeared = (
             probe.appeared - start - plan.due(np.arange(plan.calls), np.maximum(heard_from, 0))
@@ -164,10 +165,12 @@ class _Run:
                 "options": [*self._serving.options],
             },
             seconds=plan.frames * plan.frame_s,
-            packets_due=int((plan.last - plan.first).sum()),
+            packets_due=int((plan.last - plan.first).sum()) - sender["silent"],
             packets_sent=sender["sent"],
             packets_withheld=sender["withheld"],
-            packets_received=sum(counters.get(fate, 0) for fate in ("accepted", "duplicate", "late")),
+            packets_received=sum(
+                counters.get(fate, 0) for fate in ("accepted", "comfort_noise", "duplicate", "late")
+            ),
             counters=counters,
             calls=plan.calls,
             streams_seen=int(np.count_nonzero(np.isfinite(probe.appeared))),
@@ -189,6 +192,8 @@ class _Run:
             rss=self._rss,
             bytes_per_stream=self._bytes_per_stream(),
             details=probe.details,
+            events=habits.counted(),
+            codecs_told=len(probe.changed & set(np.flatnonzero(habits.event == CODEC).tolist())),
             budget_ms=self._serving.budget_ms,
         )
         report.failures = judge(report, traffic.damaged)

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.bench.habits import other_format
 from streamcab.bench.traffic import Plan, Traffic
-from streamcab.message import AnyMessage, DaemonStatus, Prediction
+from streamcab.message import AnyMessage, DaemonStatus, Prediction, Status
 
 
 class Probe:
@@ -35,6 +36,9 @@ class Probe:
         self.pass_ms = 0.0
         self.most_streams = 0
         self.details: dict[str, int] = {}
+        self.changed: set[int] = set()
+        """Calls of which the feed has said that they have changed their codec."""
+        self._other = f"RTP {other_format(traffic).name.upper()} "
 
     def hear(self, messages: Iterable[AnyMessage], now: float) -> None:
         """Messages that had been decoded by `now`."""
@@ -50,6 +54,9 @@ class Probe:
                     self.appeared[serial] = now
             if serial is None:
                 self.strangers += 1
+            elif isinstance(m, Status):
+                if m.source.startswith(self._other):
+                    self.changed.add(serial)
             elif isinstance(m, Prediction):
                 self.lost_ms[serial] = m.lost_ms
                 if m.state == "ended":

@@ -22,8 +22,9 @@ RAMP = 250.0
 
 @dataclass(frozen=True)
 class Format:
-    """A codec as it is sent: payload type, samples per second, bytes per sample, and the `--pt` it needs."""
+    """A codec as it is sent: its name, payload type, samples per second, bytes per sample, and the `--pt` it needs."""
 
+    name: str
     kind: int
     rate: int
     width: int
@@ -31,9 +32,9 @@ class Format:
 
 
 FORMATS = {
-    "pcmu": Format(0, 8000, 1),
-    "pcma": Format(8, 8000, 1),
-    "l16": Format(97, 16000, 2, "97=L16/16000"),
+    "pcmu": Format("pcmu", 0, 8000, 1),
+    "pcma": Format("pcma", 8, 8000, 1),
+    "l16": Format("l16", 97, 16000, 2, "97=L16/16000"),
 }
 
 
@@ -46,6 +47,8 @@ class Traffic:
     reorder    share of packets that are sent one to three packets late
     jitter_ms  every packet is sent late by up to this
     churn      calls that end, and others that begin, per second
+    dtx        silence suppression: pauses without packets, in every other call announced by comfort noise
+    mixed      a restart, a hold, a goodbye or another codec in the midst of each call
     """
 
     streams: int
@@ -57,6 +60,8 @@ class Traffic:
     reorder: float = 0.0
     jitter_ms: float = 0.0
     churn: float = 0.0
+    dtx: bool = False
+    mixed: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,6 +69,10 @@ class Traffic:
             raise ConfigError(f"{self.streams} streams for {self.seconds:g} s are nothing to measure")
         if self.codec not in FORMATS:
             raise ConfigError(f"no such codec: {self.codec!r}; use {', '.join(FORMATS)}")
+        if self.damaged and (self.dtx or self.mixed):
+            raise ConfigError(
+                "with pauses or changes in calls nothing else is damaged: drop loss, reorder and jitter"
+            )
         if not 0 <= self.loss < 1 or not 0 <= self.reorder <= 1:
             raise ConfigError("loss and reordering are shares of the packets: 0 to 1")
         if self.churn * self.frame_s * (GAP_FRAMES + 1) > self.streams:

@@ -68,6 +68,12 @@ def bench() -> None:
     help="Calls per second that end and are replaced by new ones.",
 )
 @click.option(
+    "--dtx", is_flag=True, help="Silence suppression: pauses without packets, some with comfort noise."
+)
+@click.option(
+    "--mixed", is_flag=True, help="In each call a restart, a hold, a goodbye in its midst or another codec."
+)
+@click.option(
     "--every",
     type=click.FloatRange(0.025),
     default=0.2,
@@ -115,6 +121,8 @@ def calls(**o: Any) -> None:
         reorder=o["reorder"] / 100,
         jitter_ms=o["jitter"],
         churn=o["churn"],
+        dtx=o["dtx"],
+        mixed=o["mixed"],
     )
     words = ["--backend", o["backend"], "--precision", o["precision"]]
     words += ["--model", str(o["model"])] if o["model"] else []

@@ -12,7 +12,7 @@ from streamcab.clock import Clock
 from streamcab.daemon.settings import Settings
 from streamcab.daemon.streams import Live, StreamTable
 from streamcab.feed import Publisher
-from streamcab.inference.answer import PredictionBuilder, Standings
+from streamcab.inference.answer import PredictionBuilder, Standings, withheld
 from streamcab.inference.slots import Slots
 from streamcab.inference.window import Reading
 from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Status
@@ -65,6 +65,8 @@ class Reporter:
         changed = []
         lives = self._streams.of(reading.slots)
         for live, prediction in zip(lives, self._predictions.of(reading, standings), strict=True):
+            if live.line.flaws and (flaws := live.line.unbelievable):
+                prediction = withheld(prediction, flaws)
             self.feed.publish(prediction)
             live.told = prediction
             if prediction.state != live.state or live.line.detail != live.detail:
@@ -97,7 +99,7 @@ class Reporter:
                     overflows=overflows,
                     detail=self.veiled(live.line, live.line.detail),
                     source_state="ended" if live.state == "ended" else live.line.state,
-                    flaws=[*live.flaws, *live.line.flaws, *(told.flaws if told else [])],
+                    flaws=list(dict.fromkeys([*live.flaws, *live.line.flaws, *(told.flaws if told else [])])),
                     speech_s=told.heard_s if told else 0.0,
                     hears=told.hears if told else "silence",
                     snr_db=told.snr_db if told else None,

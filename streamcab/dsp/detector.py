@@ -147,7 +147,8 @@ class Inputs:
         past = self._loud.reshape(-1)[
             slots[:, None] * self._room + _places(self._room, LEVEL - 1 + h, 1 - LEVEL)[at]
         ]
-        top, low = _sliding(np.maximum, past, h), _sliding(np.minimum, past, h)
+        largest = _largest(np.concatenate((past, -past)), h)
+        top, low = largest[:b], -largest[b:]
         zero = np.maximum(top, QUIETEST) - RANGE * STEP
         x = np.empty((b, h, INPUTS), np.int16)
         np.subtract(levels, zero[..., None], out=x[..., :BANDS])
@@ -272,23 +273,17 @@ def _taps(room: int, h: int, taps: int, dilation: int) -> Ints:
     return found
 
 
-def _sliding(best: np.ufunc, x: NDArray[np.int16], h: int) -> NDArray[np.int16]:
-    """The largest or smallest of each LEVEL in a row, x (B, LEVEL - 1 + h) -> (B, h).
-
-    Where windows overlap, what they share is looked through once.
-    """
+def _largest(x: NDArray[np.int16], h: int) -> NDArray[np.int16]:
+    """The largest of each LEVEL in a row, x (B, LEVEL - 1 + h) -> (B, h); what windows share is looked through once."""
     found: NDArray[np.int16]
     if h > LEVEL // 2:
-        found = best.reduce(np.lib.stride_tricks.sliding_window_view(x, LEVEL, axis=1), 2)
+        found = np.lib.stride_tricks.sliding_window_view(x, LEVEL, axis=1).max(2)
         return found
-    shared = best.reduce(x[:, h - 1 : LEVEL], 1, keepdims=True)
+    found = np.repeat(x[:, h - 1 : LEVEL].max(1, keepdims=True), h, 1)
     if h > 1:
-        before = best.accumulate(x[:, h - 2 :: -1], 1)[:, ::-1]
-        after = best.accumulate(x[:, LEVEL:], 1)
-        shared = np.repeat(shared, h, 1)
-        best(shared[:, :-1], before, out=shared[:, :-1])
-        best(shared[:, 1:], after, out=shared[:, 1:])
-    found = shared
+        before, after = found[:, :-1], found[:, 1:]
+        np.maximum(before, np.maximum.accumulate(x[:, h - 2 :: -1], 1)[:, ::-1], out=before)
+        np.maximum(after, np.maximum.accumulate(x[:, LEVEL:], 1), out=after)
     return found
 
 

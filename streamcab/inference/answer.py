@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamcab.dsp.normalise import POWER_FLOOR
@@ -170,6 +171,14 @@ class PredictionBuilder:
         code[now.lost] = LOST
         code[now.ended] = ENDED
         return [STATES[i] for i in code.tolist()]
+
+
+def withheld(prediction: Prediction, flaws: Sequence[str]) -> Prediction:
+    """The same without its answer, which samples with these flaws do not deserve."""
+    state: State = "silent" if prediction.state == "live" else prediction.state
+    nothing: dict[str, Any] = {"probs": {}, "now": {}, "voiced_s": 0.0}
+    nothing |= dict.fromkeys(("top", "confidence", "sure", "attention", "snr_db"))
+    return replace(prediction, **nothing, state=state, hears="sound", flaws=list(flaws))
 
 
 def _weighed(p: Floats, weight: Floats) -> Floats:

@@ -77,7 +77,7 @@ class Engine:
     def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
         """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken.
 
-        Silence that a sender has announced waits for nobody.
+        Silence that a sender has announced, and what a source has lost, wait for nobody.
         """
         slots = self.table.slots
         for which, bank, rows in self.table.by_bank(slots):
@@ -196,7 +196,7 @@ class Engine:
     def _pass_over(
         self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], ends: NDArray[np.int64]
     ) -> None:
-        """Streams in which a silence was announced: what lies before it is taken in, and the rest of it left out."""
+        """Streams with announced silence, or a hole: what lies before it is taken in, and the rest of it left out."""
         front, rate = self._front(bank), bank.rate
         for i in range(len(slots)):
             slot, row = slots[[i]], rows[[i]]

@@ -137,30 +137,39 @@ def area(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
     return float((ranks[truth].sum() - yes * (yes + 1) / 2) / (yes * no))
 
 
-def attach(folder: Path, model: Path, threshold: float) -> None:
-    """Give the model a detector: net.pt, speech where its evidence exceeds `threshold`. Its other weights stay."""
+def attach(folder: Path, model: Path, threshold: float, taught: str = "") -> None:
+    """Give the model a detector: net.pt, speech where its evidence exceeds `threshold`. Its other weights stay.
+
+    `taught` goes into the card: on what, and under which licence.
+    """
     state = torch.load(folder / "net.pt", weights_only=True)
     net = Net(state["out.weight"].shape[1])
     net.load_state_dict(state)
     arrays = net.tensors()
     arrays["bias"] = arrays["bias"] - np.float32(round(threshold * OUT_STEP) / OUT_STEP)
-    _give(model, net.channels, FORM, {f"{PREFIX}{name}": a for name, a in arrays.items()})
+    found = {f"{PREFIX}{name}": a for name, a in arrays.items()}
+    _give(model, net.channels, FORM, found, {"taught": taught, "threshold": threshold})
 
 
 def copy(source: Path, model: Path) -> None:
     """Give the model the detector of another, and nothing else of it."""
-    weights = load(source).weights
+    checkpoint = load(source)
+    weights, architecture = checkpoint.weights, checkpoint.architecture
     found = {name: a for name, a in weights.arrays.items() if name.startswith(PREFIX)}
     if not found:
         raise SystemExit(f"{source} has no detector")
-    _give(model, weights.architecture.detector, weights.architecture.detector_form, found)
+    about = checkpoint.card.get("detector", {})
+    _give(model, architecture.detector, architecture.detector_form, found, about)
 
 
-def _give(model: Path, channels: int, form: int, detector: dict[str, NDArray[Any]]) -> None:
+def _give(
+    model: Path, channels: int, form: int, detector: dict[str, NDArray[Any]], about: dict[str, Any]
+) -> None:
     found = load(model)
     architecture = dataclasses.replace(found.architecture, detector=channels, detector_form=form)
     others = {name: a for name, a in found.weights.arrays.items() if not name.startswith(PREFIX)}
-    save(Checkpoint(Weights(architecture, {**others, **detector}), found.card), model)
+    card = {**found.card, "detector": about}
+    save(Checkpoint(Weights(architecture, {**others, **detector}), card), model)
     log.info(f"{model}: {load(model).hash}")
 
 
@@ -173,6 +182,9 @@ def main() -> None:
     one.add_argument("folder", type=Path)
     one.add_argument("--speech", type=Path, nargs="+", required=True)
     one.add_argument("--judge", type=Path, nargs="*", default=[], help="manifests for judging alone")
+    one.add_argument(
+        "--voices", type=Path, nargs="*", default=[], help="folders of clean speech, for training"
+    )
     one.add_argument("--sounds", type=Path, nargs="+", required=True)
     one.add_argument("--keep-out", nargs="*", default=[], help="packages that are for the test")
     one.add_argument("--most", type=int, default=2000, help="clips of each corpus")
@@ -196,12 +208,15 @@ def main() -> None:
     one.add_argument("folder", type=Path)
     one.add_argument("model", type=Path)
     one.add_argument("--threshold", type=float, default=0.0, help="logarithm of the odds")
+    one.add_argument("--taught", default="", help="on what, and under which licence: for the card")
     one = stages.add_parser("copy")
     one.add_argument("source", type=Path)
     one.add_argument("model", type=Path)
     args = parser.parse_args()
     if args.stage == "gather":
-        gather(args.folder, Silero(), args.speech, args.judge, args.sounds, args.keep_out, args.most)
+        gather(
+            args.folder, Silero(), args.speech, args.judge, args.voices, args.sounds, args.keep_out, args.most
+        )
     elif args.stage == "pieces":
         make_pieces(args.folder, args.name, "train", args.count, args.seed, args.only)
     elif args.stage == "train":
@@ -209,7 +224,7 @@ def main() -> None:
     elif args.stage == "copy":
         copy(args.source, args.model)
     elif args.stage == "attach":
-        attach(args.folder, args.model, args.threshold)
+        attach(args.folder, args.model, args.threshold, args.taught)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What the speech detector is taught on: clean speech with the teacher's opinion, and sounds without speech.
 
 `gather` reads corpora and folders of packages once, and writes 8 kHz arrays to a scratch folder; `material` opens them.
-Of the corpora in `judged` everything is for the test. Knows nothing of mixing and of nets.
+Of the corpora in `judged` everything is for the test; of the packages in `voices` nothing. Knows nothing of mixing
+and of nets.
 """
 
 import csv
@@ -24,6 +25,8 @@ INTERVAL = 200
 SUFFIXES = {".ogg", ".oga", ".wav", ".mp3", ".flac"}
 MOST_SOUND_S = 60
 PER_PACKAGE = 40
+PER_VOICE = 120
+"""Files of a folder of voices, which may all be of one."""
 JUDGED = 100
 """Clips of a corpus that serves for judging alone."""
 HEARD_AS_SPEECH = 0.03
@@ -81,6 +84,7 @@ def gather(
     teacher: Teacher,
     manifests: list[Path],
     judged: list[Path],
+    voices: list[Path],
     sounds: list[Path],
     keep_out: list[str],
     most: int,
@@ -91,6 +95,8 @@ def gather(
     for manifest in manifests:
         for name, x in _clips(manifest, most):
             found["test" if is_test(name) else "train"].append(x)
+    for package in voices:
+        found["train"] += [x for f in _audio(package)[:PER_VOICE] if len(x := _whole(f)) >= RATE]
     for manifest in judged:
         found[manifest.parent.name] = [x for _, x in _clips(manifest, JUDGED)]
     for side, clips in found.items():
@@ -107,8 +113,7 @@ def _gather_sounds(folder: Path, teacher: Teacher, sounds: list[Path], keep_out:
         for package in sorted(p for root in sounds for p in root.iterdir() if p.is_dir()):
             if (package.name in keep_out) != (side == "test"):
                 continue
-            files = sorted(f for f in package.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
-            for f in np.random.default_rng(1).permutation(np.array(files, object))[:PER_PACKAGE]:
+            for f in _audio(package)[:PER_PACKAGE]:
                 try:
                     x = at_8k(f)
                 except Exception as error:  # a package may hold anything
@@ -150,6 +155,18 @@ def material(folder: Path, side: str, sounds: str | None = None) -> Material:
     return Material([Clip(x, sure(x, said)) for x, said in zip(clips, labels, strict=True)], recorded)
 
 
+def _audio(folder: Path) -> list[Path]:
+    """Every file that may be audio, shuffled, always alike."""
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    return list(np.random.default_rng(1).permutation(np.array(files, object)))
+
+
+def _whole(path: Path) -> Floats:
+    """Whole intervals of a file."""
+    x = at_8k(path)
+    return x[: len(x) // INTERVAL * INTERVAL]
+
+
 def _clips(manifest: Path, most: int) -> list[tuple[str, Floats]]:
     """Group or speaker and samples of at most so many clips, whole intervals, a second at least."""
     with manifest.open() as file:
@@ -157,8 +174,7 @@ def _clips(manifest: Path, most: int) -> list[tuple[str, Floats]]:
     found = []
     for i in np.random.default_rng(0).permutation(len(rows))[:most]:
         row = rows[int(i)]
-        x = at_8k(manifest.parent / row["path"])
-        x = x[: len(x) // INTERVAL * INTERVAL]
+        x = _whole(manifest.parent / row["path"])
         if len(x) >= RATE:
             found.append((row.get("group") or row["speaker"], x))
     return found

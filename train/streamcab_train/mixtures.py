@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, fftconvolve, sosfilt
+from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
 from streamcab_train.material import INTERVAL, Clip, Material
 from streamcab_train.phone_codecs import CODERS
@@ -37,7 +37,7 @@ def voiced_power(x: Floats) -> float:
 def piece(material: Material, rng: np.random.Generator, only: Sequence[str] = ()) -> Piece:
     """One piece of any sort; with `only`, one without speech, recorded or by these makers."""
     draw = 0.6 if only else rng.random()
-    if draw < 0.5:
+    if draw < 0.47:
         x, speech = _talk(material, rng, LENGTH)
         x, kind = _background(x, material, rng), "speech"
     elif draw < 0.87:
@@ -67,12 +67,31 @@ def babble(speech: Sequence[Clip], rng: np.random.Generator, n: int) -> Floats:
     return mixed
 
 
+def another_voice(clip: Clip, rng: np.random.Generator) -> Clip:
+    """Played slower or faster, so lower or higher, half of the time: voices that no corpus has."""
+    if rng.random() < 0.5:
+        return clip
+    step = int(rng.integers(17, 25))
+    x = resample_poly(clip.x, 20, step).astype(np.float32)
+    n = len(x) // INTERVAL
+    at = ((np.arange(n) + 0.5) * step / 20).astype(int)
+    return Clip(x[: n * INTERVAL], clip.speech[np.minimum(at, len(clip.speech) - 1)])
+
+
+def microphone(x: Floats, rng: np.random.Generator) -> Floats:
+    """A smooth response within +-10 dB."""
+    points = np.array([0, 150, 400, 1000, 2000, 4000])
+    response = np.interp(np.fft.rfftfreq(len(x), 1 / RATE), points, rng.uniform(-10, 10, len(points)))
+    y: Floats = np.fft.irfft(np.fft.rfft(x) * 10 ** (response / 20), len(x))
+    return y
+
+
 def _talk(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats, NDArray[np.float32]]:
     """Clips with pauses, perhaps in a room: (n,), and what of it is speech."""
     x, speech = np.zeros(n), np.zeros(n // INTERVAL, np.float32)
     at = int(rng.uniform(0, 1.5) * RATE) // INTERVAL if rng.random() < 0.7 else 0
     while at < len(speech):
-        clip = material.speech[int(rng.integers(len(material.speech)))]
+        clip = another_voice(material.speech[int(rng.integers(len(material.speech)))], rng)
         start = int(rng.integers(0, max(len(clip.speech) - 160, 1))) if rng.random() < 0.4 else 0
         h = min(len(clip.speech) - start, len(speech) - at)
         part = clip.x[start * INTERVAL : (start + h) * INTERVAL].astype(np.float64)
@@ -80,12 +99,14 @@ def _talk(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats,
         x[at * INTERVAL : (at + h) * INTERVAL] += part * gain
         speech[at : at + h] = clip.speech[start : start + h]
         at += h + int(rng.choice([0, rng.uniform(0, 40), rng.uniform(40, 160)]))
-    if rng.random() < 0.25:
-        decay = rng.uniform(0.02, 0.12)
+    if rng.random() < 0.4:
+        decay = np.exp(rng.uniform(np.log(0.02), np.log(0.25)))
         t = np.arange(int(6 * decay * RATE)) / RATE
-        room = rng.normal(0, 1, len(t)) * np.exp(-t / decay) * rng.uniform(0.05, 0.3)
+        room = rng.normal(0, 1, len(t)) * np.exp(-t / decay) * rng.uniform(0.02, 0.25)
         room[0] = 1.0
         x = fftconvolve(x, room)[:n]
+    if rng.random() < 0.6:
+        x = microphone(x, rng)
     return x, speech
 
 
@@ -94,7 +115,7 @@ def _sound(
 ) -> tuple[Floats, str]:
     """A sound that is no speech."""
     draw = rng.random()
-    if material.sounds and draw < 0.45:
+    if material.sounds and draw < 0.55:
         parts, have = [], 0
         while have < n:
             s = material.sounds[int(rng.integers(len(material.sounds)))]
@@ -105,7 +126,7 @@ def _sound(
             parts += [part, gap]
             have += len(part) + len(gap)
         return np.concatenate(parts)[:n], "recorded"
-    if material.speech and draw < 0.5:
+    if material.speech and draw < 0.6:
         return babble(material.speech, rng, n), "babble"
     name = str(rng.choice(list(makers)))
     x = MAKERS[name](n, rng)
@@ -122,7 +143,7 @@ def _background(x: Floats, material: Material, rng: np.random.Generator) -> Floa
     if draw < 0.2 or power == 0:
         return _level(x, rng.uniform(-45, -8)) + _line(len(x), rng)
     if draw < 0.62:
-        noise, snr = NOISES[str(rng.choice(list(NOISES)))](len(x), rng), rng.uniform(-5, 25)
+        noise, snr = NOISES[str(rng.choice(list(NOISES)))](len(x), rng), rng.uniform(-5, 35)
     elif draw < 0.74:
         noise, snr = babble(material.speech, rng, len(x)), rng.uniform(0, 25)
     elif draw < 0.84:

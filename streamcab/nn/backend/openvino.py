@@ -18,6 +18,7 @@ from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import graph
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
 from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, in_pieces
+from streamcab.nn.backend.rings import Rings
 from streamcab.nn.backend.unreported import ov
 from streamcab.nn.weights import Net
 
@@ -111,7 +112,7 @@ class OpenVinoNet:
 
 
 class OpenVinoBackend:
-    """See Backend. State is one row of float32 for each slot.
+    """See Backend. State is one row of float32 for each slot, and rings for the trunk.
 
     Streams in mid-course, which is nearly all of them, go through graphs of fixed shapes; those near their start or
     end through one that is told what lies beyond a stream's edges.
@@ -121,8 +122,12 @@ class OpenVinoBackend:
         if slots >= MANY:
             keep_freed_memory()
         self._net, self._architecture = net, net.architecture
-        self._fresh = graph.fresh(net.architecture)
-        self._state = np.tile(self._fresh, (slots, 1))
+        arch = net.architecture
+        self._fresh = graph.fresh(arch)
+        self._rows = np.tile(self._fresh, (slots, 1))
+        self._rings = Rings(slots, [b.context for b in arch.trunk], arch.stages[-1].filters, RUNS[0])
+        # One more: what lies before a stream is convolved again in the step after.
+        self._begun = arch.delay + 1
         self._widths = net.architecture.widths
         self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
         self._requests: dict[tuple[int, int], RoundRobin[_Request]] = {}
@@ -158,11 +163,12 @@ class OpenVinoBackend:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream's state in the net."""
-        return self._fresh.nbytes
+        return self._fresh.nbytes + self._rings.bytes_per_slot
 
     def reset(self, slots: Ints) -> None:
         """See Backend."""
-        self._state[slots] = self._fresh
+        self._rows[slots] = self._fresh
+        self._rings.reset(slots)
 
     def step(
         self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
@@ -171,7 +177,7 @@ class OpenVinoBackend:
         arch = self._architecture
         h = x.shape[1] // arch.interval
         out = np.empty((len(slots), h, sum(self._widths)), np.float32)
-        near = (first < arch.delay) | (first + h > end)
+        near = (first < self._begun) | (first + h > end)
         if self._preparing and not all((b, h) in self._requests for b in self._sizes):
             # Not compiled yet: the graph for edges computes any stream, if not as quickly.
             near[:] = True
@@ -210,9 +216,13 @@ class OpenVinoBackend:
             while len(some) - at >= size:
                 part = some[at : at + size]
                 inside = graph.insides(self._architecture, first[part], end[part], h)
-                request.infer([np.ascontiguousarray(x[part]), self._state[slots[part]], *inside])
-                out[part] = request.get_output_tensor(0).data
-                self._state[slots[part]] = request.get_output_tensor(1).data
+                contexts = self._rings.buffers(size)
+                self._rings.read(slots[part], contexts)
+                x_part, row = np.ascontiguousarray(x[part]), self._rows[slots[part]]
+                request.infer([x_part, row, *contexts, *inside])
+                answer, after, *news = (tensor.data for tensor in request.output_tensors)
+                out[part], self._rows[slots[part]] = answer, after
+                self._rings.write(slots[part], news)
                 at += size
 
     def _shape(self, b: int, h: int) -> "RoundRobin[_Request]":
@@ -221,29 +231,33 @@ class OpenVinoBackend:
             compiled, threads = self._net.step(b, h), self._net.threads if b > 1 else 1
             count = 2 * threads if threads > 1 else 1
             requests = RoundRobin(
-                [_Request(compiled, self._state, elsewhere=threads > 1) for _ in range(count)]
+                [_Request(compiled, self._rows, self._rings, elsewhere=threads > 1) for _ in range(count)]
             )
             self._requests[b, h] = requests
         return requests
 
 
 class _Request:
-    """A Piece of a compiled shape, on rows of state (slots, floats); computed `elsewhere` or by the caller."""
+    """A Piece of a compiled shape, on rows of state and rings; computed `elsewhere` or by the caller."""
 
-    def __init__(self, compiled: Compiled, rows: Floats, *, elsewhere: bool) -> None:
-        self._request, self._rows, self._elsewhere = compiled.create_infer_request(), rows, elsewhere
+    def __init__(self, compiled: Compiled, rows: Floats, rings: Rings, *, elsewhere: bool) -> None:
+        self._request, self._elsewhere = compiled.create_infer_request(), elsewhere
+        self._rows, self._rings = rows, rings
         self._slots = np.zeros(0, np.intp)
-        self._x, self._before = (np.zeros(port.shape, np.float32) for port in compiled.inputs)
-        self._answer, self._after = (np.zeros(port.shape, np.float32) for port in compiled.outputs)
-        for i, buffer in enumerate((self._x, self._before)):
+        inputs = [np.zeros(port.shape, np.float32) for port in compiled.inputs]
+        outputs = [np.zeros(port.shape, np.float32) for port in compiled.outputs]
+        for i, buffer in enumerate(inputs):
             self._request.set_input_tensor(i, ov.Tensor(buffer, shared_memory=True))
-        for i, buffer in enumerate((self._answer, self._after)):
+        for i, buffer in enumerate(outputs):
             self._request.set_output_tensor(i, ov.Tensor(buffer, shared_memory=True))
+        self._x, self._before, *self._contexts = inputs
+        self._answer, self._after, *self._news = outputs
 
     def start(self, slots: Ints, x: Floats) -> None:
         """See Piece."""
         self._slots, n = slots, len(slots)
         np.take(self._rows, slots, axis=0, out=self._before[:n], mode="clip")
+        self._rings.read(slots, [context[:n] for context in self._contexts])
         self._x[:n] = x
         if self._elsewhere:
             self._request.start_async()
@@ -256,4 +270,5 @@ class _Request:
             self._request.wait()
         n = len(self._slots)
         self._rows[self._slots] = self._after[:n]
+        self._rings.write(self._slots, [new[:n] for new in self._news])
         return self._answer[:n]
