@@ -113,6 +113,9 @@ def test_what_is_there_is_not_touched_unless_it_is_to_be_continued(tmp_path: Pat
     with pytest.raises(ConfigError, match="--resume continues it"):
         opened(tmp_path / "parts", [], ".jsonl", resume=False, whole=out)
     opened(tmp_path / "parts", [], ".jsonl", resume=True, whole=out)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be made"):
+        opened(tmp_path / "file" / "parts", [], ".jsonl", resume=False, whole=out)
 
 
 def test_the_tables_say_the_same(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from called import NOON, Line, one_call
 from health_feed import until
+from receiver import Receiver
 from serving import ANYWHERE, here, run, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -186,3 +187,27 @@ def test_a_store_that_cannot_be_is_said_before_anything_is_heard(folder: Path, t
     assert b"cannot write the store" in done.stderr
     done = run(*listen(folder, "mysql://a/b", "--fast", "--quiet"))
     assert done.returncode == 2
+
+
+def test_a_daemon_sends_the_calls_that_end(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of at least 24 bytes", encoding="utf-8")
+    store, queue = str(tmp_path / "calls.db"), ("--sink-queue", str(tmp_path / "q" / "sinks.db"))
+    with Receiver() as receiver:
+        hook = ("--webhook", receiver.url, "--webhook-secret", str(secret), *queue)
+        done = run(*listen(folder, store, "--fast", "--quiet", *hook))
+        assert done.returncode == 0, done.stderr
+        ((_, body),) = receiver.got
+    event = json.loads(body)
+    assert (event["type"], event["call"]["name"]) == ("call.ended", "talk")
+    with Reader(store) as kept:
+        assert kept.calls()[0].top == event["call"]["top"]
+    assert (tmp_path / "q" / "sinks.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_webhook_wants_a_secret(folder: Path, tmp_path: Path) -> None:
+    words = listen(
+        folder, str(tmp_path / "calls.db"), "--fast", "--quiet", "--webhook", "http://localhost:1/"
+    )
+    done = run(*words)
+    assert (done.returncode, b"--webhook-secret" in done.stderr) == (2, True)

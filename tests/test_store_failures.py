@@ -125,6 +125,7 @@ def test_what_waits_is_bounded_and_what_is_dropped_is_counted(
         for n in range(20):
             one_call(tally, f"call-{n}", NOON + n, 10)
         until(lambda: written.counters().get("store-dropped", 0) >= 15)
+        until(lambda: "store-waiting" in written.counters())
         assert written.counters()["store-waiting"] <= 15
         written.keep = KEEP
         until(lambda: "store-waiting" not in written.counters())

@@ -132,8 +132,14 @@ class Store:
 
 
 def opened(folder: Path, labels: Sequence[str], suffix: str, *, resume: bool, whole: Path) -> Store:
-    """The folder of an `--out`, new or continued. ConfigError where something is there and nothing was said of it."""
+    """The folder of an `--out`, new or continued.
+
+    ConfigError where it cannot be made, or something is there and nothing was said of it.
+    """
     if not resume and (whole.exists() or (folder.is_dir() and any(folder.iterdir()))):
         raise ConfigError(f"{whole}: is there already, or begun; --resume continues it, or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
     return Store(folder, labels, suffix)
