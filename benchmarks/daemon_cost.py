@@ -35,6 +35,8 @@ from streamcab.rtp.bank import ScatterBank
 from streamcab.source import Line
 
 TICK_S, WARM_S, RATE = 0.02, 4.0, 8000
+EVERY_S = 0.2
+"""As `bench calls` asks for answers."""
 SECOND = round(1 / TICK_S)
 REFERENCE_GFLOP = 2 * 64 * 100 * 32 * 32 * 10 / 1e9
 LAYERS = 10
@@ -142,7 +144,7 @@ def measure(calls: int, seconds: float, model: Path, precision: str, threads: in
         if (number + 1) % SECOND == 0 and at_s >= WARM_S:
             spent.append(end - beside_s)
 
-    settings = Settings("tcp://127.0.0.1:*", max_streams=calls)
+    settings = Settings("tcp://127.0.0.1:*", every_s=EVERY_S, max_streams=calls)
     daemon = Daemon(loaded, [source], settings, backend, clock=TickClock(due))
     with zmq.Context() as context, context.socket(zmq.SUB) as feed:
         feed.setsockopt(zmq.RCVHWM, 100_000)

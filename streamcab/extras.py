@@ -12,6 +12,8 @@ EXTRAS = {
     "prometheus_client": "health",
     "paho": "health",
     "matplotlib": "report",
+    "ray": "ray",
+    "websockets": "web",
     "sqlalchemy": "store",
     "alembic": "store",
     "psycopg": "postgres",

@@ -145,8 +145,11 @@ for port in (None, 99):
 def changed(c: Call, codec: str, kind: int, ticks: int) -> None:
     third = 160 * (len(ONE) // 480)
     c.say(pcmu(ONE[:third]))
-    c.say(encoded(ONE[third : 2 * third], codec)[: third // 160], kind=kind, ticks=ticks)
-    c.say(pcmu(ONE[2 * third :]))
+    if codec == "g722":  # and back again
+        c.say(encoded(ONE[third : 2 * third], codec)[: third // 160], kind=kind, ticks=ticks)
+        c.say(pcmu(ONE[2 * third :]))
+    else:
+        c.say(encoded(ONE[third:], codec), kind=kind, ticks=ticks)
 
 
 call("codec changed to G.722")(lambda c: changed(c, "g722", 9, 160))
@@ -177,9 +180,22 @@ class Heard:
     daemon: list[DaemonStatus]
 
 
+ATTEMPTS = 3
+"""A machine that is too slow for so many calls skips, as it should; what a sender does makes it skip each time."""
+
+
 @pytest.fixture(scope="module")
 def heard() -> Heard:
     """All of it at once."""
+    for _ in range(ATTEMPTS):
+        found = everything()
+        if not max(d.counters.get("skips", 0) for d in found.daemon):
+            break
+    return found
+
+
+def everything() -> Heard:
+    """What the feed says of all calls."""
     wire, ends = Wire(), {}
     for name, make in CALLS.items():
         c = wire.call()
@@ -295,12 +311,12 @@ def test_after_an_announcement_the_first_goes_on(heard: Heard) -> None:
 def test_a_call_whose_codec_changes_is_one_stream(heard: Heard, codec: str) -> None:
     told = heard.calls[f"codec changed to {codec}"]
     as_clean(told, "one", within=0.1, voiced=0.05)
-    assert any(codec.replace(".", "").upper() in s.source for s in told.statuses)
+    assert ("OPUS" if codec == "Opus" else "PCMU") in told.statuses[-1].source
 
 
 def test_the_next_caller_under_the_old_ssrc_is_another_call(heard: Heard) -> None:
     told = heard.calls["next caller"]
-    assert len([s for s in told.statuses if s.state == "ended" and "another call" in s.detail]) >= 1
+    assert len([p for p in told.answers if p.state == "ended"]) == 2
     for stream in set(told.streams):
         some = [p for p in told.answers if p.stream == stream and p.probs]
         assert some[-1].heard_s <= 2.1 * clean("5 s").heard_s

@@ -45,7 +45,7 @@ class Still:
 
 
 @contextmanager
-def stage(supervisor=None, pseudonyms=None, streams=2):
+def stage(supervisor=None, pseudonyms=None, streams=2, taps=()):
     """A reporter with a subscriber that hears everything from the start."""
     arch, model = CHECKPOINT.architecture, CHECKPOINT.model
     settings = Settings(ANYWHERE, window_s=20.0, max_streams=streams, pseudonyms=pseudonyms)
@@ -53,7 +53,7 @@ def stage(supervisor=None, pseudonyms=None, streams=2):
     table = StreamTable(arch, streams, clock)
     engine = Engine(model, table)
     passes = PassRunner(engine, window_of(model, streams, 800), table, gate=True)
-    reporter = Reporter(CHECKPOINT, settings, table, True, clock, supervisor)
+    reporter = Reporter(CHECKPOINT, settings, table, True, clock, supervisor, taps)
     bank = Bank(RATE, streams, 30 * RATE)
 
     def begin(name, row=0):
@@ -269,6 +269,20 @@ def test_without_a_supervisor_nobody_is_told_and_nothing_breaks():
     with stage() as s:
         s.reporter.report(True, not s.passes.behind())
         s.reporter.stopping()
+
+
+def test_a_tap_takes_every_message_and_one_that_fails_costs_the_feed_nothing(caplog):
+    taken = []
+
+    def fails(message):
+        raise RuntimeError("a bug")
+
+    with stage(taps=(fails, taken.append)) as s:
+        s.begin("mic")
+        heard = until(s.feed, lambda m: isinstance(m, Status))
+    assert [type(message) for message in taken] == [ModelInfo, Status]
+    assert [type(message) for message in heard] == [ModelInfo, Status]
+    assert caplog.text.count("no longer kept") == 1
 
 
 def test_an_address_that_is_taken_is_an_error_before_anything_is_said():

@@ -15,6 +15,9 @@ from streamcab.bench.habits import other_format
 from streamcab.bench.traffic import Plan, Traffic
 from streamcab.message import AnyMessage, DaemonStatus, Prediction, Status
 
+EARLY_S = 30.0
+"""A call is new for so long."""
+
 
 class Probe:
     """Collects the feed's messages about the calls of a plan."""
@@ -36,6 +39,11 @@ class Probe:
         self.pass_ms = 0.0
         self.most_streams = 0
         self.details: dict[str, int] = {}
+        self.statuses: list[tuple[float, DaemonStatus]] = []
+        """All that the daemon said of itself, and when, as monotonic time."""
+        self.early_lost_ms = np.zeros(plan.calls)
+        """What each call lost from when it was let in until it had been going on for EARLY_S."""
+        self._lost_at_first = np.full(plan.calls, np.nan)
         self.changed: set[int] = set()
         """Calls of which the feed has said that they have changed their codec."""
         self._other = f"RTP {other_format(traffic).name.upper()} "
@@ -45,7 +53,7 @@ class Probe:
         for m in messages:
             self.messages += 1
             if isinstance(m, DaemonStatus):
-                self._daemon(m)
+                self._daemon(m, now)
                 continue
             serial = self._known.get(m.stream, -1)
             if serial == -1:
@@ -59,6 +67,8 @@ class Probe:
                     self.changed.add(serial)
             elif isinstance(m, Prediction):
                 self.lost_ms[serial] = m.lost_ms
+                if m.sample <= EARLY_S * m.rate:
+                    self._early(serial, m.lost_ms)
                 if m.state == "ended":
                     self.ended[serial] = True
                 elif m.sample > self._heard[serial]:
@@ -69,8 +79,14 @@ class Probe:
                     self._at.append(now)
                     self._lag.append(m.lag_ms)
 
-    def _daemon(self, status: DaemonStatus) -> None:
+    def _early(self, serial: int, lost_ms: float) -> None:
+        if np.isnan(self._lost_at_first[serial]):
+            self._lost_at_first[serial] = lost_ms
+        self.early_lost_ms[serial] = lost_ms - self._lost_at_first[serial]
+
+    def _daemon(self, status: DaemonStatus, now: float) -> None:
         self.status = status
+        self.statuses.append((now, status))
         self.pass_ms = max(self.pass_ms, status.pass_ms)
         self.most_streams = max(self.most_streams, status.streams)
         if status.detail:
@@ -98,6 +114,11 @@ class Probe:
         """Predictions per second of each stream between two monotonic times."""
         at = np.array(self._at)
         return float(np.count_nonzero((at >= since) & (at < until))) / (until - since) / self._plan.streams
+
+    def lags_between(self, since: float, until: float) -> NDArray[np.float64]:
+        """Return `lag_ms` of each prediction that arrived between two monotonic times."""
+        at = np.array(self._at)
+        return self.lags()[(at >= since) & (at < until)]
 
     def lags(self) -> NDArray[np.float64]:
         """What the daemon says of the same, `lag_ms` of each prediction."""

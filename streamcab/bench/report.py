@@ -74,6 +74,10 @@ LOSSES = (
     ("overrun", "packets overrun"),
     ("malformed", "packets malformed"),
     ("jumped", "packets out of proportion"),
+    ("media_refused", "streams for which there was no room"),
+    ("media_malformed", "messages malformed"),
+    ("media_flooded", "connections closed as floods"),
+    ("media_late", "messages too late, or twice"),
     ("skips", "skips to live: the engine was too slow"),
     ("receive_errors", "errors while receiving"),
     ("record-dropped-ms", "ms of audio dropped from recordings"),
@@ -87,6 +91,8 @@ IF_WHOLE = (
     ("lost_packets", "packets missing in sequence"),
 )
 """Must be zero too, if the load generator does no damage."""
+EXPECTED = ("received", "accepted", "media_messages", "media_calls")
+"""Counters that are above zero when all is well."""
 RHYTHM = 0.9
 """Share of the predictions asked for that must come; calls that have just begun are not answered for a second."""
 SENDER_LATE = 100.0
@@ -131,12 +137,13 @@ def judge(report: Report, damaged: bool) -> list[str]:
 def text(r: Report) -> str:
     """For people."""
     s = r.settings
-    known = {k: v for k, v in r.counters.items() if v and k not in ("received", "accepted")}
+    known = {k: v for k, v in r.counters.items() if v and k not in EXPECTED}
     known_events = ", ".join(f"{n} x {name}" for name, n in r.events.items() if n)
     settled, last, most = r.rss[len(r.rss) // 2], r.rss[-1], max(r.rss)
     megabytes = " -> ".join(f"{x / 1e6:.0f}" for x in r.rss[:: max(len(r.rss) // 8, 1)])
     lines = [
-        f"{s['streams']} calls, {s['codec']}, {s['ptime_ms']} ms, for {r.seconds:.0f} s"
+        f"{s['streams']} calls{' over WebSockets' if s['media'] else ''}, {s['codec']}, {s['ptime_ms']} ms, "
+        f"for {r.seconds:.0f} s"
         + (f"; loss {s['loss']:.0%}{' in bursts' if s['burst'] else ''}" if s["loss"] else "")
         + (f"; reordered {s['reorder']:.0%}" if s["reorder"] else "")
         + (f"; jitter {s['jitter_ms']:g} ms" if s["jitter_ms"] else "")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.bench.habits import COMFORT, Habits, other_format
+from streamcab.bench.media import MediaPackets
 from streamcab.bench.speech import babble, bundled_clips, encode
 from streamcab.bench.traffic import Format, Losses, Plan, Traffic
 from streamcab.rtp.receive import MMSGHDR
@@ -249,18 +250,23 @@ def main() -> None:
     traffic = Traffic(**orders["traffic"])
     plan = Plan(traffic)
     speech = encode(traffic.codec, babble(bundled_clips(), traffic.format.rate))
+    if traffic.media:
+        _obey(MediaPackets(orders["host"], orders["port"], plan, traffic, speech), Schedule(plan, traffic))
+        return
     changed = other_format(traffic)
     other = encode(changed.name, babble(bundled_clips(), changed.rate)) if traffic.mixed else None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         sock.connect((orders["host"], orders["port"]))
-        packets, schedule = Packets(sock, plan, traffic, speech, other), Schedule(plan, traffic)
-        print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer to whoever started this process
-        line = sys.stdin.readline()
-        if not line:
-            return
-        start = float(json.loads(line)["start"])
-        late_s = _run(packets, schedule, start)
+        _obey(Packets(sock, plan, traffic, speech, other), Schedule(plan, traffic))
+
+
+def _obey(packets: "Packets | MediaPackets", schedule: Schedule) -> None:
+    print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer to whoever started this process
+    line = sys.stdin.readline()
+    if not line:
+        return
+    late_s = _run(packets, schedule, float(json.loads(line)["start"]))
     report = {
         "sent": packets.sent,
         "failed": packets.failed,
@@ -275,7 +281,7 @@ def main() -> None:
     print(json.dumps(report), flush=True)  # noqa: T201
 
 
-def _run(packets: Packets, schedule: Schedule, start: float) -> list[float]:
+def _run(packets: "Packets | MediaPackets", schedule: Schedule, start: float) -> list[float]:
     """Send until the plan is done; how late each tick's oldest packet was, in seconds."""
     late_s, last = [], start
     while not schedule.over:

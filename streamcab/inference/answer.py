@@ -53,6 +53,7 @@ class Standing:
     overflows: int
     ended: bool = False
     lost: bool = False
+    duty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Standings:
     overflows: NDArray[np.int64]
     ended: NDArray[np.bool_]
     lost: NDArray[np.bool_]
+    duty: Floats
 
     @classmethod
     def of(cls, standings: Sequence[Standing]) -> "Standings":
@@ -86,6 +88,7 @@ class Standings:
             overflows=np.array([s.overflows for s in standings], np.int64),
             ended=np.array([s.ended for s in standings], np.bool_),
             lost=np.array([s.lost for s in standings], np.bool_),
+            duty=np.array([s.duty for s in standings], np.float64),
         )
 
 
@@ -141,6 +144,7 @@ class PredictionBuilder:
             "hears": self._hears(reading, now),
             "snr_db": _snr(reading.quality),
             "flaws": _flaws(reading.quality),
+            "duty": now.duty.round(2).tolist(),
         }
         for row in zip(*columns.values(), strict=True):
             fields: dict[str, Any] = dict(zip(columns, row, strict=True))

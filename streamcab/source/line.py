@@ -66,6 +66,8 @@ class Line:
     detail: str = ""
     """Why the state is what it is; often empty."""
     labels: dict[str, str] = field(default_factory=dict)
+    call: dict[str, str] = field(default_factory=dict)
+    """What a telephony platform says of the call: `platform`, `track`, `call`, and what its customer added."""
     flaws: dict[str, str] = field(default_factory=dict)
     """What is wrong with how the samples come: names, each with words."""
     refused: int = 0

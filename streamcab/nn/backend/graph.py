@@ -99,9 +99,9 @@ def step(weights: Weights, b: int, h: int) -> Any:
     return _streamed(weights, b, h, edges=False)
 
 
-def edges(weights: Weights) -> Any:
-    """The same for any b and h, with an input more for each array of `insides`."""
-    return _streamed(weights, -1, -1, edges=True)
+def edges(weights: Weights, b: int = -1, h: int = -1) -> Any:
+    """The same with an input more for each array of `insides`; -1 stands for any b or h."""
+    return _streamed(weights, b, h, edges=True)
 
 
 def clip(weights: Weights) -> Any:
@@ -126,7 +126,10 @@ def _streamed(weights: Weights, b: int, h: int, *, edges: bool) -> Any:
     x = _input([b, h * interval if h > 0 else -1], ov.Type.f32)
     row = _input([b, sum(k.samples * k.channels for k in parts)], ov.Type.f32)
     contexts = [_input([b, block.context, arch.stages[-1].filters], ov.Type.f32) for block in arch.trunk]
-    masks = [_input([b, 1, -1], ov.Type.boolean) for _ in _lags(arch)] if edges else []
+    masks = []
+    if edges:
+        sizes = [h * unit + more if h > 0 else -1 for unit, _, more in _lags(arch)]
+        masks = [_input([b, 1, size], ov.Type.boolean) for size in sizes]
     before, inside = iter(_split(row, parts)), iter(masks)
     after: list[Node | None] = []
 

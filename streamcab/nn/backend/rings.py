@@ -14,7 +14,8 @@ from streamcab.nn.backend.pieces import Floats, Ints
 class Rings:
     """Rings of intervals (features,) for `slots` streams: one of contexts[i] intervals or more for each block i.
 
-    Steps are of at most `most` intervals. Before a stream begins all is zero.
+    Steps are of at most `most` intervals as a rule; of longer ones the end is kept. All is zero before a stream
+    begins.
     """
 
     def __init__(self, slots: int, contexts: Sequence[int], features: int, most: int) -> None:
@@ -46,11 +47,24 @@ class Rings:
             where = (after - context + np.arange(context)) % room + slots[:, None] * room
             np.take(rows, where, axis=0, out=found, mode="clip")
 
+    def newest(self, slot: int) -> list[Floats]:
+        """Return a copy of what `read` gives for a slot: (contexts[i], features) for block i."""
+        found = self.buffers(1)
+        self.read(np.array([slot]), found)
+        return [one[0] for one in found]
+
+    def replace(self, slots: Ints, newest: Sequence[Floats]) -> None:
+        """Give slots (B,) the newest intervals of another, as `newest` returns them."""
+        after = self._next[slots, None]
+        for rows, room, kept in zip(self._rows, self._room, newest, strict=True):
+            rows[(after - len(kept) + np.arange(len(kept))) % room + slots[:, None] * room] = kept
+
     def write(self, slots: Ints, news: Sequence[NDArray[np.float32]]) -> None:
         """H more intervals of each slot: news[i] (B, H, features) for block i."""
         if not news:
             return
         after, h = self._next[slots, None], news[0].shape[1]
         for rows, room, new in zip(self._rows, self._room, news, strict=True):
-            rows[(after + np.arange(h)) % room + slots[:, None] * room] = new
+            kept = np.arange(max(h - room, 0), h)
+            rows[(after + kept) % room + slots[:, None] * room] = new[:, -room:]
         self._next[slots] += h
