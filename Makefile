@@ -69,11 +69,11 @@ $(VENV)/bin/python:
 
 $(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing streamcab and what it needs into $(VENV) (torch is 200 MB; a minute or two)"
-	$(PIP) -e '.[torch]'
+	$(PIP) -e '.[torch,web]'
 	@touch $@
 
 $(VENV)/dev.ready: $(VENV)/run.ready
-	$(PIP) -e '.[torch,codecs,health,store,postgres,redis,nats,dev]'
+	$(PIP) -e '.[torch,codecs,health,web,store,postgres,redis,nats,dev]'
 	@touch $@
 
 docs: $(VENV)/dev.ready

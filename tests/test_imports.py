@@ -24,6 +24,8 @@ ONLY_IN = {
     "zmq": {"feed"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
     "rich": {"view", "session", "streamcab_train"},
     "scipy": {"streamcab_train"},
     "safetensors": {"checkpoint", "streamcab_train"},

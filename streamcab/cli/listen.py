@@ -11,7 +11,7 @@ import click
 
 from streamcab.cli.command import Command, stop_on_signals
 from streamcab.cli.load import backend_maker, gate_of, load_checkpoint
-from streamcab.cli.notice import loading
+from streamcab.cli.notice import loaded, loading
 from streamcab.cli.options import config_option, read_again, settings
 from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streamcab.feed.curve import ServerKeys
     from streamcab.ops.pseudonyms import Pseudonyms
     from streamcab.source import Source
+    from streamcab.web.child import Page
 
 log = logging.getLogger("streamcab")
 
@@ -77,6 +78,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             lines=JsonLinesFile(lines.jsonl, round(lines.jsonl_max_mb * 1e6), lines.jsonl_keep)
             if lines.jsonl
             else None,
+            page=_page(o),
         )
         checkpoint, device = load_checkpoint(net.model, net.compute)
         backend = backend_maker(checkpoint, device, net.backend, net.precision, net.threads)
@@ -93,6 +95,24 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             as_json=o.screen.json,
             quiet=o.screen.quiet,
         )
+
+
+def _page(o: Listen) -> "Page | None":
+    """The page, bound already: a wrong address is said before the model loads."""
+    p = o.page
+    if p.web is None:
+        return None
+    from streamcab.web.child import Page
+    from streamcab.web.serve import Access
+
+    page = Page(p.web, Access(p.web_host, p.web_token, p.web_cert, p.web_key))
+    if o.screen.quiet:
+        log.info("page on %s", page.url)
+    else:
+        loaded()
+        click.echo(f"page on {page.url}", err=True)
+        loading()
+    return page
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from streamcab.config.setting import Section, setting
+from streamcab.config.web import Page
 
 ENDPOINT = "tcp://127.0.0.1:5557"
 """Where a feed is, unless told otherwise."""
@@ -273,6 +274,7 @@ class Listen(Section, frozen=True):
     jsonl: JsonLines = JsonLines()
     names: Names = Names()
     recordings: Recordings = Recordings()
+    page: Page = Page()
 
     @property
     def max_streams(self) -> int:

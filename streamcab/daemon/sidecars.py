@@ -21,18 +21,20 @@ if TYPE_CHECKING:
     from streamcab.record.recorder import Recorder
     from streamcab.record.retention import Retention
     from streamcab.source import Source
+    from streamcab.web.child import Page
 
 log = logging.getLogger("streamcab.beside")
 
 
 @dataclass
 class Extras:
-    """The optional parts beside the daemon: reloading, recordings, JSON lines."""
+    """The optional parts beside the daemon: reloading, recordings, JSON lines, a page."""
 
     again: threading.Event
     reload: "Reload"
     retention: "Retention | None" = None
     lines: "JsonLinesFile | None" = None
+    page: "Page | None" = None
 
     def counters(self) -> "list[Callable[[], Mapping[str, int]]]":
         """Return the counters of the files."""
