@@ -55,10 +55,10 @@ system:
 system-test:
 	@tools/system.sh test
 
-# The Node example's one package, where npm is there; without it its test is skipped and says so.
+# The packages of the Node example and of a test, where npm is there; without them the tests are skipped and say so.
 node-test:
-	@[ -d examples/node_modules/zeromq ] || ! command -v npm >/dev/null || \
-	  npm install --prefix examples --no-package-lock --no-fund --no-audit --silent || echo "npm could not install zeromq; going on without"
+	@[ -d examples/node_modules/zeromq -a -d examples/node_modules/ws ] || ! command -v npm >/dev/null || \
+	  npm install --prefix examples --no-package-lock --no-fund --no-audit --silent || echo "npm could not install zeromq and ws; going on without"
 
 # TORCH_INDEX=URL takes torch from another index: on machines where PyPI's build is the CUDA one.
 PIP = $(PY) -m pip install -q --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt

@@ -16,6 +16,8 @@ PIECE_S = 10.0
 """Seconds of a piece, counted from the Unix epoch."""
 TELL_S = 5.0
 """Seconds between what is told of one call."""
+EARLIER_S = 2.0
+"""How much earlier than a stream is announced its first sample may be."""
 DIGITS = 4
 """Of a probability."""
 
@@ -75,13 +77,20 @@ Told = Callable[[Entry | ModelInfo], None]
 
 @dataclass(slots=True)
 class _Open:
-    """A call that goes on. `origin`: when its first sample was. `heard`, `audio`, `lost`: as its piece began."""
+    """A call that goes on.
+
+    origin  when its first sample was          at  up to when it was answered     n  its piece
+    heard, audio, lost  as its piece began     due  when it is told next
+    wake, wake_sample   until this time, and this sample, there is nothing to do but to remember the newest answer
+    """
 
     number: int
     model: ModelInfo
     due: float
     origin: float = inf
     at: float = -inf
+    wake: float = -inf
+    wake_sample: float = -inf
     n: int = 0
     heard: float = 0.0
     audio: float = 0.0
@@ -104,12 +113,9 @@ class Tally:
 
     def __call__(self, message: AnyMessage) -> None:
         """Take the next message of the feed."""
-        kind = type(message)
-        if kind is Prediction:
-            assert isinstance(message, Prediction)
+        if isinstance(message, Prediction):
             self._answer(message)
-        elif kind is Status:
-            assert isinstance(message, Status)
+        elif isinstance(message, Status):
             self._status(message)
         elif isinstance(message, ModelInfo):
             self._begins(message)
@@ -130,12 +136,14 @@ class Tally:
         call = self._open.get(p.stream)
         if call is None:
             return
-        position = p.sample / p.rate if p.rate else 0.0
+        if p.time < call.wake and p.sample < call.wake_sample:  # of a hundred messages all but two
+            call.newest = p
+            return
         if call.newest is None:
-            call.origin = p.time - position
+            # What is read at once seems to have been captured before it was asked for.
+            call.origin = max(p.time - _audio(p), call.model.time - EARLIER_S)
             call.n = int(call.origin // PIECE_S)
-        # A file read at once has a time of its own, and the clock may be set back.
-        call.at = at = max(p.time, call.origin + position, call.at)
+        at = _reached(call, p)
         if at > (call.n + 1) * PIECE_S and call.newest is not None:
             call.done.append(_piece(call, call.newest))
             _next_piece(call, call.newest, ceil(at / PIECE_S) - 1)
@@ -143,6 +151,8 @@ class Tally:
         if at >= call.due:
             call.due = at + TELL_S
             self._tell(call, "open")
+        call.wake = min(call.due, (call.n + 1) * PIECE_S)
+        call.wake_sample = (call.wake - call.origin) * p.rate
 
     def _status(self, s: Status) -> None:
         call = self._open.get(s.stream)
@@ -161,6 +171,7 @@ class Tally:
     def _tell(self, call: _Open, state: str, at: float | None = None) -> None:
         p, s = call.newest, call.status
         if p is not None:
+            _reached(call, p)
             call.done.append(_piece(call, p))
         seen = max(call.at, at or -inf, call.model.time)
         began = min(call.origin, call.model.time) if p is None else call.origin
@@ -185,12 +196,18 @@ class Tally:
                 lost_ms=p.lost_ms if p else 0.0,
                 overflows=p.overflows if p else 0,
                 detail=s.detail if s else "",
-                labels=dict(getattr(s, "labels", None) or {}),
+                labels=s.call if s else {},
             ),
             call.done,
         )
         call.done = []
         self._told(entry)
+
+
+def _reached(call: _Open, p: Prediction) -> float:
+    """Up to when a call was answered: what is read at once has a time of its own, and the clock may be set back."""
+    call.at = max(p.time, call.origin + _audio(p), call.at)
+    return call.at
 
 
 def _short(x: float | None) -> float | None:

@@ -12,7 +12,9 @@ threads or sockets.
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,16 +22,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from streamcab.audio.ring import Bank
 from streamcab.config.tree import Answers
-from streamcab.errors import AudioError, ConfigError
+from streamcab.errors import AudioError, ConfigError, StreamcabError
 from streamcab.inference.answer import PredictionBuilder, Standing
+from streamcab.inference.batch import BLOCK, Clip, ClipBatch, Heard
 from streamcab.inference.cadence import add_by_own_time
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput, voting
 from streamcab.inference.offline import intervals
-from streamcab.inference.window import Reading, whole_window_of, window_of
+from streamcab.inference.window import Reading, window_of
 from streamcab.message import Prediction
 from streamcab.nn import checkpoint as checkpoints
-from streamcab.nn.backend import make_runtime
+from streamcab.nn.backend import RUNS, make_runtime
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.device import device_for
 from streamcab.nn.weights import detector_of
@@ -39,8 +42,8 @@ RATES = range(2_000, 768_001)
 CHANNELS = 256
 """Arrays with more columns are assumed to be transposed: (channels, n)."""
 LONGEST_S = 86_400.0
-WHOLE_S = 5.0
-"""Seconds of a whole clip that are heard at a time."""
+AT_ONCE = 64
+"""Clips that are heard together."""
 LOUDEST = 2.0**32
 """No sample of any scale exceeds this."""
 
@@ -113,14 +116,79 @@ def as_samples(samples: ArrayLike, rate: int) -> NDArray[np.float32]:
     return a.astype(np.float32, copy=False)
 
 
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A clip for `classify_many`.
+
+    Attributes:
+        name: Name of the clip, in the prediction and in error messages.
+        rate: Sampling rate in Hz.
+        pieces: Its samples in order, in pieces of any length, in any form that `as_samples` accepts. They may be made
+            as they are asked for, and may raise a StreamcabError.
+        of: Anything that the caller wants to find again in the answer.
+    """
+
+    name: str
+    rate: int
+    pieces: Iterable[ArrayLike]
+    of: Any = None
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What a clip, or a segment of it, is answered.
+
+    Attributes:
+        recording: The clip.
+        start_s: Beginning of the segment in seconds; 0 for a whole clip.
+        end_s: Its end, to the last whole interval.
+        prediction: The answer; None where there is an error, and where a clip ends together with its last segment.
+        error: Why there is no answer.
+        last: Nothing follows about this clip.
+    """
+
+    recording: Recording
+    start_s: float
+    end_s: float
+    prediction: Prediction | None
+    error: StreamcabError | None
+    last: bool
+
+    def answer(self) -> Prediction:
+        """The prediction; raises the error if there is one."""
+        if self.prediction is None:
+            assert self.error is not None, "an answer or an error"
+            raise self.error
+        return self.prediction
+
+
+def _clip(one: Recording, usual: int, segment: int) -> Clip[Recording]:
+    """As the engine takes it; one whose rate is no rate breaks off at once."""
+    try:
+        as_samples(np.zeros(0, np.float32), one.rate)
+    except AudioError as error:
+        return Clip(one, usual, _broken(error), segment)
+    return Clip(one, int(one.rate), (as_samples(piece, one.rate) for piece in one.pieces), segment)
+
+
+def _broken(error: StreamcabError) -> Iterator[Any]:
+    yield from ()
+    raise error
+
+
 class Classifier:
     """A checkpoint that is ready to answer. All its streams share its weights."""
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str = "cpu", backend: str = "auto", threads: int = 1
+        self,
+        checkpoint: Checkpoint,
+        device: str = "cpu",
+        backend: str = "auto",
+        threads: int = 1,
+        cache: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self.runtime = make_runtime(backend, checkpoint.net, device, threads=threads)
+        self.runtime = make_runtime(backend, checkpoint.net, device, threads=threads, cache=cache)
         self.architecture = checkpoint.architecture
         self.labels = list(checkpoint.architecture.labels)
         self.device = device
@@ -163,44 +231,84 @@ class Classifier:
 
         A model that normalises over whole clips needs all of it at once.
         """
-        if self.architecture.normaliser != "running":
-            parts = [as_samples(piece, rate) for piece in pieces]
+        return next(self.classify_many([Recording(name, rate, pieces)], gate=gate, at_once=1)).answer()
+
+    def classify_many(
+        self,
+        recordings: Iterable["Recording | None"],
+        *,
+        gate: bool | None = None,
+        segment_s: float | None = None,
+        at_once: int = AT_ONCE,
+    ) -> Iterator["Classified"]:
+        """Classify many clips together, which takes a fraction of the time of one after the other.
+
+        Args:
+            recordings: The clips. Each is asked for its pieces as they are needed. None means that there is no other
+                yet, while some are still heard.
+            gate: Overrides the checkpoint's gate; with False every interval votes.
+            segment_s: Seconds after which a clip is given another answer, of that segment alone; None for one answer.
+            at_once: How many clips are heard together.
+
+        Yields:
+            An answer, or the error that prevents it, for each clip or segment, in the order in which they end. The
+            segments of a clip come in order.
+
+        Raises:
+            ConfigError: The model normalises over whole clips, and segments are asked for.
+        """
+        arch, segment = self.architecture, 0
+        if segment_s is not None:
+            segment = max(arch.intervals(segment_s), 1)
+        if arch.normaliser != "running":
+            if segment:
+                raise ConfigError(
+                    f"this model normalises over whole clips ({arch.normaliser!r}) and answers no segments"
+                )
+            for recording in recordings:
+                if recording is not None:
+                    yield self._classified_alone(recording, gate)
+            return
+
+        def clips() -> Iterator[Clip[Recording] | None]:
+            for one in recordings:
+                yield None if one is None else _clip(one, arch.rate, segment)
+
+        batch: ClipBatch[Recording] = ClipBatch(
+            self.checkpoint.net, self.runtime.backend(at_once), at_once, self._gate(gate), self._block
+        )
+        for heard in batch.hear(clips()):
+            yield self._classified(heard)
+
+    @property
+    def _block(self) -> int:
+        """Intervals of a step: on a GPU such as were recorded."""
+        return BLOCK if self.device == "cpu" else RUNS[0]
+
+    def _classified(self, heard: Heard["Recording"]) -> "Classified":
+        one, interval = heard.key, self.architecture.interval_s
+        start_s = round(heard.start * interval, 3)
+        if heard.reading is None:
+            # A clip that ends with a segment has nothing left for another one.
+            none = heard.error is None and heard.start > 0
+            error = None if none else heard.error or self._too_short(one.name, heard.samples, one.rate)
+            return Classified(one, start_s, start_s, None, error, True)
+        now = time.time()
+        standing = Standing(
+            one.name, now, heard.samples, int(one.rate), heard.power, 0.0, 0.0, 0, ended=heard.last
+        )
+        answer = next(self._predictions().of(heard.reading, [standing]))
+        end_s = start_s + round(int(heard.reading.seen[0]) * interval, 3)
+        return Classified(one, start_s, end_s, answer, None, heard.last)
+
+    def _classified_alone(self, one: "Recording", gate: bool | None) -> "Classified":
+        try:
+            parts = [as_samples(piece, one.rate) for piece in one.pieces]
             whole = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-            return self.classify(whole, rate, gate=gate, name=name)
-        net = self.checkpoint.net
-        as_samples(np.zeros(0, np.float32), rate)
-        rate, most = int(rate), int(WHOLE_S * rate)
-        bank = Bank(rate, 1, 3 * most)
-        engine = Engine(net, 1, self.runtime.backend(1))
-        engine.attach(bank, 0)
-        window = whole_window_of(net)
-        answering, power = self._gate(gate), 0.0
-
-        def hear() -> None:
-            nonlocal power
-            for e in engine.advance():
-                skip = max(-int(e.first[0]), 0)
-                if skip < e.c.shape[1]:
-                    part = slice(skip, None)
-                    votes = e.votes(answering)[:, part]
-                    kind, level, wide = e.heard
-                    heard = kind[:, part], level[:, part], wide[:, part]
-                    first, c, alpha = e.first + skip, e.c[:, part], e.alpha[:, part]
-                    window.add(e.slots, first, c, alpha, votes, e.u[:, part], heard)
-                    power += float(e.power[:, part].sum())
-
-        for piece in pieces:
-            x = as_samples(piece, rate)
-            for i in range(0, len(x), most):
-                bank.write(0, x[i : i + most], 0.0)
-                hear()
-        bank.finish(0)
-        hear()
-        seen, samples = int(window.seen[0]), int(bank.written[0])
-        if not seen:
-            raise self._too_short(name, samples, rate)
-        standing = Standing(name, time.time(), samples, rate, power / seen, 0.0, 0.0, 0, ended=True)
-        return next(self._predictions().of(window.read(np.zeros(1, np.intp), attention=True), [standing]))
+            answer = self.classify(whole, one.rate, gate=gate, name=one.name)
+        except StreamcabError as error:
+            return Classified(one, 0.0, 0.0, None, error, True)
+        return Classified(one, 0.0, len(whole) / one.rate, answer, None, True)
 
     def _too_short(self, name: str, samples: int, rate: int) -> AudioError:
         need = round(self.architecture.interval_s * 1000)

@@ -14,6 +14,8 @@ EXTRAS = {
     "matplotlib": "report",
     "starlette": "web",
     "uvicorn": "web",
+    "ray": "ray",
+    "websockets": "web",
     "sqlalchemy": "store",
     "alembic": "store",
     "psycopg": "postgres",

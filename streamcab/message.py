@@ -97,7 +97,10 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     snr_db: float | None = None
     """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
     flaws: list[str] = []
-    """Flaws of the window's speech: `noisy` (below 15 dB), `narrow-band` (nothing above 2.3 kHz)."""
+    """Flaws of the window's speech: `noisy` (below 15 dB), `narrow-band` (nothing above 2.3 kHz); `encrypted?` in
+    place of an answer."""
+    duty: float = 1.0
+    """Share of the time in which the stream is heard; below 1 while the machine cannot hear all streams."""
 
 
 class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):
@@ -133,6 +136,12 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     """Content of the newest second: `speech`, other `sound` (music, tones, noise), or `silence`."""
     snr_db: float | None = None
     """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
+    duty: float = 1.0
+    """Share of the time in which the stream is heard; below 1 while the machine cannot hear all streams."""
+    call: dict[str, str] = {}
+    """What a telephony platform says of the call: `platform`, `track`, `call` (its id), `from` and `to` (pseudonyms,
+    unless told otherwise), and the customer's own parameters; empty for other sources. With hidden names only
+    `platform` and `track`."""
 
 
 class DaemonStatus(Message, kw_only=True, frozen=True, tag="daemon", tag_field="kind"):

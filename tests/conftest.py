@@ -17,8 +17,10 @@ from scheduling import ByFile, rank
 from virtual_microphone import TOOLS, VirtualMicrophone
 from xdist.remote import Producer
 
-hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, print_blob=True)
-hypothesis.settings.register_profile("random", print_blob=True)
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, database=None, print_blob=True, deadline=None
+)
+hypothesis.settings.register_profile("random", print_blob=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")  # `make test-all` takes the other: --hypothesis-profile=random
 
 DEFAULT_PORTS = {

@@ -14,6 +14,7 @@ MACHINE = (
     "test_source_microphone",
     "test_source_states",
     "test_bench_calls",
+    "test_bench_ramp",
     "test_soak",
     "test_stop",
     "test_overload",

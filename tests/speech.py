@@ -143,7 +143,7 @@ def tiny_model(seed: int = 0, *, labels: tuple[str, ...] = ("au", "uk", "us"), *
 
 def detecting_model(seed: int = 0, **kw: object) -> CabCnn:
     """The same with a speech detector that nobody trained: it calls about half of any sound speech, at random."""
-    model = tiny_model(seed, detector=detector.CHANNELS, **kw)
+    model = tiny_model(seed, detector=detector.CHANNELS, detector_form=detector.FORM, **kw)
     rng = np.random.default_rng(seed)
     tensors = {k: np.rint(rng.normal(0, 12, s)).clip(-128, 128) / 64 for k, s in detector.shapes().items()}
     tensors = {k: t.astype(np.float32) for k, t in tensors.items()}

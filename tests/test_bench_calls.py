@@ -55,6 +55,17 @@ def test_damage_on_purpose_is_told_from_damage(report):
     assert not any("lost" in why or "sent" in why for why in hurt.failures)
 
 
+def test_websocket_calls_lose_nothing() -> None:
+    # More than are read at once, so that each is read in turns.
+    over = measure(Traffic(40, 4.0, media=True), PATIENT)
+    assert over.packets_received == over.packets_sent == over.packets_due
+    taken = over.calls - over.counters.get("refused-overload", 0)  # a busy machine refuses newcomers
+    assert over.streams_seen == over.streams_ended == taken
+    assert over.counters["media_calls"] == over.calls == 40
+    assert not any("sent" in why or "message" in why for why in over.failures)
+    assert "40 calls over WebSockets" in text(over)
+
+
 def test_whatever_was_lost_is_a_reason_not_to_hold(report):
     good = judge(report, damaged=False)
     assert not any("packets" in why or "calls" in why for why in good)

@@ -135,3 +135,19 @@ def test_the_packets_on_the_wire_are_the_speech():
 def test_traffic_that_cannot_be_is_refused(wrong):
     with pytest.raises(ConfigError):
         Traffic(**{"streams": 10, **wrong})
+
+
+def test_calls_by_levels_begin_and_end_with_them():
+    plan, _, pairs, over = sent(Traffic(30, 4.0, levels=(10, 30, 20, 5, 8)))
+    length = plan.frames // 5
+    for level, wanted in enumerate((10, 30, 20, 5, 8)):
+        frame = (level + 1) * length - 1
+        assert np.count_nonzero((plan.first <= frame) & (frame < plan.last)) == wanted
+    assert plan.calls == 30 + 3  # places 5 to 7 are taken twice
+    assert sorted(over) == list(range(plan.calls))
+    assert len(pairs) == (plan.last - plan.first).sum()
+
+
+def test_levels_of_other_numbers_are_refused():
+    with pytest.raises(ConfigError, match="the most of them"):
+        Traffic(30, levels=(10, 20))

@@ -133,6 +133,22 @@ def test_a_stream_that_has_ended_skips_nothing(stage):
     assert stage.passes.skips == 0
 
 
+def test_an_outage_of_a_microphone_is_counted_once_and_blamed_on_nobody(stage, caplog):
+    mic = stage.begin(0)
+    stage.bank.write(0, talk(5, seed=1), 5.0)
+    stage.run(5.0)
+    stage.bank.skip(0, 7 * RATE, 12.0)
+    stage.bank.write(0, talk(1, seed=2), 13.0)
+    with caplog.at_level(logging.WARNING):
+        stage.passes.skip_to_live(2.0, 13.0)
+        stage.run(13.0)
+    assert stage.engine.heard[mic.slot] == 13 * 40
+    assert stage.engine.dropped[mic.slot] == 0
+    assert stage.streams.lost_ms(np.array([mic.slot])).tolist() == [7000.0]
+    assert stage.passes.skips == 0
+    assert not caplog.records
+
+
 def test_skips_are_warned_of_once_in_a_while(stage, caplog):
     stage.begin(0)
     for now in (100.0, 101.0, 101.0 + WARN_S):
@@ -140,6 +156,43 @@ def test_skips_are_warned_of_once_in_a_while(stage, caplog):
         stage.passes.skip_to_live(1.0, now)
     assert stage.passes.skips == 3
     assert len([r for r in caplog.records if "skipped" in r.message]) == 2
+
+
+def test_who_rests_is_left_out_without_loss_and_heard_again(stage):
+    resting, other = stage.begin(0), stage.begin(1)
+    for row in (0, 1):
+        stage.bank.write(row, talk(3, seed=row), 0.0)
+    stage.run(1.0)
+    before, heard = None, stage.mean(resting)[1]
+    stage.streams.resting[resting.slot] = True
+    for k in range(5):  # as the scheduler comes by: once a second
+        for row in (0, 1):
+            stage.bank.write(row, talk(1, seed=10 + k), 0.0)
+        stage.passes.rest(np.array([resting.slot]), 2.0 + k)
+        stage.run(2.0 + k, other)
+        # What was on its way through the net has come out, and nothing follows.
+        before = before if k else stage.mean(resting)
+    assert stage.mean(resting) == before
+    assert heard <= before[1] <= heard + MODEL.architecture.delay
+    assert stage.passes.waiting_s() == pytest.approx(0.0, abs=0.1)
+    assert not stage.passes.behind()
+    assert stage.streams.lost_ms(np.array([resting.slot])) == [0.0]
+    stage.streams.resting[resting.slot] = False
+    stage.bank.write(0, talk(6, seed=20), 0.0)
+    stage.run(8.0)
+    assert stage.mean(resting)[1] > before[1]
+
+
+def test_a_call_that_ends_while_it_rests_is_answered_to_its_end(stage):
+    call = stage.begin(0)
+    stage.bank.write(0, talk(3, seed=1), 0.0)
+    stage.run(1.0)
+    stage.streams.resting[call.slot] = True
+    stage.bank.finish(0)
+    stage.passes.rest(np.array([call.slot]), 2.0)
+    assert not stage.streams.resting[call.slot]
+    stage.run(2.0)
+    assert stage.engine.finished[call.slot]
 
 
 def test_behind_is_more_than_what_is_left_after_a_skip(stage):

@@ -34,6 +34,8 @@ from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.logs import Log
 from streamcab.record.recorder import Recorder
 from streamcab.record.retention import Retention
+from streamcab.store.database import url_of
+from streamcab.store.writer import Keep, Writer
 
 
 class Call:
@@ -150,7 +152,9 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
         with Call(daemon.port, 4):
             until(feed, lambda m: m.stream == "after" and m.run != "")
         eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text(encoding="utf-8"))
-    assert "SIGHUP: no setting has changed" in (daemon.folder / "log.1").read_text(encoding="utf-8")
+    assert "SIGHUP: no reloadable setting has changed" in (daemon.folder / "log.1").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_answers_come_as_often_as_the_settings_say_anew(daemon: Daemon) -> None:
@@ -175,7 +179,7 @@ def test_what_is_wrong_changes_nothing(daemon: Daemon) -> None:
             ('name_map = "/nowhere"', "cannot read the name map /nowhere"),
         ):
             (daemon.folder / "mic.toml").write_text(text)
-            daemon.hang_up("no setting has changed")
+            daemon.hang_up("no reloadable setting has changed")
             assert told in daemon.log.read_text(encoding="utf-8")
         with Call(daemon.port, 5):
             until(feed, lambda m: m.stream.startswith("rtp-127.0.0.1-"))
@@ -321,6 +325,16 @@ def test_nothing_is_recorded_where_more_shall_stay_free_than_there_is(
         recorder.close()
 
 
+def test_a_store_keeps_what_the_settings_say_anew(
+    served: tuple[loop.Daemon, Hand, Subscriber], tmp_path: Path
+) -> None:
+    keep = Keep(calls_s=1.0, pieces_s=1.0, min_free_bytes=1)
+    with Writer(url_of(str(tmp_path / "calls.db")), "r1", keep) as store:
+        days = {"store_max_days": 3.0, "store_max_detail_days": 2.0, "store_min_free_gb": 0.5}
+        hang_up(Parts(served[0], [], store=store), tmp_path, **days)
+        assert store.keep == Keep(3 * 86_400.0, 2 * 86_400.0, 500_000_000)
+
+
 OBEYED = {
     "allow": test_names_senders_and_log_are_taken_and_the_rest_is_named,
     "name_map": test_names_senders_and_log_are_taken_and_the_rest_is_named,
@@ -332,6 +346,9 @@ OBEYED = {
     "log_format": test_the_log_goes_on_in_another_file_and_in_another_form,
     "jsonl_max_mb": test_the_feed_goes_to_a_file_that_may_be_moved_away,
     "jsonl_keep": test_the_feed_goes_to_a_file_that_may_be_moved_away,
+    "store_max_days": test_a_store_keeps_what_the_settings_say_anew,
+    "store_max_detail_days": test_a_store_keeps_what_the_settings_say_anew,
+    "store_min_free_gb": test_a_store_keeps_what_the_settings_say_anew,
     "record_max_gb": test_recordings_go_by_the_new_limits,
     "record_max_days": test_recordings_go_by_the_new_limits,
     "record_min_free_gb": test_nothing_is_recorded_where_more_shall_stay_free_than_there_is,

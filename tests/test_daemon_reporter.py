@@ -45,7 +45,7 @@ class Still:
 
 
 @contextmanager
-def stage(supervisor=None, pseudonyms=None, streams=2):
+def stage(supervisor=None, pseudonyms=None, streams=2, taps=()):
     """A reporter with a subscriber that hears everything from the start."""
     arch, model = CHECKPOINT.architecture, CHECKPOINT.model
     settings = Settings(ANYWHERE, window_s=20.0, max_streams=streams, pseudonyms=pseudonyms)
@@ -53,7 +53,7 @@ def stage(supervisor=None, pseudonyms=None, streams=2):
     table = StreamTable(arch, streams, clock)
     engine = Engine(model, table)
     passes = PassRunner(engine, window_of(model, streams, 800), table, gate=True)
-    reporter = Reporter(CHECKPOINT, settings, table, True, clock, supervisor)
+    reporter = Reporter(CHECKPOINT, settings, table, True, clock, supervisor, taps)
     bank = Bank(RATE, streams, 30 * RATE)
 
     def begin(name, row=0):
@@ -135,6 +135,23 @@ def test_an_answer_that_changes_the_state_says_so():
         s.reporter.statuses(np.array([live.slot]))
         heard = until(s.feed, lambda m: isinstance(m, Status) and m.detail)
         assert (heard[-1].source_state, heard[-1].detail) == ("stalled", "nothing comes")
+
+
+def test_samples_that_look_encrypted_get_no_answer_while_they_do():
+    with stage() as s:
+        live = s.begin("call")
+        s.hear(0, talk(6, pauses=False))
+        live.line.flaw("encrypted?", "its codes are noise")
+        s.predict(live)
+        told = next_of(s.feed, Prediction)
+        assert (told.probs, told.now, told.top, told.confidence, told.attention) == ({}, {}, None, None, None)
+        assert (told.state, told.voiced_s, told.flaws) == ("silent", 0.0, ["encrypted?"])
+        s.reporter.statuses(np.array([live.slot]))
+        heard = until(s.feed, lambda m: isinstance(m, Status) and m.flaws)
+        assert heard[-1].flaws == ["encrypted?"]
+        live.line.flaw("encrypted?", "")
+        s.predict(live)
+        assert next_of(s.feed, Prediction).top is not None
 
 
 def test_last_words_are_returned_and_then_forgotten(caplog):
@@ -252,6 +269,20 @@ def test_without_a_supervisor_nobody_is_told_and_nothing_breaks():
     with stage() as s:
         s.reporter.report(True, not s.passes.behind())
         s.reporter.stopping()
+
+
+def test_a_tap_takes_every_message_and_one_that_fails_costs_the_feed_nothing(caplog):
+    taken = []
+
+    def fails(message):
+        raise RuntimeError("a bug")
+
+    with stage(taps=(fails, taken.append)) as s:
+        s.begin("mic")
+        heard = until(s.feed, lambda m: isinstance(m, Status))
+    assert [type(message) for message in taken] == [ModelInfo, Status]
+    assert [type(message) for message in heard] == [ModelInfo, Status]
+    assert caplog.text.count("no longer kept") == 1
 
 
 def test_an_address_that_is_taken_is_an_error_before_anything_is_said():

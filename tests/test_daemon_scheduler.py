@@ -132,3 +132,12 @@ def test_overload_is_said_in_words_only_while_it_is_there():
     load.note(0.4, 0.0)
     load.note(0.4, 0.1)
     assert load.in_words().startswith("overloaded: streams wait 400 ms")
+
+
+def test_streams_that_came_to_be_due_together_are_not_answered_together():
+    turns = Stage(400, 0.2)
+    for slot in range(400):
+        turns.join(slot, 0.0)
+    sizes = [len(turns.take(now)) for now in (0.0, 0.02, 0.04, 0.06)]
+    assert sizes == [GATHER, GATHER, GATHER, 400 - 3 * GATHER]
+    assert len(turns.take(0.07)) == 0

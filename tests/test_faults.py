@@ -421,7 +421,9 @@ def test_the_wall_clock_of_a_whole_process_steps(tmp_path, port):
         assert one.end() == 0
     log = one.log.read_text(encoding="utf-8")
     assert "stalled: " not in log.replace("-00000002: stalled", "")
-    assert log.count("WARNING") == log.count("WARNING the clock has jumped by ")
+    # The folder is tidied every 10 s: on a slow machine within one step, and again when the clock is right.
+    doubts = ("the clock has jumped by ", "the clock is trusted: ")
+    assert log.count("WARNING") == sum(log.count(f"WARNING {words}") for words in doubts)
     named = sorted(file.name.split(".")[-3][:4] for file in recordings.iterdir())
     assert named == ["2026", *(time.strftime("%Y", time.gmtime(time.time() + s)) for s in (0, 10 * YEAR))]
     assert all(soundfile.read(file)[0].size for file in recordings.glob("rtp-*"))

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from feeding import status
-from health_feed import Speaker, command, daemon, prediction, run, running, until
+from health_feed import Speaker, command, daemon, model, prediction, run, running, until
 from small_disk import biggest_file
 
 from streamcab.errors import StreamcabError
+from streamcab.health.feed_log import Thinning
 from streamcab.health.jsonl import JsonLinesFile
-from streamcab.message import DaemonStatus, Prediction, Status, decode
+from streamcab.message import AnyMessage, DaemonStatus, Prediction, Status, decode
 
 
 def numbered(first: int, last: int) -> list[bytes]:
@@ -160,3 +161,28 @@ def test_wrong_words(
     done = run("log", *words)
     assert done.returncode == code
     assert told in done.stderr
+
+
+def kept(thinning: Thinning, *messages: AnyMessage) -> list[float]:
+    return [message.time for message in messages if thinning.keeps(message)]
+
+
+def test_each_stream_is_written_as_often_as_asked_and_its_last_words_always() -> None:
+    said = [prediction("mic", time=float(t)) for t in range(10)]
+    other = [prediction("usb", time=float(t)) for t in range(3)]
+    end = prediction("mic", time=10.0, state="ended")
+    assert kept(Thinning(4.0), *said, *other, end) == [0, 4, 8, 0, 10]
+    assert kept(Thinning(), *said) == [float(t) for t in range(10)]
+    back = [prediction("mic", time=100.0), prediction("mic", time=50.0)]
+    assert kept(Thinning(4.0), *back) == [100, 50], "a clock that is set back does not stop it"
+
+
+def test_a_change_of_state_is_written_at_once() -> None:
+    said = [prediction("mic", time=t, state=s) for t, s in ((0.0, "live"), (1.0, "lost"), (2.0, "lost"))]
+    assert kept(Thinning(10.0), *said) == [0, 1]
+
+
+def test_only_the_last_of_each_stream() -> None:
+    said = [model("mic"), prediction("mic", time=2.0), status("mic", time=3.0), daemon(time=4.0)]
+    end = [prediction("mic", time=5.0, state="ended"), status("mic", time=6.0, state="ended")]
+    assert kept(Thinning(last=True), *said, *end) == [5, 6]

@@ -41,6 +41,12 @@ class Brittle:
     def reset(self, slots):
         self._backend.reset(slots)
 
+    def state(self, slot):
+        return self._backend.state(slot)
+
+    def restore(self, slots, state):
+        self._backend.restore(slots, state)
+
     def step(self, slots, *args):
         error = self.fails(slots)
         if error is not None:

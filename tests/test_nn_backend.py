@@ -6,6 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from speech import SMALL_STAGES, SMALL_TRUNK, naive_net, tiny_model
 import streamcab.nn.backend
 from streamcab.errors import ConfigError, InstallError
 from streamcab.nn.acb import WIDE, fold
-from streamcab.nn.backend import Backend, make_backend
+from streamcab.nn.backend import Backend, make_backend, make_runtime
 from streamcab.nn.backend.cuda import CudaBackend
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.cabcnn import CabCnn
@@ -183,6 +184,20 @@ def test_a_used_slot_equals_a_fresh_one(kind: str) -> None:
     np.testing.assert_array_equal(stream(fresh, SMALL, x, 2, [1]), wanted)
 
 
+@pytest.mark.parametrize("name", ["small", "trunk"])
+def test_who_is_given_the_state_of_another_goes_on_as_the_other(kind: str, name: str) -> None:
+    model, backend = MODELS[name], used(kind, name)
+    begun, others = clip(model, 40, 1), clip(model, 32, 2)
+    slots = [5, 1, 4]
+    backend.reset(np.array(slots))
+    for k in range(0, 32, 8):
+        step(backend, model, [begun, others, others], slots, [k, k, k], 8)
+    backend.restore(np.array(slots[1:]), backend.state(slots[0]))
+    got = step(backend, model, [begun] * 3, slots, [32, 32, 32], 8)
+    np.testing.assert_allclose(got[2], got[0], rtol=0, atol=CLOSE)
+    np.testing.assert_allclose(got[1], got[0], rtol=0, atol=CLOSE)
+
+
 def test_loud_and_broken_neighbours_change_nothing(kind: str) -> None:
     backend, x = used(kind, "small"), clip(SMALL, 16, 8)
     wanted = offline(SMALL, x)
@@ -228,11 +243,13 @@ def test_shapes_beyond_those_kept_in_mind_are_laid_out_anew(monkeypatch: pytest.
 
 
 def test_bytes_per_slot_is_what_a_slot_takes(kind: str) -> None:
-    backend = MAKERS[kind](PAPER)
-    stages = PAPER.distiller.new_state(1)
-    assert backend.bytes_per_slot == sum(s.conv.nbytes + s.pool.nbytes for s in stages)
+    backend: Any = MAKERS[kind](TRUNK)
+    if kind.startswith("openvino"):
+        arrays = [backend._rows, backend._rings._next, *backend._rings._rows]
+        assert backend.bytes_per_slot * SLOTS == sum(a.nbytes for a in arrays)
+        return
     rows = SLOTS + (type(backend) is CudaBackend)  # and one that fills up
-    assert backend.bytes_per_slot * rows == backend._state.nbytes  # type: ignore[attr-defined]
+    assert backend.bytes_per_slot * rows == backend._state.nbytes
 
 
 @pytest.mark.parametrize("name", ["torch", "openvino"])
@@ -244,6 +261,27 @@ def test_bf16_changes_little_and_stays_a_probability(name: str) -> None:
     wanted = offline(PAPER, x)
     np.testing.assert_allclose(got[:, :3].sum(1), 1, rtol=0, atol=1e-5)
     assert 0 < np.abs(got - wanted).max() < 0.05
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_in_bf16_a_stream_equals_its_whole_clip_in_bf16(name: str) -> None:
+    pytest.importorskip("openvino")
+    model = MODELS[name]
+    runtime = make_runtime("openvino", model, precision="bf16")
+    x = clip(model, 60, 12)
+    whole = runtime.clip(x)
+    assert np.abs(whole - offline(model, x)).max() < 0.1
+    for sizes in ([8, 8, 8, 4, 2, 1], [1], [3, 5]):
+        got = stream(runtime.backend(1), model, x, 0, sizes)
+        np.testing.assert_allclose(got, whole, rtol=0, atol=CLOSE)
+
+
+def test_auto_is_bf16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    for there in (True, False):
+        monkeypatch.setattr("streamcab.nn.backend.openvino.has_bf16", lambda there=there: there)
+        made: Any = make_runtime("openvino", SMALL, precision="auto")
+        assert made._precision == ("bf16" if there else "f32")
 
 
 @pytest.mark.parametrize("n", [1, WIDE - 1, WIDE, 200])

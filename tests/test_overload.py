@@ -1,4 +1,4 @@
-"""A real daemon with a net that is too slow: it says so, refuses newcomers, loses the oldest, recovers by itself."""
+"""A real daemon with a net that is too slow: it says so, lets newcomers wait, loses the oldest, recovers by itself."""
 
 import threading
 
@@ -29,6 +29,12 @@ class Slow:
     def reset(self, slots):
         self._backend.reset(slots)
 
+    def state(self, slot):
+        return self._backend.state(slot)
+
+    def restore(self, slots, state):
+        self._backend.restore(slots, state)
+
     def step(self, *args):
         if self.slow:
             self._never.wait(0.12)
@@ -53,22 +59,24 @@ def test_overload_is_a_state_that_is_said_and_left_again(tmp_path):
         thread.start()
         try:
             until(feed, overloaded)
-            newcomers.begin("too-late", 0)
-            refused = until(feed, lambda m: isinstance(m, DaemonStatus) and "refused-overload" in m.counters)[
-                -1
-            ]
-            assert refused.counters["refused-overload"] == 1
-            assert newcomers.released == ["too-late"]
+            newcomers.begin("in-vain", 0)
+            waiting = until(feed, lambda m: isinstance(m, DaemonStatus) and "1 stream waits" in m.detail)[-1]
+            assert "refused-overload" not in waiting.counters
+            assert newcomers.released == []
+            newcomers.bank.finish(0)
+            refused = until(feed, lambda m: isinstance(m, DaemonStatus) and "refused-overload" in m.counters)
+            assert refused[-1].counters["refused-overload"] == 1
+            assert newcomers.released == ["in-vain"]
+            newcomers.begin("patient", 1)
+            newcomers.bank.write(1, np.zeros(800, np.float32), 0.0)
             first = until(feed, lambda m: isinstance(m, DaemonStatus) and m.lost_ms > 0)[-1]
             assert first.counters["skips"] > 0
             assert first.streams == 3
 
             backend.slow = False
+            heard = until(feed, lambda m: m.stream == "patient")
+            assert not any(m.stream == "in-vain" for m in heard)
             until(feed, lambda m: isinstance(m, DaemonStatus) and not m.detail)
-            newcomers.begin("in-time", 1)
-            newcomers.bank.write(1, np.zeros(800, np.float32), 0.0)
-            heard = until(feed, lambda m: m.stream == "in-time")
-            assert not any(m.stream == "too-late" for m in heard)
         finally:
             stop.set()
             thread.join(PATIENCE_S)

@@ -5,13 +5,13 @@ import pytest
 
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.codec import TABLES
-from streamcab.rtp.inspection import HOLD_S, LEAST, SAMPLES, Inspection
+from streamcab.rtp.inspection import HOLD_S, LEAST, SAMPLES, SELDOM, Inspection
 
 LIVE = np.array([0])
 
 
-def banked(codes, law="PCMU"):
-    bank = ScatterBank(8000, 1, 4.0, compact=True, touch=True)
+def banked(codes, law="PCMU", seconds=4.0):
+    bank = ScatterBank(8000, 1, seconds, compact=True, touch=True)
     samples = TABLES[law][codes]
     bank.prepare(LIVE, np.array([len(samples)]))
     bank.place(LIVE, np.array([0]), samples[None])
@@ -58,6 +58,24 @@ def test_half_a_second_is_needed_and_it_is_said_once_and_taken_back():
     found = [inspection.codes(LIVE, np.array([end]), bank) for end in range(1000, newest[0] + 1, 1000)]
     said = [(k, f.words != "") for k, some in enumerate(found) for f in some]
     assert said == [(3, True), (11, False)]
+
+
+def test_a_call_that_is_clear_is_counted_more_and_more_seldom_and_noise_is_found_all_the_same():
+    inspection, rng = Inspection(1), np.random.default_rng(0)
+    clear, noise = encoded(rng.normal(0, 1000, SAMPLES)), rng.integers(0, 256, SAMPLES)
+    counts, found = [], []
+    for at in range(1, 80):
+        bank, _ = banked(clear if at < 40 else noise, seconds=SAMPLES / 8000)
+        before = int(inspection._counted[0])
+        # The ring holds half a second: the place of a sample in it is its number modulo that.
+        end = np.array([at * bank.capacity])
+        found += [(at, f.words != "") for f in inspection.codes(LIVE, end, bank)]
+        counts += [at] * (int(inspection._counted[0]) != before)
+    assert 3 < len([at for at in counts if at < 40]) < 12
+    assert len(found) == 1
+    assert 40 <= found[0][0] <= 40 + SELDOM
+    inspection.begin(LIVE)
+    assert int(inspection._every[0]) == SAMPLES
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,12 @@ class Ageing:
     def reset(self, slots):
         self._backend.reset(slots)
 
+    def state(self, slot):
+        return self._backend.state(slot)
+
+    def restore(self, slots, state):
+        self._backend.restore(slots, state)
+
     def step(self, *args):
         self._steps += 1
         c, alpha, u = self._backend.step(*args)

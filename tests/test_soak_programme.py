@@ -85,3 +85,30 @@ def test_the_tape_goes_round_to_the_sample():
     assert heard[0].any()
     assert tape.streams() == [tape.line]
     assert tape.streams() == []
+
+
+def test_the_tape_has_talk_silence_tones_music_and_noise():
+    tape = Tape()._tape
+    power = (tape.reshape(-1, TAPE_RATE) ** 2).mean(1)
+    silent = np.flatnonzero(power == 0)
+    assert len(silent) > 10
+    assert silent[-1] == TAPE_S - 35
+    busy, music = (
+        np.abs(np.fft.rfft(tape[-a * TAPE_RATE : -b * TAPE_RATE])) for a, b in ((34, 28), (28, 20))
+    )
+    assert {round(k / 6) for k in np.argsort(busy)[-2:]} == {480, 620}
+    assert np.count_nonzero(music > 0.05 * music.max()) > 20
+
+
+def test_calls_pause_without_losing_anything():
+    calls, silences = PlannedCalls(1, 240.0), 0
+    for tick in range(1200):
+        calls.tick(tick, tick * TICK_S)
+        for line in calls.streams():
+            at = line.bank
+        if tick > 100:
+            silences = max(silences, int(at.silence_to[0] - at.silence_from[0]))
+    assert silences == pytest.approx(1.6 * 8000, abs=1600)
+    # Only what is left out on purpose counts as lost.
+    sent = sum(call.ticks for call in plan(1, 240.0))
+    assert calls.counters()["lost_packets"] <= sent / 97 + 1

@@ -124,6 +124,27 @@ def test_left_and_right_are_heard_apart(
 
 
 @pytest.mark.audio
+def test_each_channel_of_a_microphone_is_a_stream_also_when_it_returns_with_one(
+    virtual_microphone: VirtualMicrophone, opened: Callable[..., Microphone], tmp_path: Path
+) -> None:
+    virtual_microphone.unplug()
+    virtual_microphone.plug(channels=2)
+    microphone = opened("pulse", "each", "mic", retry=RETRY)
+    lines = microphone.streams()
+    assert [line.name for line in lines] == ["mic-1", "mic-2"]
+    both = np.stack([tone(440, 3, 48000), tone(1000, 3, 48000)], 1)
+    virtual_microphone.play(write_wav(tmp_path / "a.wav", both, 48000))
+    eventually(lambda: hears(lines[0], 440) and hears(lines[1], 1000), why="the channels are not heard apart")
+    virtual_microphone.unplug()
+    eventually(lambda: all(line.state in GONE for line in lines), why="the loss is not noticed")
+    virtual_microphone.plug()
+    eventually(lambda: all(line.state == "live" for line in lines), why="it is not taken up again")
+    assert lines[0].bank.skipped[0] == lines[0].bank.skipped[1] > 0
+    virtual_microphone.play(write_wav(tmp_path / "b.wav", tone(440, 3, 48000), 48000))
+    eventually(lambda: hears(lines[0], 440), why="the microphone is deaf since it returned")
+
+
+@pytest.mark.audio
 def test_the_devices_are_listed(virtual_microphone: VirtualMicrophone) -> None:
     devices = {d.name: d for d in list_devices()}
     assert devices["pulse"].host_api == "ALSA"

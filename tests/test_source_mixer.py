@@ -19,7 +19,6 @@ from streamcab.errors import ConfigError
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile, read_audio
 from streamcab.source.mixer import Mixer, mixed
-from streamcab.source.rtp import RtpSource
 from streamcab.source.stdin import Stdin
 
 RATE = 8000
@@ -215,8 +214,6 @@ def test_a_mono_file_is_one_stream_whatever_is_asked(tmp_path: Path) -> None:
 
 
 def test_each_is_refused_where_it_is_not_possible(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="channel each is for microphones"):
-        RtpSource(["127.0.0.1:0"], channel="each")
     with pytest.raises(ConfigError, match="only one is supported here"):
         read_audio(write_wav(tmp_path / "a.wav", stereo(A, B), RATE), "each")
 

@@ -106,6 +106,19 @@ def test_filters_find_what_they_name(where: str) -> None:
         assert [(t.value, t.calls) for t in store.sources()] == [("file", 5)]
 
 
+def test_calls_are_found_by_who_called(where: str) -> None:
+    with writing(where) as tally:
+        line = Line(tally, "MZ-1-inbound")
+        line.talk(2)
+        line.hang_up(call={"platform": "twilio", "from": "s-aa", "to": "s-bb"})
+        one_call(tally, "s-aa", NOON + 100, 2)
+    with Reader(where) as store:
+        for party in ("s-aa", "s-bb"):
+            assert [call.name for call in store.calls(Filter(party=party))] == ["MZ-1-inbound"]
+        assert store.calls(Filter(party="s-cc")) == []
+        assert store.calls(Filter(party="s-aa"))[0].labels["platform"] == "twilio"
+
+
 def test_pages_hold_every_call_once(where: str) -> None:
     with writing(where) as tally:
         for n in range(25):
@@ -246,7 +259,11 @@ def test_the_migrations_make_what_the_schema_says(where: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("mysql://a/b", "not mysql"), ("sqlite://", "names no file"), ("://", "is no database")],
+    [
+        ("mysql://a/b", "not mysql"),
+        ("sqlite://", "names no file"),
+        ("postgresql://me:pw@host:x/y", "is no URL"),
+    ],
 )
 def test_what_is_no_database_is_refused(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

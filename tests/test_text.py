@@ -14,7 +14,8 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import ANYWHERE, run, save_model
+from patience import PATIENCE_S
+from serving import ANYWHERE, STREAMCAB, run, save_model
 from signals import noise, write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 from streamcab_train.manifest import read_manifest
@@ -187,6 +188,12 @@ def test_a_pipe_and_a_dash_are_files(tmp_path: Path, model: Path) -> None:
             done = run("classify", "--json", "--model", model, name, stdin=data)
             assert done.returncode == 0, done.stderr
             assert json.loads(done.stdout)["probs"] == pytest.approx(want, abs=1e-4)
+    for path in (file, flac):  # a redirection is no pipe
+        with path.open("rb") as behind:
+            words = [*STREAMCAB, "classify", "--json", "--model", str(model), "-"]
+            done = subprocess.run(words, stdin=behind, capture_output=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["probs"] == pytest.approx(want, abs=1e-4)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -13,6 +14,7 @@ from streamcab_train.context_keys import ContextKeys, ModelKeys, StageKeys, read
 
 from streamcab.errors import ConfigError
 from streamcab.nn import checkpoint
+from streamcab.nn.weights import detector_of
 
 ROOT = Path(__file__).parents[1]
 STAGES = ((8, 16, 16, 8), (8, 6, 10, 5), (10, 6, 10, 5))
@@ -96,9 +98,37 @@ def test_killed_and_resumed_it_ends_where_it_would_have(
         torch.testing.assert_close(whole[name], twice[name], rtol=0, atol=0)
 
 
-def test_taught_by_everyone_it_has_no_figures(manifest: Path, tmp_path: Path) -> None:
-    found = train(KEYS, [manifest], encode, tmp_path, everyone=True, say=lambda _: None)
-    assert "judged" not in found.card
+def test_the_twin_is_judged_before_everyone_teaches(manifest: Path, tmp_path: Path) -> None:
+    after = StageKeys(
+        "after", steps=2, learning_rate=1e-3, frames=1.0, opinion=1.0, label=1.0, intervals=200, everyone=True
+    )
+    plain = train(KEYS, [manifest], encode, tmp_path, say=lambda _: None)
+    keys = msgspec.structs.replace(KEYS, stages=(*KEYS.stages, after))
+    found = train(keys, [manifest], encode, tmp_path, say=lambda _: None)
+    twin = weights(tmp_path / "twin.safetensors")
+    for name, tensor in plain.model.state_dict().items():
+        torch.testing.assert_close(twin[name], tensor, rtol=0, atol=0)
+    assert found.card["judged"] == plain.card["judged"]
+    assert not torch.equal(found.model.state_dict()["trunk.norm.weight"], twin["trunk.norm.weight"])
+    assert found.card["clips"] == {"us": {manifest.parent.name: 4}, "uk": {manifest.parent.name: 4}}
+    assert plain.card["clips"] == {"us": {manifest.parent.name: 3}, "uk": {manifest.parent.name: 3}}
+
+
+def test_behind_a_detector_the_model_is_given_it(manifest: Path, tmp_path: Path) -> None:
+    gate = checkpoint.load(checkpoint.bundled()).net
+    keys = msgspec.structs.replace(KEYS, stages=KEYS.stages[:1])
+    found = train(keys, [manifest], encode, tmp_path, gate=gate, say=lambda _: None)
+    assert found.architecture.detector == gate.architecture.detector
+    own, given = detector_of(found.net), detector_of(gate)
+    assert own is not None
+    assert given is not None
+    np.testing.assert_array_equal(own.out, given.out)
+
+
+def test_only_the_corpora_of_the_recipe_are_heard(manifest: Path, tmp_path: Path) -> None:
+    keys = msgspec.structs.replace(KEYS, corpora=("elsewhere",))
+    with pytest.raises(ConfigError, match="elsewhere"):
+        train(keys, [manifest], encode, tmp_path, say=lambda _: None)
 
 
 def test_the_rate_rises_stands_and_falls() -> None:
@@ -127,7 +157,9 @@ def test_the_recipe_that_ships_is_one() -> None:
 def test_a_wrong_recipe_is_refused_in_one_line(tmp_path: Path, wrong: str, words: str) -> None:
     file = tmp_path / "wrong.toml"
     file.write_text(
-        wrong + "\n" + (ROOT / "configs" / "context.toml").read_text(encoding="utf-8").split("\n", 4)[4]
+        wrong
+        + "\n"
+        + (ROOT / "configs" / "context.toml").read_text(encoding="utf-8").split("seed = 2026", 1)[1]
     )
     with pytest.raises(ConfigError, match=words):
         read_context(file)

@@ -7,6 +7,7 @@ import sounds as kept_out
 pytest.importorskip("torch")
 pytest.importorskip("av")
 
+from streamcab_train.instruments import RATE
 from streamcab_train.material import INTERVAL, Clip, Material
 from streamcab_train.mixtures import (
     LENGTH,
@@ -18,7 +19,7 @@ from streamcab_train.mixtures import (
     voiced_power,
 )
 from streamcab_train.phone_codecs import CODERS, amr, g722, opus
-from streamcab_train.sounds import MAKERS, RATE
+from streamcab_train.sounds import MAKERS
 
 
 def clip(name: str) -> Clip:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from streamcab_train.copies import Copy
-from streamcab_train.rows import Rows
+from streamcab_train.rows import Rows, shake
 from streamcab_train.voices import NO_CLASS, Parts, Voice
 
 CLIPS = [("a", 0)] * 30 + [("b", 0)] * 4 + [("a", 1)] * 6 + [("b", NO_CLASS)] * 8
@@ -13,7 +13,7 @@ LENGTH = 60
 INTERVAL_S, FRAMES_PER_S = 0.025, 40.0
 
 
-def rows(taught: np.ndarray | None = None) -> Rows:
+def rows(taught: np.ndarray | None = None, *, shaken: bool = False) -> Rows:
     """Of each clip x, frames and opinion tell its number, so that what was drawn can be read off."""
     n = len(CLIPS)
     voices = [
@@ -27,7 +27,8 @@ def rows(taught: np.ndarray | None = None) -> Rows:
     start = np.arange(n, dtype=np.int64) * LENGTH
     copy = Copy(x, np.ones(n * LENGTH, bool), start, np.full(n, LENGTH), np.ones(n))
     frames = [np.full((LENGTH, 2), i, np.float32) for i in range(n)]
-    return Rows(voices, parts, [copy], frames, FRAMES_PER_S, np.full((n, 3), 1 / 3, np.float32), INTERVAL_S)
+    told = np.full((n, 3), 1 / 3, np.float32)
+    return Rows(voices, parts, [copy], frames, FRAMES_PER_S, told, INTERVAL_S, shaken=shaken)
 
 
 def test_a_row_of_a_class_holds_that_class_of_one_corpus_alone() -> None:
@@ -61,3 +62,26 @@ def test_a_row_of_speech_has_no_label() -> None:
     row = rows().of_speech(np.random.default_rng(0), 90)
     assert (row.opinion, row.label) == (None, None)
     assert len(row.votes) == 90
+
+
+def test_a_shaken_row_has_its_length_its_level_and_its_frames_in_their_places() -> None:
+    rng = np.random.default_rng(5)
+    samples = np.sin(np.arange(347 * 200) / 9).astype(np.float32).reshape(347, 200)
+    frames = np.arange(347, dtype=np.float32)[:, None]
+    quiet = 0
+    for _ in range(12):
+        x, between, votes = shake(samples, frames, np.arange(347) >= 100, rng, 320)
+        assert (x.shape, between.shape, votes.shape) == ((320, 200), (320, 1), (320,))
+        assert samples.std() - 0.01 < x.std() < 1.1
+        quiet += bool(x.std() < samples.std() + 0.0001)
+        np.testing.assert_allclose(np.diff(between[:, 0]), 347 / 320, atol=1e-3)
+        assert abs(int((~votes).sum()) - 100 * 320 / 347) <= 1
+    assert 0 < quiet < 12
+
+
+def test_no_two_shaken_rows_are_the_same() -> None:
+    one, other = (rows(shaken=True).of_class(np.random.default_rng(seed), 150) for seed in (1, 2))
+    assert one.x.shape == other.x.shape == (150, 1)
+    assert not np.array_equal(one.x, other.x)
+    again = rows(shaken=True).of_class(np.random.default_rng(1), 150)
+    np.testing.assert_array_equal(one.x, again.x)

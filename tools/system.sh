@@ -16,6 +16,10 @@ declare -A why=(
   [gstreamer1.0-libav]="its G.722"
   [mosquitto]="the tests' MQTT broker"
   [iproute2]="the tests' networks of their own, whose links go down"
+  [rtpengine-daemon]="the tests' rtpengine, in userspace"
+  [icecast2]="the tests' Icecast"
+  [python3-gi]="the tests' RTSP server, which Debian's Python runs"
+  [gir1.2-gst-rtsp-server-1.0]="that server"
   [sox]="the tests' recordings through a pipe"
   [postgresql]="the tests' PostgreSQL: a cluster of their own"
   [redis-server]="the tests' Redis"
@@ -29,7 +33,7 @@ have() {
   case $1 in
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     libportaudio2) ldconfig -p 2>/dev/null | grep -q libportaudio.so.2 ;;
-    tmux | ffmpeg | pulseaudio | mosquitto | sox) command -v "$1" >/dev/null ;;
+    tmux | ffmpeg | pulseaudio | mosquitto | sox | icecast2) command -v "$1" >/dev/null ;;
     pulseaudio-utils) command -v pacat >/dev/null ;;
     iproute2) command -v ip >/dev/null ;;
     postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
@@ -47,6 +51,7 @@ case ${1-} in
   run) wanted=(libportaudio2) ;;
   test) wanted=(libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins tmux ffmpeg gstreamer1.0-tools
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav sip-tester mosquitto iproute2 sox
+    rtpengine-daemon icecast2 python3-gi gir1.2-gst-rtsp-server-1.0
     postgresql redis-server nats-server chromium chromium-driver) ;;
   *) echo "usage: $0 venv|run|test" >&2; exit 2 ;;
 esac

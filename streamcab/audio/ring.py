@@ -18,6 +18,9 @@ Sample = TypeVar("Sample", bound=np.generic)
 NO_SAMPLE = np.nan
 """Marks a sample of a float32 ring that never arrived: it is not invented, and its interval does not vote."""
 
+HOLE_S = 0.25
+"""A hole longer than this is passed over by the reader, not read."""
+
 
 def windows(data: NDArray[Sample], n: int) -> NDArray[Sample]:
     """Every run of n neighbours in a contiguous array, as a view: (data.size - n + 1, n).
@@ -38,7 +41,7 @@ class Bank:
     ended     (rows,) bool, the writer will write no more
     overflows (rows,) int64, how often the device or the writer lost samples
     skipped   (rows,) int64, samples known to be lost before they reached the ring (already part of `written`)
-    silence_from, silence_to  (rows,) int64, of the newest silence that a sender announced: missing, and nothing lost
+    silence_from, silence_to  (rows,) int64, of the newest long hole: nothing in it can come, no reader is late
 
     `data` is given by subclasses that store samples otherwise; what `read` returns is the same.
     """
@@ -81,6 +84,9 @@ class Bank:
 
     def skip(self, row: int, n: int, stamp: float) -> None:
         """Append n missing samples: time passed, and what was said in it is lost."""
+        start = int(self.written[row])
+        if n > HOLE_S * self.rate:
+            self.silence_from[row], self.silence_to[row] = start, start + n
         self.skipped[row] += n
         self._append(row, np.full(min(n, self.capacity), NO_SAMPLE, np.float32), n, stamp)
 

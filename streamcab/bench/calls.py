@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.bench.habits import CODEC, Habits, other_format
 from streamcab.bench.probe import Probe
 from streamcab.bench.process import child, cpu_s, free_port, last_line, resident
 from streamcab.bench.report import Report, Spread, judge
@@ -48,7 +49,7 @@ def measure(traffic: Traffic, serving: Serving, say: Callable[[str], None] = lam
     """Run one measurement. SourceError when a part of it does not start."""
     plan = Plan(traffic)
     with tempfile.TemporaryDirectory(prefix="streamcab-bench") as folder:
-        return _Run(traffic, plan, serving, Path(folder), say).run()
+        return Run(traffic, plan, serving, Path(folder), say).run()
 
 
 def room(traffic: Traffic) -> int:
@@ -56,22 +57,30 @@ def room(traffic: Traffic) -> int:
     return traffic.streams + ceil(4 * traffic.churn)
 
 
-class _Run:
+class Run:
+    """One measurement. `probe` is what was heard of it, and `start` its zero, as monotonic time."""
+
     def __init__(
         self, traffic: Traffic, plan: Plan, serving: Serving, folder: Path, say: Callable[[str], None]
     ) -> None:
         self._traffic, self._plan, self._serving = traffic, plan, serving
         self._logs = folder / "daemon.log", folder / "sender.log"
         self._say = say
-        self._probe = Probe(traffic, plan)
+        self.probe = Probe(traffic, plan)
+        self.start = 0.0
         self._rss: list[int] = []
         self._cpu: dict[str, list[float]] = {}
 
     def run(self) -> Report:
-        port = free_port(socket.SOCK_DGRAM)
+        media = self._traffic.media
+        port = free_port(socket.SOCK_STREAM if media else socket.SOCK_DGRAM)
         endpoint = f"tcp://127.0.0.1:{free_port(socket.SOCK_STREAM)}"
-        pt = self._traffic.format.pt
-        words = ["streamcab", "listen", "--rtp", f"127.0.0.1:{port}", "--endpoint", endpoint, "--quiet"]
+        pt = self._traffic.format.pt or (other_format(self._traffic).pt if self._traffic.mixed else "")
+        words = ["streamcab", "listen", "--media" if media else "--rtp", f"127.0.0.1:{port}"]
+        words += ["--endpoint", endpoint, "--quiet"]
+        words += (
+            ["--media-per-address", str(2 * room(self._traffic)), "--caller-numbers", "hide"] if media else []
+        )
         words += ["--log-level", "info"]
         words += ["--max-streams", str(room(self._traffic)), "--every", f"{self._serving.every_s:g}"]
         words += ["--pt", pt] if pt else []
@@ -83,12 +92,12 @@ class _Run:
         ):
             assert sender.stdin is not None
             assert sender.stdout is not None
+            self._await_daemon(feed, daemon.poll)
             orders = {"traffic": asdict(self._traffic), "host": "127.0.0.1", "port": port}
             print(json.dumps(orders), file=sender.stdin)
-            self._await_daemon(feed, daemon.poll)
             if not sender.stdout.readline():
                 raise SourceError(f"the load generator did not start: {last_line(self._logs[1])}")
-            start = time.monotonic() + LEAD_S
+            self.start = start = time.monotonic() + LEAD_S
             print(json.dumps({"start": start}), file=sender.stdin)
             self._listen(feed, start, {"daemon": daemon.pid, "load generator": sender.pid})
             answer = sender.stdout.readline()
@@ -101,10 +110,10 @@ class _Run:
 
     def _await_daemon(self, feed: Subscriber, died: Callable[[], int | None]) -> None:
         until = time.monotonic() + START_S
-        while self._probe.status is None:
+        while self.probe.status is None:
             message = feed.recv(0.2)
             if isinstance(message, DaemonStatus):
-                self._probe.hear([message], time.monotonic())
+                self.probe.hear([message], time.monotonic())
             if died() is not None or time.monotonic() > until:
                 raise SourceError(f"the daemon did not start: {last_line(self._logs[0])}")
 
@@ -122,7 +131,7 @@ class _Run:
             if now >= next_look:
                 next_look += 1.0
                 self._rss.append(resident(pids["daemon"]))
-                self._say(f"{now - start:5.0f} s  {self._probe.most_streams} streams")
+                self._say(f"{now - start:5.0f} s  {self.probe.most_streams} streams")
             self._hear(feed, 0.05)
         now = time.monotonic()
         for name, pid in pids.items():
@@ -132,26 +141,26 @@ class _Run:
     def _hear(self, feed: Subscriber, timeout_s: float) -> None:
         first = feed.recv(timeout_s)
         if first is not None:
-            self._probe.hear([first], time.monotonic())
+            self.probe.hear([first], time.monotonic())
             messages = feed.drain()
-            self._probe.hear(messages, time.monotonic())
+            self.probe.hear(messages, time.monotonic())
 
     def _hear_the_end(self, feed: Subscriber) -> None:
         """Until every call has ended in the feed, and the daemon has counted once more."""
         until = time.monotonic() + LAST_S
-        while not self._probe.ended.all() and time.monotonic() < until:
+        while not self.probe.ended.all() and time.monotonic() < until:
             self._hear(feed, 0.1)
-        last = self._probe.status
+        last = self.probe.status
         twice = 0
         while twice < 2 and time.monotonic() < until:
             self._hear(feed, 0.1)
-            if self._probe.status is not last:
-                last, twice = self._probe.status, twice + 1
+            if self.probe.status is not last:
+                last, twice = self.probe.status, twice + 1
 
     def _report(self, sender: dict[str, Any], start: float, missed: int) -> Report:
-        probe, plan, traffic = self._probe, self._plan, self._traffic
+        probe, plan, traffic = self.probe, self._plan, self._traffic
         assert probe.status is not None
-        counters = probe.status.counters
+        counters, habits = probe.status.counters, Habits(plan, traffic)
         heard_from = np.array(sender["heard_from"], np.int64)
         appeared = (
             probe.appeared - start - plan.due(np.arange(plan.calls), np.maximum(heard_from, 0))
@@ -164,10 +173,13 @@ class _Run:
                 "options": [*self._serving.options],
             },
             seconds=plan.frames * plan.frame_s,
-            packets_due=int((plan.last - plan.first).sum()),
+            packets_due=int((plan.last - plan.first).sum()) - sender["silent"],
             packets_sent=sender["sent"],
             packets_withheld=sender["withheld"],
-            packets_received=sum(counters.get(fate, 0) for fate in ("accepted", "duplicate", "late")),
+            packets_received=sum(
+                counters.get(fate, 0)
+                for fate in ("accepted", "comfort_noise", "duplicate", "late", "media_messages")
+            ),
             counters=counters,
             calls=plan.calls,
             streams_seen=int(np.count_nonzero(np.isfinite(probe.appeared))),
@@ -189,6 +201,8 @@ class _Run:
             rss=self._rss,
             bytes_per_stream=self._bytes_per_stream(),
             details=probe.details,
+            events=habits.counted(),
+            codecs_told=len(probe.changed & set(np.flatnonzero(habits.event == CODEC).tolist())),
             budget_ms=self._serving.budget_ms,
         )
         report.failures = judge(report, traffic.damaged)
@@ -196,7 +210,9 @@ class _Run:
 
     def _bytes_per_stream(self) -> int:
         """As the daemon says at its start."""
-        said = re.search(r"(\d+) bytes for each of \d+ streams", self._logs[0].read_text(errors="replace"))
+        said = re.search(
+            r"(\d+) bytes of memory for each of \d+ streams", self._logs[0].read_text(errors="replace")
+        )
         return int(said[1]) if said else 0
 
 

@@ -11,8 +11,12 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.bench.habits import other_format
 from streamcab.bench.traffic import Plan, Traffic
-from streamcab.message import AnyMessage, DaemonStatus, Prediction
+from streamcab.message import AnyMessage, DaemonStatus, Prediction, Status
+
+EARLY_S = 30.0
+"""A call is new for so long."""
 
 
 class Probe:
@@ -35,13 +39,20 @@ class Probe:
         self.pass_ms = 0.0
         self.most_streams = 0
         self.details: dict[str, int] = {}
+        self.statuses: list[tuple[float, DaemonStatus]] = []
+        """All that the daemon said of itself, and when, as monotonic time."""
+        self.early_lost_ms = np.zeros(plan.calls)
+        """What each call had lost when it had been going on for EARLY_S."""
+        self.changed: set[int] = set()
+        """Calls of which the feed has said that they have changed their codec."""
+        self._other = f"RTP {other_format(traffic).name.upper()} "
 
     def hear(self, messages: Iterable[AnyMessage], now: float) -> None:
         """Messages that had been decoded by `now`."""
         for m in messages:
             self.messages += 1
             if isinstance(m, DaemonStatus):
-                self._daemon(m)
+                self._daemon(m, now)
                 continue
             serial = self._known.get(m.stream, -1)
             if serial == -1:
@@ -50,8 +61,13 @@ class Probe:
                     self.appeared[serial] = now
             if serial is None:
                 self.strangers += 1
+            elif isinstance(m, Status):
+                if m.source.startswith(self._other):
+                    self.changed.add(serial)
             elif isinstance(m, Prediction):
                 self.lost_ms[serial] = m.lost_ms
+                if m.sample <= EARLY_S * m.rate:
+                    self.early_lost_ms[serial] = m.lost_ms
                 if m.state == "ended":
                     self.ended[serial] = True
                 elif m.sample > self._heard[serial]:
@@ -62,8 +78,9 @@ class Probe:
                     self._at.append(now)
                     self._lag.append(m.lag_ms)
 
-    def _daemon(self, status: DaemonStatus) -> None:
+    def _daemon(self, status: DaemonStatus, now: float) -> None:
         self.status = status
+        self.statuses.append((now, status))
         self.pass_ms = max(self.pass_ms, status.pass_ms)
         self.most_streams = max(self.most_streams, status.streams)
         if status.detail:
@@ -91,6 +108,11 @@ class Probe:
         """Predictions per second of each stream between two monotonic times."""
         at = np.array(self._at)
         return float(np.count_nonzero((at >= since) & (at < until))) / (until - since) / self._plan.streams
+
+    def lags_between(self, since: float, until: float) -> NDArray[np.float64]:
+        """Return `lag_ms` of each prediction that arrived between two monotonic times."""
+        at = np.array(self._at)
+        return self.lags()[(at >= since) & (at < until)]
 
     def lags(self) -> NDArray[np.float64]:
         """What the daemon says of the same, `lag_ms` of each prediction."""

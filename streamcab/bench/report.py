@@ -50,6 +50,10 @@ class Report:
     bytes_per_stream: int
     details: dict[str, int]
     budget_ms: float
+    events: dict[str, int] = field(default_factory=dict)
+    """Changes in the midst of calls, by kind."""
+    codecs_told: int = 0
+    """Changes of codec that the feed has told."""
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -70,6 +74,10 @@ LOSSES = (
     ("overrun", "packets overrun"),
     ("malformed", "packets malformed"),
     ("jumped", "packets out of proportion"),
+    ("media_refused", "streams for which there was no room"),
+    ("media_malformed", "messages malformed"),
+    ("media_flooded", "connections closed as floods"),
+    ("media_late", "messages too late, or twice"),
     ("skips", "skips to live: the engine was too slow"),
     ("receive_errors", "errors while receiving"),
     ("record-dropped-ms", "ms of audio dropped from recordings"),
@@ -83,6 +91,8 @@ IF_WHOLE = (
     ("lost_packets", "packets missing in sequence"),
 )
 """Must be zero too, if the load generator does no damage."""
+EXPECTED = ("received", "accepted", "media_messages", "media_calls")
+"""Counters that are above zero when all is well."""
 RHYTHM = 0.9
 """Share of the predictions asked for that must come; calls that have just begun are not answered for a second."""
 SENDER_LATE = 100.0
@@ -108,10 +118,16 @@ def judge(report: Report, damaged: bool) -> list[str]:
         why.append(f"{report.streams_seen} of {report.calls} calls seen in the feed")
     if report.streams_ended != report.calls:
         why.append(f"{report.streams_ended} of {report.calls} calls ended in the feed")
+    leaps = report.events.get("restart", 0) + report.events.get("hold", 0)
+    if report.counters.get("restarts", 0) < leaps:
+        why.append(f"{report.counters.get('restarts', 0)} new clocks counted of {leaps}")
+    if report.codecs_told < report.events.get("codec", 0):
+        why.append(f"{report.codecs_told} changes of codec told of {report.events['codec']}")
     if report.messages_missed:
         why.append(f"{report.messages_missed} messages missed by the subscriber")
     asked = 1 / report.settings["every_s"]
-    if report.rhythm < RHYTHM * asked and not report.settings["churn"]:
+    whole = not any(report.settings[name] for name in ("churn", "dtx", "mixed"))
+    if report.rhythm < RHYTHM * asked and whole:
         why.append(f"{report.rhythm:.2f} predictions a second of each stream, of {asked:.2f} asked for")
     if not report.latency_ms.p99 <= report.budget_ms:
         why.append(f"p99 is {report.latency_ms.p99:.0f} ms, over {report.budget_ms:.0f}")
@@ -121,15 +137,19 @@ def judge(report: Report, damaged: bool) -> list[str]:
 def text(r: Report) -> str:
     """For people."""
     s = r.settings
-    known = {k: v for k, v in r.counters.items() if v and k not in ("received", "accepted")}
+    known = {k: v for k, v in r.counters.items() if v and k not in EXPECTED}
+    known_events = ", ".join(f"{n} x {name}" for name, n in r.events.items() if n)
     settled, last, most = r.rss[len(r.rss) // 2], r.rss[-1], max(r.rss)
     megabytes = " -> ".join(f"{x / 1e6:.0f}" for x in r.rss[:: max(len(r.rss) // 8, 1)])
     lines = [
-        f"{s['streams']} calls, {s['codec']}, {s['ptime_ms']} ms, for {r.seconds:.0f} s"
+        f"{s['streams']} calls{' over WebSockets' if s['media'] else ''}, {s['codec']}, {s['ptime_ms']} ms, "
+        f"for {r.seconds:.0f} s"
         + (f"; loss {s['loss']:.0%}{' in bursts' if s['burst'] else ''}" if s["loss"] else "")
         + (f"; reordered {s['reorder']:.0%}" if s["reorder"] else "")
         + (f"; jitter {s['jitter_ms']:g} ms" if s["jitter_ms"] else "")
-        + (f"; {s['churn']:g} calls/s come and go" if s["churn"] else ""),
+        + (f"; {s['churn']:g} calls/s come and go" if s["churn"] else "")
+        + ("; pauses without packets" if s["dtx"] else "")
+        + (f"; changes {known_events}" if known_events else ""),
         f"packets     sent {r.packets_sent}, received {r.packets_received}"
         + (f", withheld {r.packets_withheld}" if r.packets_withheld else "")
         + f"; other counters {known or 'all 0'}",

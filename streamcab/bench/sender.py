@@ -16,8 +16,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.bench.habits import COMFORT, Habits, other_format
+from streamcab.bench.media import MediaPackets
 from streamcab.bench.speech import babble, bundled_clips, encode
-from streamcab.bench.traffic import Losses, Plan, Traffic
+from streamcab.bench.traffic import Format, Losses, Plan, Traffic
 from streamcab.rtp.receive import MMSGHDR
 
 TICK_S = 0.002
@@ -29,26 +31,49 @@ SEND_BUFFER = 4 << 20
 Column = NDArray[np.int64]
 
 
+class Speech:
+    """What the calls say, in one codec: a packet of any call by its number."""
+
+    def __init__(self, form: Format, ptime_ms: int, speech: NDArray[np.uint8]) -> None:
+        self.kind, self.bytes = form.kind, form.rate * ptime_ms // 1000 * form.width
+        # Round and round: the first packet again behind the last sample.
+        joined = np.concatenate((speech, speech[: self.bytes]))
+        self._said = np.lib.stride_tricks.sliding_window_view(joined, self.bytes)
+        self._round = len(speech)
+        self._width = form.width
+
+    def packets(self, share: NDArray[np.float64], packet: Column) -> NDArray[np.uint8]:
+        """(m, bytes) of calls that began with so much of the speech behind them."""
+        first = (share * (self._round // self._width)).astype(np.int64) * self._width
+        payloads: NDArray[np.uint8] = self._said[(first + packet * self.bytes) % self._round]
+        return payloads
+
+
 class Packets:
     """Builds packets and sends them; `sent` and `failed` count them."""
 
-    def __init__(self, sock: socket.socket, plan: Plan, traffic: Traffic, speech: NDArray[np.uint8]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        plan: Plan,
+        traffic: Traffic,
+        speech: NDArray[np.uint8],
+        other: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """speech, and what is said in the codec that calls change to."""
         self._sock, self._plan = sock, plan
-        self._samples, self._bytes = traffic.samples, traffic.samples * traffic.format.width
-        self._kind = traffic.format.kind
-        # Round and round: the first packet again behind the last sample.
-        joined = np.concatenate((speech, speech[: self._bytes]))
-        self._said = np.lib.stride_tricks.sliding_window_view(joined, self._bytes)
-        width, n = traffic.format.width, len(speech)
+        self._habits = Habits(plan, traffic)
+        self._speech = Speech(traffic.format, traffic.ptime_ms, speech)
+        self._other = self._speech
+        if other is not None:
+            self._other = Speech(other_format(traffic), traffic.ptime_ms, other)
         random = np.random.default_rng(traffic.seed)
-        self._round = n
-        self._offset = random.integers(0, n // width, plan.calls) * width
+        self._share = random.random(plan.calls)
         self._sequence = random.integers(0, 1 << 16, plan.calls)
         self._time = random.integers(0, 1 << 32, plan.calls)
-        size = HEADER + self._bytes
+        size = HEADER + max(self._speech.bytes, self._other.bytes)
         self._data = np.zeros((ROWS, size), np.uint8)
         self._data[:, 0] = 0x80
-        self._data[:, 1] = self._kind
         vector = np.zeros((ROWS, 2), np.uint64)
         vector[:, 0] = self._data.ctypes.data + np.arange(ROWS, dtype=np.uint64) * size
         vector[:, 1] = size
@@ -68,12 +93,21 @@ class Packets:
             self._send(serial[at : at + ROWS], packet[at : at + ROWS])
 
     def _send(self, serial: Column, packet: Column) -> None:
-        n = len(serial)
+        n, habits = len(serial), self._habits
         rows = self._data[:n]
-        rows[:, 2:4] = _octets((self._sequence[serial] + packet) & 0xFFFF, ">u2")
-        rows[:, 4:8] = _octets((self._time[serial] + packet * self._samples) & 0xFFFFFFFF, ">u4")
+        rows[:, 2:4] = _octets((self._sequence[serial] + habits.number(serial, packet)) & 0xFFFF, ">u2")
+        rows[:, 4:8] = _octets((self._time[serial] + habits.ticks(serial, packet)) & 0xFFFFFFFF, ">u4")
         rows[:, 8:12] = _octets(self._plan.ssrc[serial], ">u4")
-        rows[:, HEADER:] = self._said[(self._offset[serial] + packet * self._bytes) % self._round]
+        other = habits.changed(serial, packet)
+        for speech, some in ((self._speech, np.flatnonzero(~other)), (self._other, np.flatnonzero(other))):
+            if len(some):
+                rows[some, 1] = speech.kind
+                rows[some, HEADER : HEADER + speech.bytes] = speech.packets(
+                    self._share[serial[some]], packet[some]
+                )
+                self._vector[some, 1] = HEADER + speech.bytes
+        quiet = np.flatnonzero(habits.comfort(serial, packet))
+        rows[quiet, 1], rows[quiet, HEADER], self._vector[quiet, 1] = COMFORT, 0x41, HEADER + 1
         done = 0
         while done < n:
             at = self._headers.ctypes.data + done * MMSGHDR.itemsize
@@ -137,7 +171,8 @@ class Schedule:
         self._losses = Losses(plan.calls, traffic.loss, traffic.burst, traffic.seed + 1)
         self._random = np.random.default_rng(traffic.seed + 2)
         self._delays = Delays()
-        self.withheld = 0
+        self._habits = Habits(plan, traffic)
+        self.withheld = self.silent = 0
         self.heard_from = np.full(plan.calls, -1, np.int64)
         """Of each call, the first packet that was not withheld."""
 
@@ -158,8 +193,11 @@ class Schedule:
             stop = min(n, place + upto - self._next)
             serial = self._holder[place:stop]
             serial = serial[serial >= 0]
-            serials.append(serial)
-            packets.append(frame - self._plan.first[serial])
+            packet = frame - self._plan.first[serial]
+            sent = self._habits.sent(serial, packet)
+            self.silent += len(sent) - int(np.count_nonzero(sent))
+            serials.append(serial[sent])
+            packets.append(packet[sent])
             self._next += stop - place
         if self.over:
             ended.append(np.array(self._end.get(self._plan.frames, []), np.int64))
@@ -179,7 +217,7 @@ class Schedule:
         self._holder[self._plan.place[over]] = -1
         new = np.array(self._begin.get(frame, []), np.int64)
         self._holder[self._plan.place[new]] = new
-        return over
+        return np.concatenate((over, self._habits.byes(frame)))
 
     def _damage(self, serial: Column, packet: Column) -> tuple[Column, Column]:
         """What of these packets is sent now; the rest is lost, or waits."""
@@ -212,20 +250,28 @@ def main() -> None:
     traffic = Traffic(**orders["traffic"])
     plan = Plan(traffic)
     speech = encode(traffic.codec, babble(bundled_clips(), traffic.format.rate))
+    if traffic.media:
+        _obey(MediaPackets(orders["host"], orders["port"], plan, traffic, speech), Schedule(plan, traffic))
+        return
+    changed = other_format(traffic)
+    other = encode(changed.name, babble(bundled_clips(), changed.rate)) if traffic.mixed else None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         sock.connect((orders["host"], orders["port"]))
-        packets, schedule = Packets(sock, plan, traffic, speech), Schedule(plan, traffic)
-        print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer to whoever started this process
-        line = sys.stdin.readline()
-        if not line:
-            return
-        start = float(json.loads(line)["start"])
-        late_s = _run(packets, schedule, start)
+        _obey(Packets(sock, plan, traffic, speech, other), Schedule(plan, traffic))
+
+
+def _obey(packets: "Packets | MediaPackets", schedule: Schedule) -> None:
+    print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer to whoever started this process
+    line = sys.stdin.readline()
+    if not line:
+        return
+    late_s = _run(packets, schedule, float(json.loads(line)["start"]))
     report = {
         "sent": packets.sent,
         "failed": packets.failed,
         "withheld": schedule.withheld,
+        "silent": schedule.silent,
         "heard_from": schedule.heard_from.tolist(),
         "late_p50_ms": float(np.percentile(late_s, 50)) * 1000,
         "late_p99_ms": float(np.percentile(late_s, 99)) * 1000,
@@ -235,7 +281,7 @@ def main() -> None:
     print(json.dumps(report), flush=True)  # noqa: T201
 
 
-def _run(packets: Packets, schedule: Schedule, start: float) -> list[float]:
+def _run(packets: "Packets | MediaPackets", schedule: Schedule, start: float) -> list[float]:
     """Send until the plan is done; how late each tick's oldest packet was, in seconds."""
     late_s, last = [], start
     while not schedule.over:

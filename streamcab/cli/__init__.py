@@ -13,6 +13,7 @@ import click
 
 from streamcab import __version__
 from streamcab.cli.bench import bench
+from streamcab.cli.calls import calls
 from streamcab.cli.classify import classify, devices, verify
 from streamcab.cli.command import Group
 from streamcab.cli.config import config
@@ -45,6 +46,6 @@ def main() -> None:
 for command in (
     *(listen, watch, web, demo, classify, verify, devices),
     *(prepare, pretrain, train, evaluate, reproduce),
-    *(status, doctor, metrics, bridge, log, config, keys, service, bench, soak),
+    *(calls, status, doctor, metrics, bridge, log, config, keys, service, bench, soak),
 ):
     main.add_command(command)

@@ -68,6 +68,12 @@ def bench() -> None:
     help="Calls per second that end and are replaced by new ones.",
 )
 @click.option(
+    "--dtx", is_flag=True, help="Silence suppression: pauses without packets, some with comfort noise."
+)
+@click.option(
+    "--mixed", is_flag=True, help="In each call a restart, a hold, a goodbye in its midst or another codec."
+)
+@click.option(
     "--every",
     type=click.FloatRange(0.025),
     default=0.2,
@@ -81,6 +87,7 @@ def bench() -> None:
     show_default=True,
     help="Largest acceptable 99th percentile of the latency in ms.",
 )
+@click.option("--media", is_flag=True, help="Send WebSocket calls, as Twilio does, instead of RTP.")
 @model_option
 @backend_option
 @precision_option
@@ -90,6 +97,11 @@ def bench() -> None:
     type=click.Path(path_type=Path),
     help="Also record the calls to this folder, as `listen --record` does.",
 )
+@click.option(
+    "--ramp",
+    is_flag=True,
+    help="From half of --streams to three times as many, and back: what becomes of answers.",
+)
 @click.option("--find-max", is_flag=True, help="Find the largest number of calls that passes.")
 @click.option(
     "--most", type=click.IntRange(1), default=20_000, show_default=True, help="Upper limit of --find-max."
@@ -97,7 +109,7 @@ def bench() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 @click.option("--verbose", is_flag=True, help="Report progress on standard error every second.")
 def calls(**o: Any) -> None:
-    """Send RTP calls over the loopback to a daemon, and measure what a subscriber receives.
+    """Send calls, by RTP or WebSocket, over the loopback to a daemon, and measure what a subscriber receives.
 
     Exit codes: 0: passed, that is, nothing was lost, every expected prediction came, and p99 is within the
     budget. 1: failed.
@@ -115,13 +127,18 @@ def calls(**o: Any) -> None:
         reorder=o["reorder"] / 100,
         jitter_ms=o["jitter"],
         churn=o["churn"],
+        dtx=o["dtx"],
+        mixed=o["mixed"],
+        media=o["media"],
     )
     words = ["--backend", o["backend"], "--precision", o["precision"]]
     words += ["--model", str(o["model"])] if o["model"] else []
     words += ["--threads", str(o["threads"])] if o["threads"] else []
     words += ["--record", str(o["record"])] if o["record"] else []
     serving = Serving(o["every"], o["budget_ms"], words)
-    if o["find_max"]:
+    if o["ramp"]:
+        _ramp(traffic, serving, as_json=o["as_json"], verbose=o["verbose"])
+    elif o["find_max"]:
         _find_max(traffic, serving, o["most"], o["as_json"])
     elif not _measure(traffic, serving, as_json=o["as_json"], verbose=o["verbose"]):
         raise SystemExit(1)
@@ -136,6 +153,15 @@ def _measure(traffic: "Traffic", serving: "Serving", *, as_json: bool, verbose: 
     )
     click.echo(json.dumps(report.as_dict()) if as_json else text(report))
     return report.holds
+
+
+def _ramp(traffic: "Traffic", serving: "Serving", *, as_json: bool, verbose: bool) -> None:
+    from streamcab.bench import ramp
+
+    found = ramp.measure(
+        traffic, serving, (lambda line: click.echo(line, err=True)) if verbose else lambda _: None
+    )
+    click.echo(json.dumps(found.as_dict()) if as_json else ramp.text(found))
 
 
 def _find_max(traffic: "Traffic", serving: "Serving", most: int, as_json: bool) -> None:

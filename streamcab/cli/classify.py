@@ -1,75 +1,36 @@
 """`classify`, `verify` and `devices`: one answer, one proof, one list. Knows click, and nothing of nets or devices."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from streamcab.cli.command import Command, say
-from streamcab.cli.load import gate_of, load_classifier
+from streamcab.cli.load import load_classifier
 from streamcab.cli.options import config_option, settings
 from streamcab.config.commands import Classify, Verify
-from streamcab.errors import ConfigError, StreamcabError
-from streamcab.text import as_unicode, printable
-
-if TYPE_CHECKING:
-    from streamcab.message import Prediction
+from streamcab.errors import ConfigError
 
 
 @click.command(cls=Command)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @settings(Classify)
 @config_option
 def classify(o: Classify, files: tuple[Path, ...]) -> None:
-    """The answer for whole FILES: the mean over all their voiced intervals."""
-    classifier = load_classifier(o.model, o.compute, o.threads)
-    import msgspec
+    """The answer for whole FILES: the mean over all their voiced intervals.
 
-    from streamcab.message import encode
-    from streamcab.source.file import samples_of
-    from streamcab.source.formats import open_audio
-    from streamcab.source.mixer import Mixer
-    from streamcab.source.piped import is_pipe
+    FILES are files, folders, globs in quotes, or manifests: CSV, JSON Lines or Parquet with a column `path`.
+    """
+    from streamcab.cli.bulk import into_table, printed
 
-    def answers(file: Path) -> "Iterator[tuple[str, Prediction]]":
-        """The name of each channel that is asked for, and its answer."""
-        count = 1
-        if o.channel == "each":
-            if is_pipe(file):
-                raise ConfigError(
-                    f"{file}: --channel each reads a file twice, and this is a pipe: save it first"
-                )
-            with open_audio(file) as audio:
-                count = audio.channels
-        wanted = [o.channel] if count == 1 else [str(number) for number in range(1, count + 1)]
-        for one in wanted:
-            name = as_unicode(str(file) if count == 1 else f"{file}:{one}")
-            with open_audio(file) as audio:
-                mixer = Mixer(one, audio.channels, audio.rate)
-                pieces = (samples[:, 0] for samples in samples_of(audio, mixer))
-                answer = classifier.classify_pieces(pieces, audio.rate, gate=gate_of(o.gate), name=name)
-                if notes := [*audio.notes, *mixer.told.values()]:
-                    click.echo(printable(f"Warning: {name}: {'; '.join(notes)}"), err=True)
-            yield name, msgspec.structs.replace(answer, flaws=[*answer.flaws, *mixer.told])
-
-    failed = 0
-    for file in files:
-        try:
-            for name, answer in answers(file):
-                if o.json:
-                    click.echo(encode(answer).decode())
-                elif answer.top is None:
-                    say(f"{name}: no speech")
-                else:
-                    probs = "  ".join(f"{label} {p:.2f}" for label, p in answer.probs.items())
-                    doubt = "  not sure" if answer.sure is False else ""
-                    say(f"{name}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced){doubt}")
-        except StreamcabError as error:
-            # The other files can still be answered.
-            click.echo(printable(f"Error: {error}"), err=True)
-            failed += 1
+    words = [*(str(file) for file in files), *o.data]
+    if not words:
+        raise click.UsageError("Missing argument 'FILES...'.")
+    if o.out is None and (o.resume or o.ray):
+        raise ConfigError(f"--{'resume' if o.resume else 'ray'} wants --out: where the answers are kept")
+    if o.out is not None and o.json:
+        raise ConfigError("--json is for standard output; --out answers.jsonl is lines of JSON, too")
+    failed = printed(o, words) if o.out is None else into_table(o, words, o.out)
     if failed:
         sys.exit(1)
 

@@ -131,14 +131,15 @@ def log(o: FeedLog, endpoint: str) -> None:
     Each line is one message (docs/reference/feed.md). SIGHUP reopens the file, for logrotate. The files together
     never exceed (keep + 1) * max-mb.
     """
-    from streamcab.health.feed_log import record
+    from streamcab.health.feed_log import Thinning, record
     from streamcab.health.jsonl import JsonLinesFile
 
     lines, reopen = JsonLinesFile(o.out, round(o.max_mb * 1e6), o.keep), threading.Event()
     try:
         keys = client_keys(o.key, o.server_key)
         with stop_on_signals(reopen) as stop, _subscriber(endpoint, o.stream, o.kind, keys) as feed:
-            record(feed, lines, stop, reopen, lambda text: click.echo(text, err=True))
+            thinning = Thinning(o.every, o.last)
+            record(feed, lines, stop, reopen, lambda text: click.echo(text, err=True), thinning=thinning)
     finally:
         lines.close()
 

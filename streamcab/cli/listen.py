@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import secrets
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,11 +19,15 @@ from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from streamcab.calls import Entry
     from streamcab.daemon.settings import Settings
+    from streamcab.daemon.sidecars import Extras
     from streamcab.feed.curve import ServerKeys
+    from streamcab.message import ModelInfo
     from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.sinks.parcel import Sink
     from streamcab.source import Source
     from streamcab.web.child import Page
 
@@ -39,6 +45,8 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     streamcab listen --device 0
     streamcab listen --file call.wav --file other.flac
     streamcab listen --rtp 127.0.0.1:5004
+    streamcab listen --media 127.0.0.1:8765
+    streamcab listen --url rtsp://camera.example/audio
     arecord -f S16_LE -r 16000 | streamcab listen --stdin wav
     """
     if not o.screen.quiet:
@@ -46,6 +54,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     from streamcab.daemon.reload import Reload, limits
     from streamcab.daemon.session import listen as run
     from streamcab.daemon.sidecars import Extras
+    from streamcab.health.feed_log import Thinning
     from streamcab.health.jsonl import JsonLinesFile
     from streamcab.ops import logs
     from streamcab.ops.pseudonyms import Pseudonyms
@@ -64,7 +73,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
         sources = _sources(o)
         if not sources:
             raise click.UsageError(
-                "No source: add --device, --file, --rtp or --stdin (see streamcab devices)."
+                "No source: add --device, --file, --url, --rtp, --media or --stdin (see streamcab devices)."
             )
         if o.recordings.record and o.sources.fast:
             raise click.UsageError(
@@ -79,7 +88,9 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             if lines.jsonl
             else None,
             page=_page(o),
+            thinning=Thinning(lines.jsonl_every, lines.jsonl_last),
         )
+        _keep_calls(o, extras, around)
         checkpoint, device = load_checkpoint(net.model, net.compute)
         backend = backend_maker(checkpoint, device, net.backend, net.precision, net.threads)
         if stop.is_set():
@@ -105,7 +116,7 @@ def _page(o: Listen) -> "Page | None":
     from streamcab.web.child import Page
     from streamcab.web.serve import Access
 
-    page = Page(p.web, Access(p.web_host, p.web_token, p.web_cert, p.web_key))
+    page = Page(p.web, Access(p.web_host, p.web_token, p.web_cert, p.web_key, o.store.store))
     if o.screen.quiet:
         log.info("page on %s", page.url)
     else:
@@ -113,6 +124,55 @@ def _page(o: Listen) -> "Page | None":
         click.echo(f"page on {page.url}", err=True)
         loading()
     return page
+
+
+def _keep_calls(o: Listen, extras: "Extras", around: ExitStack) -> None:
+    """Opens the store and the sinks of calls: what is wrong with them is said before anything is heard."""
+    told: list[Callable[[Entry | ModelInfo], None]] = []
+    extras.run = secrets.token_hex(6)
+    if o.store.store:
+        from streamcab.daemon.reload import kept
+        from streamcab.store.database import url_of
+        from streamcab.store.writer import Writer
+
+        extras.store = around.enter_context(Writer(url_of(o.store.store), extras.run, kept(o.store)))
+        told.append(extras.store)
+    if sinks := _sinks(o):
+        from streamcab.sinks.post import Post, queue_of
+
+        post = Post(sinks, o.sinks.sink_queue or queue_of(os.environ), extras.run, o.sinks.sink_every)
+        extras.post = around.enter_context(post)
+        told.append(extras.post)
+    if told:
+        from streamcab.calls import Tally
+
+        def tell(entry: "Entry | ModelInfo") -> None:
+            for each in told:
+                each(entry)
+
+        extras.taps.append(Tally(tell))
+
+
+def _sinks(o: Listen) -> "list[Sink]":
+    s = o.sinks
+    found: list[Sink] = []
+    if s.webhook:
+        from streamcab.sinks.webhook import Webhook, secrets_in
+
+        if s.webhook_secret is None:
+            raise click.UsageError(
+                "--webhook is signed: give --webhook-secret FILE (openssl rand -base64 32 > FILE)."
+            )
+        found.append(Webhook(s.webhook, secrets_in(s.webhook_secret)))
+    if s.redis:
+        from streamcab.sinks.redis import RedisStream
+
+        found.append(RedisStream(s.redis, s.redis_stream))
+    if s.nats:
+        from streamcab.sinks.nats import NatsStream
+
+        found.append(NatsStream(s.nats, s.nats_subject))
+    return found
 
 
 @contextmanager
@@ -162,7 +222,11 @@ def _sources(o: Listen) -> "list[Source]":
     s = o.sources
     pace: Literal["live", "fast"] = "fast" if s.fast else "live"
     sources: list[Source] = [Microphone(int(d) if d.isdigit() else d, s.channel) for d in s.device]
-    sources += [AudioFile(file, pace, s.channel, loop=s.loop) for file in s.file]
+    sources += [AudioFile(_no_address(file), pace, s.channel, loop=s.loop) for file in s.file]
+    if s.url:
+        from streamcab.source.url import NetStream
+
+        sources += [NetStream(url, s.channel) for url in s.url]
     if s.stdin:
         if s.stdin != "wav" and s.rate is None:
             raise click.UsageError(f"--stdin {s.stdin} is raw audio and needs --rate.")
@@ -184,4 +248,40 @@ def _sources(o: Listen) -> "list[Source]":
                 channel=s.channel,
             )
         )
+    if o.media.media or o.media.audiosocket:
+        sources.append(_media(o))
     return sources
+
+
+def _no_address(file: Path) -> Path:
+    """A file; an address under --file is a mistake."""
+    if re.match("(https?|rtsps?|icecast):/", str(file)) and not file.exists():
+        raise click.UsageError(f"--file {file} is an address: give it with --url.")
+    return file
+
+
+def _media(o: Listen) -> "Source":
+    from streamcab.media.admission import read_secrets
+    from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.source.media import MediaSource
+
+    m = o.media
+    if (m.media_cert is None) != (m.media_key is None):
+        raise click.UsageError("--media-cert and --media-key go together.")
+    return MediaSource(
+        m.media,
+        m.audiosocket,
+        max_streams=o.max_streams,
+        secrets=read_secrets(m.media_secrets) if m.media_secrets else None,
+        url=m.media_url,
+        tls=(m.media_cert, m.media_key) if m.media_cert and m.media_key else None,
+        plain=m.media_plain,
+        allow=o.rtp.allow,
+        per_address=m.media_per_address,
+        idle_s=o.rtp.idle,
+        number={
+            "hash": Pseudonyms.load(o.names.hash_salt).name if m.caller_numbers == "hash" else str,
+            "show": str,
+            "hide": lambda _: "",
+        }[m.caller_numbers],
+    )

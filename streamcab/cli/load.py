@@ -61,10 +61,11 @@ def load_classifier(model: Path | None, compute: str, threads: int | None) -> "C
     """A classifier from the checkpoint, by default the bundled one."""
     loading()
     from streamcab.classifier import Classifier
+    from streamcab.ops.cache import openvino_cache
 
     checkpoint, device = load_checkpoint(model, compute)
     _limit_torch("auto", device, threads)
-    return Classifier(checkpoint, device, threads=threads or 1)
+    return Classifier(checkpoint, device, threads=threads or 1, cache=openvino_cache())
 
 
 def _limit_torch(backend: str, device: str, threads: int | None) -> None:

@@ -23,6 +23,10 @@ def web(o: Web, endpoint: str) -> None:
     from streamcab.web.serve import Access, bind, serve, url
 
     access = Access(o.web_host, o.web_token, o.web_cert, o.web_key, o.store)
+    if o.store:
+        from streamcab.store.read import Reader
+
+        Reader(o.store).close()  # a wrong one is said now; one that goes away later costs the history only
     keys = client_keys(o.key, o.server_key)
     with stop_on_signals() as stop, bind(o.listen, access) as bound, Subscriber(endpoint, keys=keys) as feed:
         serve(feed, bound, access, stop, lambda: click.echo(f"page of {endpoint} on {url(bound, access)}"))

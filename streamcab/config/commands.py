@@ -4,7 +4,7 @@ Words that are no settings, such as the files of `classify`, are the commands' o
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -89,6 +89,33 @@ class Classify(Section, frozen=True):
     channel: Channel = "mix"
     threads: Threads | None = None
     json: Json = False
+    data: Annotated[
+        tuple[str, ...],
+        setting("More of what FILES can be; repeatable.", metavar="PATH"),
+    ] = ()
+    out: (
+        Annotated[
+            Path,
+            setting("Write a table: NAME.csv, NAME.jsonl, NAME.parquet, or a folder of Parquet parts."),
+        ]
+        | None
+    ) = None
+    resume: Annotated[bool, setting("Continue what an earlier run with the same --out began.")] = False
+    jobs: Annotated[int, setting("Processes; 0: one for each core.", least=0)] = 1
+    segments: (
+        Annotated[
+            float,
+            setting("Answer every so many seconds of a file by themselves.", unit="s", least=1, most=86_400),
+        ]
+        | None
+    ) = None
+    ray: (
+        Annotated[
+            str,
+            setting("Work on a cluster of Ray: its HOST:PORT, or local.", metavar="ADDRESS"),
+        ]
+        | None
+    ) = None
 
 
 class Verify(Section, frozen=True):
@@ -155,6 +182,16 @@ class FeedLog(Section, frozen=True):
     max_mb: Annotated[
         float, setting("Size at which the file is rotated.", unit="MB", least=0.01, most=1_000_000)
     ] = JsonLines().jsonl_max_mb
+    every: Annotated[
+        float,
+        setting(
+            "Write each stream this often, its last words always; 0: every message.",
+            unit="s",
+            least=0,
+            most=86_400,
+        ),
+    ] = 0.0
+    last: Annotated[bool, setting("Write only the last words of each stream.")] = False
     keep: Annotated[
         int, setting("Number of older files to keep, as FILE.1 and on.", least=0, most=10_000)
     ] = JsonLines().jsonl_keep
@@ -165,6 +202,38 @@ class FeedLog(Section, frozen=True):
     stream: Streams = ()
     key: Key | None = None
     server_key: ServerKey | None = None
+
+
+class Calls(Section, frozen=True):
+    """Settings of `streamcab calls`."""
+
+    store: Annotated[str, setting("The store: a SQLite file, or a URL of PostgreSQL.", metavar="FILE|URL")]
+    day: Annotated[str, setting("Only calls that began on this day.", metavar="YYYY-MM-DD")] | None = None
+    since: (
+        Annotated[
+            str,
+            setting(
+                "Only calls that began at this time or later: 2026-11-30, 2026-11-30T14:00, or 7d, 12h ago."
+            ),
+        ]
+        | None
+    ) = None
+    until: Annotated[str, setting("Only calls that began before this time.")] | None = None
+    accent: Annotated[str, setting("Only this answer; - for calls without one.", metavar="LABEL")] | None = (
+        None
+    )
+    source: Annotated[str, setting("Only sources whose description holds this.")] | None = None
+    name: Annotated[str, setting("Only this name or pseudonym; * and ? stand for anything.")] | None = None
+    party: (
+        Annotated[str, setting("Only calls from or to this number's pseudonym, where a platform says.")]
+        | None
+    ) = None
+    state: Annotated[Literal["open", "ended", "interrupted"], setting("Only calls in this state.")] | None = (
+        None
+    )
+    zone: (
+        Annotated[str, setting("Time zone of days and times.", metavar="NAME", unset="this machine's")] | None
+    ) = None
 
 
 class Keys(Section, frozen=True):
@@ -201,6 +270,7 @@ TREES: dict[str, type[msgspec.Struct]] = {
     "metrics": Metrics,
     "bridge": Bridge,
     "log": FeedLog,
+    "calls": Calls,
     "keys": Keys,
     "train": Training,
 }

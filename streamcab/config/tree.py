@@ -7,13 +7,15 @@ from here. Knows nothing of how a setting is carried out.
 from pathlib import Path
 from typing import Annotated, Literal
 
+from streamcab.config.calls import Sinks, Store
+from streamcab.config.media import Media
 from streamcab.config.setting import Section, setting
 from streamcab.config.web import Page
 
 ENDPOINT = "tcp://127.0.0.1:5557"
 """Where a feed is, unless told otherwise."""
 STREAMS, CALLS = 64, 1200
-"""Streams at a time without and with RTP, where `max_streams` is not set."""
+"""Streams at a time without and with calls, where `max_streams` is not set."""
 
 Model = Annotated[Path, setting("Checkpoint.", unset="the bundled model")]
 Compute = Annotated[str, setting("auto, cpu, cuda or cuda:N.")]
@@ -21,7 +23,10 @@ Backend = Annotated[
     Literal["auto", "torch", "openvino"],
     setting("Backend of the network; auto: openvino if it is installed and the device is a CPU."),
 ]
-Precision = Annotated[Literal["f32", "bf16"], setting("bf16 is faster and rounds more.")]
+Precision = Annotated[
+    Literal["auto", "f32", "bf16"],
+    setting("bf16 is faster and rounds more; auto: bf16 where the processor computes in it, else f32."),
+]
 Threads = Annotated[
     int,
     setting("Threads of the network.", least=1, unset="openvino: 2 if there are 2 cores; torch: 1"),
@@ -48,6 +53,10 @@ class Sources(Section, frozen=True):
         tuple[str, ...], setting("Microphone, by index or part of its name; repeatable.", metavar="NAME")
     ] = ()
     file: Annotated[tuple[Path, ...], setting("Audio file; repeatable.")] = ()
+    url: Annotated[
+        tuple[str, ...],
+        setting("Stream of the net: rtsp://, or http(s):// of Icecast or HLS; repeatable.", metavar="URL"),
+    ] = ()
     stdin: (
         Annotated[
             Literal["wav", "s16le", "f32le"], setting("Read samples from standard input, in this format.")
@@ -79,7 +88,7 @@ class Rtp(Section, frozen=True):
     allow: Annotated[
         tuple[str, ...],
         setting(
-            "Network that may send RTP; repeatable.",
+            "Network that may send calls; repeatable.",
             metavar="CIDR",
             unset="all",
             reload=True,
@@ -100,7 +109,11 @@ class Rtp(Section, frozen=True):
     idle: Annotated[
         float,
         setting(
-            "End an RTP call after this time without a packet.", unit="s", least=0.5, most=86_400, reload=True
+            "End an RTP call after this time without a packet, and another whose connection broke off.",
+            unit="s",
+            least=0.5,
+            most=86_400,
+            reload=True,
         ),
     ] = 10.0
     same_call: Annotated[
@@ -145,7 +158,7 @@ class Answers(Section, frozen=True):
                 "Streams at once; more are refused.",
                 least=1,
                 most=1_000_000,
-                unset=f"{STREAMS}; with RTP {CALLS}",
+                unset=f"{STREAMS}; with calls {CALLS}",
             ),
         ]
         | None
@@ -196,6 +209,16 @@ class JsonLines(Section, frozen=True):
     """Copy of the feed in files of JSON lines."""
 
     jsonl: Annotated[Path, setting("Write the feed to this file too.", path="file")] | None = None
+    jsonl_every: Annotated[
+        float,
+        setting(
+            "Write each stream this often, its last words always; 0: every message.",
+            unit="s",
+            least=0,
+            most=86_400,
+        ),
+    ] = 0.0
+    jsonl_last: Annotated[bool, setting("Write only the last words of each stream.")] = False
     jsonl_max_mb: Annotated[
         float,
         setting("Size at which this file is rotated.", unit="MB", least=0.01, most=1_000_000, reload=True),
@@ -266,17 +289,21 @@ class Listen(Section, frozen=True):
 
     sources: Sources = Sources()
     rtp: Rtp = Rtp()
+    media: Media = Media()
     net: Net = Net()
     answers: Answers = Answers()
     feed: Feed = Feed()
     screen: Screen = Screen()
     log: Log = Log()
     jsonl: JsonLines = JsonLines()
+    store: Store = Store()
+    sinks: Sinks = Sinks()
     names: Names = Names()
     recordings: Recordings = Recordings()
     page: Page = Page()
 
     @property
     def max_streams(self) -> int:
-        """Streams at once; the default is higher for RTP."""
-        return self.answers.max_streams or (CALLS if self.rtp.rtp or self.rtp.sdp else STREAMS)
+        """Streams at once; the default is higher for calls."""
+        calls = self.rtp.rtp or self.rtp.sdp or self.media.media or self.media.audiosocket
+        return self.answers.max_streams or (CALLS if calls else STREAMS)

@@ -2,8 +2,8 @@
 
 Each source captures in its own thread; all work after the rings is done here, in `run`. In each turn of the loop one
 pass processes the samples that have arrived for a slice of the streams, and the reporter publishes the due answers. If
-a stream is late, it skips to the present and this is reported, so the delay never grows. If the daemon is overloaded or
-full, it refuses new streams and reports this.
+there is no time for all, streams whose answer stands rest in turns; if there is not even time for the others, new
+streams wait, and are reported. A stream that is late all the same skips to the present, so the delay never grows.
 
 Knows nothing of the command line, of the terminal, or of how a source gets its samples.
 """
@@ -13,12 +13,12 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamcab.clock import MACHINE, Clock
+from streamcab.daemon.admission import Admission
 from streamcab.daemon.passes import PassRunner
 from streamcab.daemon.reporter import Reporter
 from streamcab.daemon.scheduler import GATHER, Load, Scheduler
@@ -30,10 +30,11 @@ from streamcab.inference.cadence import Due
 from streamcab.inference.engine import Engine
 from streamcab.inference.slots import Slots
 from streamcab.inference.window import Reading, window_of
+from streamcab.message import AnyMessage
 from streamcab.nn.backend import Backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
-from streamcab.source import GONE, Source, Speaking
+from streamcab.source import GONE, Line, Source, Speaking
 
 if TYPE_CHECKING:
     from streamcab.record.recorder import Recorder
@@ -43,18 +44,10 @@ log = logging.getLogger("streamcab.daemon")
 STATUS_S = 1.0
 NAP_S = 0.05
 """Longest time in seconds before a new stream is noticed while the daemon is idle."""
-WARN_S = 10.0
-"""Seconds between two warnings about refusals."""
 BUNCH = 4
 """Intervals per pass with many streams come in multiples of this: the remainder waits for the next turn."""
 OVERLOAD_S = 1.0
 """A machine that is late for this many seconds is overloaded, until it has been in time for as long."""
-
-REFUSALS = {
-    "refused-full": "all streams are taken (--max-streams)",
-    "refused-overload": "the machine is too slow for more streams; new ones are accepted again once it keeps up",
-}
-"""Reasons for refusing new streams: names of counters, and their meaning."""
 
 
 class Daemon:
@@ -74,10 +67,13 @@ class Daemon:
         clock: Clock = MACHINE,
         recorder: "Recorder | None" = None,
         beside: Sequence[Callable[[], Mapping[str, int]]] = (),
+        taps: Sequence[Callable[[AnyMessage], None]] = (),
+        run: str | None = None,
     ) -> None:
         """Warm up the network, bind the feed and start the sources; each of these may raise a StreamcabError.
 
-        `beside`: returns the counters of other parts of this process, for the feed.
+        `beside`: returns the counters of other parts of this process, for the feed. `taps`: take its messages.
+        `run`: identifies this run in the feed; random unless given.
         """
         arch = checkpoint.architecture
         if arch.normaliser != "running":
@@ -96,15 +92,13 @@ class Daemon:
         self._passes = PassRunner(
             self.engine, self.window, self._streams, gate=gate, attention=settings.attention
         )
-        self._passes.warm_up()
-        self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor)
+        self._admission = Admission(self._streams, cost=self._passes.warm_up())
+        self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor, taps, run)
         self.endpoint = self._reporter.feed.endpoint
         self._scheduler = Scheduler(self._streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
         self._moved: deque[Live] = deque()  # streams whose source has changed its state
         self._arrived = threading.Event()
-        self._refused: Counter[str] = Counter()
-        self._warned = -inf
         of_source = max((getattr(source, "bytes_per_stream", 0) for source in self._sources), default=0)
         log.info(
             "%d bytes of memory for each of %d streams",
@@ -133,6 +127,7 @@ class Daemon:
         `await_subscriber_s`: wait at most this long for `subscribers` subscribers, so that they miss nothing.
         """
         feed, next_status = self._reporter.feed, 0.0
+        second = self.engine.architecture.interval_s
         turn_s, counted_from, intervals = 0.0, 0.0, 0
         try:
             until = self._clock.monotonic() + await_subscriber_s
@@ -146,15 +141,20 @@ class Daemon:
                 self._load.note(self._scheduler.behind(began), began)
                 self._admit(began)
                 self._tell_moves()
-                self._passes.skip_to_live(self.settings.max_lag_s, self._clock.monotonic())
+                dropped_s = self._passes.skip_to_live(self.settings.max_lag_s, self._clock.monotonic())
                 slots = self._scheduler.take(began)
                 bunch = BUNCH if len(self._streams) > GATHER else 1
-                done = self._passes.run(slots, bunch, began, self.settings.every_s)
+                self._passes.rest(slots[self._streams.resting[slots]], began)
+                awake = slots[~self._streams.resting[slots]]
+                done = self._passes.run(awake, bunch, began, self.settings.every_s)
                 self._publish(done.due)
                 self._publish_due(slots)
-                intervals += done.intervals
+                intervals += done.heard
                 now = self._clock.monotonic()
                 turn_s = max(turn_s, now - began)
+                busy = now - began if len(slots) else 0.0
+                self._admission.note(busy, done.heard * second, done.unpaced * second, dropped_s)
+                self._admission.balance(now, self._passes.waiting_s)
                 if now >= next_status:
                     self._tell_of_itself(turn_s, intervals / max(now - counted_from, 1e-3))
                     in_time = bool(intervals) or not self._passes.behind()
@@ -162,7 +162,7 @@ class Daemon:
                     turn_s, counted_from, intervals = 0.0, now, 0
                     next_status = now + STATUS_S
                 feed.poll()
-                if not len(self._streams) and all(s.done for s in self._sources):
+                if not len(self._streams) + len(self._admission) and all(s.done for s in self._sources):
                     break
                 self._wait(now, done.intervals)
         finally:
@@ -177,33 +177,23 @@ class Daemon:
         np.minimum(self._streams.due, now + settings.every_s, out=self._streams.due)
 
     def _admit(self, now: float) -> None:
-        """Give each new stream a slot and a name, or refuse it."""
+        """Give a slot and a name to each new stream for which there is time."""
         for source in self._sources:
             for line in source.streams():
-                wanted = self.settings.pseudonyms.cover(line) if self.settings.pseudonyms else line.name
-                why = self._refusal(source)
-                if why:
-                    self._refused[why] += 1
-                    if now - self._warned > WARN_S:
-                        self._warned = now
-                        log.warning("%s and perhaps others refused: %s", wanted, REFUSALS[why])
-                    source.release(line)
-                    continue
-                line.bank.arrived = self._arrived
-                described = self._reporter.veiled(line, line.description)
-                live = self._streams.join(line, source, now, wanted, described)
-                line.changed = partial(self._moved.append, live)
-                if self._recorder is not None:
-                    self._recorder.begins(live.name, line)
-                self._reporter.begins(live)
-                self._publish_status(np.array([live.slot]))
+                self._admission.offer(source, line)
+        for source, line in self._admission.admitted(self._load.high, now, self._wanted):
+            line.bank.arrived = self._arrived
+            described = self._reporter.veiled(line, line.description)
+            live = self._streams.join(line, source, now, self._wanted(line), described)
+            line.changed = partial(self._moved.append, live)
+            if self._recorder is not None:
+                self._recorder.begins(live.name, line)
+            self._reporter.begins(live)
+            self._publish_status(np.array([live.slot]))
 
-    def _refusal(self, source: Source) -> str:
-        """Return why a stream of this source is refused now, as the name of a counter; empty if it is admitted."""
-        if not self._streams.free:
-            return "refused-full"
-        # Sources that can wait make no stream late.
-        return "refused-overload" if self._load.high and source.live else ""
+    def _wanted(self, line: Line) -> str:
+        """Return the name of a line, hidden if names are hidden."""
+        return self.settings.pseudonyms.cover(line) if self.settings.pseudonyms else line.name
 
     def _drop(self, live: Live) -> None:
         """Release everything that a stream used, after its final message."""
@@ -241,6 +231,7 @@ class Daemon:
     def _predict(self, reading: Reading, standings: Standings) -> None:
         """Publish answers, and the statuses of streams whose state they have changed."""
         changed = self._reporter.predictions(reading, standings)
+        self._admission.judge(self._streams.of(reading.slots), self._clock.monotonic())
         if changed:
             self._publish_status(np.array([live.slot for live in changed]))
 
@@ -266,7 +257,7 @@ class Daemon:
 
     def _tell_of_itself(self, turn_s: float, intervals_per_s: float) -> None:
         retry = self._passes.retry
-        counters = self._refused + Counter(
+        counters = self._admission.refused + Counter(
             {
                 "skips": self._passes.skips,
                 "feed-refused": self._reporter.feed.refused,
@@ -280,7 +271,8 @@ class Daemon:
         for counted in self._beside:
             counters.update(counted())
         said = [source.in_words for source in self._sources if isinstance(source, Speaking)]
-        detail = filter(None, (retry.in_words(self._clock.monotonic()), self._load.in_words(), *said))
+        full = self._load.in_words(), *self._admission.in_words()
+        detail = filter(None, (retry.in_words(self._clock.monotonic()), *full, *said))
         self._reporter.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
 
     def _wait(self, now: float, heard: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
+from time import monotonic
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from streamcab.audio.quality import Flaws
 from streamcab.audio.ring import Bank
 from streamcab.daemon.settings import KEEP_S
 from streamcab.daemon.streams import StreamTable
+from streamcab.dsp.normalise import MISSING
 from streamcab.errors import ComputeError
 from streamcab.inference.cadence import Due, add_by_own_time
 from streamcab.inference.engine import Engine
@@ -26,15 +28,23 @@ from streamcab.inference.window import Reading, Window
 
 log = logging.getLogger("streamcab.daemon")
 
+WARM_UP_GAP_S = 60
+"""Longer than any net remembers."""
 WARN_S = 10.0
 """Seconds between two warnings about skips."""
 
 
 @dataclass
 class Pass:
-    """The result of a pass: the number of intervals, and the answers that fell due by the streams' own time."""
+    """The result of a pass.
+
+    intervals  answered          heard  of them not missing          unpaced  of these, of streams without a pace
+    due        the answers that fell due by the streams' own time
+    """
 
     intervals: int = 0
+    heard: int = 0
+    unpaced: int = 0
     due: list[Due] = field(default_factory=list)
 
 
@@ -58,23 +68,36 @@ class PassRunner:
         self.gate, self._attention = gate, attention
         self._warned = -inf
 
-    def warm_up(self) -> None:
-        """Let the backend allocate and compile before the first stream depends on it."""
+    def warm_up(self) -> float:
+        """Let the backend allocate and compile before the first stream depends on it.
+
+        Returns the seconds of work for each second of a stream, as far as one stream can tell.
+        """
         engine, rate = self._engine, self._engine.architecture.rate
         bank = Bank(rate, 1, 4 * rate)
         slot = engine.attach(bank, 0)
         noise = np.random.default_rng(0).standard_normal(2 * rate).astype(np.float32)
-        bank.write(0, noise * np.linspace(0.01, 0.3, len(noise), dtype=np.float32), 0.0)
+        for half in np.split(noise * np.linspace(0.01, 0.3, len(noise), dtype=np.float32), 2):
+            bank.write(0, half, 0.0)
+            began = monotonic()
+            engine.advance()
+            cost = monotonic() - began
+        # Now the net's state after a long gap is known.
+        engine.skip(np.array([slot]), np.array([WARM_UP_GAP_S * rate]))
         bank.finish(0)
         engine.advance()
         engine.detach(slot)
+        return cost
 
-    def skip_to_live(self, max_lag_s: float, now: float) -> None:
-        """Drop the oldest samples of paced streams that have waited longer, and keep the newest."""
+    def skip_to_live(self, max_lag_s: float, now: float) -> float:
+        """Drop the oldest samples of paced streams that have waited longer, and keep the newest.
+
+        Returns how many seconds of audio were dropped, of all streams together.
+        """
         skipped, lost_s = 0, 0.0
         for bank, slots, waiting in self._engine.backlog():
             late = (waiting > max_lag_s * bank.rate) & self._streams.paced[slots]
-            late &= ~bank.ended[self._streams.row[slots]]
+            late &= ~bank.ended[self._streams.row[slots]] & ~self._streams.resting[slots]
             if late.any():
                 skipped += int(late.sum())
                 left_out = self.retry.skip(slots[late], waiting[late] - int(KEEP_S * bank.rate), now)
@@ -89,6 +112,22 @@ class PassRunner:
                 max_lag_s,
                 lost_s,
             )
+        return lost_s
+
+    def rest(self, slots: Slots, now: float) -> None:
+        """Leave out what has arrived of streams that rest; those that have ended rest no more."""
+        for bank, some, waiting in self._engine.backlog(slots):
+            ended = bank.ended[self._streams.row[some]]
+            self._streams.resting[some[ended]] = False
+            if not ended.all():
+                self.retry.pause(some[~ended], waiting[~ended], now)
+
+    def waiting_s(self) -> float:
+        """Return the seconds of audio that wait to be classified, of all paced streams that do not rest."""
+        heard = self._streams.paced & ~self._streams.resting
+        return sum(
+            float(waiting[heard[slots]].sum()) / bank.rate for bank, slots, waiting in self._engine.backlog()
+        )
 
     def run(self, slots: Slots, bunch: int, now: float, every_s: float) -> Pass:
         """Run a pass over some streams, `bunch` as in `Engine.advance`; unpaced streams answer each `every_s`.
@@ -116,7 +155,11 @@ class PassRunner:
 
     def behind(self) -> bool:
         """Return whether audio of any stream has waited too long."""
-        return any((waiting > KEEP_S * bank.rate).any() for bank, _, waiting in self._engine.backlog())
+        resting = self._streams.resting
+        return any(
+            (waiting[~resting[slots]] > KEEP_S * bank.rate).any()
+            for bank, slots, waiting in self._engine.backlog()
+        )
 
     def examine(self, slots: Slots, now: float) -> None:
         """Check the samples of some streams for flaws, and log each change."""
@@ -144,8 +187,11 @@ class PassRunner:
         done, streams = Pass(), self._streams
         every = self._engine.architecture.intervals(every_s)
         for output in outputs:
-            done.intervals += output.kind.size
             paced = streams.paced[output.slots]
+            heard = (output.kind != MISSING).sum(1)
+            done.intervals += output.kind.size
+            done.heard += int(heard.sum())
+            done.unpaced += int(heard[~paced].sum())
             some = output if paced.all() else output.of(paced)
             if len(some.slots):
                 votes = some.votes(self.gate)

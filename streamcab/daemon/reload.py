@@ -11,17 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from streamcab.config.calls import Store
 from streamcab.config.setting import Setting, build, settings_of, values_of
 from streamcab.config.tree import Listen, Recordings
 from streamcab.errors import StreamcabError
 from streamcab.ops.logs import Log, form_for
 from streamcab.record.retention import Limits
+from streamcab.source import Tunable
 
 if TYPE_CHECKING:
     from streamcab.daemon.loop import Daemon
     from streamcab.health.jsonl import JsonLinesFile
     from streamcab.record.recorder import Recorder
     from streamcab.source import Source
+    from streamcab.store.writer import Keep, Writer
 
 log = logging.getLogger("streamcab.reload")
 
@@ -34,6 +37,7 @@ class Parts:
     sources: "Sequence[Source]"
     recorder: "Recorder | None" = None
     lines: "JsonLinesFile | None" = None
+    store: "Writer | None" = None
     reopen: threading.Event = field(default_factory=threading.Event)
     """Set this to make the writer of `lines` start a new file."""
 
@@ -91,10 +95,8 @@ def limits(options: Recordings) -> Limits:
 
 
 def _retune_sources(parts: Parts, new: Listen) -> None:
-    from streamcab.source.rtp import RtpSource
-
     for source in parts.sources:
-        if isinstance(source, RtpSource):
+        if isinstance(source, Tunable):
             source.retune(new.rtp.allow, new.rtp.name_map, new.rtp.idle)
 
 
@@ -109,6 +111,19 @@ def _retune(parts: Parts, new: Listen) -> None:
     if parts.lines is not None:
         parts.lines.max_bytes = round(new.jsonl.jsonl_max_mb * 1e6)
         parts.lines.keep = new.jsonl.jsonl_keep
+    if parts.store is not None:
+        parts.store.keep = kept(new.store)
+
+
+def kept(options: Store) -> "Keep":
+    """Return what a store keeps from the options."""
+    from streamcab.store.writer import Keep
+
+    return Keep(
+        calls_s=options.store_max_days * 86_400,
+        pieces_s=options.store_max_detail_days * 86_400,
+        min_free_bytes=round(options.store_min_free_gb * 1e9),
+    )
 
 
 def _spelled(settings: Sequence[Setting]) -> str:

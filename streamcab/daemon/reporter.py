@@ -4,7 +4,7 @@ Knows nothing of how an answer is computed, or of when it is due: the caller dec
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from streamcab.clock import Clock
 from streamcab.daemon.settings import Settings
 from streamcab.daemon.streams import Live, StreamTable
 from streamcab.feed import Publisher
-from streamcab.inference.answer import PredictionBuilder, Standings
+from streamcab.inference.answer import PredictionBuilder, Standings, withheld
 from streamcab.inference.slots import Slots
 from streamcab.inference.window import Reading
-from streamcab.message import DAEMON, DaemonStatus, ModelInfo, Status
+from streamcab.message import DAEMON, AnyMessage, DaemonStatus, ModelInfo, Status
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
 from streamcab.source import Line
@@ -34,12 +34,18 @@ class Reporter:
         gate: bool,
         clock: Clock,
         supervisor: Supervisor | None,
+        taps: Sequence[Callable[[AnyMessage], None]] = (),
+        run: str | None = None,
     ) -> None:
-        """Bind the feed; FeedError if this fails. `gate`: whether only voiced intervals vote."""
+        """Bind the feed; FeedError if this fails.
+
+        `gate`: whether only voiced intervals vote. `taps`: take every message in this thread, and must not block.
+        """
         self._checkpoint, self._settings = checkpoint, settings
         self._streams, self._gate, self._clock = streams, gate, clock
         self._predictions = PredictionBuilder(checkpoint.architecture, checkpoint.hash, checkpoint.confidence)
-        self.feed = Publisher(settings.endpoint, keys=settings.keys, ipc_group=settings.ipc_group)
+        self.feed = Publisher(settings.endpoint, run, keys=settings.keys, ipc_group=settings.ipc_group)
+        self._taps = list(taps)
         self._started = clock.monotonic()
         self._supervisor, self._ready = supervisor, False
 
@@ -52,7 +58,7 @@ class Reporter:
         """Announce a new stream."""
         log.info("%s begins", live.name)
         log.debug("%s is %s", live.name, live.description)
-        self.feed.publish(self._model_info(live))
+        self._say(self._model_info(live))
 
     def ends(self, live: Live) -> None:
         """Remove a stream after its final message, so that later subscribers do not receive it."""
@@ -65,7 +71,9 @@ class Reporter:
         changed = []
         lives = self._streams.of(reading.slots)
         for live, prediction in zip(lives, self._predictions.of(reading, standings), strict=True):
-            self.feed.publish(prediction)
+            if live.line.flaws and (flaws := live.line.unbelievable):
+                prediction = withheld(prediction, flaws)
+            self._say(prediction)
             live.told = prediction
             if prediction.state != live.state or live.line.detail != live.detail:
                 live.state, live.detail = prediction.state, live.line.detail
@@ -78,12 +86,13 @@ class Reporter:
         self._streams.told[slots] = now
         s = self._streams.standings(slots, now)
         captured_s, classified_s = (s.written / s.rate).round(3), (s.sample / s.rate).round(3)
-        columns = (s.rate, captured_s, classified_s, s.lag_ms.round(1), s.lost_ms.round(1), s.overflows)
+        times = captured_s, classified_s, s.lag_ms.round(1), s.lost_ms.round(1)
+        columns = s.rate, *times, s.overflows, s.duty.round(2)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         for live, row in zip(self._streams.of(slots), rows, strict=True):
-            rate, captured, classified, lag, lost, overflows = row
+            rate, captured, classified, lag, lost, overflows, duty = row
             told = live.told
-            self.feed.publish(
+            self._say(
                 Status(
                     stream=live.name,
                     time=unix,
@@ -97,12 +106,30 @@ class Reporter:
                     overflows=overflows,
                     detail=self.veiled(live.line, live.line.detail),
                     source_state="ended" if live.state == "ended" else live.line.state,
-                    flaws=[*live.flaws, *live.line.flaws, *(told.flaws if told else [])],
+                    flaws=list(dict.fromkeys([*live.flaws, *live.line.flaws, *(told.flaws if told else [])])),
                     speech_s=told.heard_s if told else 0.0,
                     hears=told.hears if told else "silence",
                     snr_db=told.snr_db if told else None,
+                    duty=duty,
+                    call=self._call(live.line),
                 )
             )
+
+    def _say(self, message: AnyMessage) -> None:
+        """Publish a message, and hand it to the taps; one that fails is given up, since the feed goes on."""
+        self.feed.publish(message)
+        for tap in self._taps:
+            try:
+                tap(message)
+            except Exception:
+                self._taps = [other for other in self._taps if other is not tap]
+                log.exception("calls are no longer kept: an error inside streamcab")
+
+    def _call(self, line: Line) -> dict[str, str]:
+        """Return what the platform says of a call; with hidden names, only what tells nobody apart."""
+        if not self._settings.pseudonyms:
+            return line.call
+        return {k: v for k, v in line.call.items() if k in ("platform", "track")}
 
     def _described(self, live: Live) -> str:
         """Return the description of a stream's source, with hidden parts removed; recomputed when it has changed."""
@@ -113,7 +140,7 @@ class Reporter:
 
     def itself(self, turn_s: float, intervals_per_s: float, counters: Mapping[str, int], detail: str) -> None:
         """Publish the state of the daemon: longest turn, rate, counters, and a message to the operator."""
-        self.feed.publish(
+        self._say(
             DaemonStatus(
                 stream=DAEMON,
                 time=self._clock.time(),

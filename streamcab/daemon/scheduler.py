@@ -13,6 +13,8 @@ from streamcab.daemon.streams import StreamTable
 
 SLICE = 512
 """Streams per turn at most. Longer turns cost less per stream, and their audio is older."""
+CHECK_S = 1.0
+"""Seconds between visits to a stream that rests."""
 GATHER = 128
 """Streams that make a turn worthwhile: if fewer are due, streams that are nearly due join them."""
 NEVER = np.inf
@@ -32,11 +34,14 @@ class Scheduler:
         # Nearly due streams join: few streams fall into one step, many remain spread.
         slack = self.period_s / max(len(self._streams) / min(self.most, GATHER), 1.0)
         due = np.flatnonzero(turn <= now + slack)
-        if len(due) > self.most:
-            due = np.sort(due[np.argpartition(turn[due], self.most)[: self.most]])
+        # Streams that came to be due together are not answered together: each slice waits for its own streams only.
+        most = self.most if self.behind(now) > self.period_s / 2 else min(self.most, GATHER)
+        if len(due) > most:
+            due = np.sort(due[np.argpartition(turn[due], most)[:most]])
         paced = due[self._streams.paced[due]]
         # Not from the due time: a delay need not be made up for.
         turn[paced] = np.maximum(turn[paced] + self.period_s, now + self.period_s / 2)
+        turn[due[self._streams.resting[due]]] = now + CHECK_S
         return due
 
     def behind(self, now: float) -> float:
@@ -74,4 +79,4 @@ class Load:
         if not self.high:
             return ""
         late = f"{self._behind_s * 1000:.0f} ms"
-        return f"overloaded: streams wait {late} too long for their turn; new streams are refused"
+        return f"overloaded: streams wait {late} too long for their turn; new streams wait"

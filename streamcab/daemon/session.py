@@ -200,6 +200,8 @@ def _serve(
         supervisor,
         recorder=recorder,
         beside=extras.counters() if extras is not None else (),
+        taps=extras.taps if extras is not None else (),
+        run=extras.run if extras is not None else None,
     )
     # Otherwise the interpreter walks all of torch at its exit, which takes more than a second.
     gc.freeze()

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamcab.feed import Subscriber
@@ -16,29 +16,42 @@ if TYPE_CHECKING:
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.reload import Reload
     from streamcab.feed.curve import ClientKeys
+    from streamcab.health.feed_log import Thinning
     from streamcab.health.jsonl import JsonLinesFile
+    from streamcab.message import AnyMessage
     from streamcab.ops.notify import Supervisor
     from streamcab.record.recorder import Recorder
     from streamcab.record.retention import Retention
+    from streamcab.sinks.post import Post
     from streamcab.source import Source
     from streamcab.web.child import Page
+    from streamcab.store.writer import Writer
 
 log = logging.getLogger("streamcab.beside")
 
 
 @dataclass
 class Extras:
-    """The optional parts beside the daemon: reloading, recordings, JSON lines, a page."""
+    """The optional parts beside the daemon: reloading, recordings, JSON lines, a store, a page.
+
+    `taps` take the messages of the feed as they are made; `run` is what they call this run of the daemon.
+    """
 
     again: threading.Event
     reload: "Reload"
     retention: "Retention | None" = None
     lines: "JsonLinesFile | None" = None
     page: "Page | None" = None
+    thinning: "Thinning | None" = None
+    store: "Writer | None" = None
+    post: "Post | None" = None
+    taps: "list[Callable[[AnyMessage], None]]" = field(default_factory=list)
+    run: str | None = None
 
     def counters(self) -> "list[Callable[[], Mapping[str, int]]]":
         """Return the counters of the files."""
-        return [self.reload.journal.counters, *([self.lines.counters] if self.lines else [])]
+        parts = [part for part in (self.lines, self.store, self.post) if part is not None]
+        return [self.reload.journal.counters, *(part.counters for part in parts)]
 
 
 @contextmanager
@@ -55,7 +68,7 @@ def beside(
     from streamcab.health.feed_log import record
 
     over = threading.Event()
-    parts = Parts(daemon, sources, recorder, extras.lines)
+    parts = Parts(daemon, sources, recorder, extras.lines, extras.store)
 
     def reload() -> None:
         while True:
@@ -73,7 +86,7 @@ def beside(
 
     def write(lines: "JsonLinesFile") -> None:
         with Subscriber(daemon.endpoint, keys=keys) as feed:
-            record(feed, lines, over, parts.reopen, log.warning)
+            record(feed, lines, over, parts.reopen, log.warning, thinning=extras.thinning)
         lines.close()
 
     threads = [threading.Thread(target=reload, name="reload", daemon=True)]

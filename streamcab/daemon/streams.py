@@ -46,6 +46,8 @@ class StreamTable(SlotTable):
     news    (size,) bool     paced, and intervals were answered since the last prediction
     due     (size,) float64  monotonic time of the next prediction
     told    (size,) float64  monotonic time of the last status
+    resting (size,) bool     paced, and left out for a while (duty.py)
+    duty    (size,) float64  share of the time in which it is heard
     power   (size,) float64  level of the newest intervals
     """
 
@@ -60,6 +62,8 @@ class StreamTable(SlotTable):
         self.news: NDArray[np.bool_] = self.column(np.bool_)
         self.due: Times = self.column(np.float64)
         self.told: Times = self.column(np.float64)
+        self.resting: NDArray[np.bool_] = self.column(np.bool_)
+        self.duty: NDArray[np.float64] = self.column(np.float64, 1.0)
         self.power: NDArray[np.float64] = self.column(np.float64)
 
     def __iter__(self) -> Iterator[Live]:
@@ -150,5 +154,6 @@ class StreamTable(SlotTable):
             lost_ms=self.lost_ms(slots),
             overflows=overflows,
             ended=ended,
+            duty=self.duty[slots],
             lost=np.array([live.line.state in GONE for live in lives], np.bool_),
         )

@@ -66,10 +66,10 @@ class Accumulator:
             a[slots] = 0
         self._since[slots] = self._hang + 1
 
-    def fold(self) -> None:
-        """Keep for good what the blocks hold, and empty them: for a clip that is heard as a whole."""
-        self._folded += self._sums.sum(1, dtype=np.float64)
-        self._sums[:] = 0
+    def fold(self, slots: Ints) -> None:
+        """Keep for good what the blocks hold, and empty them: for clips that are heard as a whole."""
+        self._folded[slots] += self._sums[slots].sum(1, dtype=np.float64)
+        self._sums[slots] = 0
 
     def _total(self, slots: Ints) -> Floats:
         """The sums of the window, (B, width)."""

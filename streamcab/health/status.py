@@ -33,7 +33,12 @@ LOST = {
     "feed-refused": "a subscriber was refused; the log says why",
     "record-dropped-ms": "is there room on the disk?",
     "record-failed": "is there room on the disk?",
+    "record-refused": "the log says which streams are not recorded, and why",
     "jsonl-dropped": "is there room on the disk?",
+    "sink-dead": "a receiver refuses calls, or was away for a day: the log says why",
+    "sink-dropped": "a receiver is away: is there room on the disk?",
+    "store-waiting": "the database is away or full: the log says why",
+    "store-dropped": "is the database there, and is there room? The log says why",
 }
 """Counters of losses and refusals, none of which may grow, and what to do about each."""
 REFUSED = {

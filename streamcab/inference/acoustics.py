@@ -63,7 +63,6 @@ class Acoustics:
     def __init__(self, slots: int, length: int, second: int) -> None:
         self._second = second
         self._after, self._until = round(AFTER_S * second), round(UNTIL_S * second)
-        self._enough = ENOUGH_S * second
         # Voiced intervals, their power, those of them that are wide; intervals of pauses, the logarithms of their
         # power, so that music which begins within one does not drown what was there before.
         self._sums = np.zeros((slots, -(-length // second), 5))
@@ -110,17 +109,83 @@ class Acoustics:
     def read(self, slots: Ints) -> Quality:
         """The acoustic quality of the speech in the window."""
         sums = self._sums[slots]
-        voiced, speech, wide, pauses, noise = sums.sum(1).T
-        speech = speech / np.maximum(voiced, 1)
         # Pauses hold weak speech too, and in loud noise there may be none: the softest of each second counts as much.
         least = self._least[slots]
         heard = np.isfinite(least) & (sums[..., 0] > 0)
-        soft = SOFTEST * np.where(heard, least, 0).sum(1) / np.maximum(heard.sum(1), 1)
-        paused = pauses >= self._enough / 2
-        noise = np.where(paused, np.sqrt(np.exp(noise / np.maximum(pauses, 1)) * soft), soft)
-        noise = np.maximum(noise, POWER_FLOOR)
-        snr = 10 * np.log10(np.maximum(speech - noise, 0.1 * noise) / noise)
-        enough = voiced >= self._enough
-        return Quality(
-            np.where(enough, snr, np.nan), enough & (wide < NARROW_SHARE * voiced), voiced / self._second
-        )
+        return _quality(sums.sum(1), np.where(heard, least, 0).sum(1), heard.sum(1), self._second)
+
+
+class Totals:
+    """The same of whole clips, in constant memory: a second of talk that is over is added to what was before.
+
+    `add` takes a block of intervals at a time, at most a second of them.
+    """
+
+    def __init__(self, slots: int, second: int) -> None:
+        self._second = second
+        self._after, self._until = round(AFTER_S * second), round(UNTIL_S * second)
+        # As in Acoustics; of the seconds that are over: the sums, of the softest intervals the sum, and their number.
+        self._sums, self._least = np.zeros((slots, 5)), np.full(slots, np.inf)
+        self._over, self._soft = np.zeros((slots, 5)), np.zeros((slots, 2))
+
+    def reset(self, slots: Ints) -> None:
+        """Make slots ready for new clips."""
+        self._sums[slots] = self._over[slots] = 0
+        self._soft[slots], self._least[slots] = 0, np.inf
+
+    def add(
+        self,
+        slots: Ints,
+        talk: Flags,
+        index: NDArray[np.int64],
+        since: NDArray[np.int64],
+        heard: tuple[NDArray[np.uint8], Floats, Flags],
+    ) -> None:
+        """A block (B, H) of intervals, of which those of `talk` are added; the rest as in `Acoustics.add`."""
+        kind, power, wide = heard
+        voiced = kind == VOICED
+        quiet = np.log(np.maximum(power, POWER_FLOOR))
+        pause = (kind == SILENT) & (since >= self._after) & (since <= self._until)
+        columns = np.stack((voiced, power * voiced, wide & voiced, pause, quiet * pause), 2)
+        soft = np.where(kind == MISSING, np.inf, power)
+        block = index // self._second
+        first = (index[:, 0] + 1 - talk[:, 0]) // self._second
+        for later in (False, True):
+            here = talk & ((block > first[:, None]) == later)
+            if later:
+                # The second of talk that was under way is over, and another one has begun.
+                over = slots[here.any(1)]
+                self._fold(over)
+            self._sums[slots] += (columns * here[..., None]).sum(1)
+            least = np.where(here, soft, np.inf).min(1, initial=np.inf)
+            self._least[slots] = np.minimum(self._least[slots], least)
+        self._fold(slots[(index[:, -1] + 1) % self._second == 0])
+
+    def _fold(self, slots: Ints) -> None:
+        sums, soft = self._over[slots] + self._sums[slots], self._soft[slots] + self._softest(slots)
+        self._over[slots], self._soft[slots] = sums, soft
+        self._sums[slots], self._least[slots] = 0, np.inf
+
+    def _softest(self, slots: Ints) -> Floats:
+        """Of the second that is under way, (B, 2): its softest interval, and 1; zeros where nobody spoke."""
+        least = self._least[slots]
+        heard = np.isfinite(least) & (self._sums[slots, 0] > 0)
+        return np.stack((np.where(heard, least, 0.0), heard), 1)
+
+    def read(self, slots: Ints) -> Quality:
+        """How well the speech in the clips is heard."""
+        soft = self._soft[slots] + self._softest(slots)
+        return _quality(self._over[slots] + self._sums[slots], soft[:, 0], soft[:, 1], self._second)
+
+
+def _quality(sums: Floats, softest: Floats, seconds: Floats, second: int) -> Quality:
+    """From the sums (B, 5) of Acoustics, and those of the softest interval of so many seconds, (B,)."""
+    voiced, speech, wide, pauses, noise = sums.T
+    speech = speech / np.maximum(voiced, 1)
+    soft = SOFTEST * softest / np.maximum(seconds, 1)
+    paused = pauses >= ENOUGH_S * second / 2
+    noise = np.where(paused, np.sqrt(np.exp(noise / np.maximum(pauses, 1)) * soft), soft)
+    noise = np.maximum(noise, POWER_FLOOR)
+    snr = 10 * np.log10(np.maximum(speech - noise, 0.1 * noise) / noise)
+    enough = voiced >= ENOUGH_S * second
+    return Quality(np.where(enough, snr, np.nan), enough & (wide < NARROW_SHARE * voiced), voiced / second)

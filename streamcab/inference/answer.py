@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from streamcab.dsp.normalise import POWER_FLOOR
@@ -52,6 +53,7 @@ class Standing:
     overflows: int
     ended: bool = False
     lost: bool = False
+    duty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Standings:
     overflows: NDArray[np.int64]
     ended: NDArray[np.bool_]
     lost: NDArray[np.bool_]
+    duty: Floats
 
     @classmethod
     def of(cls, standings: Sequence[Standing]) -> "Standings":
@@ -85,6 +88,7 @@ class Standings:
             overflows=np.array([s.overflows for s in standings], np.int64),
             ended=np.array([s.ended for s in standings], np.bool_),
             lost=np.array([s.lost for s in standings], np.bool_),
+            duty=np.array([s.duty for s in standings], np.float64),
         )
 
 
@@ -140,6 +144,7 @@ class PredictionBuilder:
             "hears": self._hears(reading, now),
             "snr_db": _snr(reading.quality),
             "flaws": _flaws(reading.quality),
+            "duty": now.duty.round(2).tolist(),
         }
         for row in zip(*columns.values(), strict=True):
             fields: dict[str, Any] = dict(zip(columns, row, strict=True))
@@ -170,6 +175,14 @@ class PredictionBuilder:
         code[now.lost] = LOST
         code[now.ended] = ENDED
         return [STATES[i] for i in code.tolist()]
+
+
+def withheld(prediction: Prediction, flaws: Sequence[str]) -> Prediction:
+    """The same without its answer, which samples with these flaws do not deserve."""
+    state: State = "silent" if prediction.state == "live" else prediction.state
+    nothing: dict[str, Any] = {"probs": {}, "now": {}, "voiced_s": 0.0}
+    nothing |= dict.fromkeys(("top", "confidence", "sure", "attention", "snr_db"))
+    return replace(prediction, **nothing, state=state, hears="sound", flaws=list(flaws))
 
 
 def _weighed(p: Floats, weight: Floats) -> Floats:

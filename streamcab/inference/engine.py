@@ -19,7 +19,7 @@ from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, R
 from streamcab.inference.engine_output import EngineOutput, no_evidence
 from streamcab.inference.slots import SlotTable
 from streamcab.nn.architecture import FOREVER
-from streamcab.nn.backend import RUNS, Backend, make_backend
+from streamcab.nn.backend import RUNS, Backend, State, make_backend
 from streamcab.nn.weights import Net, detector_of
 
 
@@ -46,6 +46,9 @@ class Engine:
         )
         # What waits to be judged at a skip has to be missing.
         self._memory = max(arch.memory, self.normaliser.ahead)
+        # After so many missing intervals every c_t before them has left the net.
+        self._flushed = min(self.normaliser.ahead + self.delay, self._memory)
+        self._quiet: State | None = None
         self.heard, self.stepped = table.heard, table.stepped
         self.dropped, self.finished = table.dropped, table.finished
         self._end = table.column(np.int64, FOREVER)
@@ -57,6 +60,10 @@ class Engine:
         self._wide = table.column(np.bool_, 0, self.delay)
         # Intervals to come that do not count: what the net remembers is not what was before them.
         self._deaf = table.column(np.int64)
+        # Intervals left out by `pause` since the last one that was taken in.
+        self._paused = table.column(np.int64)
+        self.rested: NDArray[np.int64] = table.column(np.int64)
+        """(slots,) samples left out by `pause`."""
         self._out: list[EngineOutput] = []
         table.add(self.backend.reset, self.backend.bytes_per_slot)
         table.add(self.normaliser.reset, self.normaliser.bytes_per_slot)
@@ -74,12 +81,15 @@ class Engine:
         """Between two passes only a skip leaves answers."""
         self._out = [rest for e in self._out if len((rest := e.of(~np.isin(e.slots, slots))).slots)]
 
-    def backlog(self) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
-        """For each bank: the bank, its streams' slots, and how many samples of each wait to be taken.
+    def backlog(
+        self, slots: NDArray[np.intp] | None = None
+    ) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
+        """For each bank: the bank, the slots of its streams or of some, and how many samples of each wait to be taken.
 
-        Silence that a sender has announced waits for nobody.
+        Silence that a sender has announced, and what a source has lost, wait for nobody.
         """
-        slots = self.table.slots
+        if slots is None:
+            slots = self.table.slots
         for which, bank, rows in self.table.by_bank(slots):
             some = slots[which]
             written, own = bank.written[rows], self._front(bank).heard(self.heard[some])
@@ -100,16 +110,58 @@ class Engine:
         self.dropped[slots] += left_out
         return left_out
 
+    def pause(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> None:
+        """Leave out about `samples` (B,) waiting samples of streams of one bank on purpose: they count as rested.
+
+        The net stands still until `advance` comes to these streams again. A pause that is shorter than the net's
+        memory costs as much again: what the net remembers would not be what was before the audio.
+        """
+        n = self._intervals(slots, samples)
+        self.rested[slots] += self._omit(slots, n, np.maximum(self._flushed - self._paused[slots], 0))
+        self._paused[slots] += n
+
+    def _resume(self, slots: NDArray[np.intp]) -> None:
+        """Streams that paused are taken in again."""
+        forgotten = self._paused[slots] >= self._memory
+        self._forget_all(slots[forgotten])
+        self._deaf[slots[~forgotten]] = self._memory
+        self._paused[slots] = 0
+
     def _leave_out(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The same, and nobody is to blame."""
+        """As `skip`, and nobody is to blame."""
+        n = self._intervals(slots, samples)
+        long = n >= self._memory
+        known = self._quiet is not None
+        left_out = self._omit(slots, n, np.where(long & known, self._flushed, self._memory))
+        if known:
+            self._forget_all(slots[long])
+        elif long.any():
+            self._quiet = self.backend.state(slots[long][0])
+        return left_out
+
+    def _forget_all(self, slots: NDArray[np.intp]) -> None:
+        """The net remembers nothing but missing intervals, and need not compute that again."""
+        if self._quiet is None:
+            self._deaf[slots] = self._memory
+        else:
+            self.backend.restore(slots, self._quiet)
+
+    def _intervals(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Whole intervals (B,) in samples (B,) of streams of one bank."""
         arch, bank = self.architecture, self.table.bank(int(slots[0]))
-        front = self._front(bank)
-        n = np.maximum(samples * arch.pooled_rate // (bank.rate * arch.interval), 0)
+        n: NDArray[np.int64] = np.maximum(samples * arch.pooled_rate // (bank.rate * arch.interval), 0)
+        return n
+
+    def _omit(
+        self, slots: NDArray[np.intp], n: NDArray[np.int64], computed: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """n (B,) intervals are missing: the first `computed` (B,) go through the net. Returns their samples (B,)."""
+        front = self._front(self.table.bank(int(slots[0])))
         before = front.heard(self.heard[slots])
         left = n.copy()
-        # Until the net has forgotten what was before, and no hold waits.
+        # What is held is decided on, too.
         while (
-            go := (left > 0) & ((n - left < self._memory) | (self.normaliser.vad_state[slots] == HOLDING))
+            go := (left > 0) & ((n - left < computed) | (self.normaliser.vad_state[slots] == HOLDING))
         ).any():
             some = np.where(go, np.minimum(left, RUNS[0]), 0)
             for h in np.unique(some[go]).tolist():
@@ -172,6 +224,9 @@ class Engine:
 
     def _take_in(self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], bunch: int) -> None:
         front = self._front(bank)
+        paused = self._paused[slots] > 0
+        if paused.any():
+            self._resume(slots[paused])
         # In this order: what `ended` was said of is then the final `written`.
         ended = bank.ended[rows]
         written = bank.written[rows]
@@ -196,7 +251,7 @@ class Engine:
     def _pass_over(
         self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], ends: NDArray[np.int64]
     ) -> None:
-        """Streams in which a silence was announced: what lies before it is taken in, and the rest of it left out."""
+        """Streams with announced silence, or a hole: what lies before it is taken in, and the rest of it left out."""
         front, rate = self._front(bank), bank.rate
         for i in range(len(slots)):
             slot, row = slots[[i]], rows[[i]]

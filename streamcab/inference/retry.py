@@ -65,6 +65,13 @@ class Retry:
             self._failed(slots, error, now)
             return np.zeros(len(slots), np.int64)
 
+    def pause(self, slots: NDArray[np.intp], samples: NDArray[np.int64], now: float) -> None:
+        """As `Engine.pause`; raises ComputeError alone."""
+        try:
+            self._engine.pause(slots, samples)
+        except Exception as error:
+            self._failed(slots, error, now)
+
     def in_words(self, now: float) -> str:
         """What an operator should know; empty when all is well."""
         return self._words if now - self._told < TELL_S else ""

@@ -41,3 +41,14 @@ class AllowList:
                 same &= low & np.uint64(mask & 2**64 - 1) == np.uint64(network & 2**64 - 1)
                 allowed |= same & ~four
         return allowed
+
+    def holds(self, host: str) -> bool:
+        """Return whether an address, as text, is in one of the networks."""
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address):
+            address = address.ipv4_mapped or address
+        networks = self._four if address.version == 4 else self._six
+        return any(int(address) & mask == network for network, mask in networks)

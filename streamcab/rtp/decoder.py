@@ -60,9 +60,9 @@ class Job:
 
 
 class AvDecoder:
-    """The state of G.722 or Opus."""
+    """The state of G.722 or Opus; `channel` of stereo Opus, None for the mix."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, channel: int | None = None) -> None:
         import av
 
         self._av = av
@@ -71,7 +71,8 @@ class AvDecoder:
                 context: Any = av.CodecContext.create(each, "r")
             except (av.error.FFmpegError, ValueError):
                 continue
-            context.layout = "mono"
+            self._channel = channel if name == "OPUS" else None
+            context.layout = "stereo" if self._channel else "mono"
             context.sample_rate = 48000 if name == "OPUS" else 16000
             self._context = context
             break
@@ -84,7 +85,14 @@ class AvDecoder:
             frames = self._context.decode(self._av.Packet(payload))
         except self._av.error.FFmpegError:
             return np.zeros(0, np.float32)
-        return np.concatenate([np.zeros(0, np.float32), *(_mono(frame.to_ndarray()) for frame in frames)])
+        return np.concatenate([np.zeros(0, np.float32), *(self._one(frame) for frame in frames)])
+
+    def _one(self, frame: Any) -> Samples:
+        samples, count = frame.to_ndarray(), len(frame.layout.channels)
+        if self._channel is None or count == 1:
+            return _mono(samples)
+        apart = samples if frame.format.is_planar else samples.reshape(-1, count).T
+        return _mono(apart[min(self._channel, count) - 1])
 
 
 def _mono(frame: NDArray[Any]) -> Samples:
@@ -109,7 +117,7 @@ class Voice:
             samples: Samples = codec.decode(encoding, np.frombuffer(payload, np.uint8)[None], channel)[0]
             return samples
         if encoding.name not in self._av:
-            self._av[encoding.name] = AvDecoder(encoding.name)
+            self._av[encoding.name] = AvDecoder(encoding.name, channel)
         return self._av[encoding.name].decode(payload)
 
     def at_rate(self, position: int, expected: int, rate: int, samples: Samples) -> list[tuple[int, Samples]]:
@@ -150,7 +158,7 @@ def _joined(packets: list[Packet]) -> list[Packet]:
 
 
 class Decoders:
-    """A pool of A pool of A pool of `threads` workers for at most `calls` calls."""
+    """A pool of `threads` workers for at most `calls` calls."""
 
     def __init__(self, calls: int, threads: int = 1) -> None:
         self._limit = BACKLOG * max(calls, 8)

@@ -34,14 +34,14 @@ class Endings:
 
     def goodbye(self, bye: Bye, port: int, now: float) -> None:
         """Record a goodbye. RTCP may come from another port than the audio: the same or the next port is certain; any
-        other is accepted if only one call has this SSRC from this address.
+        other is accepted if only one sender has this SSRC at this address.
         """
         table = self._table
         live = (table.state == State.LIVE) & (table.ssrc == np.uint32(bye.ssrc))
         sources = {slot: unpack_address(table.name(slot)) for slot in np.flatnonzero(live).tolist()}
         here = [slot for slot, (host, _) in sources.items() if host == bye.host]
         sure = [slot for slot in here if sources[slot][1] in (port, port - 1)]
-        for slot in sure or (here if len(here) == 1 else []):
+        for slot in sure or (here if len({sources[slot] for slot in here}) == 1 else []):
             self._said[slot] = min(self._said[slot], now)
 
     def due(self, now: float, idle_s: float) -> list[tuple[int, str]]:

@@ -20,6 +20,8 @@ class CallStarted:
     """Index of the socket."""
     kind: int
     """Payload type of its newest packet."""
+    channel: int = 0
+    """The channel that is a call of its own, from 1; 0 for all of them."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ HOLD_S = 5.0
 """Seconds for which a collision is still reported after it was last seen."""
 SAMPLES = 4000
 """Samples whose codes are counted: half a second."""
+SELDOM = 16
+"""Times as many samples, at most, between two counts of a call that has been clear so far: each time twice as many."""
 UNIFORM = 400.0
 """Chi-square of 256 equally likely codes: 255 on average, 23 the deviation. Speech has thousands."""
 MOST = 64
@@ -61,13 +63,14 @@ class Inspection:
         self._packets, self._refused = np.zeros((2, slots), np.int64)
         self._collided = np.full(slots, -np.inf)
         self._colliding, self._encrypted = np.zeros((2, slots), np.bool_)
+        self._every = np.full(slots, SAMPLES, np.int64)  # samples between two counts
         self._counted = np.zeros(slots, np.int64)  # position up to which the codes have been counted
 
     def begin(self, slot: NDArray[np.int64]) -> None:
         """Start calls."""
         for column in (self.refused, self._packets, self._refused, self._counted):
             column[slot] = 0
-        self._collided[slot] = -np.inf
+        self._collided[slot], self._every[slot] = -np.inf, SAMPLES
         self._colliding[slot] = self._encrypted[slot] = False
 
     def collisions(self, live: Slots, packets: NDArray[np.int64], now: float) -> list[Finding]:
@@ -83,7 +86,7 @@ class Inspection:
 
     def codes(self, live: Slots, newest: NDArray[np.int64], bank: ScatterBank) -> list[Finding]:
         """Return calls of G.711 that now look encrypted, or no longer do; newest (slots,): end of their samples."""
-        ready = live[newest[live] - self._counted[live] >= SAMPLES]
+        ready = live[newest[live] - self._counted[live] >= self._every[live]]
         ready = ready[np.argsort(self._counted[ready], kind="stable")][:MOST]
         found = []
         for slot in ready.tolist():
@@ -95,6 +98,7 @@ class Inspection:
             chi = float(((counts - total / 256) ** 2).sum()) * 256 / max(total, 1)
             chi += total / 256 * max(256 - len(counts), 0)  # codes that do not occur
             noise = total >= SAMPLES * 0.9 and chi < UNIFORM
+            self._every[slot] = SAMPLES if noise else min(2 * int(self._every[slot]), SELDOM * SAMPLES)
             if noise != self._encrypted[slot]:
                 self._encrypted[slot] = noise
                 found.append(Finding(slot, "encrypted?", ENCRYPTED if noise else ""))

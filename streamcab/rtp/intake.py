@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamcab.audio.ring import windows
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.batch import Batch, unpack_address
+from streamcab.rtp.channels import SHIFT, SOCKET, apart
 from streamcab.rtp.cursor import Verdict
 from streamcab.rtp.decoder import Decoders
 from streamcab.rtp.leaps import Kept
@@ -47,6 +48,7 @@ class Intake:
     ring_s      seconds of audio kept per call
     rtcp_from   sockets with this number and above carry RTCP only
     same_call   a call continues under another SSRC of its address and port, once the old one has stopped
+    each        every channel of a packet is a call of its own
 
     calls      the calls and their state
     events     what has happened to the calls
@@ -68,6 +70,7 @@ class Intake:
         decoders: Decoders | None = None,
         rtcp_from: int = 2**15,
         same_call: bool = False,
+        each: bool = False,
     ) -> None:
         self.types = types
         self.calls = Lifecycle(
@@ -79,6 +82,7 @@ class Intake:
             channel=channel,
             decoders=decoders,
             same_call=same_call,
+            each=each,
         )
         self.table, self.events, self.fates = self.calls.table, self.calls.events, self.calls.fates
         self.jitter_buffer = self.calls.jitter_buffer
@@ -86,7 +90,7 @@ class Intake:
         self._evicted = 0
         self.refused: set[tuple[int, int]] = set()
         self.strangers = Strangers()
-        self._allow, self._rtcp_from = allow, rtcp_from
+        self._allow, self._rtcp_from, self._each = allow, rtcp_from, each
         self._over: dict[int, str] = {}  # calls that end with this batch
         self._again: list[Kept] = []  # datagrams to be taken in after this batch
 
@@ -103,16 +107,27 @@ class Intake:
 
     def feed(self, batch: Batch, now: float) -> None:
         """Process n datagrams that arrived by monotonic time `now`, in s."""
-        self._take(batch, now)
+        self._take(self._apart(batch) if self._each else batch, now)
         while self._again:
             kept, self._again = self._again, []
             self._take(Batch.of_rows([(k.data, k.name, k.port) for k in kept]), now)
 
+    def _apart(self, batch: Batch) -> Batch:
+        headers = parse(batch.data, batch.length, batch.truncated)
+
+        def known(rows: NDArray[np.intp], port: Column) -> NDArray[np.bool_]:
+            found = self.table.match(key_words(batch.name[rows], headers.ssrc[rows], port), batch.wide)
+            there: NDArray[np.bool_] = found >= 0
+            return there
+
+        return apart(batch, headers, self.types, known)
+
     def _take(self, batch: Batch, now: float) -> None:
         headers = parse(batch.data, batch.length, batch.truncated)
         fate = headers.fate
-        if batch.port.max() >= self._rtcp_from:
-            fate[(batch.port >= self._rtcp_from) & (fate < Fate.MALFORMED)] = Fate.MALFORMED
+        socket = batch.port & SOCKET if self._each else batch.port
+        if socket.max() >= self._rtcp_from:
+            fate[(socket >= self._rtcp_from) & (fate < Fate.MALFORMED)] = Fate.MALFORMED
         if self._allow is not None:
             fate[~self._allow.match(batch.name)] = Fate.NOT_ALLOWED
         if fate.any():
@@ -137,6 +152,8 @@ class Intake:
             slot, samples = slot[rows], samples[rows]
         if len(rows):
             self._calls(batch, headers, rows, slot, samples.astype(np.float64), now)
+        if self._each:  # a packet of several channels is one packet
+            fate = fate[batch.port >> SHIFT <= 1]
         counted = np.bincount(fate, minlength=_KEPT + 1)
         self.fates += counted[:_KEPT]
         while self._over:
@@ -187,7 +204,8 @@ class Intake:
         slot, first = np.unique(slot, return_index=True)  # of each caller, the first packet
         slot, rows = slot[slot >= 0], rows[first[slot >= 0]]
         clock = self.types.clock[headers.kind[rows]]
-        self.calls.begin(slot, headers.sequence[rows], headers.time[rows], clock, now)
+        channel = batch.port[rows] >> SHIFT if self._each else None
+        self.calls.begin(slot, headers.sequence[rows], headers.time[rows], clock, now, channel)
 
     def _calls(
         self,

@@ -42,6 +42,7 @@ class JitterBuffer:
         lookback_s: float,
         ring_s: float,
         channel: int | None = None,
+        each: bool = False,
         decoders: Decoders | None = None,
     ) -> None:
         self.newest = np.zeros(slots, np.int64)
@@ -51,7 +52,9 @@ class JitterBuffer:
         self.rate = np.array([form.rate for form in types.forms], np.float64)
         self.overrun = 0
         self._types, self._slots, self._sequences = types, slots, sequences
-        self._ring_s, self._channel, self._decoders = ring_s, channel, decoders
+        self._ring_s, self._decoders = ring_s, decoders
+        self._each = each
+        self._channel = np.full(slots, channel or 0, np.int64)  # 0 for the mix
         self._queue = DecodeQueue()
         self._decoded = np.array([bool(form.decoder) for form in types.forms])
         self._queued = np.zeros(slots, np.bool_)  # calls whose payloads wait for a decoder
@@ -77,8 +80,13 @@ class JitterBuffer:
             self._banks[index] = bank
         return bank
 
-    def begin(self, slot: Column, form: Column, now: float) -> None:
-        """Start calls a look-back into their rings: their first packet may have been overtaken."""
+    def begin(self, slot: Column, form: Column, now: float, channel: Column | None = None) -> None:
+        """Start calls a look-back into their rings: their first packet may have been overtaken.
+
+        channel (m,): the channels that they are, where each is a call.
+        """
+        if channel is not None:
+            self._channel[slot] = channel
         self.newest[slot] = self.look[form]
         self.floor[slot] = 0
         self.generation[slot] += 1  # once, even if a slot occurs twice
@@ -148,13 +156,16 @@ class JitterBuffer:
             )
             if not len(rows):
                 return full
-        alone = bool((kind == kind[0]).all())
-        for k in [int(kind[0])] if alone else np.unique(kind).tolist():
-            which = slice(None) if alone else np.flatnonzero(kind == k)
+        # Grouped by payload type, and by channel above it.
+        group = kind.astype(np.int64) | self._channel[slot] << 7 if self._each else kind
+        alone = bool((group == group[0]).all())
+        for g in [int(group[0])] if alone else np.unique(group).tolist():
+            which = slice(None) if alone else np.flatnonzero(group == g)
+            k = g & 127
             place(
                 self.bank(int(self._types.form[k])),
                 self._types.encodings[k],
-                self._channel,
+                int(self._channel[slot[which][0]]) or None,
                 data,
                 rows[which] * data.shape[1] + start[rows[which]],
                 slot[which],
@@ -241,6 +252,6 @@ class JitterBuffer:
             stamp=float(self._newest_at[slot]) - ahead,
             skipped=int(self._sequences.lost[slot]) if self._sequences.hole_end[slot] <= upto else None,
             ended=ended,
-            channel=self._channel,
+            channel=int(self._channel[slot]) or None,
         )
         self.overrun += self._decoders.put(job)

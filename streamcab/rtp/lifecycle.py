@@ -54,6 +54,7 @@ class Lifecycle:
         channel: int | None,
         decoders: Decoders | None,
         same_call: bool,
+        each: bool = False,
     ) -> None:
         self.table = Table(slots)
         self.sequences = Sequences(slots)
@@ -66,6 +67,7 @@ class Lifecycle:
             ring_s=ring_s,
             channel=channel,
             decoders=decoders,
+            each=each,
         )
         self.events: deque[Event] = deque()
         self.fates = np.zeros(len(Fate), np.int64)
@@ -89,12 +91,13 @@ class Lifecycle:
         time: NDArray[np.uint32],
         clock: Column,
         now: float,
+        channel: Column | None = None,
     ) -> None:
         """Start the probation of calls (m,) with the number and timestamp of their first packets."""
         form, buffer = self.table.form[slot], self.jitter_buffer
         self.timeline.begin(slot, sequence, time, buffer.look[form], buffer.rate[form], clock, now)
         self.sequences.begin(slot)
-        buffer.begin(slot, form, now)
+        buffer.begin(slot, form, now, channel)
         self.endings.begin(slot)
         self._inspection.begin(slot)
         self.give_up(set(slot.tolist()))
@@ -119,7 +122,8 @@ class Lifecycle:
 
     def give_up_packets(self, slot: int, packets: int) -> None:
         """Count packets that leapt and were strays, or of another sender."""
-        self.fates[Fate.JUMPED] += packets
+        if self.table.channel(slot) <= 1:  # a packet of several channels is one packet
+            self.fates[Fate.JUMPED] += packets
         self._inspection.refused[slot] += packets
 
     def announce(self, slot: int) -> None:
@@ -148,6 +152,7 @@ class Lifecycle:
                 ssrc=int(self.table.ssrc[slot]),
                 local=self.table.port(slot),
                 kind=int(self.kind[slot]),
+                channel=self.table.channel(slot),
             )
         )
         if slot in self._early:
@@ -167,8 +172,12 @@ class Lifecycle:
         """The only live call of this address and port, if it stopped when this one began; else None."""
         table = self.table
         live = (table.state == State.LIVE) & (table.form == table.form[slot])
-        name, port = table.name(slot), table.port(slot)
-        same = [s for s in np.flatnonzero(live).tolist() if table.name(s) == name and table.port(s) == port]
+        key = table.name(slot), table.port(slot), table.channel(slot)
+        same = [
+            s
+            for s in np.flatnonzero(live).tolist()
+            if (table.name(s), table.port(s), table.channel(s)) == key
+        ]
         latest = min(self._begun[slot] + self._lookback_s, table.last[slot] - STOPPED_S)
         stopped = [s for s in same if table.last[s] <= latest]
         return stopped[0] if len(stopped) == len(same) == 1 else None

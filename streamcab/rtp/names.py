@@ -87,11 +87,13 @@ class CallNames:
         """Return the announced CNAME, or empty."""
         return self._told.get((host, ssrc), "")
 
-    def give(self, host: str, port: int, ssrc: int) -> str:
-        """Return a name that stays unique until `free` is called with it."""
+    def give(self, host: str, port: int, ssrc: int, channel: int = 0) -> str:
+        """Return a name that stays unique until `free` is called with it; that of a channel ends in its number."""
         plain = f"rtp-{host}-{port}-{ssrc:08x}"
         mapped = next((rule.name for rule in self._rules if rule.fits(host, port, ssrc)), "")
         wanted = mapped or clean(self.cname(host, ssrc)) or plain
+        if channel:
+            wanted = f"{wanted[: LONGEST - 8]}-{channel}"
         name, k = wanted, 1
         while name in self._used:
             k += 1

@@ -61,6 +61,7 @@ class PayloadTypes:
         self.fate: NDArray[np.uint8] = np.full(128, Fate.UNKNOWN_TYPE, np.uint8)
         self.form: NDArray[np.int64] = np.full(128, -1, np.int64)
         self._frame = np.ones(128, np.int64)
+        self._channels = np.ones(128, np.int64)
         self._gain = np.ones(128, np.int64)
         self._opus = np.zeros(128, np.bool_)
         for number, fate in {**SPECIAL, **special}.items():
@@ -78,6 +79,20 @@ class PayloadTypes:
             self._frame[number] = encoding.frame
             self._gain[number] = encoding.step if encoding.stateful else 1
             self._opus[number] = encoding.name == "OPUS"
+            self._channels[number] = encoding.channels
+
+    @property
+    def most_channels(self) -> int:
+        """The most channels that a packet may have."""
+        return max(int(self._channels.max()), 2 * int(self._opus.any()))
+
+    def channels(self, headers: Headers, data: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Return the channels of each of n packets; Opus says them itself (RFC 6716 section 3.1)."""
+        channels = self._channels[headers.kind]
+        opus = np.flatnonzero(self._opus[headers.kind] & (headers.fate == Fate.ACCEPTED))
+        if len(opus):
+            channels[opus] = 1 + (data[opus, headers.start[opus]] >> 2 & 1)
+        return channels
 
     def samples(self, headers: Headers, data: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return the samples per channel in each of n payloads; 0 if the size does not fit the format."""

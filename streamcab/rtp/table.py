@@ -30,7 +30,7 @@ class State(IntEnum):
 
 
 def key_words(name: NDArray[np.uint64], ssrc: NDArray[np.uint32], port: NDArray[np.int64]) -> Words:
-    """Return key columns from name (n, 4), ssrc (n,) and port (n,), the index of the socket."""
+    """Return key columns from name (n, 4), ssrc (n,) and port (n,), the socket's index with the channel above it."""
     rest = ssrc.astype(np.uint64) | (port << 32).view(np.uint64)
     return name[:, 0], name[:, 1], name[:, 2], name[:, 3], rest
 
@@ -155,3 +155,7 @@ class Table:
     def port(self, slot: int) -> int:
         """Return the index of the receiving socket."""
         return int(self._words[4, slot]) >> 32 & 0xFFFF
+
+    def channel(self, slot: int) -> int:
+        """Return the number of the channel that is a call of its own, 0 for a call of all channels."""
+        return int(self._words[4, slot]) >> 48

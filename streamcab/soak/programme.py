@@ -1,14 +1,15 @@
 """The audio of a rehearsal: the same in every period, to the sample.
 
-A microphone that never ends plays a tape of two minutes over and over: talk, digital silence, noise. Calls come as RTP
-through the real intake, with losses and packets out of order; each lives for a minute or so, under a new name. Nothing
-here looks at a clock: `tick` is told the time.
+A microphone that never ends plays a tape of two minutes over and over: talk, digital silence, a busy tone, music,
+noise. Calls come as RTP through the real intake, with pauses, losses and packets out of order; each lives for a minute
+or so, under a new name. Nothing here looks at a clock: `tick` is told the time.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamcab.audio.ring import Bank
 from streamcab.bench.speech import babble, bundled_clips, encode
@@ -32,6 +33,27 @@ LOSS, SWAP = 97, 53
 SHORTEST_S, LONGEST_S, PAUSE_S = 20.0, 100.0, 4.0
 """Of a call; and before the next one in its place."""
 RING_S = 4.0
+TALK, HUSH = 45, 8
+"""Packets that a call sends, and those that it leaves out in the pause after them: silence suppression."""
+BUSY_S, MUSIC_S = 6.0, 8.0
+"""Of a busy tone and of music on the tape."""
+BUSY, CHORDS = (480.0, 620.0), ((220.0, 277.2, 329.6), (196.0, 246.9, 293.7), (174.6, 220.0, 261.6))
+"""Hz; a busy tone after ITU-T E.180, half a second on and off."""
+
+
+def _busy() -> NDArray[np.float64]:
+    t = np.arange(round(BUSY_S * TAPE_RATE)) / TAPE_RATE
+    return np.where(t % 1.0 < 0.5, sum(0.1 * np.sin(2 * np.pi * hz * t) for hz in BUSY), 0.0)
+
+
+def _music() -> NDArray[np.float64]:
+    """A chord a second, each note with overtones, dying away."""
+    t = np.arange(TAPE_RATE) / TAPE_RATE
+    made = []
+    for k in range(round(MUSIC_S)):
+        overtones = [(hz * n, 0.05 / n) for hz in CHORDS[k % len(CHORDS)] for n in range(1, 6)]
+        made.append(sum(a * np.sin(2 * np.pi * f * t) for f, a in overtones) * np.exp(-2 * t))
+    return np.concatenate(made)
 
 
 class Tape:
@@ -44,7 +66,8 @@ class Tape:
         noise = 0.003 * np.random.default_rng(1).standard_normal(20 * TAPE_RATE).astype(np.float32)
         self._tape = np.zeros(TAPE_S * TAPE_RATE, np.float32)
         self._tape[: len(voice)] = voice
-        self._tape[-len(noise) :] = noise
+        sound = np.concatenate((_busy(), _music(), noise)).astype(np.float32)
+        self._tape[-len(sound) :] = sound
         self.line = Line("microphone", Bank(TAPE_RATE, 1, round(RING_S * TAPE_RATE)), 0, "a tape")
         self._told = False
 
@@ -153,10 +176,13 @@ class PlannedCalls:
         if n % SWAP == 1 and n > 1:
             return
         for k in (n, n - 1) if n % SWAP == 2 and n > 2 else (n,):
-            if k % LOSS == LOSS - 1:
+            if k % LOSS == LOSS - 1 or k % (TALK + HUSH) >= TALK:
                 continue
+            number = k - k // (TALK + HUSH) * HUSH  # a pause takes time and no numbers
             ssrc = 1 + call.place + 1000 * (call.number % 1000) + 1_000_000 * (period % 4000)
-            head = bytes([0x80, 0]) + (k % 65536).to_bytes(2) + (k * PACKET).to_bytes(4) + ssrc.to_bytes(4)
+            head = (
+                bytes([0x80, 0]) + (number % 65536).to_bytes(2) + (k * PACKET).to_bytes(4) + ssrc.to_bytes(4)
+            )
             start = call.start + k * PACKET
             yield head + self._voice[start : start + PACKET].tobytes(), ("127.0.0.1", 4000 + 2 * call.place)
 

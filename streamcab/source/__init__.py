@@ -5,11 +5,13 @@ never calls the engine; the daemon reads the banks. One microphone is one source
 socket is one source with thousands. Knows nothing of models, intervals or sockets of the feed.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from streamcab.source.line import GONE, Line
 
-__all__ = ["GONE", "Line", "Source", "Speaking"]
+__all__ = ["GONE", "Line", "Source", "Speaking", "Tunable"]
 
 
 class Source(Protocol):
@@ -49,3 +51,11 @@ class Speaking(Protocol):
     @property
     def in_words(self) -> str:
         """What an operator should know now, without names of anybody; empty when all is well."""
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """A source of calls whose senders and patience can change while it runs."""
+
+    def retune(self, allow: Iterable[str], name_map: str | Path | None, idle_s: float) -> None:
+        """From now on; from any thread. ConfigError: all stays as it was."""

@@ -156,7 +156,8 @@ class Calls:
 
     def _in_words(self, started: CallStarted) -> str:
         codec = self._intake.types.encodings[started.kind]
-        return f"RTP {codec} from {_spelled(started)} at {self._addresses[started.local]}"
+        which = f", channel: each {started.channel}" if started.channel else ""
+        return f"RTP {codec} from {_spelled(started)} at {self._addresses[started.local]}{which}"
 
     def _let_go(self, row: int) -> None:
         """Nobody needs an ended call any more: its row and its name are free."""
@@ -166,7 +167,7 @@ class Calls:
         self._intake.release(row, started.generation)
 
     def _begin(self, started: CallStarted) -> None:
-        name = self._names.give(started.host, started.port, started.ssrc)
+        name = self._names.give(started.host, started.port, started.ssrc, started.channel)
         codec = self._intake.types.encodings[started.kind].name
         labels = {"codec": codec, "source": _spelled(started), "ssrc": f"{started.ssrc:08x}"}
         cname = self._names.cname(started.host, started.ssrc)

@@ -25,6 +25,8 @@ from streamcab.text import printable
 
 log = logging.getLogger("streamcab.source")
 
+UNBELIEVABLE = frozenset({"encrypted?"})
+"""Flaws with which samples are nobody's speech: no answer is given, whatever a detector or a net makes of them."""
 GONE: frozenset[SourceState] = frozenset({"lost", "reconnecting"})
 """Nothing can come now."""
 MOVES: dict[SourceState, frozenset[SourceState]] = {
@@ -64,6 +66,8 @@ class Line:
     detail: str = ""
     """Why the state is what it is; often empty."""
     labels: dict[str, str] = field(default_factory=dict)
+    call: dict[str, str] = field(default_factory=dict)
+    """What a telephony platform says of the call: `platform`, `track`, `call`, and what its customer added."""
     flaws: dict[str, str] = field(default_factory=dict)
     """What is wrong with how the samples come: names, each with words."""
     refused: int = 0
@@ -76,6 +80,11 @@ class Line:
     def in_words(self) -> str:
         """Its description, and what is wrong with how its samples come."""
         return "; ".join([self.description, *self.flaws.copy().values()])
+
+    @property
+    def unbelievable(self) -> list[str]:
+        """The flaws for which its samples get no answer."""
+        return [name for name in self.flaws.copy() if name in UNBELIEVABLE]
 
     def describe(self, description: str) -> None:
         """Its samples come from something else now, or in another way."""

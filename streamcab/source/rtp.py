@@ -76,7 +76,7 @@ class RtpSource:
     lookback_ms    how long a packet may be late
     idle_s         silence that ends a call
     ring_s         seconds of audio kept per call
-    channel        of stereo audio: mix, left, right or a number
+    channel        of stereo audio: mix, left, right, a number, or each: every channel is a stream
     decoders       threads for G.722 and Opus
     same_call      `ssrc`: a call goes on under another SSRC of its address and port; `never`: that is another call
     """
@@ -126,10 +126,7 @@ class RtpSource:
         if not self._addresses:
             raise ConfigError("no address to receive RTP on: give one such as 127.0.0.1:5004, or an SDP file")
         self._wanted = wanted
-        if channel == "each":
-            raise ConfigError(
-                "channel each is for microphones, files and standard input; for RTP use mix or a number"
-            )
+        self._each = channel == "each"
         self._channel = channel_number(channel, 32)
         self._allow = _allowed(allow)
         self._names = CallNames(_rules(name_map), remembered=4 * max_streams)
@@ -182,6 +179,7 @@ class RtpSource:
             decoders=self._decoders,
             rtcp_from=len(ports.rtp),
             same_call=self._same_call,
+            each=self._each,
         )
         self._calls = Calls(self._intake, self._names, self.addresses)
         for warning in self.warnings:

@@ -136,7 +136,7 @@ class SingleStream(ABC):
         """Frames (n, channels) as samples (m, rows); says what the mix has come upon."""
         if frames.shape[1] != self._mixer.channels:  # another device under the same name
             self._mixer = self._mixer.of(frames.shape[1])
-        samples = self._mixer.push(frames)
+        samples = self._fitting(self._mixer.push(frames))
         flaws, line = self._mixer.flaws, self.line
         for name in [name for name in line.flaws if name not in flaws]:
             line.flaw(name, "")
@@ -144,6 +144,15 @@ class SingleStream(ABC):
             if name not in line.flaws:
                 line.flaw(name, words)
         return samples
+
+    def _fitting(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Samples for every stream there is: of a device that returns with fewer channels, some are missing."""
+        rows, have = self._bank.rows, samples.shape[1]
+        if have == rows:
+            return samples
+        fitting = np.full((len(samples), rows), NO_SAMPLE, np.float32)
+        fitting[:, : min(have, rows)] = samples[:, :rows]
+        return fitting
 
     def _checked(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Samples with what is no number marked as missing, and counted."""

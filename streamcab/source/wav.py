@@ -5,6 +5,7 @@ and one that wrote more than it could count leaves one that is too small: what i
 Knows nothing of pipes or threads.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -177,7 +178,7 @@ class WavDecoder(Decoder):
         self.floats = format.encoding.startswith("f")
         self.frames = None
         if file.seekable():
-            there = path.stat().st_size - file.tell()
+            there = os.fstat(file.fileno()).st_size - file.tell()  # `classify - < a.wav` has no path
             self.frames = min(there, format.size or there) // format.frame
         self._rest = np.zeros((0, format.channels), np.float32)
 

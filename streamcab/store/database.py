@@ -36,7 +36,7 @@ def url_of(where: str) -> URL:
         url = make_url(where)
     except (ArgumentError, ValueError):
         raise ConfigError(
-            f"{where!r} is no database: write a path such as calls.db, or postgresql://USER@HOST/NAME"
+            "--store is no URL of a database: write postgresql://USER@HOST/NAME, or a path such as calls.db"
         ) from None
     kind = url.get_backend_name()
     if kind not in ("sqlite", "postgresql", "postgres"):

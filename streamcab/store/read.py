@@ -101,6 +101,7 @@ class Filter:
     since, until  they began at or after, and before              top     the answer; "" for calls without one
     name          of the stream, with * and ? for what may differ  source  a part of its description, any case
     state         open, ended or interrupted                       run     of the daemon
+    party         who called or was called, as a platform said: a pseudonym, unless told otherwise
     least_speech_s  seconds
     """
 
@@ -111,6 +112,7 @@ class Filter:
     source: str | None = None
     state: str | None = None
     run: int | None = None
+    party: str | None = None
     least_speech_s: float | None = None
 
 
@@ -256,6 +258,9 @@ def _filtered(query: Select[Any], which: Filter) -> Select[Any]:
         conditions.append(calls.c.state == which.state)
     if which.run is not None:
         conditions.append(calls.c.run == which.run)
+    if which.party is not None:
+        said = [calls.c.labels[key].as_string() for key in ("from", "to")]
+        conditions.append(or_(*(one == which.party for one in said)))
     if which.least_speech_s is not None:
         conditions.append(calls.c.speech_s >= which.least_speech_s)
     return query.where(and_(*conditions)) if conditions else query

@@ -20,6 +20,8 @@ SILENT_S = 120.0
 """A run of another machine that has not written for so long is over."""
 SOME = 60
 """Of `pieces.n`, deleted at once: 10 minutes, so that nobody waits long."""
+LARGE = 5_000
+"""Calls, deleted at once."""
 MOST = 500
 """Ids in one statement."""
 
@@ -63,9 +65,15 @@ def forget(engine: Engine, now: float, calls_s: float, pieces_s: float) -> int:
                 break
             upto = min(first + SOME, before)
             gone += connection.execute(delete(pieces).where(pieces.c.n < upto)).rowcount
+    too_old = calls.c.began < now - calls_s, calls.c.seen < now - calls_s, calls.c.state != OPEN
+    oldest = select(calls.c.id).where(*too_old).limit(LARGE).scalar_subquery()
+    while True:
+        with engine.begin() as connection:
+            n = connection.execute(delete(calls).where(calls.c.id.in_(oldest))).rowcount
+        gone += n
+        if n < LARGE:
+            break
     with engine.begin() as connection:
-        too_old = calls.c.began < now - calls_s, calls.c.seen < now - calls_s, calls.c.state != OPEN
-        gone += connection.execute(delete(calls).where(*too_old)).rowcount
         unused = select(calls.c.run).distinct(), runs.c.seen < now - calls_s
         connection.execute(delete(runs).where(runs.c.id.not_in(unused[0]), unused[1]))
     if gone:

@@ -164,14 +164,22 @@ class Writer:
             self._open(engine)
         if now - self._tidied >= TIDY_S:
             self._tidied = now
-            if not self._doubt.jumped_s():
-                upkeep.forget(engine, self._clock.time(), self.keep.calls_s, self.keep.pieces_s)
-            upkeep.close_interrupted(engine, self._id, self._clock.time())
+            self._tidy(engine)
         self._room()
         while self._models or self._calls or self._pieces:
             self._batch(engine)
         with engine.begin() as connection:
             connection.execute(runs.update().where(runs.c.id == self._id).values(seen=self._clock.time()))
+
+    def _tidy(self, engine: Engine) -> None:
+        """Delete what is too old. Rows are written even where this fails."""
+        unix = self._clock.time()
+        try:
+            if not self._doubt.jumped_s():
+                upkeep.forget(engine, unix, self.keep.calls_s, self.keep.pieces_s)
+            upkeep.close_interrupted(engine, self._id, unix)
+        except SQLAlchemyError as error:
+            log.warning("%s: what is too old is not deleted: %s", hidden(self._url), reason(error))
 
     def _batch(self, engine: Engine) -> None:
         """Write some of what waits; it waits on unless all of it was written."""

@@ -209,7 +209,8 @@ def _line(board: Board, s: Stream, w: _Widths, width: int, margin: int, selected
         lost = s.lost_ms > 0
         row.right(duration(s.lost_ms) if lost else "-", w.lost, ALERT if lost else QUIET).put("  ")
     state = _short(s)
-    word = f"{SIGN[state]} {state}" if w.state > 1 else SIGN[state]
+    said = percent(p.duty) if state == "live" and p is not None and p.duty < 1 else state
+    word = f"{SIGN[state]} {said}" if w.state > 1 else SIGN[state]
     return row.left(word, w.state, STATE_STYLE[state])
 
 

@@ -11,6 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from streamcab.config.tree import Answers
+from streamcab.message import Prediction
 from streamcab.view.big_text import large
 from streamcab.view.board import Board, Stream
 from streamcab.view.frame import Frame, Row, bar, clean, column, duration, fit, percent, runs, thin_bar
@@ -254,7 +255,7 @@ class _Picture:
             ("lag", duration(s.lag_ms), ALERT if s.lag_ms > 1000 else PLAIN),
             ("lost", duration(s.lost_ms), ALERT if s.lost_ms > 0 else PLAIN),
             ("overflows", f"{s.overflows}", ALERT if s.overflows > 0 else PLAIN),
-            ("heard", f"{p.heard_s if p else 0:.0f} s", PLAIN),
+            ("heard", f"{p.heard_s if p else 0:.0f} s{_duty(p)}", PLAIN),
         ]
         if count > 1:
             wide = first = min(self.inner // len(items), 24)
@@ -298,3 +299,8 @@ class _Picture:
     def _window_s(self) -> float:
         model = self.board.model(self.stream)
         return model.window_s if model else max(Answers().window, self.p.window_s if self.p else 0.0)
+
+
+def _duty(p: Prediction | None) -> str:
+    """What share of the time a stream is heard, where that is not all of it."""
+    return f" ({percent(p.duty)} of the time)" if p is not None and p.duty < 1 else ""

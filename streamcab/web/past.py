@@ -6,6 +6,7 @@ Knows nothing of databases (`store/read.py`) and of who may ask (`guard.py`).
 import csv
 import io
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -36,16 +37,26 @@ class _Wrong(Exception):
 
 
 class Past:
-    """The stored calls of one database. StoreError: there is none."""
+    """The stored calls of one database, which is opened when somebody asks: it may come later than the page."""
 
     def __init__(self, where: str) -> None:
-        self._reader = Reader(where)
+        self._where = where
+        self._opened: Reader | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> "Past":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reader.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _reader(self) -> Reader:
+        with self._lock:
+            if self._opened is None:
+                self._opened = Reader(self._where)
+            return self._opened
 
     def routes(self) -> list[Route]:
         """The routes of the history."""

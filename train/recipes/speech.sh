@@ -45,6 +45,6 @@ $detect pieces "$scratch" --name pieces-train --count "$count" --seed 2
 $detect pieces "$scratch" --name pieces-train-hard --count $((count / 7)) --seed 77 \
     --only wind swelling engine shaped crackle music music music beeps
 $detect train "$scratch" --epochs "$epochs" --batch 16
-$detect attach "$scratch" "$model" --threshold 1.0 --taught "english8k (CC0, CC BY, CC BY-SA) and packages of Debian main \
+$detect attach "$scratch" "$model" --threshold 0.8 --taught "english8k (CC0, CC BY, CC BY-SA) and packages of Debian main \
 (streamcab/models/README.md); free for commercial use"
 python benchmarks/speech_detector.py "$scratch" --model "$model" --minutes "${MINUTES:-4}" ${judge:+--judge "$(basename "$judge")"}

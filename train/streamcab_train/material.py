@@ -17,7 +17,7 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from streamcab_train.sounds import RATE
+from streamcab_train.instruments import RATE
 
 log = logging.getLogger("streamcab.detect")
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
+from streamcab_train.instruments import RATE, Floats
 from streamcab_train.material import INTERVAL, Clip, Material
 from streamcab_train.phone_codecs import CODERS
-from streamcab_train.sounds import MAKERS, NOISES, RATE, Floats
+from streamcab_train.sounds import MAKERS, NOISES
 
 SECONDS = 10
 LENGTH = SECONDS * RATE

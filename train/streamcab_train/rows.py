@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import resample
 
 from streamcab_train.components import at_intervals
 from streamcab_train.copies import Copy
@@ -27,6 +28,13 @@ SHORTEST = 40
 Floats = NDArray[np.float32]
 
 
+SPEEDS = (0.88, 1.14)
+"""Of shaken rows: how many of their own intervals an interval holds."""
+TAPS, TILT = 5, 0.25
+NOISY, NOISE = 0.5, (0.03, 0.3)
+"""Of shaken rows: the taps of a random filter and their deviation; how many have noise, and how loud it is."""
+
+
 @dataclass(frozen=True)
 class Row:
     """T intervals: x (T, width), frames (T, components), votes (T,); opinion and label (classes,), if it is of a class.
@@ -41,6 +49,28 @@ class Row:
     label: Floats | None
 
 
+def shake(
+    x: Floats, frames: Floats, votes: NDArray[np.bool_], rng: np.random.Generator, length: int
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Samples x (n, width), frames and votes of n intervals, played as `length` intervals: pitch, formants and tempo
+    move, through a random filter and with some noise, as loud as before."""
+    before = x.std()
+    samples = resample(x.ravel(), length * x.shape[1]) if len(x) != length else x.ravel()
+    taps = rng.normal(0, TILT, TAPS)
+    taps[TAPS // 2] = 1
+    samples = np.convolve(samples, taps.astype(np.float32), "same")
+    samples = samples * (before / (samples.std() + 1e-9))
+    if rng.random() < NOISY:
+        loud = np.float32(rng.uniform(*NOISE))
+        samples = samples + loud * rng.standard_normal(len(samples), dtype=np.float32)
+    place = np.clip((np.arange(length) + 0.5) * len(x) / length - 0.5, 0, len(x) - 1)
+    low = place.astype(np.int64)
+    part = (place - low)[:, None].astype(np.float32)
+    high = np.minimum(low + 1, len(x) - 1)
+    between = frames[low] * (1 - part) + frames[high] * part
+    return samples.reshape(length, -1).astype(np.float32), between, votes[np.rint(place).astype(np.int64)]
+
+
 class Rows:
     """Draws rows."""
 
@@ -53,8 +83,12 @@ class Rows:
         frames_per_s: float,
         opinions: Floats,
         interval_s: float,
+        *,
+        shaken: bool = False,
     ) -> None:
-        """`frames` of each recording (n, components); `opinions` (clips, classes + 1), the last one no class."""
+        """`frames` of each recording (n, components); `opinions` (clips, classes + 1), the last one no class; `shaken`:
+        no row is heard twice the same, see `shake`."""
+        self._shaken = shaken
         self._copies, self._frames, self._opinions = copies, frames, opinions
         self._frames_per_s, self._interval_s = frames_per_s, interval_s
         self._classes = opinions.shape[1] - 1
@@ -83,12 +117,12 @@ class Rows:
     def of_speech(self, rng: np.random.Generator, length: int) -> Row:
         """Any speech, `length` intervals."""
         parts, have = [], 0
-        while have < length:
+        wanted = self._wanted(rng, length)
+        while have < wanted:
             i = int(rng.choice(self._speech, p=self._speech_share))
-            parts.append(self._piece(i, rng, length - have, whole=False))
+            parts.append(self._piece(i, rng, wanted - have, whole=False))
             have += len(parts[-1][2])
-        x, frames, votes = (np.concatenate(some) for some in zip(*parts, strict=True))
-        return Row(x, frames, votes, None, None)
+        return Row(*self._joined(parts, rng, length), None, None)
 
     def of_class(self, rng: np.random.Generator, length: int) -> Row:
         """Speech of one corpus and class, with its label and the teacher's mean opinion."""
@@ -96,18 +130,29 @@ class Rows:
         if rng.random() < ONE_GROUP:
             clips = clips[self._groups[clips] == self._groups[rng.choice(clips)]]
         parts, have, opinion = [], 0, np.zeros(self._classes + 1)
-        while have < length:
+        wanted = self._wanted(rng, length)
+        while have < wanted:
             i = int(rng.choice(clips))
-            parts.append(self._piece(i, rng, length - have, whole=bool(rng.random() < 0.3)))
+            parts.append(self._piece(i, rng, wanted - have, whole=bool(rng.random() < 0.3)))
             n = len(parts[-1][2])
             opinion += self._opinions[i] * n
             have += n
-        x, frames, votes = (np.concatenate(some) for some in zip(*parts, strict=True))
+        x, frames, votes = self._joined(parts, rng, length)
         opinion = opinion[:-1] + opinion[-1] / self._classes
         target = np.full(self._classes, 1 / self._classes)
         if label != NO_CLASS:
             target = np.eye(self._classes)[label]
         return Row(x, frames, votes, (opinion / have).astype(np.float32), target.astype(np.float32))
+
+    def _wanted(self, rng: np.random.Generator, length: int) -> int:
+        """Intervals from which a row of `length` is made."""
+        return max(round(length * rng.uniform(*SPEEDS)), 1) if self._shaken else length
+
+    def _joined(
+        self, parts: Sequence[tuple[Floats, Floats, NDArray[np.bool_]]], rng: np.random.Generator, length: int
+    ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        x, frames, votes = (np.concatenate(some) for some in zip(*parts, strict=True))
+        return shake(x, frames, votes, rng, length) if self._shaken else (x, frames, votes)
 
     def _piece(
         self, i: int, rng: np.random.Generator, most: int, *, whole: bool

@@ -1,4 +1,4 @@
-"""Sounds that are not speech, made from numbers: the tones of telephones, noises, and simple music.
+"""Sounds that are not speech, made from numbers: the tones of telephones and noises; music is in instruments.py.
 
 Each maker takes how many samples and a random generator, and gives 8 kHz float64 at an RMS of about 1. Frequencies,
 cadences and shapes are drawn at random around those of ITU-T E.180 and Q.23, so that no single table is learnt.
@@ -7,21 +7,15 @@ cadences and shapes are drawn at random around those of ITU-T E.180 and Q.23, so
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, sosfilt
 
-RATE = 8000
+from streamcab_train.instruments import RATE, Floats, music, unit
 
-Floats = NDArray[np.float64]
 Maker = Callable[[int, np.random.Generator], Floats]
 
 CALL_HZ = (330, 350, 375, 400, 412.5, 425, 440, 450, 480, 500, 540, 620, 660, 700, 800, 900)
 """What dial, busy and ringing tones of E.180's national tables are made of."""
 ROWS, COLUMNS = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
-
-
-def _unit(x: Floats) -> Floats:
-    return x / max(float(x.std()), 1e-9)
 
 
 def _sines(n: int, hz: list[float], rng: np.random.Generator) -> Floats:
@@ -52,14 +46,14 @@ def call_tone(n: int, rng: np.random.Generator) -> Floats:
     if rng.random() < 0.2:
         # A ringing tone that is modulated, as in the United Kingdom's and India's tables.
         x = _repeated(n, [(hz, rng.uniform(0.4, 2)), ([], rng.uniform(0.2, 4))], rng)
-        return _unit(x * (1 + 0.8 * np.sin(2 * np.pi * rng.choice([16, 20, 25, 33]) * np.arange(n) / RATE)))
+        return unit(x * (1 + 0.8 * np.sin(2 * np.pi * rng.choice([16, 20, 25, 33]) * np.arange(n) / RATE)))
     if rng.random() < 0.15:
-        return _unit(_sines(n, hz, rng))
+        return unit(_sines(n, hz, rng))
     parts: list[tuple[list[float], float]] = []
     for _ in range(int(rng.integers(1, 4))):
         parts += [(hz, rng.uniform(0.08, 1.2)), ([], rng.uniform(0.05, 0.8))]
     parts[-1] = ([], rng.choice([rng.uniform(0.1, 0.8), rng.uniform(1, 4.5)]))
-    return _unit(_repeated(n, parts, rng))
+    return unit(_repeated(n, parts, rng))
 
 
 def information_tone(n: int, rng: np.random.Generator) -> Floats:
@@ -67,7 +61,7 @@ def information_tone(n: int, rng: np.random.Generator) -> Floats:
     base = np.sort(rng.uniform(700, 2000, 3)) if rng.random() < 0.5 else np.array([950.0, 1400.0, 1800.0])
     long = rng.uniform(0.2, 0.45)
     parts = [([float(f)], long) for f in base]
-    return _unit(_repeated(n, [*parts, ([], rng.uniform(0.3, 3))], rng))
+    return unit(_repeated(n, [*parts, ([], rng.uniform(0.3, 3))], rng))
 
 
 def dialling(n: int, rng: np.random.Generator) -> Floats:
@@ -82,7 +76,7 @@ def dialling(n: int, rng: np.random.Generator) -> Floats:
         parts += [([float(rng.choice(rows)), float(rng.choice(columns))], on), ([], off)]
     if rng.random() < 0.5:
         parts.append(([], rng.uniform(0.2, 2)))
-    return _unit(_repeated(n, parts, rng))
+    return unit(_repeated(n, parts, rng))
 
 
 def beeps(n: int, rng: np.random.Generator) -> Floats:
@@ -91,7 +85,7 @@ def beeps(n: int, rng: np.random.Generator) -> Floats:
     rate, f = rng.uniform(0.3, 8), rng.uniform(300, 3000)
     kind = rng.integers(0, 4)
     if kind == 0:
-        return _unit(_repeated(n, [([f], rng.uniform(0.05, 0.8)), ([], rng.uniform(0.1, 3))], rng))
+        return unit(_repeated(n, [([f], rng.uniform(0.05, 0.8)), ([], rng.uniform(0.1, 3))], rng))
     wave = np.sin(2 * np.pi * rate * t)
     swing = rng.uniform(0.02, 0.4) * (np.sign(wave) if kind == 1 else wave if kind == 2 else (rate * t) % 1)
     phase = 2 * np.pi * np.cumsum(f * (1 + swing)) / RATE
@@ -100,7 +94,7 @@ def beeps(n: int, rng: np.random.Generator) -> Floats:
         x += rng.uniform(0, 0.5) * np.sin(k * phase)
     if rng.random() < 0.4:
         x *= (t % rng.uniform(0.5, 3)) < rng.uniform(0.2, 1.5)
-    return _unit(x)
+    return unit(x)
 
 
 def data_tone(n: int, rng: np.random.Generator) -> Floats:
@@ -110,8 +104,8 @@ def data_tone(n: int, rng: np.random.Generator) -> Floats:
     f = rng.uniform(1000, 2000)
     if rng.random() < 0.5:
         hz = np.where(symbols % 2, f, f + rng.uniform(400, 1000))
-        return _unit(np.sin(2 * np.pi * np.cumsum(hz) / RATE))
-    return _unit(np.sin(2 * np.pi * f * np.arange(n) / RATE + symbols * np.pi / 2))
+        return unit(np.sin(2 * np.pi * np.cumsum(hz) / RATE))
+    return unit(np.sin(2 * np.pi * f * np.arange(n) / RATE + symbols * np.pi / 2))
 
 
 def coloured(n: int, rng: np.random.Generator, power: float) -> Floats:
@@ -119,7 +113,7 @@ def coloured(n: int, rng: np.random.Generator, power: float) -> Floats:
     f = np.fft.rfftfreq(n, 1 / RATE)
     s = np.fft.rfft(rng.normal(0, 1, n)) / np.maximum(f, 20) ** (power / 2)
     s[f < 20] = 0
-    return _unit(np.fft.irfft(s, n))
+    return unit(np.fft.irfft(s, n))
 
 
 def white(n: int, rng: np.random.Generator) -> Floats:
@@ -142,8 +136,8 @@ def shaped(n: int, rng: np.random.Generator) -> Floats:
     x = coloured(n, rng, rng.uniform(-1, 2.5))
     for _ in range(int(rng.integers(0, 3))):
         low = rng.uniform(50, 2500)
-        x = x * rng.uniform(0, 1) + _unit(_band(x, low, min(low * rng.uniform(1.2, 4), 3900)))
-    return _unit(x)
+        x = x * rng.uniform(0, 1) + unit(_band(x, low, min(low * rng.uniform(1.2, 4), 3900)))
+    return unit(x)
 
 
 def _band(x: Floats, low: float, high: float) -> Floats:
@@ -155,7 +149,7 @@ def _slow(n: int, rng: np.random.Generator, hz: float) -> Floats:
     """A wandering value around 0 with deviation 1, changing at about so many Hz, smoothly or roughly."""
     if rng.random() < 0.5:
         rough = lfilter([1], [1, -np.exp(-2 * np.pi * hz / RATE)], rng.normal(0, 1, n))
-        return _unit(rough)
+        return unit(rough)
     few = rng.normal(0, 1, max(int(n / RATE * hz * 2), 2) + 3)
     return np.interp(np.arange(n), np.linspace(0, n, len(few)), few)
 
@@ -164,9 +158,9 @@ def swelling(n: int, rng: np.random.Generator) -> Floats:
     """Noise or hum that swells and fades, slowly or as fast as syllables."""
     x = shaped(n, rng) if rng.random() < 0.7 else hum(n, rng)
     if rng.random() < 0.5:
-        return _unit(x * np.exp(rng.uniform(0.3, 1.5) * _slow(n, rng, rng.uniform(0.2, 6))))
+        return unit(x * np.exp(rng.uniform(0.3, 1.5) * _slow(n, rng, rng.uniform(0.2, 6))))
     t = np.arange(n) / RATE
-    return _unit(x * (1 + rng.uniform(0.3, 1) * np.sin(2 * np.pi * rng.uniform(0.2, 8) * t)))
+    return unit(x * (1 + rng.uniform(0.3, 1) * np.sin(2 * np.pi * rng.uniform(0.2, 8) * t)))
 
 
 def hum(n: int, rng: np.random.Generator) -> Floats:
@@ -181,7 +175,7 @@ def hum(n: int, rng: np.random.Generator) -> Floats:
                 / k ** rng.uniform(0, 1.5)
                 * np.sin(2 * np.pi * k * f * t + rng.uniform(0, 6.3))
             )
-    return _unit(x + rng.uniform(0, 0.1) * rng.normal(0, 1, n))
+    return unit(x + rng.uniform(0, 0.1) * rng.normal(0, 1, n))
 
 
 def engine(n: int, rng: np.random.Generator) -> Floats:
@@ -193,7 +187,7 @@ def engine(n: int, rng: np.random.Generator) -> Floats:
         if k * float(f.max()) < 3900:
             x += rng.uniform(0.2, 1) / k ** rng.uniform(0.3, 1.3) * np.sin(k * phase + rng.uniform(0, 6.3))
     shake = 1 + rng.uniform(0, 0.5) * np.tanh(_slow(n, rng, rng.uniform(1, 12)))
-    return _unit(_unit(x) * shake + rng.uniform(0.05, 1.0) * shaped(n, rng))
+    return unit(unit(x) * shake + rng.uniform(0.05, 1.0) * shaped(n, rng))
 
 
 def wind(n: int, rng: np.random.Generator) -> Floats:
@@ -201,20 +195,20 @@ def wind(n: int, rng: np.random.Generator) -> Floats:
     gust = np.exp(rng.uniform(0.4, 1.3) * _slow(n, rng, rng.uniform(0.3, 2.5)))
     x = coloured(n, rng, rng.uniform(1.2, 2.5)) * gust
     low = rng.uniform(250, 900)
-    whistle = _unit(_band(rng.normal(0, 1, n), low, low * rng.uniform(1.1, 2.5)))
-    return _unit(x + rng.uniform(0, 0.8) * whistle * gust ** rng.uniform(1, 2))
+    whistle = unit(_band(rng.normal(0, 1, n), low, low * rng.uniform(1.1, 2.5)))
+    return unit(x + rng.uniform(0, 0.8) * whistle * gust ** rng.uniform(1, 2))
 
 
 def rain(n: int, rng: np.random.Generator) -> Floats:
     """A hiss and drops."""
     x = rng.uniform(0.05, 1) * coloured(n, rng, rng.uniform(-0.5, 0.8))
-    return _unit(x + _strokes(n, rng, rng.uniform(20, 300), 0.004, 600, 3800))
+    return unit(x + _strokes(n, rng, rng.uniform(20, 300), 0.004, 600, 3800))
 
 
 def clicks(n: int, rng: np.random.Generator) -> Floats:
     """Clicks, knocks, taps and clatter, singly or in trains."""
     x = _strokes(n, rng, rng.uniform(0.7, 14), float(np.exp(rng.uniform(-6.2, -3))), 150, 3500)
-    return _unit(x + rng.uniform(0, 0.02) * rng.normal(0, 1, n))
+    return unit(x + rng.uniform(0, 0.02) * rng.normal(0, 1, n))
 
 
 def _strokes(n: int, rng: np.random.Generator, per_s: float, decay: float, low: float, high: float) -> Floats:
@@ -227,71 +221,11 @@ def _strokes(n: int, rng: np.random.Generator, per_s: float, decay: float, low: 
     return x[:n]
 
 
-def note(n: int, hz: float, rng: np.random.Generator) -> Floats:
-    """A plucked, struck, bowed or blown note."""
-    t = np.arange(n) / RATE
-    f = hz * (1 + rng.uniform(0, 0.006) * np.sin(2 * np.pi * rng.uniform(4, 7) * t))
-    phase = 2 * np.pi * np.cumsum(f) / RATE
-    bright, decay = rng.uniform(0.3, 0.9), rng.choice([0.0, rng.uniform(0.2, 5)])
-    x = np.zeros(n)
-    for k in range(1, 12):
-        if hz * k < 3900:
-            x += bright ** (k - 1) * np.exp(-t * decay * k**0.7) * np.sin(k * phase + rng.uniform(0, 6.3))
-    rise, fall = min(n, int(rng.uniform(0.002, 0.08) * RATE)), min(n, int(0.03 * RATE))
-    x[:rise] *= np.linspace(0, 1, rise)
-    x[n - fall :] *= np.linspace(1, 0, fall)
-    return x
-
-
-def music(n: int, rng: np.random.Generator) -> Floats:
-    """Chords, a bass, a melody and a drum, each there or not, at any speed."""
-    x = np.zeros(n + 10 * RATE)
-    beat, key = 60 / rng.uniform(50, 180), int(rng.integers(40, 65))
-    scale = [0, 2, 4, 5, 7, 9, 11] if rng.random() < 0.6 else [0, 2, 3, 5, 7, 8, 10]
-    parts = rng.random(4) < [0.7, 0.6, 0.8, 0.5]
-    parts[int(rng.integers(0, 3))] = True
-
-    def put(at: float, midi: int, beats: float, gain: float) -> None:
-        y = note(int(beats * beat * RATE) + 1, 440 * 2 ** ((midi - 69) / 12), rng)
-        k = int(at * beat * RATE)
-        x[k : k + len(y)] += gain * y[: len(x) - k]
-
-    bar, place = 0.0, 7
-    while bar * beat * RATE < n:
-        root = int(rng.integers(0, 7))
-        if parts[0]:
-            for third in (0, 2, 4):
-                put(
-                    bar,
-                    key + scale[(root + third) % 7] + 12 * ((root + third) // 7),
-                    4,
-                    rng.uniform(0.1, 0.4),
-                )
-        if parts[1]:
-            for b in range(0, 4, int(rng.choice([1, 2, 4]))):
-                put(bar + b, key - 12 + scale[root], rng.choice([1, 2, 4]), rng.uniform(0.2, 0.6))
-        at = 0.0
-        while parts[2] and at < 4:
-            long = float(rng.choice([0.25, 0.5, 1, 1.5, 2]))
-            place = int(np.clip(place + rng.integers(-3, 4), 0, 14))
-            put(bar + at, key + 12 + scale[place % 7] + 12 * (place // 7), long, rng.uniform(0.3, 0.9))
-            at += long
-        for b in np.arange(0, 4, rng.choice([0.5, 1, 2])) if parts[3] else []:
-            k = int((bar + b) * beat * RATE)
-            t = np.arange(int(0.15 * RATE)) / RATE
-            hit = np.exp(-t * rng.uniform(20, 120)) * (
-                rng.normal(0, 1, len(t)) + 2 * np.sin(2 * np.pi * 90 * t)
-            )
-            x[k : k + len(t)] += rng.uniform(0.05, 0.5) * hit[: max(len(x) - k, 0)]
-        bar += 4
-    return _unit(x[:n])
-
-
 def crackle(n: int, rng: np.random.Generator) -> Floats:
     """A bad line: bursts of noise that come and go at random."""
     bursts = np.repeat(rng.random(n // 80 + 1) < rng.uniform(0.02, 0.5), 80)[:n]
     gate = lfilter([0.2], [1, -0.8], bursts.astype(np.float64))
-    return _unit(shaped(n, rng) * gate + 1e-3 * rng.normal(0, 1, n))
+    return unit(shaped(n, rng) * gate + 1e-3 * rng.normal(0, 1, n))
 
 
 TONES: dict[str, Maker] = {

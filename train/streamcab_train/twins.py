@@ -1,9 +1,10 @@
 """The same recording twice: under another name, as a copy, in another format; found by what is heard of it.
 
-Two clips are twins when their samples are the same, to 16 bits, or when they are equally long and rise and fall
-together, as a recording does with itself through another codec and no two recordings of one text do. Twins stand on one
-side of every split. A model's card remembers the recordings that it was taught on, as hashes with a salt, so that a
-corpus cannot be looked for in it. Knows nothing of models or of how features are made.
+Two clips are twins when their samples are the same, to 16 bits, or as good as the same, as where one of them has 24;
+or when they are equally long and rise and fall together, as a recording does with itself through another codec and no
+two recordings of one text do. Twins stand on one side of every split. A model's card remembers the recordings that it
+was taught on, as hashes with a salt, so that a corpus cannot be looked for in it. Knows nothing of models or of how
+features are made.
 """
 
 import hashlib
@@ -37,13 +38,33 @@ LAGS = 8
 BLOCK = 256
 SHOWN = 8
 
+PARTS_OF_ALL = 48
+"""Of a recording, whose levels stand for it where its last bits do not."""
+SWING_DB = 6.0
+"""Between its loudest and its softest part, at least: steady noise is like any other."""
+
 Floats = NDArray[np.float32]
 
 
 def fingerprint(samples: NDArray[np.float32], rate: int) -> str:
-    """What stands for some samples (n,), to 16 bits: 32 hex digits."""
+    """What stands for some samples (n,): 32 hex digits of themselves, to 16 bits, and twice 32 of their levels.
+
+    Levels are counted in dB from whole ones and from halves: rounding of the samples may move one over an edge of the
+    one or of the other, and hardly ever of both.
+    """
     whole = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-    return hashlib.blake2b(rate.to_bytes(4, "little") + whole.tobytes(), digest_size=16).hexdigest()
+    marks = [_mark(rate, whole.tobytes())]
+    if len(samples) >= PARTS_OF_ALL:
+        power = np.array([np.mean(p**2) for p in np.array_split(samples.astype(np.float64), PARTS_OF_ALL)])
+        level = 10 * np.log10(power + 1e-4 * power.max() + 1e-12)
+        if np.ptp(level) >= SWING_DB:
+            size = len(samples).to_bytes(8, "little")
+            marks += [_mark(rate, size + np.floor(level + k).astype("<i2").tobytes()) for k in (0.0, 0.5)]
+    return "-".join(marks)
+
+
+def _mark(rate: int, what: bytes) -> str:
+    return hashlib.blake2b(rate.to_bytes(4, "little") + what, digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -84,7 +105,10 @@ def find_twins(fingerprints: Sequence[str], heard: Callable[[int], Floats]) -> T
     near = [False] * len(first)
     by_samples: dict[str, int] = {}
     for i, told in enumerate(fingerprints):
-        first[i] = by_samples.setdefault(told, i)
+        marks = told.split("-")
+        first[i] = min((by_samples[mark] for mark in marks if mark in by_samples), default=i)
+        for mark in marks:
+            by_samples.setdefault(mark, first[i])
     own = [i for i, k in enumerate(first) if i == k and len(envelopes[i]) >= SHORTEST]
     for a, b in _alike(own, envelopes):
         if first[b] == b and _together(_fine(heard(a)), _fine(heard(b)), LAGS * PARTS) > FINE:
@@ -179,7 +203,8 @@ def check_sides(clips: Sequence[Clip], parts: Sequence[str], twins: Twins) -> No
 
 def taught_on(fingerprints: Iterable[str], salt: str) -> dict[str, Any]:
     """For a card: what recordings a model was taught on, as nobody can list them. `salt`: of this model alone."""
-    return {"salt": salt, "recordings": sorted({_salted(told, salt) for told in fingerprints})}
+    marks = (mark for told in fingerprints for mark in told.split("-"))
+    return {"salt": salt, "recordings": sorted({_salted(mark, salt) for mark in marks})}
 
 
 def was_taught(card: dict[str, Any], told: str) -> bool:
@@ -187,8 +212,9 @@ def was_taught(card: dict[str, Any], told: str) -> bool:
     memory = card.get("taught_on")
     if not isinstance(memory, dict):
         return False
-    return _salted(told, str(memory.get("salt"))) in memory.get("recordings", ())
+    salt, recordings = str(memory.get("salt")), set(memory.get("recordings", ()))
+    return not recordings.isdisjoint(_salted(mark, salt) for mark in told.split("-"))
 
 
-def _salted(told: str, salt: str) -> str:
-    return hashlib.blake2b(told.encode(), key=salt.encode()[:64], digest_size=6).hexdigest()
+def _salted(mark: str, salt: str) -> str:
+    return hashlib.blake2b(mark.encode(), key=salt.encode()[:64], digest_size=6).hexdigest()

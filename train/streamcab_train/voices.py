@@ -97,3 +97,22 @@ def deal(
         stranger=~apart & ~unheard & np.isin(accents, sorted(strangers)) & (labels == NO_CLASS),
         left_out=unheard,
     )
+
+
+def of_everyone(parts: Parts) -> Parts:
+    """The same, but those who judge teach; accents that were left out still do not."""
+    nobody = np.zeros_like(parts.judges)
+    return Parts(parts.teaches | parts.judges, nobody, parts.stranger, nobody)
+
+
+def taught_by(voices: Sequence[Voice], parts: Parts, labels: Sequence[str]) -> dict[str, object]:
+    """Clips and groups that teach a class, by class and corpus, as a card has them."""
+    clips: dict[str, dict[str, int]] = {label: {} for label in labels}
+    groups: dict[str, dict[str, set[str]]] = {label: {} for label in labels}
+    for voice, teaches in zip(voices, parts.teaches, strict=True):
+        if teaches and voice.label != NO_CLASS:
+            label = labels[voice.label]
+            clips[label][voice.corpus] = clips[label].get(voice.corpus, 0) + 1
+            groups[label].setdefault(voice.corpus, set()).add(voice.group)
+    counted = {label: {corpus: len(some) for corpus, some in own.items()} for label, own in groups.items()}
+    return {"clips": clips, "groups": counted}

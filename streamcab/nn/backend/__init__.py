@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamcab.errors import ConfigError
 from streamcab.extras import missing
 from streamcab.nn.architecture import Architecture
-from streamcab.nn.backend.pieces import RUNS, Floats
+from streamcab.nn.backend.pieces import RUNS, Floats, State
 from streamcab.nn.weights import Net
 
 __all__ = [
@@ -26,13 +26,14 @@ __all__ = [
     "Backend",
     "Floats",
     "Runtime",
+    "State",
     "make_backend",
     "make_runtime",
     "resolved",
 ]
 
 BACKENDS = ("auto", "torch", "openvino")
-PRECISIONS = ("f32", "tf32", "bf16")
+PRECISIONS = ("auto", "f32", "tf32", "bf16")
 
 
 class Backend(Protocol):
@@ -40,6 +41,12 @@ class Backend(Protocol):
 
     def reset(self, slots: NDArray[np.intp]) -> None:
         """Make slots ready for new streams: as if they had never been used."""
+
+    def state(self, slot: int) -> State:
+        """Return a copy of what the net remembers of a stream."""
+
+    def restore(self, slots: NDArray[np.intp], state: State) -> None:
+        """Make streams remember what `state`, of this backend, says."""
 
     def step(
         self, slots: NDArray[np.intp], x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
@@ -105,7 +112,7 @@ def make_runtime(
         name: of the backend.
         net: whose weights are computed with.
         device: cpu, cuda or cuda:N.
-        precision: one of PRECISIONS.
+        precision: one of PRECISIONS; `auto` is bf16 where openvino computes on a processor that has it, else f32.
         threads: that openvino may use; torch's are of the whole process.
         cache: folder in which openvino keeps what it compiled.
 
@@ -119,9 +126,11 @@ def make_runtime(
     if resolved(name, device) == "torch":
         from streamcab.nn.backend.torch_net import TorchNet
 
-        return TorchNet(net, device, precision)
-    from streamcab.nn.backend.openvino import OpenVinoNet
+        return TorchNet(net, device, "f32" if precision == "auto" else precision)
+    from streamcab.nn.backend.openvino import OpenVinoNet, has_bf16
 
+    if precision == "auto":
+        precision = "bf16" if has_bf16() else "f32"
     return OpenVinoNet(net, precision, threads, cache)
 
 

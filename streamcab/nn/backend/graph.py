@@ -7,9 +7,11 @@ layers as in distiller.py, trunk.py and acb.py, in three forms:
     edges  the streamed step of any streams, of any shape, which is told what lies outside of each
     clip   a whole clip of any length, padded as Keras pads
 
-Within a graph activations are laid out (batch, channels, time). State is one row of floats for each stream: stage by
-stage the samples that its convolution keeps and then those of its pooling, then the trunk's, block by block, each laid
-out (time, channels) as torch's backend has it. Knows nothing of slots, of threads, or of what is compiled when.
+Activations are laid out (batch, channels, time) in the distiller and (batch, time, channels) in the trunk. State is one
+row of floats for each stream, stage by stage: the samples of its input that its next outputs need, and what its pooling
+keeps of its convolution, each laid out (time, channels). Blocks of the trunk keep much, of which a step changes little:
+they are handed the newest intervals of their inputs, and give back only what is new (rings.py). Knows nothing of slots,
+of threads, or of what is compiled when.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,32 +39,40 @@ class Kept:
 
 
 def kept(architecture: Architecture) -> list[Kept]:
-    """The parts of a stream's state, in the order of a row; a part may be empty."""
+    """The parts of a stream's row, two for each stage; a part may be empty."""
     found, channels = [], 1
     for shape, timing in zip(architecture.stages, timings(architecture.stages), strict=True):
-        found.append(Kept(timing.conv_context, channels, 0.0))
-        found.append(Kept(timing.pool_context, shape.filters, -np.inf))
+        again = timing.pool_context if _again(timing) else 0
+        found.append(Kept(timing.conv_context + again, channels, 0.0))
+        found.append(Kept(timing.pool_context - again, shape.filters, -np.inf))
         channels = shape.filters
-    return found + [Kept(block.context, channels, 0.0) for block in architecture.trunk]
+    return found
+
+
+def _again(timing: StageTiming) -> bool:
+    """Whether a step convolves again what its pooling needs of the steps before: that costs little where it is few
+    samples, and spares a copy of all others."""
+    return 4 * timing.pool_context <= timing.unit
 
 
 def fresh(architecture: Architecture) -> Floats:
-    """The state of a stream that has not begun, (floats,)."""
+    """The row of a stream that has not begun, (floats,)."""
     return np.concatenate([np.full(k.samples * k.channels, k.value, np.float32) for k in kept(architecture)])
 
 
-def _lags(architecture: Architecture) -> Iterator[tuple[int, int]]:
-    """(samples per interval, delay) of each place in the net where something may lie outside of a stream."""
+def _lags(architecture: Architecture) -> Iterator[tuple[int, int, int]]:
+    """(samples per interval, delay, samples of earlier steps) of each place where something may lie outside of a
+    stream."""
     delay = 0
     for timing in timings(architecture.stages):
-        yield timing.unit, timing.conv_delay
-        yield timing.out_unit, timing.delay
+        yield timing.unit, timing.conv_delay, timing.pool_context if _again(timing) else 0
+        yield timing.out_unit, timing.delay, 0
         delay = timing.delay
     if architecture.trunk:
-        yield 1, delay
+        yield 1, delay, 0
         for block in architecture.trunk:
             delay += block.delay
-            yield 1, delay
+            yield 1, delay, 0
 
 
 def insides(
@@ -77,20 +87,21 @@ def insides(
         h: intervals of the step.
     """
     found = []
-    for unit, delay in _lags(architecture):
-        position = first[:, None] * unit - delay + np.arange(h * unit)
+    for unit, delay, before in _lags(architecture):
+        position = first[:, None] * unit - delay + np.arange(-before, h * unit)
         found.append(((position >= 0) & (position < end[:, None] * unit))[:, None])
     return found
 
 
 def step(weights: Weights, b: int, h: int) -> Any:
-    """x (b, h * interval), state (b, floats) -> c, attention and u (b, h, all three), state."""
+    """x (b, h * interval), row (b, floats), and for each block of the trunk its input's newest intervals
+    (b, context, features) -> c, attention and u (b, h, all three), row, and each block's input (b, h, features)."""
     return _streamed(weights, b, h, edges=False)
 
 
-def edges(weights: Weights) -> Any:
-    """The same for any b and h, with an input more for each array of `insides`."""
-    return _streamed(weights, -1, -1, edges=True)
+def edges(weights: Weights, b: int = -1, h: int = -1) -> Any:
+    """The same with an input more for each array of `insides`; -1 stands for any b or h."""
+    return _streamed(weights, b, h, edges=True)
 
 
 def clip(weights: Weights) -> Any:
@@ -101,11 +112,11 @@ def clip(weights: Weights) -> Any:
     for i, shape in enumerate(arch.stages):
         y = _stage(weights, i, y, conv_pad=shape.conv_pad, pool_pad=shape.pool_pad)
     if arch.trunk:
-        y = _normed(weights, y)
+        y = _normed(weights, _swap(y))
         for i, block in enumerate(arch.trunk):
             around = _depthwise(weights, i, y, pad=(block.context - block.delay, block.delay))
             y = op.add(y, _within(weights, i, around))
-        y = _layer_norm(weights, "trunk.norm", y)
+        y = _swap(_layer_norm(weights, "trunk.norm", y))
     return ov.Model([op.result(_swap(_acb(folded(weights), y)))], [x], "cab_cnn_clip")
 
 
@@ -113,48 +124,55 @@ def _streamed(weights: Weights, b: int, h: int, *, edges: bool) -> Any:
     arch = weights.architecture
     interval, parts = arch.interval, kept(arch)
     x = _input([b, h * interval if h > 0 else -1], ov.Type.f32)
-    state = _input([b, sum(k.samples * k.channels for k in parts)], ov.Type.f32)
-    masks = [_input([b, 1, h], ov.Type.boolean) for _ in _lags(arch)] if edges else []
-    before, inside = iter(_split(state, parts)), iter(masks)
+    row = _input([b, sum(k.samples * k.channels for k in parts)], ov.Type.f32)
+    contexts = [_input([b, block.context, arch.stages[-1].filters], ov.Type.f32) for block in arch.trunk]
+    masks = []
+    if edges:
+        sizes = [h * unit + more if h > 0 else -1 for unit, _, more in _lags(arch)]
+        masks = [_input([b, 1, size], ov.Type.boolean) for size in sizes]
+    before, inside = iter(_split(row, parts)), iter(masks)
     after: list[Node | None] = []
 
     def joined(new: Node, samples: int) -> Node:
-        """What a part of the state kept, and what is new: from it the part's next state is taken."""
+        """What a part of the row kept, and what is new: from it the part's next state is taken."""
         old = next(before)
         both = new if old is None else op.concat([old, new], 2)
         after.append(_last(both, samples) if samples else None)
         return both
 
+    def masked(y: Node, outside: float, *, swap: bool = False) -> Node:
+        """Near a stream's edges, what lies outside of it has its own value."""
+        if not edges:
+            return y
+        here = next(inside)
+        return op.select(_swap(here) if swap else here, y, _constant(np.float32(outside)))
+
     y = op.unsqueeze(x, _ints(1))
     for i, (shape, timing) in enumerate(zip(arch.stages, timings(arch.stages), strict=True)):
-        y = _convolved(weights, i, joined(y, timing.conv_context))
-        if edges:
-            y = op.select(next(inside), y, _constant(np.float32(-np.inf)))
-        y = _pooled(joined(y, timing.pool_context), shape, timing)
-        if edges:
-            y = op.select(next(inside), y, _constant(np.float32(0)))
+        of_input, of_convolved = parts[2 * i : 2 * i + 2]
+        y = masked(_convolved(weights, i, joined(y, of_input.samples)), -np.inf)
+        y = masked(_pooled(joined(y, of_convolved.samples), shape, timing), 0.0)
+    news = []
     if arch.trunk:
-        y = _normed(weights, y)
-        if edges:
-            y = op.select(next(inside), y, _constant(np.float32(0)))
+        y = masked(_normed(weights, _swap(y)), 0.0, swap=True)
         for i, block in enumerate(arch.trunk):
-            both = joined(y, block.context)
+            news.append(y)
+            both = op.concat([contexts[i], y], 1)
             y = op.add(_middle(both, block), _within(weights, i, _depthwise(weights, i, both)))
-            if edges:
-                y = op.select(next(inside), y, _constant(np.float32(0)))
-        y = _layer_norm(weights, "trunk.norm", y)
+            y = masked(y, 0.0, swap=True)
+        y = _swap(_layer_norm(weights, "trunk.norm", y))
     rows = [
         op.reshape(_swap(part), _ints([0, k.samples * k.channels]), True)
         for part, k in zip(after, parts, strict=True)
         if part is not None
     ]
     answer = _swap(_acb(folded(weights), y))
-    results = [op.result(answer), op.result(op.concat(rows, 1))]
-    return ov.Model(results, [x, state, *masks], "cab_cnn_step")
+    results = [op.result(found) for found in (answer, op.concat(rows, 1), *news)]
+    return ov.Model(results, [x, row, *contexts, *masks], "cab_cnn_step")
 
 
 def _split(state: Node, parts: Sequence[Kept]) -> list[Node | None]:
-    """The parts of the state (b, channels, samples); None for those that are empty."""
+    """The parts of a row (b, channels, samples); None for those that are empty."""
     sizes = [k.samples * k.channels for k in parts if k.samples]
     outputs = iter(op.variadic_split(state, _ints(1), _ints(sizes)).outputs())
     return [
@@ -186,36 +204,43 @@ def _pooled(x: Node, shape: StageShape, timing: StageTiming) -> Node:
 
 
 def _normed(weights: Weights, x: Node) -> Node:
-    """The BatchNorm."""
+    """The BatchNorm, (b, time, channels)."""
     gain, shift = affine(weights)
-    return op.add(op.multiply(x, _constant(gain[None, :, None])), _constant(shift[None, :, None]))
+    return op.add(op.multiply(x, _constant(gain)), _constant(shift))
 
 
 def _depthwise(weights: Weights, i: int, x: Node, pad: tuple[int, int] = (0, 0)) -> Node:
-    """The convolution over time of a block of the trunk."""
+    """The convolution over time of a block of the trunk, (b, time, channels)."""
     taps, (left, right) = weights[f"trunk.blocks.{i}.taps"], pad
     dilation = weights.architecture.trunk[i].dilation
-    return op.group_convolution(x, _constant(taps.T[:, None, None]), [1], [left], [right], [dilation])
+    kernel = _constant(taps.T[:, None, None])
+    return _swap(op.group_convolution(_swap(x), kernel, [1], [left], [right], [dilation]))
 
 
 def _within(weights: Weights, i: int, x: Node) -> Node:
-    """What a block of the trunk makes of each interval."""
+    """What a block of the trunk makes of each interval, (b, time, channels)."""
     name = f"trunk.blocks.{i}"
-    y = _linear(weights.layer(f"{name}.widen"), _layer_norm(weights, f"{name}.norm", x))
-    return _linear(weights.layer(f"{name}.narrow"), op.relu(y))
+    y = _product(weights.layer(f"{name}.widen"), _layer_norm(weights, f"{name}.norm", x))
+    return _product(weights.layer(f"{name}.narrow"), op.relu(y))
 
 
 def _middle(both: Node, block: BlockShape) -> Node:
     """The intervals of (context and step) that a block's output belongs to."""
     here = block.context - block.delay
     stop = np.iinfo(np.int64).max if block.delay == 0 else -block.delay
-    return op.slice(both, _ints([here]), _ints([stop]), _ints([1]), _ints([2]))
+    return op.slice(both, _ints([here]), _ints([stop]), _ints([1]), _ints([1]))
 
 
 def _layer_norm(weights: Weights, name: str, x: Node) -> Node:
     gain, shift = weights.layer(name)
-    y = op.mvn(x, _ints([1]), True, LAYER_NORM_EPSILON, "inside_sqrt")
-    return op.add(op.multiply(y, _constant(gain[None, :, None])), _constant(shift[None, :, None]))
+    y = op.mvn(x, _ints([2]), True, LAYER_NORM_EPSILON, "inside_sqrt")
+    return op.add(op.multiply(y, _constant(gain)), _constant(shift))
+
+
+def _product(layer: tuple[Floats, Floats], x: Node) -> Node:
+    """A layer over the last axis."""
+    weight, bias = layer
+    return op.add(op.matmul(x, _constant(weight), False, True), _constant(bias))
 
 
 def _acb(acb: FoldedAcb, a: Node) -> Node:

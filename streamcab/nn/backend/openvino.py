@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import graph
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
-from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, in_pieces
+from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, State, in_pieces
+from streamcab.nn.backend.rings import Rings
 from streamcab.nn.backend.unreported import ov
 from streamcab.nn.weights import Net
 
@@ -45,13 +46,17 @@ def _one_at_a_time() -> Iterator[None]:
                 locale.setlocale(locale.LC_ALL, before)
 
 
+def has_bf16() -> bool:
+    """Whether this processor computes in bf16; where it does not, that would be slower than f32."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVinoNet:
     """See Runtime. The graphs of a net, each compiled when it is first asked for.
 
     Args:
         net: whose weights are computed with, as they are now.
-        precision: f32, or bf16: what passes between layers is rounded; state and answers stay float32. Streams near
-            their start or end and whole clips are computed in f32 always.
+        precision: f32, or bf16: what passes between layers is rounded; state and answers stay float32.
         threads: parts of a step that run at a time, each on one thread: that scales better than more threads in one.
         cache: a folder in which OpenVINO keeps what it has compiled; None: it keeps nothing.
     """
@@ -70,16 +75,28 @@ class OpenVinoNet:
         threads = self.threads if b > 1 else 1
         return self._get(("step", b, h), lambda: graph.step(self._weights, b, h), self._precision, threads)
 
-    def edges(self) -> Compiled:
-        """The step of streams near their start or end, of any shape."""
-        return self._get(("edges",), lambda: graph.edges(self._weights))
+    def edges(self, shape: tuple[int, int] | None = None) -> Compiled:
+        """The step of streams near their start or end: of any shape, or faster of one shape (b, h)."""
+        return self._get(
+            ("edges", shape), lambda: graph.edges(self._weights, *(shape or ())), self._precision
+        )
 
     def clip(self, x: Floats) -> Floats:
         """One whole clip: x (T,) -> c, attention and u (T / interval, all three)."""
+        if self._precision != "f32":
+            return self._rounded_clip(x)
         request = self._get(("clip",), lambda: graph.clip(self._weights)).create_infer_request()
         request.infer([np.ascontiguousarray(x)[None, None]])
         found: Floats = request.get_output_tensor(0).data[0].copy()
         return found
+
+    def _rounded_clip(self, x: Floats) -> Floats:
+        """The same as one step of a stream: only there is rounded what is rounded in any other step."""
+        arch = self.architecture
+        n, one = len(x) // arch.interval, np.zeros(1, np.intp)
+        padded = np.pad(x, (0, arch.delay * arch.interval))[None]
+        step = OpenVinoBackend(self, 1).step(one, padded, one, np.array([n]))
+        return np.concatenate(step, 2)[0, arch.delay :]
 
     def backend(self, slots: int) -> "OpenVinoBackend":
         """See Runtime."""
@@ -111,7 +128,7 @@ class OpenVinoNet:
 
 
 class OpenVinoBackend:
-    """See Backend. State is one row of float32 for each slot.
+    """See Backend. State is one row of float32 for each slot, and rings for the trunk.
 
     Streams in mid-course, which is nearly all of them, go through graphs of fixed shapes; those near their start or
     end through one that is told what lies beyond a stream's edges.
@@ -121,12 +138,16 @@ class OpenVinoBackend:
         if slots >= MANY:
             keep_freed_memory()
         self._net, self._architecture = net, net.architecture
-        self._fresh = graph.fresh(net.architecture)
-        self._state = np.tile(self._fresh, (slots, 1))
+        arch = net.architecture
+        self._fresh = graph.fresh(arch)
+        self._rows = np.tile(self._fresh, (slots, 1))
+        self._rings = Rings(slots, [b.context for b in arch.trunk], arch.stages[-1].filters, RUNS[0])
+        # One more: what lies before a stream is convolved again in the step after.
+        self._begun = arch.delay + 1
         self._widths = net.architecture.widths
         self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
         self._requests: dict[tuple[int, int], RoundRobin[_Request]] = {}
-        self._at_edges: Any = None
+        self._at_edges: dict[tuple[int, int] | None, Any] = {}
         self._preparing = False
 
     def prepare(self, *, wait: bool = True) -> None:
@@ -142,7 +163,18 @@ class OpenVinoBackend:
         """In a thread that gives way to the streams."""
         with suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, get_native_id(), BEHIND)  # on Linux of this thread alone
+        self._meet_edges()
         self._compile_all()
+
+    def _meet_edges(self) -> None:
+        """Shapes that OpenVINO meets here take a stream no time: the first of each costs tens of milliseconds."""
+        request, interval = self._net.edges().create_infer_request(), self._architecture.interval
+        for h in RUNS:
+            for b in self._sizes:
+                first = np.zeros(b, np.int64)
+                inside = graph.insides(self._architecture, first, first + FOREVER, h)
+                x, contexts = np.zeros((b, h * interval), np.float32), self._rings.buffers(b)
+                request.infer([x, self._rows[:b], *map(np.zeros_like, contexts), *inside])
 
     def _compile_all(self) -> None:
         """The shapes that so many slots can fill."""
@@ -158,11 +190,21 @@ class OpenVinoBackend:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream's state in the net."""
-        return self._fresh.nbytes
+        return self._fresh.nbytes + self._rings.bytes_per_slot
 
     def reset(self, slots: Ints) -> None:
         """See Backend."""
-        self._state[slots] = self._fresh
+        self._rows[slots] = self._fresh
+        self._rings.reset(slots)
+
+    def state(self, slot: int) -> State:
+        """See Backend."""
+        return self._rows[slot].copy(), self._rings.newest(slot)
+
+    def restore(self, slots: Ints, state: State) -> None:
+        """See Backend."""
+        self._rows[slots], newest = state
+        self._rings.replace(slots, newest)
 
     def step(
         self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
@@ -171,7 +213,7 @@ class OpenVinoBackend:
         arch = self._architecture
         h = x.shape[1] // arch.interval
         out = np.empty((len(slots), h, sum(self._widths)), np.float32)
-        near = (first < arch.delay) | (first + h > end)
+        near = (first < self._begun) | (first + h > end)
         if self._preparing and not all((b, h) in self._requests for b in self._sizes):
             # Not compiled yet: the graph for edges computes any stream, if not as quickly.
             near[:] = True
@@ -202,17 +244,24 @@ class OpenVinoBackend:
         out: Floats,
     ) -> None:
         """Those of the streams that are near their start or end; fills their rows of out."""
-        if self._at_edges is None:
-            self._at_edges = self._net.edges().create_infer_request()
-        request, h, at = self._at_edges, out.shape[1], 0
+        h, at = out.shape[1], 0
         for size in self._sizes:
             # Of few sizes only: each takes OpenVINO ten milliseconds when it is met first.
             while len(some) - at >= size:
+                # Whole clips are never far from their edges, so for their blocks it pays to compile.
+                shape = (size, h) if h > max(RUNS) and size > 1 else None
+                if shape not in self._at_edges:
+                    self._at_edges[shape] = self._net.edges(shape).create_infer_request()
+                request = self._at_edges[shape]
                 part = some[at : at + size]
                 inside = graph.insides(self._architecture, first[part], end[part], h)
-                request.infer([np.ascontiguousarray(x[part]), self._state[slots[part]], *inside])
-                out[part] = request.get_output_tensor(0).data
-                self._state[slots[part]] = request.get_output_tensor(1).data
+                contexts = self._rings.buffers(size)
+                self._rings.read(slots[part], contexts)
+                x_part, row = np.ascontiguousarray(x[part]), self._rows[slots[part]]
+                request.infer([x_part, row, *contexts, *inside])
+                answer, after, *news = (tensor.data for tensor in request.output_tensors)
+                out[part], self._rows[slots[part]] = answer, after
+                self._rings.write(slots[part], news)
                 at += size
 
     def _shape(self, b: int, h: int) -> "RoundRobin[_Request]":
@@ -221,29 +270,33 @@ class OpenVinoBackend:
             compiled, threads = self._net.step(b, h), self._net.threads if b > 1 else 1
             count = 2 * threads if threads > 1 else 1
             requests = RoundRobin(
-                [_Request(compiled, self._state, elsewhere=threads > 1) for _ in range(count)]
+                [_Request(compiled, self._rows, self._rings, elsewhere=threads > 1) for _ in range(count)]
             )
             self._requests[b, h] = requests
         return requests
 
 
 class _Request:
-    """A Piece of a compiled shape, on rows of state (slots, floats); computed `elsewhere` or by the caller."""
+    """A Piece of a compiled shape, on rows of state and rings; computed `elsewhere` or by the caller."""
 
-    def __init__(self, compiled: Compiled, rows: Floats, *, elsewhere: bool) -> None:
-        self._request, self._rows, self._elsewhere = compiled.create_infer_request(), rows, elsewhere
+    def __init__(self, compiled: Compiled, rows: Floats, rings: Rings, *, elsewhere: bool) -> None:
+        self._request, self._elsewhere = compiled.create_infer_request(), elsewhere
+        self._rows, self._rings = rows, rings
         self._slots = np.zeros(0, np.intp)
-        self._x, self._before = (np.zeros(port.shape, np.float32) for port in compiled.inputs)
-        self._answer, self._after = (np.zeros(port.shape, np.float32) for port in compiled.outputs)
-        for i, buffer in enumerate((self._x, self._before)):
+        inputs = [np.zeros(port.shape, np.float32) for port in compiled.inputs]
+        outputs = [np.zeros(port.shape, np.float32) for port in compiled.outputs]
+        for i, buffer in enumerate(inputs):
             self._request.set_input_tensor(i, ov.Tensor(buffer, shared_memory=True))
-        for i, buffer in enumerate((self._answer, self._after)):
+        for i, buffer in enumerate(outputs):
             self._request.set_output_tensor(i, ov.Tensor(buffer, shared_memory=True))
+        self._x, self._before, *self._contexts = inputs
+        self._answer, self._after, *self._news = outputs
 
     def start(self, slots: Ints, x: Floats) -> None:
         """See Piece."""
         self._slots, n = slots, len(slots)
         np.take(self._rows, slots, axis=0, out=self._before[:n], mode="clip")
+        self._rings.read(slots, [context[:n] for context in self._contexts])
         self._x[:n] = x
         if self._elsewhere:
             self._request.start_async()
@@ -256,4 +309,5 @@ class _Request:
             self._request.wait()
         n = len(self._slots)
         self._rows[self._slots] = self._after[:n]
+        self._rings.write(self._slots, [new[:n] for new in self._news])
         return self._answer[:n]

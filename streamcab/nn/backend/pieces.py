@@ -6,7 +6,7 @@ last ones perhaps not quite full. Knows nothing of what a piece computes, or whe
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 Thing = TypeVar("Thing")
+State = Any
+"""What a backend keeps of one stream, in its own form."""
 
 RUNS = (8, 4, 2, 1)
 """Intervals of a step: what the engine cuts streams into, and what is compiled or recorded beforehand."""

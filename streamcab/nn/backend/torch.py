@@ -18,7 +18,7 @@ from torch import Tensor
 from streamcab.nn.acb import affine, fold
 from streamcab.nn.backend.layout import Arena, Kernel, Pass, contexts, unflatten
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
-from streamcab.nn.backend.pieces import Floats, Ints
+from streamcab.nn.backend.pieces import Floats, Ints, State
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.distiller import FOREVER, Stage, StageState
 from streamcab.nn.trunk import outside
@@ -78,7 +78,17 @@ class TorchBackend:
     @torch.inference_mode()
     def reset(self, slots: Ints) -> None:
         """See Backend."""
-        self._state[torch.from_numpy(slots).to(self.device)] = self._fresh
+        self.restore(slots, self._fresh)
+
+    @torch.inference_mode()
+    def state(self, slot: int) -> State:
+        """See Backend."""
+        return self._state[slot].clone()
+
+    @torch.inference_mode()
+    def restore(self, slots: Ints, state: State) -> None:
+        """See Backend."""
+        self._state[torch.from_numpy(slots).to(self.device)] = state
 
     @torch.inference_mode()
     def step(

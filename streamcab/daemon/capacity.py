@@ -1,0 +1,74 @@
+"""How many streams this machine can hear, from what the streams cost while they are heard.
+
+The cost of a stream is the work of the loop for each second of its audio, averaged over the last seconds. It is
+measured as the daemon runs, so it follows the model, the machine, and whatever else the machine does. Knows nothing of
+which streams there are: times and counts are passed in.
+"""
+
+from math import exp, inf
+
+import numpy as np
+
+SHARE = 0.85
+"""Share of the loop's time that may be planned for: the rest is for bursts."""
+FEW = 16
+"""So many streams share a pass that costs hardly more than that of one: what one costs says nothing of them."""
+MEMORY_S = 3.0
+"""What was measured so many seconds ago counts for a third of what is measured now."""
+
+
+class Capacity:
+    """The number of streams for which there is time.
+
+    cost  seconds of work for each second of a stream; 0 until something was measured
+    """
+
+    def __init__(self) -> None:
+        self.cost = 0.0
+        self._then = self._waited = 0.0
+        self._busy = self._heard = self._unpaced = self._dropped = 0.0
+        # Sums that fade: work, seconds of streams, and audio that came and that was classified.
+        self._sums = np.zeros(4)
+
+    def expect(self, cost: float) -> None:
+        """Begin with this cost, until streams were heard."""
+        self.cost = cost
+
+    def note(self, busy: float, heard: float, unpaced: float, dropped: float) -> None:
+        """Record a turn of the loop; all in seconds.
+
+        Args:
+            busy: how long it took.
+            heard: audio that it classified.
+            unpaced: of this, audio of streams that have no pace.
+            dropped: audio that it gave up.
+        """
+        self._busy += busy
+        self._heard += heard
+        self._unpaced += unpaced
+        self._dropped += dropped
+
+    def measure(self, now: float, streams: int, waiting: float) -> None:
+        """Close a stretch of turns.
+
+        Args:
+            now: monotonic time.
+            streams: streams with a pace that are heard.
+            waiting: seconds of audio that wait for a turn, of all these streams.
+        """
+        elapsed = now - self._then
+        arrived = max(self._heard + self._dropped + waiting - self._waited, 0.0)
+        # A stream without a pace counts for as many as it keeps busy.
+        self._sums *= exp(-elapsed / MEMORY_S)
+        self._sums += self._busy, streams * elapsed + self._unpaced, arrived, self._heard
+        busy, of_streams, came, heard = self._sums.tolist()
+        self._then, self._waited = now, waiting
+        self._busy = self._heard = self._unpaced = self._dropped = 0.0
+        if streams and heard > 0 and of_streams > 0:
+            # What fell behind has still to be worked for; what caught up was worked for too early.
+            self.cost = busy / of_streams * came / heard
+
+    @property
+    def streams(self) -> float:
+        """Streams that can be heard at a time; infinite until something was measured."""
+        return max(SHARE / self.cost, FEW) if self.cost > 0 else inf

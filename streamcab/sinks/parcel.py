@@ -1,0 +1,68 @@
+"""What sinks are given, and what they answer. Knows nothing of queues or of networks."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from streamcab.calls import Call
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What a sink sends, as JSON: a call that has ended, or one that goes on.
+
+    id    the same at each try: a receiver drops what it has        type  call.ended or call.update
+    run   of the daemon, as in the feed                              call  as streamcab.calls.Call
+    """
+
+    id: str
+    type: str
+    run: str
+    call: Call
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One event on its way to one sink."""
+
+    row: int
+    uid: str
+    type: str
+    body: bytes
+    born: float
+    tries: int
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The receiver has it."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """It did not work, and may work later; the receiver may have said when."""
+
+    why: str
+    after_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Refused:
+    """It will never work: the receiver does not want it."""
+
+    why: str
+
+
+Outcome = Delivered | Later | Refused
+
+
+class Sink(Protocol):
+    """Delivers parcels, one at a time, in one thread of its own. Returns what became of it; never raises."""
+
+    name: str
+
+    def deliver(self, parcel: Parcel) -> Outcome:
+        """Send one parcel, for some seconds at most."""
+
+    def close(self) -> None:
+        """Give its connection back."""

@@ -1,0 +1,213 @@
+"""`streamcab calls` and `listen --store` as users run them: commands, a real daemon, and one that is killed."""
+
+import csv
+import io
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from called import NOON, Line, one_call
+from health_feed import until
+from receiver import Receiver
+from serving import ANYWHERE, here, run, running, save_model
+from signals import write_wav
+from speech import SMALL_STAGES, talk, tiny_model
+
+from streamcab.calls import Tally
+from streamcab.errors import StoreError
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.ops.pseudonyms import Pseudonyms
+from streamcab.store.database import url_of
+from streamcab.store.read import Filter, Reader
+from streamcab.store.writer import Keep, Writer
+
+UTC = ("--zone", "UTC")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """Three calls, on two days: one open, one under a formula's name."""
+    where = str(tmp_path / "calls.db")
+    with Writer(url_of(where), "r1", Keep(1e9, 1e9, 0)) as writer:
+        tally = Tally(writer)
+        one_call(tally, "alice", NOON, 25)
+        one_call(tally, "alice-2", NOON + 86_400, 10, top=None)
+        Line(tally, "bob", NOON + 90_000, top="us").talk(20)
+    return where
+
+
+def said(*words: str) -> str:
+    done = here("calls", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def test_calls_are_listed_the_newest_first(store: str) -> None:
+    lines = said("list", "--store", store, *UTC).splitlines()
+    assert [line.split()[-1] for line in lines] == ["open", "-", "75%"]
+    assert "2027-01-15 08:00:00" in lines[2]
+    (line,) = said("list", "--store", store, "--day", "2027-01-15", *UTC).splitlines()
+    assert "alice" in line
+    assert "2 of 3 calls" in said("list", "--store", store, "--limit", "2").splitlines()[-1]
+    found = [
+        json.loads(line) for line in said("list", "--store", store, "--accent", "us", "--json").splitlines()
+    ]
+    assert [call["name"] for call in found] == ["bob"]
+
+
+def test_one_call_is_shown_with_its_course(store: str) -> None:
+    with Reader(store) as reader:
+        (alice,) = reader.calls(Filter(name="alice"))
+    text = said("show", str(alice.id), "--store", store, *UTC)
+    assert "2027-01-15 08:00:25" in text
+    assert "uk 0.750" in text
+    assert text.count("us 0.25") == 4, "the answer, and three pieces"
+    done = here("calls", "show", "1", "--store", store)
+    assert (done.returncode, b"there is no call 1" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_exports_hold_the_same_in_each_format(store: str, tmp_path: Path, pieces: bool) -> None:
+    more = ["--pieces"] if pieces else []
+    rows = [
+        json.loads(line) for line in said("export", "--store", store, "--format", "jsonl", *more).splitlines()
+    ]
+    assert len(rows) == (6 if pieces else 3)
+    table = list(csv.DictReader(io.StringIO(said("export", "--store", store, *more))))
+    assert [row["name"] for row in table] == [row["name"] for row in rows]
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "calls.parquet"
+    said("export", "--store", store, "--out", str(out), *more)
+    read = parquet.read_table(out).to_pylist()
+    assert [dict(row["probs"]) for row in read] == [row["probs"] for row in rows]
+    key = "time" if pieces else "began"
+    assert min(row[key] for row in read).timestamp() == NOON
+
+
+def test_a_cell_that_a_spreadsheet_would_compute_is_text() -> None:
+    from streamcab.store.export import as_csv
+
+    out = io.BytesIO()
+    as_csv([{"name": "=1+1", "detail": "-x", "lost_ms": -1.0}], out, None)
+    assert out.getvalue().decode().splitlines()[1] == "'=1+1,'-x,-1.0"
+
+
+def test_a_person_is_deleted_by_name_and_by_pseudonym(store: str, tmp_path: Path) -> None:
+    salt = tmp_path / "salt"
+    salt.write_text("0123456789abcdef0123456789abcdef", encoding="utf-8")
+    with Writer(url_of(store), "r2", Keep(1e9, 1e9, 0)) as writer:
+        pseudonym = Pseudonyms.load(salt).name("alice")
+        tally = Tally(writer)
+        one_call(tally, pseudonym)
+        line = Line(tally, "MZ-1")
+        line.talk(2)
+        line.hang_up(call={"platform": "twilio", "from": pseudonym})
+    done = here("calls", "delete", "alice", "--store", store)
+    assert done.returncode == 1, "nobody said yes"
+    text = said("delete", "alice", "--store", store, "--hash-salt", str(salt), "--yes")
+    assert "3 calls of MZ-1, alice, s-" in text
+    assert "somebody else's: alice-2" in text
+    with Reader(store) as reader:
+        assert {call.name for call in reader.calls()} == {"alice-2", "bob"}
+    assert "go on" in said("delete", "b*", "--store", store, "--yes")
+    done = here("calls", "delete", "alice", "--store", store, "--yes")
+    assert (done.returncode, b"no call of alice" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (("--day", "yesterday"), b"is no day"),
+        (("--since", "soon"), b"is no time"),
+        (("--zone", "Mars/Base"), b"is no time zone"),
+        (("--day", "2027-01-15", "--since", "7d"), b"is a whole day"),
+    ],
+)
+def test_what_is_no_time_is_said(store: str, words: tuple[str, ...], wrong: bytes) -> None:
+    done = here("calls", "list", "--store", store, *words)
+    assert done.returncode == 2
+    assert wrong in done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calls")
+    save_model(Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}), folder)
+    write_wav(folder / "talk.wav", talk(12).astype(np.float32), 8000)
+    return folder
+
+
+def listen(folder: Path, where: str, *words: str) -> list[str]:
+    model = ("--model", str(folder / "model.safetensors"), "--file", str(folder / "talk.wav"))
+    return ["listen", *model, "--store", where, "--store-min-free-gb", "0", "--endpoint", ANYWHERE, *words]
+
+
+def test_a_daemon_keeps_what_it_hears(folder: Path, tmp_path: Path) -> None:
+    where = str(tmp_path / "calls.db")
+    done = run(*listen(folder, where, "--fast", "--quiet"))
+    assert done.returncode == 0, done.stderr
+    with Reader(where) as store:
+        (call,) = store.calls()
+        assert (call.name, call.state, call.audio_s) == ("talk", "ended", 12.0)
+        assert call.top in call.probs
+        assert sum(piece.audio_s for piece in store.pieces(call)) == pytest.approx(12, abs=0.1)
+
+
+def test_a_daemon_that_is_killed_leaves_its_calls_and_the_next_one_closes_them(
+    folder: Path, tmp_path: Path
+) -> None:
+    where = str(tmp_path / "calls.db")
+
+    def seen() -> float:
+        try:
+            with Reader(where) as store:
+                return max((call.seen - call.began for call in store.calls()), default=0.0)
+        except StoreError:
+            return 0.0
+
+    with running(*listen(folder, where, "--loop", "--quiet")) as process:
+        until(lambda: seen() > 6)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = run(*listen(folder, where, "--fast", "--quiet"))
+    assert done.returncode == 0
+    assert b"1 calls were cut short" in done.stderr
+    with Reader(where) as store:
+        new, old = store.calls()
+        assert (old.state, new.state) == ("interrupted", "ended")
+        assert old.seen - old.began > 6
+        assert store.pieces(old)
+
+
+def test_a_store_that_cannot_be_is_said_before_anything_is_heard(folder: Path, tmp_path: Path) -> None:
+    done = run(*listen(folder, str(tmp_path), "--fast", "--quiet"))
+    assert done.returncode == 1
+    assert b"cannot write the store" in done.stderr
+    done = run(*listen(folder, "mysql://a/b", "--fast", "--quiet"))
+    assert done.returncode == 2
+
+
+def test_a_daemon_sends_the_calls_that_end(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of at least 24 bytes", encoding="utf-8")
+    store, queue = str(tmp_path / "calls.db"), ("--sink-queue", str(tmp_path / "q" / "sinks.db"))
+    with Receiver() as receiver:
+        hook = ("--webhook", receiver.url, "--webhook-secret", str(secret), *queue)
+        done = run(*listen(folder, store, "--fast", "--quiet", *hook))
+        assert done.returncode == 0, done.stderr
+        ((_, body),) = receiver.got
+    event = json.loads(body)
+    assert (event["type"], event["call"]["name"]) == ("call.ended", "talk")
+    with Reader(store) as kept:
+        assert kept.calls()[0].top == event["call"]["top"]
+    assert (tmp_path / "q" / "sinks.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_webhook_wants_a_secret(folder: Path, tmp_path: Path) -> None:
+    words = listen(
+        folder, str(tmp_path / "calls.db"), "--fast", "--quiet", "--webhook", "http://localhost:1/"
+    )
+    done = run(*words)
+    assert (done.returncode, b"--webhook-secret" in done.stderr) == (2, True)

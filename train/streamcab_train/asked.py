@@ -1,0 +1,130 @@
+"""Asking a model as it is served: whole clips, clips end to end, pieces, and the newest seconds.
+
+Knows nothing of figures or of recipes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+import streamcab
+from streamcab.dsp.normalise import VOICED
+from streamcab.inference.offline import intervals
+from streamcab.nn.weights import detector_of
+from streamcab.source.file import read_audio
+from streamcab_train.voices import Voice
+
+PIECE_S = 5.0
+STEP_S = 1.0
+"""Between two looks at the newest seconds."""
+CHUNK = 8
+"""Items that a process is given at once."""
+
+Floats = NDArray[np.float64]
+Audio = tuple[NDArray[np.float32], int]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """n answers p (n, classes); truth (n,), NO_CLASS for a stranger; the group of each."""
+
+    p: Floats
+    truth: NDArray[np.int64]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is asked about: samples, their rate, the class, the group."""
+
+    audio: Audio
+    truth: int
+    group: str
+
+
+def one_by_one(voices: Iterable[Voice]) -> Iterator[Item]:
+    """Each clip."""
+    for voice in voices:
+        yield Item(read_audio(voice.path), voice.label, voice.group)
+
+
+def joined(voices: Sequence[Voice], seconds: float) -> Iterator[Item]:
+    """Clips of one class and group end to end until they have so many seconds; what is left over is not asked."""
+    for group in sorted({voice.group for voice in voices}):
+        for label in sorted({voice.label for voice in voices if voice.group == group}):
+            parts: list[NDArray[np.float32]] = []
+            for voice in voices:
+                if (voice.group, voice.label) != (group, label):
+                    continue
+                samples, rate = read_audio(voice.path)
+                parts.append(samples)
+                if sum(map(len, parts)) >= seconds * rate:
+                    yield Item((np.concatenate(parts), rate), label, group)
+                    parts = []
+
+
+def pieces(voices: Iterable[Voice], seconds: float) -> Iterator[Item]:
+    """Each clip in whole pieces of so many seconds."""
+    for voice in voices:
+        samples, rate = read_audio(voice.path)
+        size = round(seconds * rate)
+        for first in range(0, len(samples) - size + 1, size):
+            yield Item((samples[first : first + size], rate), voice.label, voice.group)
+
+
+class Asked:
+    """A model, and perhaps more processes that ask it."""
+
+    def __init__(self, model: streamcab.Classifier, pool: Executor | None = None) -> None:
+        self.model, self._pool = model, pool
+
+    def served(self, items: Iterable[Item]) -> Heard:
+        """The answers to whole items; where nothing voted, all classes alike."""
+        return self._ask(served, items)
+
+    def newest(self, items: Iterable[Item]) -> Heard:
+        """The mean of the newest seconds of c_t, each second from then on."""
+        return self._ask(newest, items)
+
+    def _ask(self, answer: Callable[[streamcab.Classifier, Item], Floats], items: Iterable[Item]) -> Heard:
+        given = list(items)
+        if self._pool is None:
+            found = [answer(self.model, item) for item in given]
+        else:
+            found = list(self._pool.map(partial(_elsewhere, answer), given, chunksize=CHUNK))
+        p = np.concatenate(found) if found else np.zeros((0, len(self.model.architecture.labels)))
+        times = [len(f) for f in found]
+        truth = np.repeat(np.array([item.truth for item in given], np.int64), times)
+        return Heard(p, truth, tuple(i.group for i, n in zip(given, times, strict=True) for _ in range(n)))
+
+
+_models: list[streamcab.Classifier] = []
+"""Of a process of a pool: its own."""
+
+
+def begin(model: str) -> None:
+    _models.append(streamcab.load(model))
+
+
+def _elsewhere(answer: Callable[[streamcab.Classifier, Item], Floats], item: Item) -> Floats:
+    return answer(_models[0], item)
+
+
+def served(model: streamcab.Classifier, item: Item) -> Floats:
+    """The answer to all of an item, (1, classes)."""
+    labels, probs = model.architecture.labels, model.classify(*item.audio).probs
+    return np.array([[probs.get(label, 1 / len(labels)) for label in labels]])
+
+
+def newest(model: streamcab.Classifier, item: Item) -> Floats:
+    """The mean of the newest `PIECE_S` of c_t, each `STEP_S` from then on, (n, classes); n may be 0."""
+    size, step = model.architecture.intervals(PIECE_S), model.architecture.intervals(STEP_S)
+    answered, heard = intervals(model.runtime, *item.audio, detector_of(model.checkpoint.weights))
+    votes = heard.kind[0] == VOICED
+    some = [(slice(end - size, end)) for end in range(size, len(votes) + 1, step)]
+    means = [answered.c[one][votes[one]].mean(0) for one in some if votes[one].any()]
+    return np.array(means, np.float64).reshape(-1, answered.c.shape[1])
