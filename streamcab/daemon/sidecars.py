@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from streamcab.record.retention import Retention
     from streamcab.sinks.post import Post
     from streamcab.source import Source
-    from streamcab.web.child import Page
     from streamcab.store.writer import Writer
+    from streamcab.web.child import Page
 
 log = logging.getLogger("streamcab.beside")
 
