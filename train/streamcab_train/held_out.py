@@ -9,7 +9,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from itertools import combinations
 from multiprocessing import get_context
@@ -181,9 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             pool = None
             if given.jobs > 1:
                 spawn = get_context("spawn")
-                pool = stack.enter_context(
-                    ProcessPoolExecutor(given.jobs, spawn, begin, (given.model,), max_tasks_per_child=TASKS)
-                )
+                pool = stack.enter_context(spawn.Pool(given.jobs, begin, (given.model,), TASKS))
             found = judge(Asked(model, pool), keys, given.data, given.unheard)
         if given.into is not None:
             kept = checkpoint.load(given.into)
