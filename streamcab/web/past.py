@@ -20,7 +20,8 @@ from starlette.routing import Route
 from streamcab.errors import StoreError
 from streamcab.store.read import After, Filter, Reader, StoredCall
 from streamcab.web.course import FULL, HEARS
-from streamcab.web.wall import encode, shown
+from streamcab.web.line import shown
+from streamcab.web.wall import encode
 
 log = logging.getLogger("streamcab.web")
 
