@@ -60,6 +60,7 @@ def test_pages_of_calls_the_newest_first(one: Page) -> None:
     assert "after" not in second
     names = [call["name"] for call in first["calls"] + second["calls"]]
     assert len(set(names)) == 151
+    assert f"from={first['from']}&to={first['to']}&tz={first['zone']}" == days()
 
 
 def test_counts_by_day_and_hour_and_what_can_be_chosen(one: Page) -> None:
