@@ -69,7 +69,7 @@ $(VENV)/bin/python:
 
 $(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing streamcab and what it needs into $(VENV) (torch is 200 MB; a minute or two)"
-	$(PIP) -e '.[torch]'
+	$(PIP) -e '.[torch,web]'
 	@touch $@
 
 $(VENV)/dev.ready: $(VENV)/run.ready

@@ -12,6 +12,8 @@ EXTRAS = {
     "prometheus_client": "health",
     "paho": "health",
     "matplotlib": "report",
+    "starlette": "web",
+    "uvicorn": "web",
     "ray": "ray",
     "websockets": "web",
     "sqlalchemy": "store",

@@ -55,6 +55,14 @@ def test_it_follows_a_machine_that_slows_down() -> None:
     assert capacity.streams == pytest.approx(SHARE / 0.006, rel=0.1)
 
 
+def test_streams_that_catch_up_cost_no_more_than_others() -> None:
+    capacity = Capacity()
+    for k in range(1, 5):  # 50 streams that waited: each has two seconds for every one
+        capacity.note(2 * 50 * STRETCH * 0.002, 2 * 50 * STRETCH, 0.0, 0.0)
+        capacity.measure(k * STRETCH, 50, 0.0)
+    assert capacity.streams == pytest.approx(SHARE / 0.002, rel=1e-3)
+
+
 def test_streams_that_are_silent_for_half_of_the_time_cost_half() -> None:
     capacity = Capacity()
     for k in range(1, 40):

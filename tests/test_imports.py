@@ -25,6 +25,8 @@ ONLY_IN = {
     "websockets": {"media"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
+    "starlette": {"web"},
+    "uvicorn": {"web"},
     "nats": {"sinks"},
     "redis": {"sinks"},
     "rich": {"view", "session", "streamcab_train"},

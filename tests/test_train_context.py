@@ -138,8 +138,9 @@ def test_the_rate_rises_stands_and_falls() -> None:
     assert rates[-1] < 0.04
 
 
-def test_the_recipe_that_ships_is_one() -> None:
-    keys = read_context(ROOT / "configs" / "context.toml")
+@pytest.mark.parametrize("name", ["context.toml", "context-free.toml"])
+def test_the_recipes_that_ship_are_some(name: str) -> None:
+    keys = read_context(ROOT / "configs" / name)
     assert keys.labels == ("us", "uk", "australia")
     interval_s = keys.architecture.interval_s
     ahead = sum(block.delay for block in keys.architecture.trunk) * interval_s

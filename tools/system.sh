@@ -24,6 +24,8 @@ declare -A why=(
   [postgresql]="the tests' PostgreSQL: a cluster of their own"
   [redis-server]="the tests' Redis"
   [nats-server]="the tests' NATS"
+  [chromium]="the tests' browser"
+  [chromium-driver]="the tests' way to drive it"
   [sip-tester]="sipp: the tests' 300 telephone calls"
 )
 
@@ -37,6 +39,8 @@ have() {
     postgresql) compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
     redis-server | nats-server) command -v "$1" >/dev/null ;;
     sip-tester) command -v sipp >/dev/null ;;
+    chromium) command -v chromium >/dev/null ;;
+    chromium-driver) command -v chromedriver >/dev/null ;;
     gstreamer1.0-tools) command -v gst-launch-1.0 >/dev/null ;;
     *) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
   esac
@@ -48,7 +52,7 @@ case ${1-} in
   test) wanted=(libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins tmux ffmpeg gstreamer1.0-tools
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-libav sip-tester mosquitto iproute2 sox
     rtpengine-daemon icecast2 python3-gi gir1.2-gst-rtsp-server-1.0
-    postgresql redis-server nats-server) ;;
+    postgresql redis-server nats-server chromium chromium-driver) ;;
   *) echo "usage: $0 venv|run|test" >&2; exit 2 ;;
 esac
 

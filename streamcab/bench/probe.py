@@ -42,7 +42,8 @@ class Probe:
         self.statuses: list[tuple[float, DaemonStatus]] = []
         """All that the daemon said of itself, and when, as monotonic time."""
         self.early_lost_ms = np.zeros(plan.calls)
-        """What each call had lost when it had been going on for EARLY_S."""
+        """What each call lost from when it was let in until it had been going on for EARLY_S."""
+        self._lost_at_first = np.full(plan.calls, np.nan)
         self.changed: set[int] = set()
         """Calls of which the feed has said that they have changed their codec."""
         self._other = f"RTP {other_format(traffic).name.upper()} "
@@ -67,7 +68,7 @@ class Probe:
             elif isinstance(m, Prediction):
                 self.lost_ms[serial] = m.lost_ms
                 if m.sample <= EARLY_S * m.rate:
-                    self.early_lost_ms[serial] = m.lost_ms
+                    self._early(serial, m.lost_ms)
                 if m.state == "ended":
                     self.ended[serial] = True
                 elif m.sample > self._heard[serial]:
@@ -77,6 +78,11 @@ class Probe:
                     self._sample.append(m.sample)
                     self._at.append(now)
                     self._lag.append(m.lag_ms)
+
+    def _early(self, serial: int, lost_ms: float) -> None:
+        if np.isnan(self._lost_at_first[serial]):
+            self._lost_at_first[serial] = lost_ms
+        self.early_lost_ms[serial] = lost_ms - self._lost_at_first[serial]
 
     def _daemon(self, status: DaemonStatus, now: float) -> None:
         self.status = status

@@ -26,6 +26,7 @@ from streamcab.cli.service import service
 from streamcab.cli.soak import soak
 from streamcab.cli.train import evaluate, prepare, pretrain, train
 from streamcab.cli.watch import watch
+from streamcab.cli.web import web
 
 # A step of the network takes a millisecond: a second BLAS thread costs more than it gains.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 for command in (
-    *(listen, watch, demo, classify, verify, devices),
+    *(listen, watch, web, demo, classify, verify, devices),
     *(prepare, pretrain, train, evaluate, reproduce),
     *(calls, status, doctor, metrics, bridge, log, config, keys, service, bench, soak),
 ):

@@ -1,5 +1,7 @@
 """The command `demo`: plays clips as live calls. Knows click; `session.py` plays and draws."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from streamcab.cli.command import Command, stop_on_signals
@@ -7,6 +9,13 @@ from streamcab.cli.load import backend_maker, load_checkpoint
 from streamcab.cli.notice import loading
 from streamcab.cli.options import config_option, settings
 from streamcab.config.commands import Demo
+from streamcab.config.setting import HostPort
+from streamcab.errors import StreamcabError
+
+if TYPE_CHECKING:
+    from streamcab.web.child import Page
+
+ANY = HostPort("127.0.0.1:0")
 
 
 @click.command(cls=Command)
@@ -19,5 +28,21 @@ def demo(o: Demo) -> None:
 
     checkpoint, device = load_checkpoint(o.model, o.compute)
     backend = backend_maker(checkpoint, device, o.backend, threads=o.threads)
+    page = _page(o.web)
+    if page is not None:
+        click.echo(f"page on {page.url}", err=True)
     with stop_on_signals() as stop:
-        run(checkpoint, backend, o.clips, o.endpoint, stop, view=o.view)
+        run(checkpoint, backend, o.clips, o.endpoint, stop, view=o.view, page=page)
+
+
+def _page(address: HostPort | None) -> "Page | None":
+    """The page of the demo. Unless an address was asked for, the demo also runs without."""
+    from streamcab.web.child import Page
+    from streamcab.web.serve import Access
+
+    try:
+        return Page(address or ANY, Access())
+    except StreamcabError:
+        if address is not None:
+            raise
+        return None

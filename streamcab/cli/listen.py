@@ -13,7 +13,7 @@ import click
 
 from streamcab.cli.command import Command, stop_on_signals
 from streamcab.cli.load import backend_maker, gate_of, load_checkpoint
-from streamcab.cli.notice import loading
+from streamcab.cli.notice import loaded, loading
 from streamcab.cli.options import config_option, read_again, settings
 from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from streamcab.ops.pseudonyms import Pseudonyms
     from streamcab.sinks.parcel import Sink
     from streamcab.source import Source
+    from streamcab.web.child import Page
 
 log = logging.getLogger("streamcab")
 
@@ -86,6 +87,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             lines=JsonLinesFile(lines.jsonl, round(lines.jsonl_max_mb * 1e6), lines.jsonl_keep)
             if lines.jsonl
             else None,
+            page=_page(o),
             thinning=Thinning(lines.jsonl_every, lines.jsonl_last),
         )
         _keep_calls(o, extras, around)
@@ -104,6 +106,24 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             as_json=o.screen.json,
             quiet=o.screen.quiet,
         )
+
+
+def _page(o: Listen) -> "Page | None":
+    """The page, bound already: a wrong address is said before the model loads."""
+    p = o.page
+    if p.web is None:
+        return None
+    from streamcab.web.child import Page
+    from streamcab.web.serve import Access
+
+    page = Page(p.web, Access(p.web_host, p.web_token, p.web_cert, p.web_key, o.store.store))
+    if o.screen.quiet:
+        log.info("page on %s", page.url)
+    else:
+        loaded()
+        click.echo(f"page on {page.url}", err=True)
+        loading()
+    return page
 
 
 def _keep_calls(o: Listen, extras: "Extras", around: ExitStack) -> None:

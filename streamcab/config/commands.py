@@ -21,6 +21,7 @@ from streamcab.config.tree import (
     Threads,
     View,
 )
+from streamcab.config.web import PAGE, Cert, CertKey, Hosts, Token
 
 METRICS = HostPort("127.0.0.1:9464")
 Key = Annotated[Path, setting("Your secret CURVE key, NAME.key_secret, for a feed with keys.")]
@@ -44,6 +45,10 @@ class Demo(Section, frozen=True):
         | None
     ) = None
     endpoint: Annotated[str, setting("Where the demo publishes its feed.")] = "tcp://127.0.0.1:*"
+    web: (
+        Annotated[HostPort, setting("Serve a page of the demo at this address.", unset="any free port")]
+        | None
+    ) = None
     view: View | None = None
 
 
@@ -57,6 +62,22 @@ class Watch(Section, frozen=True):
     key: Key | None = None
     server_key: ServerKey | None = None
     json: Json = False
+
+
+class Web(Section, frozen=True):
+    """Settings of `streamcab web`."""
+
+    listen: Annotated[HostPort, setting("Address to serve at; port 0: any free port.")] = PAGE
+    web_host: Hosts = ()
+    web_token: Token | None = None
+    web_cert: Cert | None = None
+    web_key: CertKey | None = None
+    store: (
+        Annotated[str, setting("The store of calls, for the history: a file, or a URL.", metavar="FILE|URL")]
+        | None
+    ) = None
+    key: Key | None = None
+    server_key: ServerKey | None = None
 
 
 class Classify(Section, frozen=True):
@@ -92,6 +113,17 @@ class Classify(Section, frozen=True):
         Annotated[
             str,
             setting("Work on a cluster of Ray: its HOST:PORT, or local.", metavar="ADDRESS"),
+        ]
+        | None
+    ) = None
+    explain: (
+        Annotated[
+            Path,
+            setting(
+                "Write what told into this folder, for each file: JSON, SVG, TextGrid.",
+                metavar="FOLDER",
+                path="folder",
+            ),
         ]
         | None
     ) = None
@@ -240,6 +272,7 @@ class Training(Section, frozen=True):
 TREES: dict[str, type[msgspec.Struct]] = {
     "listen": Listen,
     "watch": Watch,
+    "web": Web,
     "demo": Demo,
     "classify": Classify,
     "verify": Verify,

@@ -166,7 +166,7 @@ class Setting:
 
     def shown(self, value: Any) -> str:
         """A value as `config show` and the documentation have it."""
-        if value is None or value == () or value is msgspec.NODEFAULT:
+        if value is None or value in ((), "") or value is msgspec.NODEFAULT:
             return self.unset or "-"
         if self.many:
             return ", ".join(map(str, value))

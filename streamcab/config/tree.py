@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from streamcab.config.calls import Sinks, Store
 from streamcab.config.media import Media
 from streamcab.config.setting import Section, setting
+from streamcab.config.web import Page
 
 ENDPOINT = "tcp://127.0.0.1:5557"
 """Where a feed is, unless told otherwise."""
@@ -299,6 +300,7 @@ class Listen(Section, frozen=True):
     sinks: Sinks = Sinks()
     names: Names = Names()
     recordings: Recordings = Recordings()
+    page: Page = Page()
 
     @property
     def max_streams(self) -> int:

@@ -13,7 +13,7 @@ SHARE = 0.85
 """Share of the loop's time that may be planned for: the rest is for bursts."""
 FEW = 16
 """So many streams share a pass that costs hardly more than that of one: what one costs says nothing of them."""
-MEMORY_S = 3.0
+MEMORY_S = 2.0
 """What was measured so many seconds ago counts for a third of what is measured now."""
 
 
@@ -65,8 +65,8 @@ class Capacity:
         self._then, self._waited = now, waiting
         self._busy = self._heard = self._unpaced = self._dropped = 0.0
         if streams and heard > 0 and of_streams > 0:
-            # What fell behind has still to be worked for; what caught up was worked for too early.
-            self.cost = busy / of_streams * came / heard
+            # A stream that pauses brings less than a second of audio each second; one that catches up costs no more.
+            self.cost = busy / heard * min(came / of_streams, 1.0)
 
     @property
     def streams(self) -> float:

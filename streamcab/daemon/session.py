@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streamcab.nn.backend import Backend
     from streamcab.nn.checkpoint import Checkpoint
     from streamcab.source import Source
+    from streamcab.web.child import Page
 
     MakeBackend = Callable[[int], Backend]  # from the number of slots
 
@@ -54,7 +55,9 @@ def listen(
 
     If the session ends by itself, raises the error of a source that has failed.
     """
-    screen = None if quiet else _Screen(view, as_json, caption=settings.endpoint)
+    page = extras.page if extras is not None else None
+    caption = settings.endpoint if page is None else f"{settings.endpoint}, {page.url}"
+    screen = None if quiet else _Screen(view, as_json, caption=caption)
     by_itself = _serve(checkpoint, backend, sources, settings, stop, screen, extras)
     if screen is not None:
         screen.summarise()
@@ -85,6 +88,7 @@ def demo(
     stop: threading.Event,
     *,
     view: bool | None,
+    page: "Page | None" = None,
 ) -> None:
     """Play clips as live calls with staggered starts, and end with a summary."""
     from streamcab.daemon.settings import Settings
@@ -99,8 +103,9 @@ def demo(
     # Accents mixed from the start: uk-1, us-1, uk-2, ...
     files.sort(key=lambda f: (f.stem.rpartition("-")[2], f.name))
     sources = [AudioFile(f, "live", delay_s=i * STAGGER_S) for i, f in enumerate(files)]
-    screen = _Screen(view, caption="synthetic voices" if clips is None else str(clips))
-    _serve(checkpoint, backend, sources, Settings(endpoint, max_streams=len(files)), stop, screen)
+    caption = "synthetic voices" if clips is None else str(clips)
+    screen = _Screen(view, caption=caption if page is None else f"{caption}, {page.url}")
+    _serve(checkpoint, backend, sources, Settings(endpoint, max_streams=len(files)), stop, screen, page=page)
     screen.summarise()
     if clips is None:
         screen.say(DEMO_NOTE)
@@ -171,6 +176,7 @@ def _serve(
     stop: threading.Event,
     screen: _Screen | None,
     extras: "Extras | None" = None,
+    page: "Page | None" = None,
 ) -> bool:
     """Run a daemon in a thread and `screen` here, until either ends or `stop`; raise the daemon's error.
 
@@ -222,6 +228,9 @@ def _serve(
             stack.callback(recorder.close)
         if extras is not None:
             stack.enter_context(beside(daemon, sources, extras, recorder, supervisor, keys))
+        page = page or (extras.page if extras is not None else None)
+        if page is not None:
+            stack.enter_context(page.beside(daemon.endpoint, keys))
         thread.start()
         try:
             if screen is None or feed is None:

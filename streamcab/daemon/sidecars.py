@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from streamcab.sinks.post import Post
     from streamcab.source import Source
     from streamcab.store.writer import Writer
+    from streamcab.web.child import Page
 
 log = logging.getLogger("streamcab.beside")
 
 
 @dataclass
 class Extras:
-    """The optional parts beside the daemon: reloading, recordings, JSON lines, a store.
+    """The optional parts beside the daemon: reloading, recordings, JSON lines, a store, a page.
 
     `taps` take the messages of the feed as they are made; `run` is what they call this run of the daemon.
     """
@@ -40,6 +41,7 @@ class Extras:
     reload: "Reload"
     retention: "Retention | None" = None
     lines: "JsonLinesFile | None" = None
+    page: "Page | None" = None
     thinning: "Thinning | None" = None
     store: "Writer | None" = None
     post: "Post | None" = None

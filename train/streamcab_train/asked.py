@@ -4,9 +4,9 @@ Knows nothing of figures or of recipes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.pool import Pool
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def pieces(voices: Iterable[Voice], seconds: float) -> Iterator[Item]:
 class Asked:
     """A model, and perhaps more processes that ask it."""
 
-    def __init__(self, model: streamcab.Classifier, pool: Executor | None = None) -> None:
+    def __init__(self, model: streamcab.Classifier, pool: Pool | None = None) -> None:
         self.model, self._pool = model, pool
 
     def served(self, items: Iterable[Item]) -> Heard:
@@ -95,7 +95,7 @@ class Asked:
         if self._pool is None:
             found = [answer(self.model, item) for item in given]
         else:
-            found = list(self._pool.map(partial(_elsewhere, answer), given, chunksize=CHUNK))
+            found = list(self._pool.imap(partial(_elsewhere, answer), given, CHUNK))
         p = np.concatenate(found) if found else np.zeros((0, len(self.model.architecture.labels)))
         times = [len(f) for f in found]
         truth = np.repeat(np.array([item.truth for item in given], np.int64), times)

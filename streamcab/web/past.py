@@ -1,0 +1,243 @@
+"""The history: what the page asks of a store of calls. Reads only; every question names a bounded time or a page.
+
+Knows nothing of databases (`store/read.py`) and of who may ask (`guard.py`).
+"""
+
+import csv
+import io
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from streamcab.errors import StoreError
+from streamcab.store.read import After, Filter, Reader, StoredCall
+from streamcab.web.course import FULL, HEARS
+from streamcab.web.line import shown
+from streamcab.web.wall import encode
+
+log = logging.getLogger("streamcab.web")
+
+PAGE = 100
+MOST_DAYS = 400
+COLUMNS = (
+    "id", "name", "source", "state", "began", "ended", "audio_s", "speech_s", "top", "confidence", "sure",
+    "flaws", "snr_db", "lost_ms", "model", "detail",
+)  # fmt: skip
+
+
+class _Wrong(Exception):
+    """A question that cannot be answered, with the reason."""
+
+
+class Past:
+    """The stored calls of one database, which is opened when somebody asks: it may come later than the page."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._opened: Reader | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Past":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _reader(self) -> Reader:
+        with self._lock:
+            if self._opened is None:
+                self._opened = Reader(self._where)
+            return self._opened
+
+    def routes(self) -> list[Route]:
+        """The routes of the history."""
+        return [
+            Route("/api/history", _careful(self._list)),
+            Route("/api/history.csv", _careful(self._csv)),
+            Route("/api/history/call/{id:int}", _careful(self._call)),
+        ]
+
+    def _list(self, request: Request) -> Response:
+        which, zone = _filter(request)
+        found = self._reader.calls(which, PAGE + 1, _after(request))
+        more = len(found) > PAGE
+        answer: dict[str, Any] = {"calls": [_row(call) for call in found[:PAGE]]}
+        if more:
+            last = After.call(found[PAGE - 1])
+            answer["after"] = f"{last.began!r},{last.id}"
+        if "after" not in request.query_params:
+            hourly = request.query_params.get("by") == "hour"
+            counts = (self._reader.hours if hourly else self._reader.days)(which, zone)
+            # What can be chosen does not depend on what is chosen.
+            times = Filter(since=which.since, until=which.until)
+            answer |= {
+                "count": self._reader.count(which),
+                "counts": [[c.at, _label(c.top), c.calls] for c in counts],
+                "accents": [[_label(total.value), total.calls] for total in self._reader.accents(times)],
+                "sources": [[shown(total.value or ""), total.calls] for total in self._reader.sources(times)],
+                "zone": str(zone),
+                "from": _date(which.since, zone),
+                "to": _date((which.until or 1.0) - 1.0, zone),
+            }
+        return Response(encode(answer), media_type="application/json")
+
+    def _call(self, request: Request) -> Response:
+        call = self._reader.call(request.path_params["id"])
+        if call is None:
+            return Response(b'{"error":"This call is not in the store."}', 404, media_type="application/json")
+        model = self._reader.models().get(call.model)
+        labels = [shown(label) for label in (model.labels if model else call.probs)]
+        pieces = self._reader.pieces(call)
+        flaws = list(dict.fromkeys(flaw for piece in pieces for flaw in piece.flaws))[:8]
+        began = call.began
+        starts = [max(0.0, piece.n * 10.0 - began) for piece in pieces]
+        course = {
+            "t": starts,
+            "step": [
+                min(piece.n * 10.0 + 10.0, call.seen) - began - start
+                for piece, start in zip(pieces, starts, strict=True)
+            ],
+            "probs": [[round(p * FULL) for p in piece.probs] for piece in pieces],
+            "hears": [HEARS.index(piece.hears) if piece.hears in HEARS else 2 for piece in pieces],
+            "db": [piece.level_db for piece in pieces],
+            "flaws": [sum(1 << flaws.index(f) for f in piece.flaws if f in flaws) for piece in pieces],
+        }
+        answer = _row(call) | {
+            "state": "ended" if call.state == "ended" else call.state,
+            "length": call.audio_s,
+            "labels": labels,
+            "numbers": list(range(len(labels))),
+            "probs": {shown(label): p for label, p in call.probs.items()},
+            "stored": True,
+            "course": course if pieces else None,
+            "flaw_names": [shown(flaw) for flaw in flaws],
+            "model": {"name": shown(model.name if model else ""), "hash": shown(call.model)},
+        }
+        return Response(encode(answer), media_type="application/json")
+
+    def _csv(self, request: Request) -> Response:
+        which, zone = _filter(request)
+        calls = self._reader.every(which)
+        return StreamingResponse(
+            _lines(calls, zone),
+            media_type="text/csv",
+            headers={"Content-Disposition": 'attachment; filename="streamcab-calls.csv"'},
+        )
+
+
+def _careful(answer: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    def careful(request: Request) -> Response:
+        try:
+            return answer(request)
+        except _Wrong as error:
+            return Response(encode({"error": str(error)}), 400, media_type="application/json")
+        except StoreError as error:
+            log.warning("the page cannot read the store: %s", error)
+            return Response(
+                encode({"error": "The store cannot be read now."}), 503, media_type="application/json"
+            )
+
+    return careful
+
+
+def _filter(request: Request) -> tuple[Filter, ZoneInfo]:
+    """Which calls are asked for: days `from` and `to`, both included, in the time zone `tz`."""
+    asked = request.query_params
+    name = asked.get("tz") or "UTC"
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise _Wrong(f"{shown(name)!r} is not a time zone") from None
+    today = datetime.now(zone).date()
+    last = _day(asked.get("to"), today)
+    first = _day(asked.get("from"), last - timedelta(days=6))
+    if not timedelta(0) <= last - first < timedelta(days=MOST_DAYS):
+        raise _Wrong(f"ask for 1 to {MOST_DAYS} days, the first one first")
+    return (
+        Filter(
+            since=datetime.combine(first, time(), zone).timestamp(),
+            until=datetime.combine(last + timedelta(days=1), time(), zone).timestamp(),
+            top=asked.get("top"),
+            name=(asked.get("name") or "")[:200] or None,
+            source=(asked.get("source") or "")[:200] or None,
+        ),
+        zone,
+    )
+
+
+def _day(text: str | None, unset: date) -> date:
+    if not text:
+        return unset
+    try:
+        found = date.fromisoformat(text)
+        if not 1971 <= found.year <= 9998:
+            raise ValueError
+    except ValueError:
+        raise _Wrong(f"{shown(text)!r} is not a day; write YYYY-MM-DD") from None
+    return found
+
+
+def _date(at: float | None, zone: ZoneInfo) -> str:
+    return datetime.fromtimestamp(at or 0.0, zone).date().isoformat()
+
+
+def _after(request: Request) -> After | None:
+    text = request.query_params.get("after")
+    if not text:
+        return None
+    try:
+        began, id = text.split(",")
+        return After(float(began), int(id))
+    except ValueError:
+        raise _Wrong(f"{shown(text)!r} is not a place in the list") from None
+
+
+def _label(text: str | None) -> str | None:
+    return None if text is None else shown(text)
+
+
+def _row(call: StoredCall) -> dict[str, Any]:
+    """A call as the page has it: no text that could steer a browser or turn its lines."""
+    row = msgspec.structs.asdict(call)
+    row["flaws"] = [shown(flaw) for flaw in call.flaws]
+    for key in ("name", "source", "state", "top", "detail", "model"):
+        if isinstance(row[key], str):
+            row[key] = shown(row[key])
+    del row["labels"]
+    return row
+
+
+def _lines(calls: Iterator[StoredCall], zone: ZoneInfo) -> Iterator[str]:
+    """Yield CSV, some rows at a time; times in ISO 8601 with their offset."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for n, call in enumerate(calls, 1):
+        row = _row(call)
+        for key in ("began", "ended"):
+            if row[key] is not None:
+                row[key] = (
+                    datetime.fromtimestamp(row[key], UTC).astimezone(zone).isoformat("T", "milliseconds")
+                )
+        row["flaws"] = " ".join(row["flaws"])
+        writer.writerow(_cell(row[column]) for column in COLUMNS)
+        if n % 200 == 0:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A spreadsheet would compute text that begins like a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

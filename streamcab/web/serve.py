@@ -1,0 +1,134 @@
+"""The page over HTTP: the feed read on this thread, browsers answered on another.
+
+Owns the listening socket, and who may bind which address. Knows nothing of what is served.
+"""
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamcab.config.setting import HostPort
+from streamcab.errors import ConfigError, StreamcabError
+from streamcab.extras import missing
+from streamcab.feed import Subscriber
+from streamcab.health.exporter import is_loopback
+
+if TYPE_CHECKING:
+    from streamcab.web.hub import Hub
+
+END_S = 2
+"""For which answers that are under way may go on at the end."""
+MOST_CONNECTIONS = 500
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the page may be reached: names of this host, files of a token and of TLS, and the store to show."""
+
+    hosts: tuple[str, ...] = ()
+    token: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    store: str | None = None
+
+
+def bind(address: HostPort, access: Access) -> socket.socket:
+    """A listening socket. ConfigError: others could reach it without a token. StreamcabError: it is taken."""
+    if (access.cert is None) != (access.key is None):
+        raise ConfigError("--web-cert and --web-key go together: the certificate, and its key")
+    if access.token is None and not is_loopback(address.host):
+        raise ConfigError(
+            f"{address} is not a loopback address, so anybody who reaches it could read the page: add --web-token "
+            "FILE, or reach it through `ssh -L`"
+        )
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address.host, address.port))
+        bound.listen(128)
+    except OSError as error:
+        bound.close()
+        raise StreamcabError(
+            f"the page cannot be served on {address}: {error.strerror or error}; choose another address"
+        ) from None
+    return bound
+
+
+def url(bound: socket.socket, access: Access) -> str:
+    """Where a browser finds the page."""
+    host, port = bound.getsockname()[:2]
+    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"{'https' if access.cert else 'http'}://{shown}:{port}/"
+
+
+def serve(
+    feed: Subscriber, bound: socket.socket, access: Access, stop: threading.Event, ready: Callable[[], None]
+) -> None:
+    """Serve the page of `feed` until `stop`."""
+    try:
+        from streamcab.web.hub import Hub
+
+        hub = Hub()
+        with answering(hub, bound, access, stop):
+            ready()
+            hub.run(feed, stop)
+    except ImportError as error:
+        raise missing((error.name or "starlette").partition(".")[0], "the page") from None
+
+
+@contextmanager
+def answering(hub: "Hub", bound: socket.socket, access: Access, stop: threading.Event) -> Iterator[None]:
+    """Answer browsers about `hub` in a thread for as long as the context; sets `stop` if that ends by itself."""
+    import uvicorn
+
+    from streamcab.web.app import application
+    from streamcab.web.guard import read_token
+
+    with ExitStack() as around:
+        past = None
+        if access.store:
+            from streamcab.web.past import Past
+
+            past = around.enter_context(Past(access.store))
+        app = application(hub, access.hosts, read_token(access.token) if access.token else None, past)
+        config = uvicorn.Config(
+            app,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=END_S,
+            ssl_certfile=access.cert,
+            ssl_keyfile=access.key,
+        )
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        server = uvicorn.Server(config)
+        failed: list[BaseException] = []
+
+        def answer() -> None:
+            try:
+                asyncio.run(server.serve(sockets=[bound]))
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                stop.set()
+
+        thread = threading.Thread(target=answer, name="web")
+        thread.start()
+        try:
+            yield
+        finally:
+            hub.close()
+            server.should_exit = True
+            thread.join()
+    if failed:
+        raise StreamcabError(f"the page cannot be served: {failed[0]}")
