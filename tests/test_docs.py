@@ -19,6 +19,8 @@ OTHERS = {
     "--nproc-per-node",  # torchrun
     "--packages",  # tools/make_clips.py
     "--shuffles",  # benchmarks/mfcc_covariance.py
+    *("--build", "--cap-drop", "--network", "--read-only", "--rm", "--tmpfs"),  # podman
+    *("--from-file", "--from-literal"),  # kubectl
 }
 """Options of other programs than ours."""
 

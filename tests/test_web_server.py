@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def test_a_browser_that_was_behind_gets_everything_anew() -> None:
             if event.startswith(b"id"):
                 found.append(json.loads(event.partition(b"data: ")[2]))
                 for _ in range(3 - len(found)):  # twice while this one is busy, then once
-                    hub.wall.take([feed.answer(f"call-{len(found)}-{_}")], 1.0)
+                    hub.wall.take([feed.answer(f"call-{len(found)}-{_}")], time.monotonic())
                     hub.tick()
             if len(found) == 3:
                 await events.aclose()
@@ -211,6 +212,7 @@ def test_the_command_serves_a_feed_and_ends_at_a_signal() -> None:
 def test_a_page_beside_a_daemon_ends_with_it_even_if_it_was_killed() -> None:
     code = """
 import sys
+import time
 from streamcab.config.setting import HostPort
 from streamcab.web.child import Page
 from streamcab.web.hub import Hub

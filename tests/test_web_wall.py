@@ -6,7 +6,8 @@ import msgspec
 import web_feed as feed
 
 from streamcab.web import wall as walls
-from streamcab.web.wall import STATES, Wall, encode
+from streamcab.web.line import LONGEST, STATES
+from streamcab.web.wall import Wall, encode
 
 LIVE, SILENT, LOST, ENDED = (STATES.index(word) for word in ("live", "silent", "lost", "ended"))
 
@@ -140,4 +141,4 @@ def test_text_from_anywhere_is_bounded_and_cannot_turn_the_line() -> None:
     wall.take([feed.answer(name), feed.status(name, source="x" * 5_000, detail="\u2066")], 1.0)
     intro = wall.tick(1.0, 1005.0)["new"][0]
     assert intro[1] == "<script>\\u202eevil\\x1b[31m"
-    assert len(intro[2]) == walls.LONGEST
+    assert len(intro[2]) == LONGEST

@@ -3,6 +3,7 @@
 import http.client
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -51,8 +52,8 @@ class Page(Client):
         super().__init__(at)
         self.hub = hub
 
-    def tell(self, *messages: AnyMessage, now: float = 1.0) -> None:
-        self.hub.wall.take(messages, now)
+    def tell(self, *messages: AnyMessage) -> None:
+        self.hub.wall.take(messages, time.monotonic())
         self.hub.tick()
 
 

@@ -20,7 +20,8 @@ from starlette.routing import Route
 from streamcab.errors import StoreError
 from streamcab.store.read import After, Filter, Reader, StoredCall
 from streamcab.web.course import FULL, HEARS
-from streamcab.web.wall import encode, shown
+from streamcab.web.line import shown
+from streamcab.web.wall import encode
 
 log = logging.getLogger("streamcab.web")
 
@@ -85,6 +86,8 @@ class Past:
                 "accents": [[_label(total.value), total.calls] for total in self._reader.accents(times)],
                 "sources": [[shown(total.value or ""), total.calls] for total in self._reader.sources(times)],
                 "zone": str(zone),
+                "from": _date(which.since, zone),
+                "to": _date((which.until or 1.0) - 1.0, zone),
             }
         return Response(encode(answer), media_type="application/json")
 
@@ -182,6 +185,10 @@ def _day(text: str | None, unset: date) -> date:
     except ValueError:
         raise _Wrong(f"{shown(text)!r} is not a day; write YYYY-MM-DD") from None
     return found
+
+
+def _date(at: float | None, zone: ZoneInfo) -> str:
+    return datetime.fromtimestamp(at or 0.0, zone).date().isoformat()
 
 
 def _after(request: Request) -> After | None:

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
-from streamcab.text import printable
-from streamcab.web.course import Course
+from streamcab.web.course import HEARS, Course
+from streamcab.web.line import STATES, Line, flaws, shown
 
 MOST_LIVE, MOST_OVER, MOST_LABELS = 20_000, 1_000, 64
 """Calls that go on and calls that have ended, and labels of all models together."""
@@ -20,50 +20,7 @@ SLICE_S, SLICES = 10, 360
 """The ribbon: seconds of a slice, and how many are kept."""
 QUIET_S = 15.0
 """After which a stream that says nothing is taken to have ended unheard: a daemon speaks of each every second."""
-LONGEST = 300
-"""Characters of a text."""
-
-STATES = ("warming", "live", "silent", "stalled", "reconnecting", "lost", "ended")
-HEARS = ("speech", "sound", "silence")
-
 encode = msgspec.json.encode
-
-
-def shown(text: str) -> str:
-    """Text from anywhere, as a browser may have it: no control characters, bounded."""
-    return printable(text[:LONGEST])
-
-
-class Line:
-    """One call, from its first message on."""
-
-    __slots__ = (
-        "answer", "began", "course", "fields", "heard", "id", "intro", "key",
-        "labels", "length", "model", "name", "row", "run", "state", "status",
-    )  # fmt: skip
-
-    def __init__(self, id: int, name: str, run: str, now: float, began: float) -> None:
-        self.id, self.name, self.run, self.began, self.heard = id, shown(name), run, began, now
-        self.key = name
-        self.state, self.length = "warming", None  # type: str, float | None
-        self.model: ModelInfo | None = None
-        self.answer: Prediction | None = None
-        self.status: Status | None = None
-        self.labels: list[int] = []  # of its model, as numbers of the wall
-        self.course: Course | None = None
-        self.row: list[Any] = []
-        self.intro: list[Any] = []
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return self.state == "ended"
-
-    @property
-    def shown_state(self) -> str:
-        """Its state; a source that delivers nothing takes precedence over the last answer."""
-        source = self.status.source_state if self.status and not self.over else None
-        return source if source in ("stalled", "lost", "reconnecting") else self.state
 
 
 class Wall:
@@ -179,7 +136,7 @@ class Wall:
             "speech_s": p.heard_s if p else 0.0,
             "window_s": p.window_s if p else 0.0,
             "hears": p.hears if p else s.hears if s else "silence",
-            "flaws": _flaws(line),
+            "flaws": flaws(line),
             "level_db": p.level_db if p else None,
             "snr_db": p.snr_db if p else None,
             "lag_ms": p.lag_ms if p else s.lag_ms if s else None,
@@ -251,7 +208,7 @@ class Wall:
         if p.rate:
             known = [label for label in p.labels if label in self._numbers]
             probs = [p.probs.get(label, 0.0) for label in known] if p.probs and p.state != "silent" else []
-            line.course.put(p.sample / p.rate, probs, p.hears, p.level_db, _flaws(line))
+            line.course.put(p.sample / p.rate, probs, p.hears, p.level_db, flaws(line))
         if p.state == "ended":
             self._end(line)
 
@@ -287,7 +244,7 @@ class Wall:
             sure,
             int(p.heard_s if p else s.speech_s if s else 0.0),
             HEARS.index(p.hears if p else s.hears if s else "silence"),
-            _flaws(line),
+            flaws(line),
             probs,
             None if line.length is None else round(line.length, 1),
         ]
@@ -307,9 +264,3 @@ class Wall:
         piece = [slice * SLICE_S, counts.pop(None, 0), *(counts[i] for i in range(len(self.labels)))]
         self._ribbon.append(piece)
         return piece
-
-
-def _flaws(line: Line) -> list[str]:
-    """Of the samples and of the window's speech, each once."""
-    found = [*(line.status.flaws if line.status else []), *(line.answer.flaws if line.answer else [])]
-    return [shown(flaw) for flaw in dict.fromkeys(found)][:8]

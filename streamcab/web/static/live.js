@@ -96,7 +96,7 @@ export class Live extends EventTarget {
     for (const id of tick.gone ?? []) this.calls.delete(id);
     this.ribbon.push(...(tick.ribbon ?? []));
     if (this.ribbon.length > SLICES) this.ribbon.splice(0, this.ribbon.length - SLICES);
-    this.dispatchEvent(new CustomEvent("tick", { detail: { ribbon: Boolean(tick.ribbon?.length) || tick.whole } }));
+    this.dispatchEvent(new CustomEvent("tick", { detail: { ribbon: Boolean(tick.ribbon?.length || tick.whole), whole: Boolean(tick.whole) } }));
   }
 }
 

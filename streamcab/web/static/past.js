@@ -94,6 +94,7 @@ export class Past {
       this.#choices(p.top, [["", "all"], ...data.accents.map(([label, n]) => [`=${label ?? ""}`, `${label ?? "no answer"} (${whole(n)})`])]);
       this.#choices(p.source, [["", "all"], ...data.sources.filter(([kind]) => kind).map(([kind, n]) => [kind, `${kind.slice(0, 60)} (${whole(n)})`])]);
       this.#fields();
+      for (const name of ["from", "to"]) p.form.elements[name].value = data[name];
       p.count.replaceChildren(make("strong", {}, whole(data.count)), ` ${data.count === 1 ? "call" : "calls"}, times in ${data.zone}`);
       p.csv.href = `/api/history.csv?${this.#asked}`;
       p.csv.hidden = data.count === 0;

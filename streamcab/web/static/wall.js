@@ -31,8 +31,8 @@ export class Wall {
   #chosen = null; // id
   #accent = null; // null: all; -1: without an answer; else a label's number
   #sorted = 0;
-  #pointer = 0; // when the pointer last moved over the rows
-  #spoken = 0;
+  #pointer = -Infinity; // when the pointer last moved over the rows
+  #spoken = -Infinity;
   #frame = 0;
   #buttons = new Map();
 
@@ -41,7 +41,7 @@ export class Wall {
     colours = palette();
     this.grid = $("grid");
     this.rows = $("rows");
-    live.addEventListener("tick", (event) => this.#ticked(event.detail.ribbon));
+    live.addEventListener("tick", (event) => this.#ticked(event.detail));
     $("tools").addEventListener("submit", (event) => event.preventDefault());
     for (const id of ["q", "which", "sort"]) $(id).addEventListener("input", () => this.#asked());
     addEventListener("scroll", () => this.#soon(), { passive: true });
@@ -100,13 +100,13 @@ export class Wall {
     if (!$("wall").hidden) drawRibbon($("ribbon"), live.ribbon, live.labels, colours);
   }
 
-  #ticked(ribbon) {
+  #ticked({ ribbon, whole }) {
     now = live.at;
     if (this.#wanted && this.#accent === null && live.labels.includes(this.#wanted)) this.#accent = live.labels.indexOf(this.#wanted);
     if ($("wall").hidden) return;
     if (ribbon) this.ribbon();
     this.#count();
-    this.#sort(false);
+    this.#sort(whole);
   }
 
   #asked() {

@@ -1,0 +1,54 @@
+"""One call of the wall, and text made fit to be shown. Knows nothing of other calls or of JSON."""
+
+from typing import Any
+
+from streamcab.message import ModelInfo, Prediction, Status
+from streamcab.text import printable
+from streamcab.web.course import Course
+
+LONGEST = 300
+"""Characters of a text."""
+STATES = ("warming", "live", "silent", "stalled", "reconnecting", "lost", "ended")
+
+
+def shown(text: str) -> str:
+    """Text from anywhere, as a browser may have it: no control characters, bounded."""
+    return printable(text[:LONGEST])
+
+
+class Line:
+    """One call, from its first message on."""
+
+    __slots__ = (
+        "answer", "began", "course", "fields", "heard", "id", "intro", "key",
+        "labels", "length", "model", "name", "row", "run", "state", "status",
+    )  # fmt: skip
+
+    def __init__(self, id: int, name: str, run: str, now: float, began: float) -> None:
+        self.id, self.name, self.run, self.began, self.heard = id, shown(name), run, began, now
+        self.key = name
+        self.state, self.length = "warming", None  # type: str, float | None
+        self.model: ModelInfo | None = None
+        self.answer: Prediction | None = None
+        self.status: Status | None = None
+        self.labels: list[int] = []  # of its model, as numbers of the wall
+        self.course: Course | None = None
+        self.row: list[Any] = []
+        self.intro: list[Any] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.state == "ended"
+
+    @property
+    def shown_state(self) -> str:
+        """Its state; a source that delivers nothing takes precedence over the last answer."""
+        source = self.status.source_state if self.status and not self.over else None
+        return source if source in ("stalled", "lost", "reconnecting") else self.state
+
+
+def flaws(line: Line) -> list[str]:
+    """Of the samples and of the window's speech, each once."""
+    found = [*(line.status.flaws if line.status else []), *(line.answer.flaws if line.answer else [])]
+    return [shown(flaw) for flaw in dict.fromkeys(found)][:8]

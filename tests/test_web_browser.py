@@ -1,0 +1,241 @@
+"""The page in a real browser: what is shown, by keyboard too, hostile names, policy; Debian's Chromium, headless."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import web_feed as feed
+from patience import PATIENCE_S
+from web_page import Page, page
+
+if TYPE_CHECKING:
+    from selenium.webdriver.chrome.webdriver import WebDriver
+
+WORDS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1300,900",
+)  # fmt: skip
+HOSTILE = "<img src=x onerror=window.bad=1>"
+SOURCE = "<script>window.bad=1</script>\u202e" + "x" * 400
+
+
+@pytest.fixture(scope="module")
+def driver() -> "Iterator[WebDriver]":
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or chromedriver is None:
+        pytest.skip("no chromium and chromedriver here (tools/system.sh test)")
+    from selenium import webdriver
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        options = webdriver.ChromeOptions()
+        for word in (*WORDS, f"--user-data-dir={folder}"):
+            options.add_argument(word)
+        options.binary_location = chromium
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        one = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+        try:
+            yield one
+        finally:
+            one.quit()
+
+
+@pytest.fixture
+def one() -> Iterator[Page]:
+    messages = [message for n in range(5) for message in call(n)]
+    with page(messages=messages) as served:
+        yield served
+
+
+def call(n: int, at_s: float = 20.0, **fields: Any) -> list[Any]:
+    """The messages of one call: the even ones are from the uk, the odd ones from the us."""
+    name = f"call-{n}"
+    probs = (0.8, 0.15, 0.05) if n % 2 == 0 else (0.2, 0.7, 0.1)
+    began = 1000.0 + n
+    return [
+        feed.model(name, time=began),
+        feed.status(name, time=began + 1, source=f"RTP from 192.0.2.{n}", captured_s=1.0),
+        feed.answer(name, at_s, probs, time=began + at_s, **fields),
+    ]
+
+
+@pytest.fixture
+def see(driver: "WebDriver") -> Callable[[str], Any]:
+    """Waits until a script of the browser yields something, and returns that."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def wait(script: str) -> Any:
+        return WebDriverWait(driver, PATIENCE_S, 0.05).until(lambda d: d.execute_script(f"return {script}"))
+
+    return wait
+
+
+def rows(driver: "WebDriver") -> list[list[str]]:
+    found = driver.execute_script(
+        "return [...document.querySelectorAll('#rows .row')].filter((r) => !r.hidden)"
+        ".sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map((r) => [...r.children].map((c) => c.textContent))"
+    )
+    return list(found)
+
+
+def clean(driver: "WebDriver") -> bool:
+    """Whether the browser met no error and no breach of the policy."""
+    return [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def press(driver: "WebDriver", *keys: str) -> None:
+    from selenium.webdriver import ActionChains
+
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def test_every_live_call_has_a_row_that_follows_it(
+    driver: "WebDriver", one: Page, see: Callable[[str], Any]
+) -> None:
+    driver.get(one.at)
+    see("document.querySelectorAll('#rows .row').length === 5")
+    first = rows(driver)[0]
+    assert [first[i] for i in (0, 1, 3, 4, 5)] == ["call-4", "uk", "80 %", "10 s", "speech"]
+    see("document.getElementById('count').textContent === '5'")
+    legend = driver.execute_script("return document.getElementById('legend').textContent")
+    assert legend == "uk3us2in0no answer0"
+    one.tell(feed.answer("call-4", 26.0, (0.1, 0.1, 0.8), flaws=["noisy"], sure=False))
+    see("document.getElementById('call-5').textContent.includes('in80 %13 s')")
+    assert rows(driver)[0][6] == "noisy"
+    one.tell(feed.answer("call-4", 27.0, state="ended"))
+    see("document.getElementById('count').textContent === '4'")
+    assert clean(driver)
+
+
+def test_hostile_names_are_text(driver: "WebDriver", one: Page, see: Callable[[str], Any]) -> None:
+    labels = ["<b>uk</b>", "us", "in"]
+    hostile = feed.answer(HOSTILE, labels=labels, probs=(), top=labels[0], confidence=0.9, flaws=["<i>"])
+    one.tell(feed.model(HOSTILE, labels), feed.status(HOSTILE, source=SOURCE, detail=SOURCE), hostile)
+    driver.get(one.at)
+    see("document.querySelectorAll('#rows .row').length === 6")
+    assert HOSTILE in [row[0] for row in rows(driver)]
+    assert "<b>uk</b>" in [row[1] for row in rows(driver)]
+    see("document.getElementById('spoken').textContent.includes('<b>uk</b>')")
+    driver.get(f"{one.at}#/call/6")
+    driver.refresh()
+    see("document.querySelector('#call h1')")
+    assert driver.execute_script("return document.querySelector('#call h1').textContent") == HOSTILE
+    assert driver.execute_script(
+        "return window.bad === undefined && !document.querySelector('main img, main script')"
+    )
+    width = driver.execute_script("return document.documentElement.scrollWidth - innerWidth")
+    assert width <= 0, "a long text widens the page"
+    assert clean(driver)
+
+
+def test_the_list_is_filtered_and_the_address_keeps_it(
+    driver: "WebDriver", one: Page, see: Callable[[str], Any]
+) -> None:
+    driver.get(one.at)
+    see("document.querySelectorAll('#rows .row').length === 5")
+    driver.find_element("css selector", "#legend button:nth-child(2)").click()
+    assert [row[0] for row in rows_soon(driver, see, 2)] == ["call-3", "call-1"]
+    assert "accent=us" in driver.current_url
+    driver.find_element("id", "q").send_keys("192.0.2.1")
+    assert [row[0] for row in rows_soon(driver, see, 1)] == ["call-1"]
+    driver.get("about:blank")
+    driver.get(f"{one.at}#/?sort=sure&q=call")
+    assert [row[1] for row in rows_soon(driver, see, 5)] == ["us", "us", "uk", "uk", "uk"]
+    driver.find_element("id", "q").send_keys("nobody")
+    see("!document.getElementById('empty').hidden")
+    assert clean(driver)
+
+
+def rows_soon(driver: "WebDriver", see: Callable[[str], Any], count: int) -> list[list[str]]:
+    see(f"[...document.querySelectorAll('#rows .row')].filter((r) => !r.hidden).length === {count}")
+    return rows(driver)
+
+
+def test_a_call_is_opened_and_left_by_keyboard(
+    driver: "WebDriver", one: Page, see: Callable[[str], Any]
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    driver.get(one.at)
+    see("document.querySelectorAll('#rows .row').length === 5")
+    driver.execute_script("document.getElementById('grid').focus()")
+    press(driver, Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    see("document.getElementById('grid').getAttribute('aria-activedescendant') === 'call-3'")
+    assert (
+        driver.execute_script("return document.querySelector('#call-3').getAttribute('aria-selected')")
+        == "true"
+    )
+    press(driver, Keys.ENTER)
+    see("document.querySelector('#call h1')?.textContent === 'call-2'")
+    assert driver.current_url.endswith("#/call/3")
+    words = driver.execute_script("return document.querySelector('#call canvas').getAttribute('aria-label')")
+    assert "uk 80 %" in words
+    assert driver.execute_script("return document.querySelector('#call .facts').textContent").startswith(
+        "SourceRTP from 192.0.2.2"
+    )
+    driver.find_element("css selector", "#call summary").click()
+    see("document.querySelectorAll('#call tbody tr').length === 1")
+    press(driver, Keys.ESCAPE)
+    see("!document.getElementById('wall').hidden && document.activeElement.id === 'grid'")
+    assert (
+        driver.execute_script("return document.getElementById('grid').getAttribute('aria-activedescendant')")
+        == "call-3"
+    )
+    press(driver, "/")
+    see("document.activeElement.id === 'q'")
+    assert clean(driver)
+
+
+def test_of_a_thousand_calls_only_those_on_the_screen_are_in_the_document(
+    driver: "WebDriver", one: Page, see: Callable[[str], Any]
+) -> None:
+    one.tell(*(message for n in range(5, 1_000) for message in call(n)))
+    driver.get(one.at)
+    see("document.getElementById('count').textContent === '1,000'")
+    assert driver.execute_script("return document.querySelectorAll('#rows .row').length") < 60
+    assert (
+        driver.execute_script("return document.getElementById('grid').getAttribute('aria-rowcount')")
+        == "1001"
+    )
+    driver.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+    see("[...document.querySelectorAll('#rows .row')].some((r) => r.textContent.startsWith('call-0'))")
+    assert clean(driver)
+
+
+def test_a_page_that_lost_its_server_says_so(driver: "WebDriver", see: Callable[[str], Any]) -> None:
+    with page(messages=call(0)) as served:
+        driver.get(served.at)
+        see("document.querySelectorAll('#rows .row').length === 1")
+    see("document.getElementById('link').textContent.startsWith('page cut off')")
+    assert len(rows(driver)) == 1
+
+
+def test_both_themes_and_the_choice_of_one(driver: "WebDriver", one: Page, see: Callable[[str], Any]) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    found = set()
+    driver.get(one.at)
+    for theme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        found.add(see(ground))
+    assert len(found) == 2
+    driver.execute_script(
+        "const t = document.getElementById('theme'); t.value = 'light'; t.dispatchEvent(new Event('input'))"
+    )
+    assert see(ground) == "rgb(251, 251, 250)"
+    driver.refresh()
+    assert see(ground) == "rgb(251, 251, 250)"
+
+
+def test_a_phone_scrolls_in_one_direction(driver: "WebDriver", one: Page, see: Callable[[str], Any]) -> None:
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        for at in ("#/", "#/call/1"):
+            driver.get(one.at + at)
+            driver.refresh()
+            see("document.querySelectorAll('#rows .row').length || document.querySelector('#call h1')")
+            assert driver.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -1,0 +1,121 @@
+"""The history of the page: a real store, by day and hour, accent, source and name; CSV; what cannot be asked."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import web_feed as feed
+from called import NOON, one_call
+from web_page import Page, page
+
+from streamcab.calls import Tally
+from streamcab.store.database import url_of
+from streamcab.store.writer import Keep, Writer
+from streamcab.web.serve import Access
+
+DAY_S = 86_400.0
+KEEP = Keep(calls_s=1e9, pieces_s=1e9, min_free_bytes=0)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page whose store has 150 calls on one day and one on the next."""
+    file = tmp_path_factory.mktemp("store") / "calls.db"
+    with Writer(url_of(str(file)), "r1", KEEP) as writer:
+        tally = Tally(writer)
+        for n in range(150):
+            one_call(
+                tally, f"=call-{n}" if n == 7 else f"call-{n}", NOON + n * 60, 25, top="uk" if n % 3 else None
+            )
+        one_call(tally, "late", NOON + DAY_S, 12)
+    with page(Access(store=str(file)), [feed.model()]) as served:
+        yield served
+
+
+def asked(one: Page, question: str, status: int = 200) -> dict[str, Any]:
+    answer = one.get(f"/api/history?{question}")
+    assert answer.status == status, answer.read()
+    found: dict[str, Any] = json.loads(answer.read())
+    return found
+
+
+def days() -> str:
+    from datetime import UTC, datetime
+
+    first = datetime.fromtimestamp(NOON, UTC).date()
+    last = datetime.fromtimestamp(NOON + DAY_S, UTC).date()
+    return f"from={first}&to={last}&tz=UTC"
+
+
+def test_pages_of_calls_the_newest_first(one: Page) -> None:
+    first = asked(one, days())
+    assert (first["count"], len(first["calls"]), first["calls"][0]["name"]) == (151, 100, "late")
+    second = asked(one, f"{days()}&after={quote(first['after'])}")
+    assert len(second["calls"]) == 51
+    assert "after" not in second
+    names = [call["name"] for call in first["calls"] + second["calls"]]
+    assert len(set(names)) == 151
+    assert f"from={first['from']}&to={first['to']}&tz={first['zone']}" == days()
+
+
+def test_counts_by_day_and_hour_and_what_can_be_chosen(one: Page) -> None:
+    found = asked(one, days())
+    assert sum(count for _, _, count in found["counts"]) == 151
+    assert len({at for at, _, _ in found["counts"]}) == 2
+    assert dict(found["accents"]) == {"uk": 101, None: 50}
+    hourly = asked(one, f"{days()}&by=hour")
+    assert len({at for at, _, _ in hourly["counts"]}) > 2
+    assert sum(count for _, _, count in hourly["counts"]) == 151
+
+
+def test_filters(one: Page) -> None:
+    assert asked(one, f"{days()}&top=uk")["count"] == 101
+    assert asked(one, f"{days()}&top=")["count"] == 50
+    assert asked(one, f"{days()}&name=call-1*")["count"] == 61
+    assert asked(one, f"{days()}&source=nowhere")["count"] == 0
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["tz=Nowhere/Land", "tz=../../etc/passwd", "from=yesterday", "from=2020-01-01&to=2026-01-01",
+     "from=2026-01-02&to=2026-01-01", "after=x", "to=0001-01-01", "from=2026-01-01&to=9999-12-31"],
+)  # fmt: skip
+def test_a_question_that_cannot_be_answered_says_why(one: Page, question: str) -> None:
+    assert asked(one, question, 400)["error"]
+
+
+def test_a_stored_call_has_its_course(one: Page) -> None:
+    late = asked(one, days())["calls"][0]
+    found = json.loads(one.get(f"/api/history/call/{late['id']}").read())
+    assert (found["name"], found["state"], found["top"]) == ("late", "ended", "uk")
+    assert found["labels"] == ["us", "uk"]
+    assert found["course"]["t"][0] == 0.0
+    assert sum(found["course"]["step"]) == pytest.approx(12.0)
+    assert found["course"]["probs"][0] == [50, 150]
+    assert one.get("/api/history/call/1").status == 404
+
+
+def test_csv_has_every_call_and_no_formula(one: Page) -> None:
+    answer = one.get(f"/api/history.csv?{days()}")
+    assert "attachment" in answer.headers["Content-Disposition"]
+    lines = list(csv.DictReader(io.StringIO(answer.read().decode())))
+    assert len(lines) == 151
+    assert "'=call-7" in [line["name"] for line in lines]
+    assert lines[0]["began"].endswith("+00:00")
+
+
+def test_a_store_that_is_not_there_costs_the_history_only(tmp_path: Path) -> None:
+    with page(Access(store=str(tmp_path / "none.db")), [feed.model()]) as served:
+        assert served.get("/api/history").status == 503
+        assert served.get("/api/call/1").status == 200
+
+
+def test_without_a_store_there_is_no_history() -> None:
+    with page() as served:
+        assert served.get("/api/history").status == 404
+        assert json.loads(served.get("/api/about").read()) == {"history": False}
