@@ -39,7 +39,7 @@ def printed(o: Classify, words: list[str]) -> int:
     from streamcab.bulk.listing import listed
 
     listing = listed(words)
-    _say_doubles(listing)
+    say_doubles(listing)
     few = len(listing.entries) <= FEW
     table: list[tuple[str, Prediction | str]] | None = (
         [] if few and sys.stdout.isatty() and not o.json else None
@@ -56,7 +56,7 @@ def printed(o: Classify, words: list[str]) -> int:
         if table is not None:
             table.append((printable(name), printable(row.error) if row.answer is None else row.answer))
         else:
-            _print(o, name, row)
+            print_row(o, name, row)
     if table:
         from streamcab.view.answers import show
 
@@ -66,7 +66,8 @@ def printed(o: Classify, words: list[str]) -> int:
     return len(failed)
 
 
-def _print(o: Classify, name: str, row: "Row") -> None:
+def print_row(o: Classify, name: str, row: "Row") -> None:
+    """An answer on standard output, or an error on standard error."""
     answer = row.answer
     if answer is None:
         click.echo(printable(f"Error: {row.error}"), err=True)
@@ -94,7 +95,7 @@ def into_table(o: Classify, words: list[str], out: Path) -> int:
     else:
         tables.check(out)
     listing = listed(words)
-    _say_doubles(listing)
+    say_doubles(listing)
     work = _work(o, listing)
     if o.resume and (out / kept.INDEX if folder else out).exists():
         say(f"{out}: is complete; nothing is left to do")
@@ -211,7 +212,8 @@ def _jobs(o: Classify) -> int:
     return o.jobs or len(os.sched_getaffinity(0))
 
 
-def _say_doubles(listing: "Listing") -> None:
+def say_doubles(listing: "Listing") -> None:
+    """On standard error, if there are any."""
     if listing.doubles:
         click.echo(f"Note: {listing.doubles} files were listed twice and are answered once.", err=True)
 

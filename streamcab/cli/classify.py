@@ -30,7 +30,12 @@ def classify(o: Classify, files: tuple[Path, ...]) -> None:
         raise ConfigError(f"--{'resume' if o.resume else 'ray'} wants --out: where the answers are kept")
     if o.out is not None and o.json:
         raise ConfigError("--json is for standard output; --out answers.jsonl is lines of JSON, too")
-    failed = printed(o, words) if o.out is None else into_table(o, words, o.out)
+    if o.explain is not None:
+        from streamcab.cli.explain import explained_files
+
+        failed = explained_files(o, words, o.explain)
+    else:
+        failed = printed(o, words) if o.out is None else into_table(o, words, o.out)
     if failed:
         sys.exit(1)
 

@@ -116,6 +116,17 @@ class Classify(Section, frozen=True):
         ]
         | None
     ) = None
+    explain: (
+        Annotated[
+            Path,
+            setting(
+                "Write what told into this folder, for each file: JSON, SVG, TextGrid.",
+                metavar="FOLDER",
+                path="folder",
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Verify(Section, frozen=True):

@@ -1,0 +1,40 @@
+"""A clip's answer together with what told: the same intervals, voted on once for each. Knows nothing of files."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcab.classifier import Classifier
+from streamcab.inference.engine_output import voting
+from streamcab.inference.explanation import Course, Explanation, explain
+from streamcab.inference.offline import intervals
+from streamcab.message import Prediction
+from streamcab.nn.weights import detector_of
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A clip of so many seconds, its answer and what told; `evidence`: the answer weighs more than the mean of c_t."""
+
+    name: str
+    seconds: float
+    labels: list[str]
+    answer: Prediction
+    explanation: Explanation
+    evidence: bool
+
+
+def explained(
+    classifier: Classifier, samples: NDArray[np.float32], rate: int, *, gate: bool | None, name: str
+) -> Explained:
+    """The answer of `classify`, explained. AudioError where that has none."""
+    answer = classifier.classify(samples, rate, gate=gate, name=name)
+    checkpoint, arch = classifier.checkpoint, classifier.architecture
+    answered, heard = intervals(classifier.runtime, samples, rate, detector_of(checkpoint.weights))
+    kind = heard.kind[0]
+    votes = voting(kind, arch.gate if gate is None else gate)
+    course = Course(arch.interval_s, answered.c, answered.alpha, votes, kind, heard.power[0])
+    label = None if answer.top is None else classifier.labels.index(answer.top)
+    told = explain(course, label, checkpoint.confidence.temperature)
+    return Explained(name, len(samples) / rate, classifier.labels, answer, told, arch.summary > 0)
