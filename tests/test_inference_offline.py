@@ -1,5 +1,7 @@
 """Whole clips: the features and answers that the engine gives a stream, whatever the length and the rate."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,9 @@ from streamcab.dsp.frontend import front_end
 from streamcab.dsp.normalise import MISSING, VOICED, normalise_whole
 from streamcab.inference import offline
 from streamcab.inference.engine import Engine
+from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.weights import detector_of
 
 Floats = NDArray[np.float32]
 
@@ -95,3 +99,16 @@ def test_a_clip_model_hears_the_first_seconds_that_it_was_trained_on() -> None:
     scale = 1 / samples[:16000].std()
     want = (samples[:16000].reshape(-1, 2).max(1) - samples[:16000].mean()) * scale
     np.testing.assert_allclose(heard.x[0], want, atol=1e-4)
+
+
+def test_memory_grows_with_a_clip_and_not_with_its_square() -> None:
+    """The detector's tables did so: a hundred clips of a corpus took seven gigabytes."""
+    net = checkpoint.load(checkpoint.bundled()).net
+    samples = syllables(400.0, 30.0, 8000, 2)
+    tracemalloc.start()
+    try:
+        offline.features(samples, 8000, net.architecture, detector_of(net))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 30e6

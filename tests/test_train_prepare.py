@@ -182,6 +182,14 @@ def test_a_tree(tmp_path: Path) -> None:
     assert made.dropped == {"not below LABEL/SPEAKER/": 1}
 
 
+def test_of_a_wrong_tree_it_is_said_what_a_right_one_is(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="holds no audio; a tree is LABEL/SPEAKER/FILE"):
+        prepare("tree", tmp_path, tmp_path / "m.csv")
+    sound(tmp_path / "uk" / "stray.wav")
+    with pytest.raises(CorpusError, match=r"is left: .* a tree is LABEL/SPEAKER/FILE"):
+        prepare("tree", tmp_path, tmp_path / "m.csv")
+
+
 def test_cslu_and_ut_podcast(tmp_path: Path) -> None:
     for name in ("speech/AR/FAR00037.wav", "speech/AR/readme.wav", "speech/HI/fhi00001.wav"):
         sound(tmp_path / "fae" / name)

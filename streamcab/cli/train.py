@@ -24,13 +24,31 @@ LAYOUTS = (
 )
 """As in streamcab_train/prepare, which --help must not import; a test compares them."""
 
+BUNDLED, SCRATCH = "bundled", "scratch"
+
 path_type = click.Path(path_type=Path)
+cache_option = click.option(
+    "--cache",
+    type=path_type,
+    help="Folder of the cached features, 0.1 to 0.2 GB for an hour of talk.  [default: ~/.cache/streamcab]",
+)
 
 
 @click.command(cls=Command)
 @click.option("--data", required=True, type=path_type, help="Manifest: CSV with path, label, speaker.")
-@click.option("--config", required=True, type=path_type, help="Recipe, e.g. configs/live.toml.")
 @click.option("--out", required=True, type=path_type, help="Folder of the run.")
+@click.option(
+    "--from",
+    "start",
+    metavar="bundled|scratch|FILE",
+    help="What to begin from: the bundled model or another checkpoint, of which all but the ACB stays as it is, or "
+    "nothing.  [default: bundled; with --config what that says]",
+)
+@click.option(
+    "--config", type=path_type, help="Recipe, to train all layers.  [default with scratch: configs/live.toml]"
+)
+@click.option("--label-column", default="", help="Column with the label.  [default: label, else accent]")
+@cache_option
 @click.option("--resume", is_flag=True, help="Resume the run in --out.")
 @click.option(
     "--allow-shared-speakers",
@@ -53,8 +71,11 @@ path_type = click.Path(path_type=Path)
 @click.option("--threads", type=click.IntRange(1), help="Threads of torch.  [default: all cores; 1 per fold]")
 def train(
     data: Path,
-    config: Path,
     out: Path,
+    start: str | None,
+    config: Path | None,
+    label_column: str,
+    cache: Path | None,
     resume: bool,
     allow_shared_speakers: bool,
     strict: bool,
@@ -64,13 +85,46 @@ def train(
     compute: str,
     threads: int | None,
 ) -> None:
-    """Train a CAB-CNN on a corpus. By default no speaker is in two splits."""
-    from streamcab.nn.device import device_for
+    """Train a model for the labels of a manifest; without a recipe in a minute, from the bundled model.
 
+    The manifest is a CSV with the columns path, label (or accent) and speaker (or group). By default no speaker is in
+    two splits. See docs/how-to/own-accents.md.
+    """
+    from streamcab.nn.checkpoint import find
+    from streamcab.nn.device import device_for
+    from streamcab.shipped import shipped
+
+    if config is not None and start not in (None, SCRATCH):
+        raise ConfigError(
+            "--config trains all layers: leave it out with --from, or set start in its [training]"
+        )
     with installed():
         from streamcab_train.distributed import leave
         from streamcab_train.folds import train_folds
+        from streamcab_train.own import from_scratch, train_own
         from streamcab_train.run import train as run
+    if config is None and start != SCRATCH:
+        if folds is not None or repeats > 1 or jobs > 1:
+            raise ConfigError("--folds, --repeats and --jobs need --config")
+        train_own(
+            data,
+            find(None if start in (None, BUNDLED) else start),
+            out,
+            label_column=label_column,
+            resume=resume,
+            allow_shared_speakers=allow_shared_speakers,
+            strict=strict,
+            device=device_for(compute),
+            threads=threads,
+            cache=cache,
+        )
+        return
+    overrides = {"corpus.label": label_column} if label_column else {}
+    if config is None:
+        config = shipped("configs/live.toml")
+        if config is None:
+            raise ConfigError("this installation has no configs/live.toml: name a recipe with --config")
+        overrides = from_scratch(data, label_column, speakers=not allow_shared_speakers)
     if folds is not None:
         if allow_shared_speakers:
             raise ConfigError("--folds keeps speakers apart: leave out --allow-shared-speakers")
@@ -85,6 +139,8 @@ def train(
             threads=threads or 1,
             device=device_for(compute),
             strict=strict,
+            overrides=overrides,
+            cache=cache,
         )
         return
     if repeats > 1 or jobs > 1:
@@ -98,6 +154,8 @@ def train(
         strict=strict,
         device=device_for(compute),
         threads=threads,
+        overrides=overrides,
+        cache=cache,
     )
     leave()
 
@@ -121,7 +179,10 @@ def pretrain(data: Path, config: Path, out: Path, threads: int | None) -> None:
 @click.option("--out", required=True, type=path_type, help="The CSV manifest to write.")
 @click.option("--labels", type=path_type, help="Label map, e.g. configs/labels/us-uk-australia.toml.")
 def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
-    """Write a manifest of the corpus in DIR, which has this layout. Only lengths are read; nothing is copied."""
+    """Write a manifest of the corpus in DIR, which has this layout. Only lengths are read; nothing is copied.
+
+    Your own recordings: `prepare tree DIR`, where DIR holds LABEL/SPEAKER/FILE, e.g. irish/anna/monday.wav.
+    """
     with installed():
         from streamcab_train.prepare import prepare as run
         from streamcab_train.prepare import read_labels, tell

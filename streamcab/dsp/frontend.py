@@ -40,6 +40,18 @@ class Pooled:
         mean = self.sum / self.count
         return np.maximum(self.square / self.count - mean * mean, 0.0)
 
+    def part(self, first: int, end: int) -> "Pooled":
+        """Return the intervals `first` to `end` - 1."""
+        some = slice(first, end)
+        return Pooled(
+            self.maxima[:, some],
+            self.count[some],
+            self.sum[:, some],
+            self.square[:, some],
+            self.missing[:, some],
+            None if self.levels is None else self.levels[:, some],
+        )
+
 
 class FrontEnd:
     """Turns samples at `rate_in` Hz, via `rate`, into intervals of `interval` sub-intervals, `pooled_rate` a second.

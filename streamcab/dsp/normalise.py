@@ -342,9 +342,20 @@ def normalise_whole(
 ) -> NormalisedBatch:
     """One whole stream (B = 1, H intervals), by `running` or `clip`; the gate is the same in both."""
     h, interval = pooled.maxima.shape[1:]
-    state = RunningNormaliser(1, interval, interval_s, max(h, 1), detector)
+    # In pieces of a second: the detector keeps tables for each length of a push, which grow as its square.
+    size = max(round(1 / interval_s), 1)
+    state = RunningNormaliser(1, interval, interval_s, size, detector)
     slot = np.zeros(1, np.intp)
-    state.push(slot, pooled)
+    pieces = []
+    for k in range(0, h, size):
+        state.push(slot, pooled.part(k, min(k + size, h)))
+        pieces.append(state.take(slot, int(state.ready[0])))
     state.finish(slot)
-    heard = state.take(slot, h)
+    pieces.append(state.take(slot, int(state.ready[0])))
+    heard = NormalisedBatch(
+        np.concatenate([p.x for p in pieces], 1),
+        np.concatenate([p.kind for p in pieces], 1),
+        np.concatenate([p.power for p in pieces], 1),
+        np.concatenate([p.wide for p in pieces], 1),
+    )
     return heard if normaliser == "running" else normalise_clip(pooled, heard.kind, heard.wide)

@@ -14,6 +14,7 @@ import numpy as np
 
 from streamcab.errors import CorpusError
 from streamcab.nn.cabcnn import Architecture
+from streamcab.nn.weights import Net, detector_of
 from streamcab_train.batches import Selection
 from streamcab_train.features import Features, Progress, load_features, quietly
 from streamcab_train.manifest import PARTS, Clip, Manifest
@@ -81,16 +82,20 @@ def gather(
     shared: bool = False,
     strict: bool = False,
     progress: Progress = quietly,
+    net: Net | None = None,
 ) -> Dataset:
     """The dataset of a manifest: features from the cache or made now, short and silent clips dropped, the
-    rest split.
+    rest split. With a `net` they are as it hears them, and its architecture is that of the recipe's place.
 
     CorpusError for a file that cannot be heard, a class of which nothing is left, speakers or a recording on two sides,
     and with `strict` for a recording that stands there twice.
     """
-    architecture = recipe.architecture(manifest.labels)
+    if net is None:
+        architecture, detector = recipe.architecture(manifest.labels), None
+    else:
+        architecture, detector = replaced(net.architecture, manifest.labels), detector_of(net)
     files = [(f"{manifest.file} row {clip.row}", manifest.audio(clip)) for clip in manifest.clips]
-    features = load_features(files, architecture, cache, progress)
+    features = load_features(files, architecture, cache, progress, detector)
     every = Selection(features, np.zeros(0, np.int64), np.zeros(0, np.int64), architecture.gate)
     shortest = architecture.intervals(recipe.corpus.shortest_s)
     dropped = manifest.dropped.copy()
@@ -120,6 +125,13 @@ def gather(
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
     parts = tuple(split_clips(clips, recipe.split, shared=shared, twins=twins))
     return Dataset(clips, parts, features, architecture, dict(dropped), digest, twins)
+
+
+def replaced(architecture: Architecture, labels: tuple[str, ...]) -> Architecture:
+    """The same for other labels; evidence, which was fitted for the labels before, is left out."""
+    return dataclasses.replace(
+        architecture, labels=labels, summary=0, lags=(), phones=0, reach=0, phone_hidden=0
+    )
 
 
 def twins_of(manifest: Manifest, clips: Sequence[Clip], features: Features, strict: bool) -> Twins:

@@ -1,7 +1,7 @@
-"""A frozen distiller's a_t for every clip, computed once and cached: an epoch of the ACB then takes seconds.
+"""What the ACB reads of every clip, computed once and cached: an epoch of the ACB then takes seconds.
 
-A clip is distilled as a whole, as in evaluation, so a crop of it equals a part of the served result. Knows nothing
-of the training on a_t.
+That is the a_t of a frozen distiller, or what a trunk makes of it. A clip is distilled as a whole, as in evaluation,
+so a crop of it equals a part of the served result. Knows nothing of the training on it.
 """
 
 import contextlib
@@ -9,16 +9,21 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from streamcab.errors import CorpusError
 from streamcab.nn.cabcnn import Architecture, CabCnn
-from streamcab_train.features import Features, locked
+from streamcab_train.features import Features, Progress, locked, quietly
 from streamcab_train.pretrain import begin_from
+
+BLOCK_S = 30.0
+"""Seconds of a clip that are distilled at a time."""
 
 
 def distilled(features: Features, architecture: Architecture, taught: Path, cache: Path) -> Features:
@@ -28,16 +33,22 @@ def distilled(features: Features, architecture: Architecture, taught: Path, cach
     """
     model = CabCnn(architecture)
     begin_from(model, taught)
+    return as_read(features, model, cache)
+
+
+def as_read(features: Features, model: CabCnn, cache: Path, progress: Progress = quietly) -> Features:
+    """Return the same clips with what the model's ACB reads as x (N, features), from the cache or computed now.
+
+    CorpusError if the cache cannot be written.
+    """
     home = cache / f"{_key(features, model)}.npy"
     try:
+        cache.mkdir(parents=True, exist_ok=True)
         with locked(home.with_suffix(".lock")):
             a = _open(home, features, model)
             if a is None:
                 part = home.with_suffix(".part")
-                with part.open("wb") as file:
-                    np.save(file, _make(features, model))
-                    file.flush()
-                    os.fsync(file.fileno())
+                _make(part, features, model, progress)
                 os.replace(part, home)
                 a = _open(home, features, model)
     except OSError as error:
@@ -50,23 +61,46 @@ def distilled(features: Features, architecture: Architecture, taught: Path, cach
 
 
 def _key(features: Features, model: CabCnn) -> str:
-    """Return the cache's name, which depends on the distiller's weights, on its input, and on every file."""
+    """Return the cache's name, which depends on the weights up to the ACB, on their input, and on every file."""
     sha = hashlib.sha256(json.dumps([model.architecture.to_dict(), features.sha256], sort_keys=True).encode())
-    for value in model.distiller.state_dict().values():
-        sha.update(value.numpy().tobytes())
+    for part in (model.distiller, model.trunk, model.detector):
+        for value in part.state_dict().values() if part is not None else ():
+            sha.update(value.numpy().tobytes())
     return sha.hexdigest()[:16]
+
+
+def _shape(features: Features, model: CabCnn) -> tuple[int, int]:
+    return int(features.length.sum()), model.architecture.stages[-1].filters
 
 
 def _open(home: Path, features: Features, model: CabCnn) -> NDArray[np.float32] | None:
     with contextlib.suppress(OSError, ValueError):
         a: NDArray[np.float32] = np.load(home, mmap_mode="r")
-        if a.shape == (int(features.length.sum()), model.architecture.stages[-1].filters):
+        if a.shape == _shape(features, model):
             return a
     return None
 
 
 @torch.inference_mode()
-def _make(features: Features, model: CabCnn) -> NDArray[np.float32]:
+def _make(part: Path, features: Features, model: CabCnn, progress: Progress) -> None:
     model.eval()
-    clips = (features.clip(i)[0] for i in range(len(features.length)))
-    return np.concatenate([model.distiller(torch.from_numpy(x[None].copy()))[0].numpy() for x in clips])
+    # By names, as progress counts them: which clip it is, is all that it shows.
+    clips = [(str(i), part) for i in range(len(features.length))]
+    with part.open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": _shape(features, model)}
+        )
+        for name, _ in progress(clips, 0):
+            for block in _blocks(features.rows(int(name)), model):
+                file.write(block.numpy().tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _blocks(rows: NDArray[np.float32], model: CabCnn) -> Iterator[Tensor]:
+    """What the ACB reads of a clip's intervals (K, I), in blocks that leave no trace."""
+    size, halo = model.architecture.intervals(BLOCK_S), model.architecture.context
+    for k in range(0, len(rows), size):
+        first, end = max(0, k - halo), min(k + size, len(rows))
+        some = np.array(rows[first : min(len(rows), end + halo)]).reshape(1, -1)
+        yield model.heard(torch.from_numpy(some))[0, k - first : end - first]

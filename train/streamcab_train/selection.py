@@ -86,7 +86,9 @@ def choose(
         shared = checkpoint.card.get("protocol") == SHARED
         manifest = read_manifest(data, keys, speakers=not shared)
         try:
-            dataset = gather(manifest, recipe, cache, shared=shared)
+            # What began from another model was dealt as that one hears.
+            net = checkpoint.net if "start" in checkpoint.card else None
+            dataset = gather(manifest, recipe, cache, shared=shared, net=net)
         except CorpusError as error:
             raise CorpusError(f"{error} (for another corpus use --split all or --split-column)") from None
         if dataset.hash != checkpoint.card.get("corpus_hash"):

@@ -87,14 +87,21 @@ class Screen(Watcher):
 
     def features(self, files: Sequence[tuple[str, Path]], done: int) -> Iterator[tuple[str, Path]]:
         """Yield the remaining files one by one, and show the progress on the console."""
-        self._begin_bar("features", len(files), done)
+        return self._files("features", files, done)
+
+    def trunk(self, files: Sequence[tuple[str, Path]], done: int) -> Iterator[tuple[str, Path]]:
+        """The same, while a frozen distiller and trunk hear them."""
+        return self._files("trunk", files, done)
+
+    def _files(self, what: str, files: Sequence[tuple[str, Path]], done: int) -> Iterator[tuple[str, Path]]:
+        self._begin_bar(what, len(files), done)
         said = time.monotonic()
         for n, file in enumerate(files[done:], done + 1):
             yield file
             self._advance()
             if self._bar is None and time.monotonic() - said > LINES_EVERY_S:
                 said = time.monotonic()
-                self.say(f"features: {n} of {len(files)} files")
+                self.say(f"{what}: {n} of {len(files)} files")
         self._end_bar()
 
     def epoch(self, number: int, batches: int) -> None:

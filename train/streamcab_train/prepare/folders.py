@@ -23,15 +23,17 @@ FAE_LANGUAGES = (
     "PP portuguese, RU russian, SD swedish, SP spanish, SW swahili, TA tamil, VI vietnamese"
 )
 LANGUAGES = dict(pair.split(" ", 1) for pair in FAE_LANGUAGES.split(", "))
+TREE = "LABEL/SPEAKER/FILE, e.g. irish/anna/monday.wav"
+OUTSIDE = "not below LABEL/SPEAKER/"
 PODCAST = {"au": "au", "us": "us", "uk": "uk", "gb": "uk"}
 
 
 def tree(folder: Path, dropped: Counter[str]) -> Iterator[Voice]:
     """See `row.Layout`."""
-    for file in _some(folder):
+    for file in _some(folder, f"; a tree is {TREE}"):
         names = file.relative_to(folder).parts
         if len(names) < 3:
-            dropped["not below LABEL/SPEAKER/"] += 1
+            dropped[OUTSIDE] += 1
             continue
         # Two labels may each have a speaker "1": they are two people.
         yield Voice(file, (names[0],), f"{names[0]}/{names[1]}")
@@ -58,8 +60,8 @@ def ut_podcast(folder: Path, dropped: Counter[str]) -> Iterator[Voice]:
         yield Voice(file, (found.pop(),), "")
 
 
-def _some(folder: Path) -> list[Path]:
+def _some(folder: Path, hint: str = "") -> list[Path]:
     files = audio_files(folder)
     if not files:
-        raise CorpusError(f"{folder} holds no audio")
+        raise CorpusError(f"{folder} holds no audio{hint}")
     return files

@@ -88,7 +88,8 @@ def prepare(corpus: str, folder: Path, out: Path, labels: Mapping[str, str] | No
     rows = sorted(_rows(voices, out.parent, labels, dropped), key=lambda row: row.path)
     rows = _one_class_a_speaker(rows, dropped)
     if not rows:
-        raise CorpusError(f"nothing of {folder} is left: {reasons(dropped) or 'it holds no audio'}")
+        wanted = f"; a tree is {folders.TREE}" if corpus == "tree" else ""
+        raise CorpusError(f"nothing of {folder} is left: {reasons(dropped) or 'it holds no audio'}{wanted}")
     _write(out, rows)
     return Prepared(tuple(rows), dropped)
 
@@ -107,6 +108,8 @@ def tell(prepared: Prepared, console: Console | None = None) -> None:
     if prepared.dropped:
         text = f"dropped {prepared.dropped.total()} files: {reasons(prepared.dropped)}"
         console.print(text, highlight=False, markup=False, soft_wrap=True)
+    if folders.OUTSIDE in prepared.dropped:
+        console.print(f"a tree is {folders.TREE}", highlight=False, markup=False, soft_wrap=True)
     if not any(row.speaker for row in prepared.rows):
         text = "no speakers are known: training takes --allow-shared-speakers, and scores will say so"
         console.print(text, highlight=False, soft_wrap=True)

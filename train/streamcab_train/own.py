@@ -1,0 +1,252 @@
+"""One's own accents, from a trained model: what `streamcab train` does without a recipe.
+
+The distiller, the trunk and the speech detector of the model stay as they are; a new ACB learns the labels of the
+manifest. Owns the run's folder, which holds `run.json`, `test.csv` and `model.safetensors`, as `run.py` has them.
+"""
+
+import contextlib
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from rich.console import Console
+
+from streamcab.errors import CheckpointError, CorpusError
+from streamcab.nn import checkpoint
+from streamcab.nn.cabcnn import CabCnn
+from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.confidence import Confidence, tempered
+from streamcab.text import opened
+from streamcab_train.calibration import abstain_below, fitted, nll
+from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
+from streamcab_train.dataset import Dataset, gather, replaced
+from streamcab_train.distilled import as_read
+from streamcab_train.fold_answers import write_answers
+from streamcab_train.head import HeadKeys, fit_head, judge_head
+from streamcab_train.loop import Judged
+from streamcab_train.manifest import PARTS, read_manifest
+from streamcab_train.recipe import CorpusKeys, Recipe, SplitKeys
+from streamcab_train.run import ANSWERS, MODEL, RUN, cache_folder, hold, same_run
+from streamcab_train.show import Screen, confusion_table, corpus_table, score_line
+from streamcab_train.state import Progress
+
+LABELS, SPEAKERS = ("label", "accent"), ("speaker", "group", "client_id")
+"""Columns of a manifest, the first that is there."""
+SPLIT = SplitKeys(train=0.6, validation=0.2, test=0.2)
+RIGHT = 0.8
+"""How many of the answers at or above the threshold are right, on the validation voices."""
+FEW = 20
+"""Speakers a class below which a figure says more of them than of their accent."""
+NEAR = 0.05
+"""Half of the interval at which a UAR is called known."""
+KEPT = ("distiller.", "trunk.", "detector.")
+"""Weights that stay as they were."""
+
+
+def train_own(
+    data: Path,
+    start: Path,
+    out: Path,
+    *,
+    label_column: str = "",
+    resume: bool = False,
+    allow_shared_speakers: bool = False,
+    strict: bool = False,
+    keys: HeadKeys | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    cache: Path | None = None,
+    console: Console | None = None,
+) -> Checkpoint:
+    """Train a model for the labels of the manifest `data`, from the checkpoint `start`.
+
+    label_column  by default `label`, or else `accent`
+    The other options are as in `run.train`. Errors: ConfigError, CorpusError, CheckpointError.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    keys, where = keys or HeadKeys(), cache or cache_folder()
+    base = checkpoint.load(start)
+    licence = f"that of {start.name} ({base.card.get('licence', 'unknown')}), and that of the recordings"
+    columns = columns_of(data, label_column, speakers=not allow_shared_speakers)
+    corpus = CorpusKeys(name=data.stem, licence=licence, label=columns.label, speaker=columns.speaker)
+    recipe = Recipe(corpus=corpus, split=SPLIT)
+    manifest = read_manifest(data, corpus, speakers=not allow_shared_speakers)
+    with hold(out, resume, RUN), Screen(console or Console(), recipe.training) as screen:
+        width, interval = base.architecture.stages[-1].filters, base.architecture.interval
+        an_hour = 3600 / base.architecture.interval_s * (4 * (interval + width) + 1) / 1e9
+        screen.say(
+            f"from {start.name} ({base.hash}); caches in {where}, {an_hour:.2f} GB for an hour of talk"
+        )
+        dataset = gather(
+            manifest,
+            recipe,
+            where,
+            shared=allow_shared_speakers,
+            strict=strict,
+            progress=screen.features,
+            net=base.net,
+        )
+        began = {"model": start.name, "hash": base.hash}
+        identity = {"start": began, "head": keys.to_dict(), "corpus": dataset.hash, "labels": manifest.labels}
+        same_run(out / RUN, msgspec.to_builtins(identity))
+        _tell(dataset, allow_shared_speakers, screen)
+        read = as_read(dataset.features, CabCnn.of(base.net), where, screen.trunk)
+        size = dataset.features.x.nbytes + read.x.nbytes
+        screen.say(f"caches of this corpus: {size / 1e9:.3f} GB")
+        model = _with_labels(base, manifest.labels).to(device)
+        parts = {part: dataclasses.replace(dataset, features=read).select(part) for part in PARTS}
+        heard = speakers_of(dataset, "train")
+        found = fit_head(model, parts["train"], heard, parts["validation"], keys)
+        model.acb.load_state_dict(found.acb.state_dict())
+        judged = {part: judge_head(found.acb, parts[part]) for part in ("validation", "test")}
+        parameters = sum(p.numel() for p in model.parameters())
+        card = make_card(recipe, dataset, judged, Progress(), parameters, allow_shared_speakers)
+        card = {k: v for k, v in card.items() if k not in ("epochs", "best_epoch")}
+        own = recipe.to_dict()
+        card |= {
+            "recipe": {"corpus": own["corpus"], "split": own["split"]},
+            "start": began | {"name": base.card.get("name", "unnamed")},
+            "head": keys.to_dict() | {"best_step": found.step},
+        }
+        # Voices that taught the trunk are no new voices to what is built on it.
+        before = base.card.get("training_speakers") or []
+        card["training_speakers"] = sorted({*speaker_hashes(heard), *before})
+        card |= _calibrated(judged["validation"], speakers_of(dataset, "validation"), 1 / keys.soften[0])
+        tested = [c for c, part in zip(dataset.clips, dataset.parts, strict=True) if part == "test"]
+        served = Confidence.of(card)(judged["test"].probabilities.astype(np.float64))
+        write_answers(out / ANSWERS, manifest.labels, tested, served)
+        checkpoint.save(Checkpoint(model.cpu(), card), out / MODEL)
+        screen.say(confusion_table(judged["test"].scores, manifest.labels))
+        for part, j in judged.items():
+            screen.say(score_line(part, j.scores, card["scores"][part]))
+        for line in (*_sureness(card, served), *believed(dataset, card["scores"]["test"])):
+            screen.say(line)
+        screen.say(f"{out / MODEL}: streamcab classify --model {out / MODEL} FILE")
+    return checkpoint.load(out / MODEL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Of a manifest: who speaks, and how."""
+
+    label: str
+    speaker: str
+
+
+def columns_of(data: Path, label: str = "", *, speakers: bool = True) -> Columns:
+    """The columns of label and speaker; CorpusError where there are none."""
+    with contextlib.suppress(OSError, UnicodeDecodeError, csv.Error), opened(data) as text:
+        there = csv.DictReader(text).fieldnames or []
+        found = {}
+        for what, names in (("label", (label,) if label else LABELS), ("speaker", SPEAKERS)):
+            column = next((name for name in names if name in there), None)
+            if column is None and (what == "label" or speakers):
+                raise CorpusError(
+                    f"{data} has no column {' or '.join(names)}, only {', '.join(there) or 'nothing'}; "
+                    "`streamcab prepare tree DIR --out manifest.csv` writes one from LABEL/SPEAKER/FILE"
+                )
+            found[what] = column or names[0]
+        return Columns(**found)
+    # What is wrong with the file is the manifest's to say.
+    return Columns(label or LABELS[0], SPEAKERS[0])
+
+
+def from_scratch(data: Path, label: str, *, speakers: bool = True) -> dict[str, Any]:
+    """What of a recipe is this manifest's, as `run.train` takes it: its labels as they stand, of any corpus."""
+    columns = columns_of(data, label, speakers=speakers)
+    own = {"label": columns.label, "speaker": columns.speaker, "labels": {}}
+    return {f"corpus.{k}": v for k, v in {**own, "name": data.stem, "licence": "unknown"}.items()}
+
+
+def _with_labels(base: Checkpoint, labels: tuple[str, ...]) -> CabCnn:
+    """The base's layers below an ACB that has learnt nothing."""
+    model = CabCnn(replaced(base.architecture, labels))
+    kept = {k: v for k, v in CabCnn.of(base.net).state_dict().items() if k.startswith(KEPT)}
+    missing = [k for k in model.load_state_dict(kept, strict=False).missing_keys if k.startswith(KEPT)]
+    if missing:
+        raise CheckpointError(f"the model to begin from has no {missing[0]}")
+    return model.eval()
+
+
+def _calibrated(validation: Judged, speakers: list[str], coldest: float) -> dict[str, Any]:
+    """Temperature and threshold, as a card holds them.
+
+    A few voices that are all answered rightly ask for the coldest temperature there is: none below `coldest`, which
+    undoes the softening, is believed.
+    """
+    p = validation.probabilities.astype(np.float64)
+    calibration = fitted(p, validation.truth, speakers)
+    if calibration["temperature"] < coldest:
+        after = nll(tempered(p, coldest), validation.truth)
+        calibration |= {"temperature": coldest, "nll_after": round(after, 4)}
+    card = {"calibration": calibration}
+    below = abstain_below(Confidence.of(card)(p), validation.truth, RIGHT)
+    # Where no threshold keeps the promise on these voices, the confidence itself has to.
+    card["abstain"] = {
+        "accuracy": RIGHT,
+        "below": round(RIGHT if below is None else below, 4),
+        "fitted_on": "validation" if below is not None else "the temperature",
+        "clips": len(p),
+    }
+    return card
+
+
+def _tell(dataset: Dataset, shared: bool, screen: Screen) -> None:
+    if dataset.dropped:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(dataset.dropped.items()))
+        screen.say(f"dropped {sum(dataset.dropped.values())} clips: {reasons}")
+    if said := dataset.twins.in_words(dataset.clips):
+        screen.say(f"{said}; they are kept on one side of the split (--strict refuses them)")
+    screen.say(corpus_table(dataset.counts(), f"corpus {dataset.hash}, {protocol(shared)}"))
+    for line in few(dataset):
+        screen.say(line)
+
+
+def speakers_a_class(dataset: Dataset) -> dict[str, int]:
+    """How many there are of each; a clip of nobody counts as one by himself."""
+    return {
+        label: len({clip.speaker or clip.path for clip in dataset.clips if clip.label == label})
+        for label in dataset.architecture.labels
+    }
+
+
+def few(dataset: Dataset) -> list[str]:
+    """A warning for classes of few speakers."""
+    named = [f"{label} {n}" for label, n in speakers_a_class(dataset).items() if n < FEW]
+    if not named:
+        return []
+    return [
+        f"warning: few speakers ({', '.join(named)}): with fewer than {FEW} a class the model learns these voices "
+        "more than their accent, and its figures say little"
+    ]
+
+
+def believed(dataset: Dataset, entry: dict[str, Any]) -> list[str]:
+    """What the test's figure is worth, and how many speakers it would take to know it better."""
+    chance, interval = 1 / len(dataset.architecture.labels), entry["uar_95"]
+    fewest = min(speakers_a_class(dataset).values())
+    if interval is None:
+        return [f"nothing can be said of UAR {entry['uar']:.2f}: a class has a single held-out speaker"]
+    low, high = interval
+    half = (high - low) / 2
+    beyond = "above" if low > chance else "not surely above"
+    line = f"UAR on held-out speakers {entry['uar']:.2f} ({low:.2f} to {high:.2f}): {beyond} chance, {chance:.2f}"
+    if half <= NEAR:
+        return [line]
+    wanted = int(np.ceil(fewest * (half / NEAR) ** 2 / 10) * 10)
+    return [f"{line}; to know it to {NEAR} takes about {wanted} speakers a class, the smallest has {fewest}"]
+
+
+def _sureness(card: dict[str, Any], served: np.ndarray[Any, Any]) -> list[str]:
+    """Temperature and threshold, and what part of the test is answered at it."""
+    confidence = Confidence.of(card)
+    sure = float((served.max(1) >= (confidence.abstain_below or 0)).mean())
+    return [
+        f"temperature {confidence.temperature:g}, sure from {confidence.abstain_below:g} on "
+        f"({sure:.0%} of the test clips), by {card['calibration']['speakers']} validation speakers"
+    ]
