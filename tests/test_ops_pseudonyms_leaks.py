@@ -206,7 +206,7 @@ def test_a_day_of_a_service(model: Path, tmp_path: Path) -> None:
             thread = threading.Thread(target=call)
             thread.start()
             try:
-                eventually(lambda: logged(" refused: "))
+                eventually(lambda: logged(" are not heard: "))
                 (tmp_path / "map.csv").write_text(f"*,*,2,no {SECRET}\n")
                 process.send_signal(signal.SIGHUP)
                 eventually(lambda: logged("settings not changed"))

@@ -316,6 +316,6 @@ def told(done: object, code: int, text: str) -> None:
 
 
 def test_wrong_words(folder: Path, tmp_path: Path) -> None:
-    told(here(*words(folder, tmp_path, "--fast")), 2, "--record with --fast")
+    told(here(*words(folder, tmp_path, "--fast")), 2, "--record and --fast")
     told(here(*words(folder, tmp_path, "--record-min-free-gb", "999999")), 1, "not recorded: ")
     told(here(*words(folder, tmp_path, "--record-max-gb", "0")), 2, "--record-max-gb")

@@ -17,7 +17,7 @@ from streamcab_train import report as reports
 from streamcab_train.card import speaker_hashes
 from streamcab_train.conditions import OFFLINE, STREAMED, Votes, conditions, through_mu_law
 from streamcab_train.evaluate import evaluate
-from streamcab_train.figures import age_group
+from streamcab_train.figures import age_group, enough
 from streamcab_train.run import train
 from streamcab_train.scores import scores
 
@@ -115,6 +115,29 @@ def test_more_seconds_than_a_clip_has_change_nothing(judged: dict[str, Any]) -> 
     assert {row["clips_that_long"] for row in curve} == {0}
     assert {row["uar"] for row in curve} == {judged["scores"]["uar"]}
     assert {row["same_answers"] for row in curve} == {1.0}
+    assert {tuple(row["whole_minus_these_uar_95"]) for row in curve} == {(0.0, 0.0)}
+    assert judged["enough"] is None
+
+
+@pytest.mark.parametrize(
+    ("gains", "clips", "expected"),
+    [
+        ([(0.01, 0.2), (0.02, 0.1), (-0.01, 0.05), (-0.02, 0.02)], [9, 9, 9, 9], 20),
+        ([(-0.01, 0.2), (0.02, 0.1), (-0.01, 0.05), (-0.02, 0.02)], [9, 9, 9, 9], 20),
+        ([(-0.01, 0.2), (-0.02, 0.1), (0.0, 0.0), (0.0, 0.0)], [9, 9, 0, 0], 5),
+        ([(0.01, 0.2), (0.02, 0.1), (0.0, 0.0), (0.0, 0.0)], [9, 9, 0, 0], None),
+        ([None, None, None, None], [9, 9, 9, 9], None),
+    ],
+)
+def test_enough_is_the_length_after_the_last_that_more_helped(
+    gains: list[tuple[float, float] | None], clips: list[int], expected: int | None
+) -> None:
+    rows = [
+        {"seconds": s, "clips_that_long": n, "whole_minus_these_uar_95": gain}
+        for s, n, gain in zip((5, 10, 20, 30), clips, gains, strict=True)
+    ]
+    found = enough(rows)
+    assert (None if found is None else found["seconds"]) == expected
 
 
 def test_the_report_is_json_and_markdown_and_says_the_same(home: Path, judged: dict[str, Any]) -> None:

@@ -17,7 +17,8 @@ def closure(name: str, extras: set[str], found: dict[str, str]) -> None:
         need = Requirement(text)
         marked = need.marker is None or any(need.marker.evaluate({"extra": e}) for e in extras or {""})
         key = need.name.lower().replace("_", "-")
-        if not marked or key in found:
+        # What was found without its extras is looked at again with them.
+        if not marked or (key in found and not need.extras):
             continue
         try:
             found[key] = distribution(need.name).version.partition("+")[0]

@@ -112,7 +112,7 @@ def _bars(told: Explanation, whole: float, label: str | None) -> Iterator[str]:
     if not most:
         return
     for sign in (1, -1):
-        yield _text(LEFT - 8, middle - sign * height / 2 + 4, f"{sign * most:+.2f}", 'text-anchor="end" ')
+        yield _text(LEFT - 8, middle - sign * height / 2 + 4, f"{sign * most:+.2g}", 'text-anchor="end" ')
     named = {*told.pro, *told.contra}
     for i, s in enumerate(told.stretches):
         size = abs(s.moved) / most * height / 2

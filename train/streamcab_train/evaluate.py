@@ -87,12 +87,14 @@ def evaluate(
     if fit is not None:
         checkpoint.save(Checkpoint(loaded.model.cpu(), card), fit)
     served = Confidence.of(card)
+    seconds = figures.by_seconds(answers, draws)
     report = {
         "model": figures.about(loaded, path),
         "data": figures.who(chosen, answers, split, dropped, loaded.architecture.labels),
         "scores": figures.overall(answers, answers.by_condition[OFFLINE], loaded.architecture.labels, draws),
         "conditions": figures.by_condition(answers, loaded.architecture.gate, draws),
-        "seconds": figures.by_seconds(answers, draws),
+        "seconds": seconds,
+        "enough": figures.enough(seconds),
         "calibration": figures.calibration(answers, served, card.get("calibration")),
         "coverage": figures.by_coverage(answers, served),
         "abstain": figures.abstaining(answers, served, card.get("abstain")),

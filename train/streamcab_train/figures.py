@@ -124,8 +124,23 @@ def by_seconds(answers: ClipPredictions, draws: int) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"seconds": s, "clips_that_long": int((answers.seconds >= s).sum())}
         row |= _brief(answers, p, draws)
         row["same_answers"] = float((p.argmax(1) == whole).mean())
+        row["whole_minus_these_uar_95"] = difference_95(
+            answers.truth, p.argmax(1), whole, answers.speakers, p.shape[1], draws=draws
+        )
         found.append(row)
     return found
+
+
+def enough(by_seconds: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row of the length from which on whole clips score no more, as far as intervals can tell; None: of no length.
+
+    Only lengths that some clip has: to hear more than there is helps nobody, and shows nothing.
+    """
+    known = [row for row in by_seconds if row["clips_that_long"]]
+    gains = [row["whole_minus_these_uar_95"] for row in known]
+    helped = [i for i, gain in enumerate(gains) if gain is None or gain[0] > 0]
+    at = helped[-1] + 1 if helped else 0
+    return known[at] if at < len(known) else None
 
 
 def calibration(

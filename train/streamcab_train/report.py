@@ -118,14 +118,25 @@ def _seconds(r: Report) -> str:
             number(s["accuracy"]),
             number(s["uar"]),
             interval(s["uar_95"]),
+            interval(s["whole_minus_these_uar_95"], sign=True),
             f"{s['same_answers']:.1%}",
         ]
         for s in r["seconds"]
     ]
-    head = ["first seconds", "clips that long", "accuracy", "UAR", "95 %", "answers as of the whole"]
+    head = ["first seconds", "clips that long", "accuracy", "UAR", "95 %", "UAR of the whole - this, 95 %"]
+    head.append("answers as of the whole")
     return (
         f"## Seconds heard\n\n{table(head, rows)}\n\n"
-        "All clips count in every row; a shorter one with all that it has."
+        f"All clips count in every row; a shorter one with all that it has. {_enough(r['enough'])}"
+    )
+
+
+def _enough(row: Report | None) -> str:
+    if row is None:
+        return "Whether more audio would stop helping cannot be told from these clips."
+    return (
+        f"**From {row['seconds']} s on more audio did not help measurably**: {row['clips_that_long']} clips are "
+        f"that long, and the whole has a UAR higher by {interval(row['whole_minus_these_uar_95'], sign=True)}."
     )
 
 
