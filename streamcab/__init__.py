@@ -6,23 +6,20 @@
 Importing this costs nothing: numpy is loaded with the first use of a name that needs it, torch only where it computes.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "Prediction", "Stream", "__version__", "load"]
 
 if TYPE_CHECKING:
-    from streamcab.classifier import Classifier, Stream, load
+    from streamcab.classifier import Classifier, load
     from streamcab.message import Prediction
+    from streamcab.stream import Stream
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Classifier", "Stream", "load"):
-        from streamcab import classifier
-
-        return getattr(classifier, name)
-    if name == "Prediction":
-        from streamcab.message import Prediction
-
-        return Prediction
+    homes = {"Classifier": "classifier", "load": "classifier", "Prediction": "message", "Stream": "stream"}
+    if name in homes:
+        return getattr(import_module(f"streamcab.{homes[name]}"), name)
     raise AttributeError(f"module 'streamcab' has no attribute {name!r}")
