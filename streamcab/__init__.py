@@ -6,7 +6,6 @@
 Importing this costs nothing: numpy is loaded with the first use of a name that needs it, torch only where it computes.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -19,7 +18,16 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    homes = {"Classifier": "classifier", "load": "classifier", "Prediction": "message", "Stream": "stream"}
-    if name in homes:
-        return getattr(import_module(f"streamcab.{homes[name]}"), name)
+    if name in ("Classifier", "load"):
+        from streamcab import classifier
+
+        return getattr(classifier, name)
+    if name == "Stream":
+        from streamcab.stream import Stream
+
+        return Stream
+    if name == "Prediction":
+        from streamcab.message import Prediction
+
+        return Prediction
     raise AttributeError(f"module 'streamcab' has no attribute {name!r}")
