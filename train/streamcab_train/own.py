@@ -95,13 +95,15 @@ def train_own(
         identity = {"start": began, "head": keys.to_dict(), "corpus": dataset.hash, "labels": manifest.labels}
         same_run(out / RUN, msgspec.to_builtins(identity))
         _tell(dataset, allow_shared_speakers, screen)
-        read = as_read(dataset.features, CabCnn.of(base.net), where, screen.trunk)
+        start_model = CabCnn.of(base.net)
+        read = as_read(dataset.features, start_model, where, screen.trunk)
         size = dataset.features.x.nbytes + read.x.nbytes
         screen.say(f"caches of this corpus: {size / 1e9:.3f} GB")
         model = _with_labels(base, manifest.labels).to(device)
+        start_model.to(device)
         parts = {part: dataclasses.replace(dataset, features=read).select(part) for part in PARTS}
         heard = speakers_of(dataset, "train")
-        found = fit_head(model, parts["train"], heard, parts["validation"], keys)
+        found = fit_head(start_model, len(manifest.labels), parts["train"], heard, parts["validation"], keys)
         model.acb.load_state_dict(found.acb.state_dict())
         judged = {part: judge_head(found.acb, parts[part]) for part in ("validation", "test")}
         parameters = sum(p.numel() for p in model.parameters())
