@@ -12,15 +12,20 @@ __version__ = "0.1.0"
 __all__ = ["Classifier", "Prediction", "Stream", "__version__", "load"]
 
 if TYPE_CHECKING:
-    from streamcab.classifier import Classifier, Stream, load
+    from streamcab.classifier import Classifier, load
     from streamcab.message import Prediction
+    from streamcab.stream import Stream
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Classifier", "Stream", "load"):
+    if name in ("Classifier", "load"):
         from streamcab import classifier
 
         return getattr(classifier, name)
+    if name == "Stream":
+        from streamcab.stream import Stream
+
+        return Stream
     if name == "Prediction":
         from streamcab.message import Prediction
 
