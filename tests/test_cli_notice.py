@@ -69,8 +69,9 @@ from streamcab.cli import main
 def said():
     print(*sys.modules, file=sys.stderr)
     raise SystemExit(7)
-for module in ("listen", "options"):
-    sys.modules[f"streamcab.cli.{module}"].loading = said
+for name, module in list(sys.modules.items()):
+    if name.startswith("streamcab.cli.") and hasattr(module, "loading"):
+        module.loading = said
 main()
 """
     for words in (["listen", "--file", str(CLIP)], ["classify", str(CLIP)]):

@@ -9,7 +9,7 @@ from streamcab.daemon.capacity import FEW, SHARE
 from streamcab.daemon.streams import StreamTable
 from streamcab.nn.architecture import Architecture
 
-SIZE = 64
+SIZE = 256
 
 
 class Door:
@@ -35,14 +35,14 @@ class Door:
 
 
 def test_as_many_are_let_in_as_can_be_heard_and_the_others_wait_in_order() -> None:
-    door = Door(room=20.5)
-    door.offer(25)
-    assert door.open() == [f"call-{i}" for i in range(20)]
+    door = Door(room=80.5)
+    door.offer(85)
+    assert door.open() == [f"call-{i}" for i in range(80)]
     assert len(door.admission) == 5
     assert "5 streams wait" in " ".join(door.admission.in_words())
     for live in list(door.streams)[:2]:
         door.streams.leave(live)
-    assert door.open() == ["call-20", "call-21"]
+    assert door.open() == ["call-80", "call-81"]
 
 
 def test_few_are_let_in_on_the_slowest_machine() -> None:
@@ -60,8 +60,8 @@ def test_nobody_is_let_in_while_visits_are_late() -> None:
 
 def test_files_that_can_wait_make_nobody_late() -> None:
     door = Door(room=1.0, live=False)
-    door.offer(40)
-    assert len(door.open(late=True)) == 40
+    door.offer(100)
+    assert len(door.open(late=True)) == 100
 
 
 def test_who_ends_while_waiting_was_refused() -> None:
@@ -85,8 +85,8 @@ def test_who_finds_every_slot_taken_is_refused_at_once() -> None:
 @pytest.mark.parametrize(("settled", "admitted"), [(0, 0), (12, 8), (20, 13)])
 def test_settled_streams_rest_before_anybody_waits(settled: int, admitted: int) -> None:
     """A third of the settled are heard in the long run: so many more can be let in."""
-    door = Door(room=20.0)
-    door.offer(20)
+    door = Door(room=80.0)
+    door.offer(80)
     door.open()
     duty = door.admission._duty
     duty._settled[:settled] = True

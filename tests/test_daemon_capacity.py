@@ -28,9 +28,9 @@ def test_nothing_measured_is_no_limit() -> None:
 
 def test_what_was_expected_holds_until_streams_were_heard() -> None:
     capacity = Capacity()
-    capacity.expect(0.01)
+    capacity.expect(0.008)
     capacity.measure(1.0, 0, 0.0)
-    assert capacity.streams == pytest.approx(SHARE / 0.01)
+    assert capacity.streams == pytest.approx(SHARE / 0.008)
     run(capacity, 1.0, 10, 0.002, start=1.0)
     assert capacity.streams == pytest.approx(SHARE / 0.002, rel=1e-3)
 
@@ -74,9 +74,9 @@ def test_streams_that_are_silent_for_half_of_the_time_cost_half() -> None:
 def test_audio_that_was_given_up_counts_as_work_to_do() -> None:
     capacity = Capacity()
     for k in range(1, 40):
-        capacity.note(STRETCH, 50 * STRETCH, 0.0, 50 * STRETCH)
-        capacity.measure(k * STRETCH, 100, 0.0)
-    assert capacity.streams == pytest.approx(SHARE * 50, rel=1e-3)
+        capacity.note(STRETCH, 500 * STRETCH, 0.0, 500 * STRETCH)
+        capacity.measure(k * STRETCH, 1000, 0.0)
+    assert capacity.streams == pytest.approx(SHARE * 500, rel=1e-3)
 
 
 def test_streams_without_a_pace_are_not_taken_for_the_cost_of_the_others() -> None:

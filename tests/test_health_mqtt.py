@@ -314,7 +314,7 @@ def test_without_the_extra_it_is_named() -> None:
     ("words", "told"),
     [
         (["kafka"], "mqtt"),
-        (["mqtt", "--base", "a/#"], "cannot begin a topic"),
+        (["mqtt", "--base", "a/#"], "is not valid at the start of an MQTT topic"),
         (["mqtt", "--broker", "somewhere"], "HOST:PORT"),
         (["mqtt", "--username", "me", "--password-file", "/nowhere"], "cannot read the password in /nowhere"),
     ],

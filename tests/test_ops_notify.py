@@ -301,7 +301,7 @@ def test_a_hang_up_is_answered_in_the_log_and_ends_nothing(audio, folder):
         process.send_signal(signal.SIGHUP)
         line = process.stderr.readline().decode()
         assert "SIGHUP" in line
-        assert "no setting has changed" in line
+        assert "no reloadable setting has changed" in line
         here.until("WATCHDOG")
         process.send_signal(signal.SIGTERM)
         here.until("STOPPING")

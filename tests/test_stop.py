@@ -53,7 +53,11 @@ def test_every_call_is_told_its_end(calls: int, recorded: bool, tmp_path: Path) 
         over = threading.Event()
         threading.Thread(target=lambda: (daemon.wait(HANG_S), over.set())).start()
         ended: dict[str, float] = {}
+        missed_s = 0.0
         while (message := feed.recv(0.5)) is not None or not over.is_set():
+            if isinstance(message, DaemonStatus):
+                # A call that waited for a busy machine is recorded from when it was let in.
+                missed_s = message.counters.get("record-dropped-ms", 0) / 1000
             if isinstance(message, Prediction) and message.state == "ended":
                 ended[message.stream] = message.sample / message.rate
             assert time.monotonic() - began < 2 * HANG_S
@@ -67,7 +71,7 @@ def test_every_call_is_told_its_end(calls: int, recorded: bool, tmp_path: Path) 
     if recorded:
         for stream, seconds in ended.items():
             (file,) = (tmp_path / "calls").glob(f"{stream}.*.flac")
-            assert soundfile.info(file).duration == pytest.approx(seconds, abs=0.02)
+            assert seconds - missed_s - 0.02 <= soundfile.info(file).duration <= seconds + 0.02
 
 
 @pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGINT])

@@ -279,7 +279,7 @@ def test_a_boot_with_a_watchdog_kill_and_a_restart(machine):
     assert '"stream":"talk"' in facts["feed"]
     assert facts["reload"] == "0"
     assert facts["hangup"] == facts["before"]
-    assert "SIGHUP: no setting has changed" in journal
+    assert "SIGHUP: no reloadable setting has changed" in journal
     assert facts["restarts"] == "1"
     assert facts["process"] == "new"
     assert facts["again"].startswith("1 stream, ")

@@ -102,7 +102,7 @@ def test_a_manifest_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="cannot read the manifest"):
         read_manifest(tmp_path / "none.csv", CorpusKeys())
     (tmp_path / "m.csv").write_bytes(b"path,label,speaker\n\xff\xfe\n")
-    with pytest.raises(CorpusError, match="no CSV in UTF-8"):
+    with pytest.raises(CorpusError, match="is not a CSV file in UTF-8"):
         read_manifest(tmp_path / "m.csv", CorpusKeys())
 
 

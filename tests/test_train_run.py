@@ -303,7 +303,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_it_goes_on_with_room(
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     monkeypatch.setattr("streamcab_train.loop.save_state", save)
-    with pytest.raises(StreamcabError, match=r"cannot write .*: File too large; .*make room.*--resume"):
+    with pytest.raises(StreamcabError, match=r"cannot write .*: File too large; .*free some space.*--resume"):
         go(home, out)
     assert len((out / "history.jsonl").read_text(encoding="utf-8").splitlines()) == 2
     assert not [path for path in out.iterdir() if path.name.endswith(".part")]

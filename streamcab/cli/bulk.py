@@ -169,9 +169,10 @@ def _hear(job: "Job", store: "Store", left: "list[Part]", jobs: int, heard: "Hea
 
 
 def _rows_here(o: Classify, listing: "Listing") -> "Iterator[Row]":
+    # First: it says that it loads, before anything heavy is imported.
+    classifier = load_classifier(o.model, o.compute, o.threads)
     from streamcab.bulk.answering import AT_ONCE, answered
 
-    classifier = load_classifier(o.model, o.compute, o.threads)
     at_once = min(AT_ONCE, max(len(listing.entries), 1))
     with _bar(listing) as bar:
         for one in answered(classifier, listing.entries, _how(o), at_once, bar.heard):

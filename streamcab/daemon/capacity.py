@@ -11,8 +11,8 @@ import numpy as np
 
 SHARE = 0.85
 """Share of the loop's time that may be planned for: the rest is for bursts."""
-FEW = 16
-"""So many streams share a pass that costs hardly more than that of one: what one costs says nothing of them."""
+FEW = 64
+"""So many streams share passes that cost little more than those of one: what one costs says nothing of them."""
 MEMORY_S = 2.0
 """What was measured so many seconds ago counts for a third of what is measured now."""
 

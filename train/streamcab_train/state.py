@@ -68,7 +68,7 @@ def load_state(path: Path, model: CabCnn, adam: torch.optim.Adam) -> tuple[Progr
             meta = json.loads(file.metadata()[KEY])
         if meta.pop("format") != FORMAT:
             raise CheckpointError(
-                f"{path} is from another version of streamcab; train anew in another folder"
+                f"{path} is from another version of streamcab; start a new run in another folder"
             )
         if meta["best"] is not None:
             meta["best"] = tuple(meta["best"])
@@ -83,7 +83,7 @@ def load_state(path: Path, model: CabCnn, adam: torch.optim.Adam) -> tuple[Progr
             }
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is damaged ({reason}); train anew in another folder") from None
+        raise CheckpointError(f"{path} is damaged ({reason}); start a new run in another folder") from None
     return progress, best
 
 
