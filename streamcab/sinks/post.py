@@ -145,6 +145,8 @@ class Post:
             while True:
                 news.clear()
                 rest = TURN_S
+                # Before the look into the spool: what is put there in between is still found.
+                sorting = self._threads[0].is_alive()
                 try:
                     parcel = spool.next(sink.name, time.time())
                 except sqlite3.Error as error:
@@ -155,7 +157,7 @@ class Post:
                     rest = min(FIRST_S * 2 ** (failures - 1), REST_S) if failures else 0.0
                 if self._stop.is_set():
                     give_up = give_up or time.monotonic() + GOODBYE_S / 2
-                    if parcel is None and not self._threads[0].is_alive():
+                    if parcel is None and not sorting:
                         return
                     if failures or time.monotonic() > give_up:
                         return
