@@ -20,13 +20,16 @@ class Door:
         self.hand = Hand(rows=2 * SIZE, seconds=1, live=live)
         self.admission = Admission(self.streams, cost=SHARE / room)
         self.lines = []
+        self.now = 0.0
 
     def offer(self, n: int) -> None:
         for _ in range(n):
             self.lines.append(self.hand.begin(f"call-{len(self.lines)}", len(self.lines)))
             self.admission.offer(self.hand, self.lines[-1])
 
-    def open(self, now: float = 0.0, late: bool = False) -> list[str]:
+    def open(self, now: float | None = None, late: bool = False) -> list[str]:
+        """Who is let in, a second after the last time."""
+        self.now = now = self.now + 1.0 if now is None else now
         names = []
         for source, line in self.admission.admitted(late, now, lambda line: line.name):
             self.streams.join(line, source, now)

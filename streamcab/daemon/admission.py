@@ -39,6 +39,7 @@ class Admission:
         self._capacity = Capacity()
         self._capacity.expect(cost)
         self._waiting: deque[tuple[Source, Line]] = deque()
+        self._looked, self._full = -inf, False
         self._warned = self._balanced = -inf
         self.refused: Counter[str] = Counter()
         self.note = self._capacity.note
@@ -65,7 +66,8 @@ class Admission:
                 self._duty.judge(live.slot, live.told, now)
 
     def offer(self, source: Source, line: Line) -> None:
-        """A source has a new stream."""
+        """A source has a new stream; one that waits for nobody is let in at once, also while others wait."""
+        self._full = self._full and source.live
         self._waiting.append((source, line))
 
     def admitted(self, late: bool, now: float, name: Callable[[Line], str]) -> Iterator[tuple[Source, Line]]:
@@ -76,6 +78,9 @@ class Admission:
             now: monotonic time.
             name: how a stream is called in the log.
         """
+        if self._full and now < self._looked + BALANCE_S:
+            return
+        self._looked = now
         full = late
         for _ in range(len(self._waiting)):
             source, line = self._waiting.popleft()
@@ -89,6 +94,7 @@ class Admission:
             else:
                 self._waiting.append((source, line))
                 self._warn("refused-overload", line, now, name)
+        self._full = full
 
     def _room(self, now: float) -> bool:
         """Return whether there is time for one more stream; another one rests for it where it must."""

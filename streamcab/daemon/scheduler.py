@@ -32,7 +32,8 @@ class Scheduler:
             return np.zeros(0, np.intp)
         turn = self._streams.turn
         # Nearly due streams join: few streams fall into one step, many remain spread.
-        slack = self.period_s / max(len(self._streams) / min(self.most, GATHER), 1.0)
+        awake = len(self._streams) - int(np.count_nonzero(self._streams.resting))
+        slack = self.period_s / max(awake / min(self.most, GATHER), 1.0)
         due = np.flatnonzero(turn <= now + slack)
         # Streams that came to be due together are not answered together: each slice waits for its own streams only.
         most = self.most if self.behind(now) > self.period_s / 2 else min(self.most, GATHER)
@@ -41,7 +42,8 @@ class Scheduler:
         paced = due[self._streams.paced[due]]
         # Not from the due time: a delay need not be made up for.
         turn[paced] = np.maximum(turn[paced] + self.period_s, now + self.period_s / 2)
-        turn[due[self._streams.resting[due]]] = now + CHECK_S
+        # All that rest are looked at together: one pass over many costs little.
+        turn[due[self._streams.resting[due]]] = (now // CHECK_S + 1) * CHECK_S
         return due
 
     def behind(self, now: float) -> float:
