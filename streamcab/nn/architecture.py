@@ -177,6 +177,8 @@ class Architecture:
     """Channels of the speech detector that says what is voiced (detector.py); 0: the gate hears level."""
     detector_form: int = 1
     """Which of the nets in detector.py it is."""
+    voice: int = 0
+    """How many numbers each interval has for telling voices apart (voices.py); 0: voices are not told apart."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -218,6 +220,8 @@ class Architecture:
             raise ValueError(f"detector is {self.detector!r}: channels, a whole number to 256, or 0")
         if self.detector_form not in FORMS:
             raise ValueError(f"detector_form is {self.detector_form!r}; this version knows {sorted(FORMS)}")
+        if type(self.voice) is not int or not 0 <= self.voice <= 256 or (self.voice and self.summary):
+            raise ValueError(f"voice is {self.voice!r}: whole numbers to 256, or 0, as with a summary")
         heard = bands.INTERVAL * self.pooled_rate
         if self.detector and (self.rate, self.interval * self.rate) != (bands.RATE, heard):
             raise ValueError(
@@ -245,8 +249,8 @@ class Architecture:
 
     @property
     def widths(self) -> tuple[int, int, int]:
-        """How many numbers an interval is answered with: c_t, attention, u_t."""
-        return len(self.labels), self.classifiers, self.summary
+        """How many numbers an interval is answered with: c_t, attention, and u_t, its summary or its voice."""
+        return len(self.labels), self.classifiers, self.summary or self.voice
 
     @property
     def interval(self) -> int:
@@ -293,12 +297,13 @@ class Architecture:
         return max(round(seconds / self.interval_s), 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it. What is absent (phones, trunk, detector) is not named: old files stay what they are."""
+        """As JSON takes it. What is absent (phones, trunk, detector, voice) is not named: old files stay what they are."""
         d = asdict(self)
         absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
         absent += () if self.trunk else ("trunk", "trunk_hidden")
         absent += () if self.detector else ("detector",)
         absent += () if self.detector_form > 1 else ("detector_form",)
+        absent += () if self.voice else ("voice",)
         return {k: v for k, v in d.items() if k not in absent}
 
     @classmethod

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamcab.dsp.detector import shapes
+from streamcab.nn import voice
 from streamcab.nn.acb import Acb
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.distiller import Distiller
@@ -37,6 +38,17 @@ class PhoneLayer(nn.Module):
         """u around intervals (N, (2 * reach + 1) * summary) -> logarithms of phones, up to a constant, (N, phones)."""
         found: Tensor = self.out(torch.relu(self.hidden(around)))
         return found
+
+
+class VoiceLayer(nn.Module):
+    """h_t -> the numbers by which voices are told apart, and what voices.py reads them by. Taught apart."""
+
+    def __init__(self, channels: int, numbers: int) -> None:
+        super().__init__()
+        self.of_interval = nn.Linear(channels, numbers)
+        for name, shape in voice.shapes(numbers).items():
+            self.register_buffer(name, torch.zeros(shape))
+        self.requires_grad_(False)
 
 
 class DetectorLayer(nn.Module):
@@ -77,6 +89,7 @@ class CabCnn(nn.Module):
             nn.init.zeros_(self.evidence.weight)
             nn.init.zeros_(self.evidence.bias)
         self.phones = PhoneLayer(architecture) if architecture.phones else None
+        self.voice = VoiceLayer(width, architecture.voice) if architecture.voice else None
         self.detector = (
             DetectorLayer(architecture.detector, architecture.detector_form)
             if architecture.detector
@@ -121,9 +134,14 @@ class CabCnn(nn.Module):
         )
         return found
 
+    @property
+    def beside(self) -> nn.Linear | None:
+        """The layer beside the ACB, if there is one: u_t, the summary of an interval or its voice."""
+        return self.summary if self.voice is None else self.voice.of_interval
+
     def read(self, a: Tensor) -> Tensor:
         """All that is made of what was heard: a (..., features) -> c, attention and u side by side (..., width)."""
-        parts = [*self.acb(a)] if self.summary is None else [*self.acb(a), self.summary(a)]
+        parts = [*self.acb(a)] if self.beside is None else [*self.acb(a), self.beside(a)]
         return torch.cat(parts, -1)
 
 

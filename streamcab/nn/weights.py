@@ -6,7 +6,7 @@ fewer products. Knows nothing of files, of streams or of how a product is comput
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.dsp import detector
+from streamcab.nn import voice
 from streamcab.nn.architecture import Architecture
 
 Floats = NDArray[np.float32]
@@ -85,6 +86,9 @@ def _floats(arch: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
     if k:
         yield from _linear("summary", channels, k)
         yield from _linear("evidence", arch.evidence, labels)
+    if arch.voice:
+        yield from _linear("voice.of_interval", channels, arch.voice)
+        yield from ((f"voice.{name}", shape) for name, shape in voice.shapes(arch.voice).items())
     if arch.phones:
         yield "phones.usual", (arch.phones, k)
         yield "phones.deviation", (k,)
@@ -125,12 +129,12 @@ def affine(weights: Weights) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class FoldedAcb:
-    """The ACB and the summary beside it as inference wants them, behind the BatchNorm where no trunk lies between.
+    """The ACB and what is beside it, the summary or the voice, as inference wants them, behind the BatchNorm where no trunk lies between.
 
     All first layers, the classifiers' and the attention's, read the same vector: they are one product.
 
     first        (width, features), (width,)
-    split        how much of that width is the classifiers', the attention's, the summary's
+    split        how much of that width is the classifiers', the attention's, and of what is beside them
     classifiers  their further layers: (classifiers, outputs, inputs), (classifiers, outputs)
     attention    its further layers: (outputs, inputs), (outputs,)
     """
@@ -139,6 +143,22 @@ class FoldedAcb:
     split: tuple[int, int, int]
     classifiers: list[tuple[Floats, Floats]]
     attention: list[tuple[Floats, Floats]]
+
+
+def beside_acb(architecture: Architecture) -> list[str]:
+    """The layer that gives u_t, if there is one."""
+    if architecture.summary:
+        return ["summary"]
+    return ["voice.of_interval"] if architecture.voice else []
+
+
+def without_voice(net: Net) -> Net:
+    """The same net without what tells voices apart: its answers are those of a net that never had it."""
+    if not net.architecture.voice:
+        return net
+    weights = net.weights
+    others = {name: a for name, a in weights.arrays.items() if not name.startswith("voice.")}
+    return Weights(replace(weights.architecture, voice=0), others)
 
 
 def folded(weights: Weights) -> FoldedAcb:
@@ -151,11 +171,11 @@ def folded(weights: Weights) -> FoldedAcb:
     attention = [weights.layer(f"acb.attention.{i}") for i in range(len(arch.attention) + 1)]
     (mine, my_bias), (alpha, alpha_bias) = classifiers[0], attention[0]
     mine = mine.reshape(-1, mine.shape[2])
-    beside = [weights.layer("summary")] if arch.summary else []
+    beside = [weights.layer(name) for name in beside_acb(arch)]
     weight = np.concatenate([mine, alpha, *(w for w, _ in beside)])
     bias = np.concatenate([my_bias.ravel(), alpha_bias, *(b for _, b in beside)])
     if not arch.trunk:
         gain, shift = affine(weights)
         weight, bias = weight * gain, bias + weight @ shift
-    split = len(mine), len(alpha), arch.summary
+    split = len(mine), len(alpha), arch.widths[2]
     return FoldedAcb((weight, bias), split, classifiers[1:], attention[1:])
