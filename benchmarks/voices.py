@@ -116,7 +116,8 @@ def pairs(ears: Ears, voices: dict[str, list[Voice]], count: int, seed: int) -> 
     print(f"{count} pairs of {len(names)} voices; the new one has its own answer")
     for at, share in zip(LOOKS_S, own.mean(0), strict=True):
         print(f"  {at:4.0f} s after it began: {share:.1%}")
-    print(f"  its label after {ASKED_S:.0f} s is what it gets alone: {same / count:.1%}; by one voice: {mixed / count:.1%}")
+    print(f"  after {ASKED_S:.0f} s its label is what it gets alone: {same / count:.1%}")
+    print(f"  the same with one window for both: {mixed / count:.1%}")
     print(f"  the first had been taken for two: {early}")
 
 
@@ -133,7 +134,10 @@ def single(ears: Ears, voices: dict[str, list[Voice]]) -> None:
                 number = now
             groups, seconds = groups + 1, seconds + len(x) / RATE
         if groups:
-            print(f"{corpus}: {changes} changes in {seconds:.0f} s of {groups} voices, {600 * changes / seconds:.2f} in 10 minutes")
+            often = 600 * changes / seconds
+            print(
+                f"{corpus}: {changes} changes in {seconds:.0f} s of {groups} voices, {often:.2f} in 10 minutes"
+            )
 
 
 def main() -> None:

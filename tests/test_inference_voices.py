@@ -21,7 +21,10 @@ def line(turns: list[tuple[int, int]], seed: int = 0) -> NDArray[np.float32]:
 
 
 def heard(
-    voices: Voices, v: NDArray[np.float32], votes: NDArray[np.bool_] | None = None, sizes: tuple[int, ...] = (BLOCK,)
+    voices: Voices,
+    v: NDArray[np.float32],
+    votes: NDArray[np.bool_] | None = None,
+    sizes: tuple[int, ...] = (BLOCK,),
 ) -> list[tuple[int, Change]]:
     """All of a line in pieces of these sizes; each change with the interval after which it was told."""
     votes = np.ones(len(v), np.bool_) if votes is None else votes
@@ -101,7 +104,9 @@ def test_any_cut_among_any_streams_tells_the_same(
         others = rng.choice([0, 1, 3, 4], int(rng.integers(0, 4)), replace=False)
         slots, n = np.append(others, 2), len(others) + 1
         names = np.broadcast_to(np.arange(at, at + h), (n, h))
-        numbers = np.concatenate((rng.normal(0, 3, (n - 1, h, NUMBERS)).astype(np.float32), v[None, at : at + h]))
+        numbers = np.concatenate(
+            (rng.normal(0, 3, (n - 1, h, NUMBERS)).astype(np.float32), v[None, at : at + h])
+        )
         counts = np.concatenate((rng.random((n - 1, h)) < 0.9, votes[None, at : at + h]))
         found += [c for c in voices.hear(slots, names, numbers, counts) if c.slot == 2]
         at, turn = at + h, turn + 1

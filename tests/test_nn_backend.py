@@ -82,7 +82,7 @@ MAKERS = {
     "openvino": on_openvino,
     "openvino-2-threads": on_two_threads,
 }
-TRUNK = tiny_model(4, stages=SMALL_STAGES, classifiers=8, **SMALL_TRUNK)
+TRUNK = tiny_model(4, stages=SMALL_STAGES, classifiers=8, voice=6, **SMALL_TRUNK)
 MODELS = {"paper": PAPER, "small": SMALL, "odd": ODD, "trunk": TRUNK}
 _MADE: dict[tuple[str, str], Backend] = {}
 

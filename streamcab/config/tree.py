@@ -171,7 +171,7 @@ class Answers(Section, frozen=True):
             least=1,
             most=16,
         ),
-    ] = 4
+    ] = 3
 
 
 class Feed(Section, frozen=True):

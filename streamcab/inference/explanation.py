@@ -32,7 +32,7 @@ class Course:
     """Every interval of a clip.
 
     seconds of an interval    c (K, labels)    alpha (K, classifiers)    votes (K,): those that count
-    kind, power (K,) as in `NormalisedBatch`
+    kind, power (K,) as in `NormalisedBatch`        voices (K,): the number of the voice
     """
 
     interval_s: float
@@ -41,6 +41,7 @@ class Course:
     votes: NDArray[np.bool_]
     kind: NDArray[np.uint8]
     power: Floats
+    voices: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Explanation:
     second (K, labels): the mean of c_t over the second around an interval
     running (K, labels): the answer by all votes so far, with the model's temperature
     attention (seconds, classifiers): its mean by second
-    hears (K,): speech, sound or silence
+    hears (K,): speech, sound or silence        voices (K,): the number of the voice
     stretches: all of them in order        pro, contra: numbers of those that spoke most for the label, and against it
     log_odds: of the label                 without_pro, without_contra: the same without the votes of those
     """
@@ -70,6 +71,7 @@ class Explanation:
     running: Floats
     attention: Floats
     hears: NDArray[np.str_]
+    voices: NDArray[np.int64]
     votes: NDArray[np.bool_]
     stretches: tuple[Stretch, ...]
     pro: tuple[int, ...]
@@ -98,9 +100,8 @@ def explain(course: Course, label: int | None, temperature: float = 1.0) -> Expl
     ]
     hears = np.where(course.kind == VOICED, "speech", np.where(course.power > AUDIBLE, "sound", "silence"))
     attention = _by_second(course, span)
-    return Explanation(
-        course.interval_s, second, running, attention, hears, course.votes, stretches, pro, contra, *odds
-    )
+    heard = hears, course.voices, course.votes
+    return Explanation(course.interval_s, second, running, attention, *heard, stretches, pro, contra, *odds)
 
 
 def log_odds(c: NDArray[np.float32], votes: NDArray[np.bool_], label: int, temperature: float = 1.0) -> float:

@@ -154,7 +154,10 @@ class Voices:
         means = np.repeat(self._mean[s, None], NEWEST, 1)
         own = blocks[rows, :, place] + older
         total = means[rows, :, place] * blocks[rows, :, place, None] + (sums[:, -1:] - sums)
-        means[rows, :, place], blocks[rows, :, place] = total / np.maximum(own, 1)[..., None], np.maximum(own, 0)
+        means[rows, :, place], blocks[rows, :, place] = (
+            total / np.maximum(own, 1)[..., None],
+            np.maximum(own, 0),
+        )
         odds = self._metric.likelihood(means, blocks, (sums / COUNTS[:, None])[:, :, None], COUNTS[:, None])
         present = odds[rows, :, place].copy()
         # A voice that is none of those known; its place is found when it is needed.
@@ -188,8 +191,21 @@ class Voices:
         return Change(slot, since, before, to, int(self.number[slot]), fresh)
 
 
+def course(net: Net, u: NDArray[np.float32], votes: NDArray[np.bool_], most: int) -> Ints:
+    """The number of the voice of each interval of a whole clip (K,), from u (K, numbers) and votes (K,); changes count
+    from the interval at which they began."""
+    found, slot = np.ones(len(votes), np.int64), np.zeros(1, np.intp)
+    if (voices := voices_of(net, 1, most)) is not None:
+        for first in range(0, len(votes), BLOCK):
+            part = slice(first, first + BLOCK)
+            at = np.arange(len(votes))[None, part]
+            for change in voices.hear(slot, at, u[None, part], votes[None, part]):
+                found[change.since :] = change.number
+    return found
+
+
 def voices_of(net: Net, slots: int, most: int) -> Voices | None:
-    """What tells up to `most` voices apart on each of so many streams of a net; None where nothing does, or most is 1."""
+    """What tells up to `most` voices apart on each of `slots` streams; None where the net cannot, or most is 1."""
     if most < 2 or not net.architecture.voice:
         return None
     return Voices(slots, most, Metric.of(net.weights.arrays))

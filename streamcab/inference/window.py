@@ -7,8 +7,8 @@ for hours or for months. Attention is kept in blocks of a second, since it is sh
 The window moves on with talk: of a pause only the first second takes up room in it, so that in silence an answer stands
 still, and what leaves gives way to new speech, one interval for one. A pause as long as the window empties it.
 
-Where voices are told apart (voices.py), each has a window of its own, and the answer is that of the voice that is heard.
-Intervals that were added before its change was noticed move over to it; attention and quality do so by the second.
+Where voices are told apart (voices.py), each has a window of its own, and the answer is about the voice that speaks.
+Intervals that were added before a change was noticed move over to it; attention and quality do so by the second.
 
 Knows nothing of audio, of the net, or of time but as a count of intervals.
 """

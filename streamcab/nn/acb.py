@@ -130,7 +130,7 @@ def fold(
     other: nn.Linear | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> FoldedAcb:
-    """The inference form of `acb` and of the layer beside it, after `norm` if any, with weights of its own in `dtype`."""
+    """The inference form of `acb` and of an`other` layer, after `norm` if any, with weights of its own in `dtype`."""
     features = acb.classifiers.weights[0].shape[1]
     gain, shift = (torch.ones(features), torch.zeros(features)) if norm is None else affine(norm)
     weights, biases = list(acb.classifiers.weights), list(acb.classifiers.biases)

@@ -129,7 +129,7 @@ def affine(weights: Weights) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class FoldedAcb:
-    """The ACB and what is beside it, the summary or the voice, as inference wants them, behind the BatchNorm where no trunk lies between.
+    """The ACB and the layer beside it as inference wants them, behind the BatchNorm where no trunk lies between.
 
     All first layers, the classifiers' and the attention's, read the same vector: they are one product.
 

@@ -89,7 +89,9 @@ def changed(fitted: Fitted, v: Heard, odds: float) -> int:
     return found
 
 
-def taught(voices: Sequence[Voice], heard: Sequence[Heard], interval_s: float, seed: int) -> tuple[Fitted, float]:
+def taught(
+    voices: Sequence[Voice], heard: Sequence[Heard], interval_s: float, seed: int
+) -> tuple[Fitted, float]:
     """The discriminant of all these clips, and the mean threshold of those of some, judged by the others."""
     groups = np.array([voice.group for voice in voices])
     names = np.random.default_rng(seed).permutation(np.unique(groups))
@@ -97,7 +99,10 @@ def taught(voices: Sequence[Voice], heard: Sequence[Heard], interval_s: float, s
     for fold in range(FOLDS):
         apart = np.isin(groups, names[fold::FOLDS])
         fitted = _fitted(heard, groups, ~apart)
-        streams = [np.concatenate([h for h, g in zip(heard, groups, strict=True) if g == name]) for name in names[fold::FOLDS]]
+        streams = [
+            np.concatenate([h for h, g in zip(heard, groups, strict=True) if g == name])
+            for name in names[fold::FOLDS]
+        ]
         found.append(threshold(fitted, streams, interval_s))
     return _fitted(heard, groups, np.ones(len(groups), np.bool_)), float(np.mean(found))
 
@@ -123,7 +128,9 @@ def attach(model: Checkpoint, fitted: Fitted, odds: float, about: dict[str, obje
     return Checkpoint(Weights(architecture, {**bare.arrays, **own}), {**model.card, "voices": about})
 
 
-def run(path: Path, keys: ContextKeys, manifests: Sequence[Path], say: Callable[[str], object] = print) -> Checkpoint:
+def run(
+    path: Path, keys: ContextKeys, manifests: Sequence[Path], say: Callable[[str], object] = print
+) -> Checkpoint:
     """All of it: MODEL is written anew.
 
     Raises:
@@ -131,9 +138,13 @@ def run(path: Path, keys: ContextKeys, manifests: Sequence[Path], say: Callable[
     """
     model = checkpoint.load(path)
     if not model.architecture.trunk or model.architecture.summary:
-        raise CorpusError(f"{path} has no trunk, or evidence: voices are told apart by a trunk's output alone")
+        raise CorpusError(
+            f"{path} has no trunk, or evidence: voices are told apart by a trunk's output alone"
+        )
     classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
-    voices = [v for m in manifests for v in read_voices(m, classes) if not keys.corpora or v.corpus in keys.corpora]
+    voices = [
+        v for m in manifests for v in read_voices(m, classes) if not keys.corpora or v.corpus in keys.corpora
+    ]
     parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
     teaching = some_of_each([v for v, t in zip(voices, parts.teaches, strict=True) if t], keys.seed)
     if not teaching:

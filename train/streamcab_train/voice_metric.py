@@ -56,8 +56,8 @@ def fit(clips: Sequence[Floats], groups: Sequence[str], numbers: int) -> Fitted:
     centre = (means * share[:, None]).sum(0) / share.sum()
     outside = ((means - centre) * share[:, None]).T @ (means - centre) / share.sum()
     unroot = np.linalg.inv(np.linalg.cholesky(inside))
-    ratio, direction = np.linalg.eigh(unroot @ outside @ unroot.T)
-    weight = (direction[:, ::-1][:, :numbers].T @ unroot).astype(np.float64)
+    _, direction = np.linalg.eigh(unroot @ outside @ unroot.T)
+    weight = direction[:, ::-1][:, :numbers].T @ unroot
     # What is left of it, number by number.
     y = [(clip - centre) @ weight.T for clip in clips]
     own = [_whole(b) for b in y]
