@@ -16,13 +16,13 @@ from streamcab.nn.weights import Net
 
 BLOCK = 16
 """Votes of a block: 0.4 s of speech."""
-LEAST, NEWEST = 3, 5
-COUNTS = np.arange(1.0, NEWEST + 1)
+LEAST, NEWEST = 3, 8
 """Blocks that another voice has to be heard for: the fewest, and the most that are looked at."""
-KNOWN = 3
+KNOWN = 5
 """Blocks of a voice before a change from it can be told."""
 LONGEST = 50.0
 """Blocks, 20 s, beyond which a voice is not known any better, so that its mean follows it."""
+COUNTS = np.arange(1.0, NEWEST + 1)
 
 Slots = NDArray[np.intp]
 Ints = NDArray[np.int64]

@@ -127,16 +127,16 @@ class FoldedAcb:
 def fold(
     norm: nn.BatchNorm1d | None,
     acb: Acb,
-    other: nn.Linear | None = None,
+    summary: nn.Linear | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> FoldedAcb:
-    """The inference form of `acb` and of an`other` layer, after `norm` if any, with weights of its own in `dtype`."""
+    """The inference form of `acb` and `summary`, after `norm` if any, with weights of its own in `dtype`."""
     features = acb.classifiers.weights[0].shape[1]
     gain, shift = (torch.ones(features), torch.zeros(features)) if norm is None else affine(norm)
     weights, biases = list(acb.classifiers.weights), list(acb.classifiers.biases)
     layers = [layer for layer in acb.attention if isinstance(layer, nn.Linear)]
     mine = weights[0].permute(0, 2, 1).flatten(0, 1)
-    beside = [] if other is None else [other]
+    beside = [] if summary is None else [summary]
     weight = torch.cat((mine, layers[0].weight, *(layer.weight for layer in beside)))
     bias = (
         torch.cat((biases[0].flatten(), layers[0].bias, *(layer.bias for layer in beside))) + weight @ shift

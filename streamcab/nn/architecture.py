@@ -96,8 +96,14 @@ class Architecture:
             raise ValueError(f"detector is {self.detector!r}: channels, a whole number to 256, or 0")
         if self.detector_form not in FORMS:
             raise ValueError(f"detector_form is {self.detector_form!r}; this version knows {sorted(FORMS)}")
-        if type(self.voice) is not int or not 0 <= self.voice <= 256 or (self.voice and self.summary):
-            raise ValueError(f"voice is {self.voice!r}; it can be 0 to 256, and 0 where there is a summary")
+        if (
+            type(self.voice) is not int
+            or not 0 <= self.voice <= 256
+            or (self.voice and (self.summary or not self.trunk))
+        ):
+            raise ValueError(
+                f"voice is {self.voice!r}; it can be 0 to 256: 0 with a summary or without a trunk"
+            )
         heard = bands.INTERVAL * self.pooled_rate
         if self.detector and (self.rate, self.interval * self.rate) != (bands.RATE, heard):
             raise ValueError(

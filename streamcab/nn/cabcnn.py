@@ -41,7 +41,7 @@ class PhoneLayer(nn.Module):
 
 
 class VoiceLayer(nn.Module):
-    """h_t -> the numbers by which voices are told apart, and what voices.py reads them by. Taught apart."""
+    """Half way through the trunk: the numbers by which voices are told apart, and what reads them. Taught apart."""
 
     def __init__(self, channels: int, numbers: int) -> None:
         super().__init__()
@@ -129,19 +129,19 @@ class CabCnn(nn.Module):
     def clip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """One whole clip, where the model stands: x (T,) -> c, attention and u (T / interval, width)."""
         device = next(self.parameters()).device
-        found: NDArray[np.float32] = (
-            self.read(self.heard(torch.from_numpy(x).to(device)[None]))[0].cpu().numpy()
-        )
+        found: NDArray[np.float32] = self.answers(torch.from_numpy(x).to(device)[None])[0].cpu().numpy()
         return found
 
-    @property
-    def beside(self) -> nn.Linear | None:
-        """The layer beside the ACB, if there is one: u_t, the summary of an interval or its voice."""
-        return self.summary if self.voice is None else self.voice.of_interval
+    def answers(self, x: Tensor) -> Tensor:
+        """All that is said of whole clips: x (B, T) -> c, attention and u side by side (B, T / interval, width)."""
+        if self.voice is None or self.trunk is None:
+            return self.read(self.heard(x))
+        h, middle = self.trunk.both(self.distiller(x))
+        return torch.cat((self.read(h), self.voice.of_interval(middle)), -1)
 
     def read(self, a: Tensor) -> Tensor:
-        """All that is made of what was heard: a (..., features) -> c, attention and u side by side (..., width)."""
-        parts = [*self.acb(a)] if self.beside is None else [*self.acb(a), self.beside(a)]
+        """All that is made of what was heard but the voice: a (..., features) -> c, attention and the summary."""
+        parts = [*self.acb(a)] if self.summary is None else [*self.acb(a), self.summary(a)]
         return torch.cat(parts, -1)
 
 

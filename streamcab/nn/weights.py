@@ -129,12 +129,12 @@ def affine(weights: Weights) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class FoldedAcb:
-    """The ACB and the layer beside it as inference wants them, behind the BatchNorm where no trunk lies between.
+    """The ACB and the summary beside it as inference wants them, behind the BatchNorm where no trunk lies between.
 
     All first layers, the classifiers' and the attention's, read the same vector: they are one product.
 
     first        (width, features), (width,)
-    split        how much of that width is the classifiers', the attention's, and of what is beside them
+    split        how much of that width is the classifiers', the attention's, the summary's
     classifiers  their further layers: (classifiers, outputs, inputs), (classifiers, outputs)
     attention    its further layers: (outputs, inputs), (outputs,)
     """
@@ -143,13 +143,6 @@ class FoldedAcb:
     split: tuple[int, int, int]
     classifiers: list[tuple[Floats, Floats]]
     attention: list[tuple[Floats, Floats]]
-
-
-def beside_acb(architecture: Architecture) -> list[str]:
-    """The layer that gives u_t, if there is one."""
-    if architecture.summary:
-        return ["summary"]
-    return ["voice.of_interval"] if architecture.voice else []
 
 
 def without_voice(net: Net) -> Net:
@@ -171,11 +164,11 @@ def folded(weights: Weights) -> FoldedAcb:
     attention = [weights.layer(f"acb.attention.{i}") for i in range(len(arch.attention) + 1)]
     (mine, my_bias), (alpha, alpha_bias) = classifiers[0], attention[0]
     mine = mine.reshape(-1, mine.shape[2])
-    beside = [weights.layer(name) for name in beside_acb(arch)]
+    beside = [weights.layer("summary")] if arch.summary else []
     weight = np.concatenate([mine, alpha, *(w for w, _ in beside)])
     bias = np.concatenate([my_bias.ravel(), alpha_bias, *(b for _, b in beside)])
     if not arch.trunk:
         gain, shift = affine(weights)
         weight, bias = weight * gain, bias + weight @ shift
-    split = len(mine), len(alpha), arch.widths[2]
+    split = len(mine), len(alpha), arch.summary
     return FoldedAcb((weight, bias), split, classifiers[1:], attention[1:])

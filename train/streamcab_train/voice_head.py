@@ -2,7 +2,7 @@
 
     python -m streamcab_train.voice_head MODEL --config configs/context.toml --data MANIFEST..
 
-The trunk's output for clips that teach, by the recipe's draw, is heard once; a linear discriminant of it and the
+What the trunk makes of the clips that teach, by the recipe's draw, is heard once. A linear discriminant of it and the
 threshold of a change go into MODEL, whose other weights stay. Voices that judge are heard by none of it.
 """
 
@@ -32,7 +32,7 @@ from streamcab_train.voices import Voice, deal, read_voices
 NUMBERS = 24
 CLIPS, SECONDS = 6, 15.0
 """Of a voice so many clips at most are heard, and so much of each."""
-EVERY_S = 1200.0
+EVERY_S = 900.0
 """Seconds of one voice's speech in which one false change is accepted, by voices that the discriminant was not fitted
 to: the recipe's bar is one in 600 s."""
 FOLDS = 2
@@ -42,13 +42,14 @@ Heard = NDArray[np.float32]
 
 
 def hear(voices: Sequence[Voice], model: Checkpoint, say: Callable[[str], object]) -> list[Heard]:
-    """The trunk's output for the intervals of each clip that vote, (n, features)."""
+    """What half the trunk makes of the intervals of each clip that vote, see `Trunk.both`: (n, features)."""
     net, detector, found = model.model, detector_of(model.net), []
+    assert net.trunk is not None, "a net without a trunk"
     for i, voice in enumerate(voices):
         samples, rate = read_audio(voice.path)
         heard = offline.features(samples[: round(SECONDS * rate)], rate, model.architecture, detector)
         with torch.inference_mode():
-            h = net.heard(torch.from_numpy(heard.x))[0].numpy()
+            h = net.trunk.both(net.distiller(torch.from_numpy(heard.x)))[1][0].numpy()
         found.append(h[heard.kind[0] == VOICED])
         if i % 500 == 499:
             say(f"{i + 1} of {len(voices)} clips heard")
@@ -92,8 +93,9 @@ def changed(fitted: Fitted, v: Heard, odds: float) -> int:
 def taught(
     voices: Sequence[Voice], heard: Sequence[Heard], interval_s: float, seed: int
 ) -> tuple[Fitted, float]:
-    """The discriminant of all these clips, and the mean threshold of those of some, judged by the others."""
+    """The discriminant of all these clips, and the mean threshold of those of some, by speakers of the others."""
     groups = np.array([voice.group for voice in voices])
+    known = {voice.group for voice in voices if voice.known}
     names = np.random.default_rng(seed).permutation(np.unique(groups))
     found = []
     for fold in range(FOLDS):
@@ -102,6 +104,7 @@ def taught(
         streams = [
             np.concatenate([h for h, g in zip(heard, groups, strict=True) if g == name])
             for name in names[fold::FOLDS]
+            if name in known
         ]
         found.append(threshold(fitted, streams, interval_s))
     return _fitted(heard, groups, np.ones(len(groups), np.bool_)), float(np.mean(found))

@@ -33,7 +33,7 @@ class Fitted:
 def blocks_of(h: NDArray[np.floating]) -> Floats:
     """Means of whole blocks of the intervals (n, features) of a clip that vote: (n / BLOCK, features)."""
     whole = len(h) // BLOCK
-    found: Floats = h[: whole * BLOCK].reshape(whole, BLOCK, -1).mean(1, dtype=np.float64)
+    found: Floats = h[: whole * BLOCK].reshape(whole, BLOCK, h.shape[1]).mean(1, dtype=np.float64)
     return found
 
 
@@ -68,14 +68,16 @@ def fit(clips: Sequence[Floats], groups: Sequence[str], numbers: int) -> Fitted:
     piece_var = ((piece - piece_means[whose])[several] ** 2).sum(0) / free
     drift = np.maximum(piece_var - within_var / NEWEST, 0.05 * piece_var)
     voice_var = (piece_means**2 * share[:, None]).sum(0) / share.sum()
-    between = np.maximum(voice_var - piece_var * (share / counts).sum() / share.sum(), 0.05 * voice_var)
+    between = np.maximum(
+        voice_var - piece_var * (share / np.maximum(counts, 1)).sum() / share.sum(), 0.05 * voice_var
+    )
     return Fitted(weight, -weight @ centre, between, drift, within_var)
 
 
 def _whole(blocks: Floats) -> Floats:
     """The blocks of whole pieces (n, NEWEST, features)."""
     n = len(blocks) // NEWEST
-    return blocks[: n * NEWEST].reshape(n, NEWEST, -1)
+    return blocks[: n * NEWEST].reshape(n, NEWEST, blocks.shape[1])
 
 
 def _pieces(blocks: Floats) -> Floats:
