@@ -32,9 +32,9 @@ from streamcab_train.voices import Voice, deal, read_voices
 NUMBERS = 24
 CLIPS, SECONDS = 6, 15.0
 """Of a voice so many clips at most are heard, and so much of each."""
-EVERY_S = 900.0
-"""Seconds of one voice's speech in which one false change is accepted, by voices that the discriminant was not fitted
-to: the recipe's bar is one in 600 s."""
+EVERY_S = 600.0
+"""Seconds of one voice's speech in which one false change is accepted, in speakers whom the discriminant was not fitted
+to."""
 FOLDS = 2
 HIGHEST = 60.0
 
