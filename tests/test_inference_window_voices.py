@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from voices import METRIC, speaking
 
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.inference.acoustics import Quality
 from streamcab.inference.voices import BLOCK, Voices
 from streamcab.inference.window import Reading, Window

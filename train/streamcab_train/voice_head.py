@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.errors import CorpusError, StreamcabError
 from streamcab.inference import offline
 from streamcab.inference.voices import BLOCK, Voices
@@ -111,7 +111,7 @@ def taught(
 
 
 def _fitted(heard: Sequence[Heard], groups: NDArray[np.str_], some: NDArray[np.bool_]) -> Fitted:
-    which = np.flatnonzero(some)
+    which = np.flatnonzero(some).tolist()
     return fit([blocks_of(heard[i]) for i in which], groups[which].tolist(), NUMBERS)
 
 

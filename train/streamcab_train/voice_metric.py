@@ -81,7 +81,8 @@ def _whole(blocks: Floats) -> Floats:
 
 
 def _pieces(blocks: Floats) -> Floats:
-    return _whole(blocks).mean(1)
+    found: Floats = _whole(blocks).mean(1)
+    return found
 
 
 def _means(x: Floats, whose: NDArray[np.intp]) -> tuple[Floats, NDArray[np.int64]]:
