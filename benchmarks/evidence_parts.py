@@ -17,7 +17,7 @@ from streamcab_train.dataset import gather
 from streamcab_train.distilled import distilled
 from streamcab_train.manifest import read_manifest
 from streamcab_train.recipe import read_recipe
-from streamcab_train.run import ANSWERS, MODEL, cache_folder
+from streamcab_train.run_folder import ANSWERS, MODEL, cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import forward, summary
 
