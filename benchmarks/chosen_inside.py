@@ -25,7 +25,7 @@ from streamcab_train.manifest import read_manifest
 from streamcab_train.phones import learn_phones
 from streamcab_train.pretrain import begin_from
 from streamcab_train.recipe import read_recipe
-from streamcab_train.run import cache_folder
+from streamcab_train.run_folder import cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
 

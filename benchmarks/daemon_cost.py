@@ -44,7 +44,10 @@ LAYERS = 10
 
 
 class TickClock:
-    """Time that passes only when the daemon waits; `due` is called at each tick with its number and the time."""
+    """Time that passes only when the daemon waits; `due` is called at each tick with its number and the time.
+
+    A copy of soak's clock, because with `--against` this file also runs on trees whose clock differs.
+    """
 
     def __init__(self, due: Callable[[int, float], None]) -> None:
         self._due, self._zero, self._wall = due, time.monotonic(), time.time()

@@ -17,11 +17,11 @@ from streamcab_train.dataset import gather
 from streamcab_train.distilled import distilled
 from streamcab_train.manifest import read_manifest
 from streamcab_train.recipe import read_recipe
-from streamcab_train.run import ANSWERS, MODEL, cache_folder
+from streamcab_train.run_folder import ANSWERS, MODEL, cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import forward, summary
 
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.evidence.layer import evidence_of
 from streamcab.nn.checkpoint import load
 

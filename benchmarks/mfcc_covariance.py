@@ -28,7 +28,7 @@ from streamcab_train.cepstra import bands
 from streamcab_train.fold_answers import pooled, read_answers
 from streamcab_train.manifest import Clip, read_manifest
 from streamcab_train.recipe import read_recipe
-from streamcab_train.run import ANSWERS
+from streamcab_train.run_folder import ANSWERS
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
 

@@ -40,10 +40,9 @@ class Piece(msgspec.Struct, frozen=True):
     flaws: list[str]
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A call from its beginning to `seen`; `number` counts the calls of a run. The rest is as in the feed."""
+class CallFacts(msgspec.Struct, frozen=True):
+    """The facts of a call from its beginning to `seen`, as in the feed."""
 
-    number: int
     name: str
     source: str
     state: str
@@ -63,6 +62,12 @@ class Call(msgspec.Struct, frozen=True):
     overflows: int
     detail: str
     labels: dict[str, str]
+
+
+class Call(CallFacts, frozen=True):
+    """A call; `number` counts the calls of a run."""
+
+    number: int
 
 
 class Entry(msgspec.Struct, frozen=True):

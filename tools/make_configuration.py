@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 from streamcab_train.recipe import Recipe
 
+from streamcab.config.address import HostPort
 from streamcab.config.commands import TREES
-from streamcab.config.setting import HostPort, Setting, plain, settings_of
+from streamcab.config.setting import Setting, plain, settings_of
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
 

@@ -3,7 +3,6 @@
 Owns the listening socket of the exporter. Knows nothing of what is counted.
 """
 
-import ipaddress
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,14 +28,6 @@ class _Collector:
 
     def collect(self) -> "Iterator[Metric]":
         yield from self._ledger.families(time.monotonic())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine reach `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def export(feed: Subscriber, host: str, port: int, stop: threading.Event, say: Callable[[str], None]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamcab.config.setting import HostPort
+from streamcab.config.address import HostPort
 from streamcab.errors import ConfigError
 
 

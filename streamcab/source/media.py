@@ -13,10 +13,11 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from streamcab.config.address import is_loopback
 from streamcab.errors import ConfigError, SourceError
 from streamcab.media import server, tcp
 from streamcab.media.addresses import address_of, parsed, tls_context
-from streamcab.media.admission import Admission, Secrets, is_loopback
+from streamcab.media.admission import Admission, Secrets
 from streamcab.media.calls import Calls, News, Stream
 from streamcab.media.fields import is_number
 from streamcab.media.tracks import RING_S

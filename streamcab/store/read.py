@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, and_, case, cast, extract, func, or_, select
 from sqlalchemy import types as kinds
 
+from streamcab.calls import CallFacts, Piece
 from streamcab.errors import StoreError
 from streamcab.store.database import connect, explained, url_of
 from streamcab.store.schema import calls, models, pieces
@@ -27,45 +28,17 @@ QUARTER_S = 900
 PAGE = 1_000
 
 
-class StoredCall(msgspec.Struct, frozen=True):
+class StoredCall(CallFacts, frozen=True):
     """A row of `calls`; see schema.py. `id` is below 2**53."""
 
     id: int
     run: int
-    name: str
-    source: str
-    state: str
-    began: float
-    seen: float
-    ended: float | None
-    audio_s: float
-    speech_s: float
-    top: str | None
-    confidence: float | None
-    sure: bool | None
-    probs: dict[str, float]
-    model: str
-    flaws: list[str]
-    snr_db: float | None
-    lost_ms: float
-    overflows: int
-    detail: str
-    labels: dict[str, Any]
 
 
-class StoredPiece(msgspec.Struct, frozen=True):
-    """Ten seconds of a call, from Unix time `n` * 10 on. `probs` are in the order of the model's labels."""
+class StoredPiece(Piece, frozen=True):
+    """A piece of the call with the id `call`."""
 
-    n: int
     call: int
-    probs: list[float]
-    top: str | None
-    speech_s: float
-    audio_s: float
-    lost_ms: float
-    hears: str
-    level_db: float | None
-    flaws: list[str]
 
 
 class StoredModel(msgspec.Struct, frozen=True):

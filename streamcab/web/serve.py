@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamcab.config.setting import HostPort
+from streamcab.config.address import HostPort, is_loopback
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.extras import missing
 from streamcab.feed import Subscriber
-from streamcab.health.exporter import is_loopback
 
 if TYPE_CHECKING:
     from streamcab.web.hub import Hub
