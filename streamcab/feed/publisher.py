@@ -47,7 +47,7 @@ _M = TypeVar("_M", bound=AnyMessage)
 
 
 @dataclass(slots=True)
-class _Channel:
+class Channel:
     """One topic, and what was said last under it."""
 
     topic: bytes
@@ -55,7 +55,7 @@ class _Channel:
     body: bytes = b""
 
 
-_Channels = dict[type[Message], _Channel]
+_Channels = dict[type[Message], Channel]
 
 
 def outlet(
@@ -129,7 +129,7 @@ class Publisher:
         self._streams: dict[str, _Channels] = {}
         self._ended: OrderedDict[str, tuple[float, _Channels]] = OrderedDict()  # repeated until (monotonic)
         self._floor = floor  # the highest seq that was dropped with an ended stream
-        self._due: OrderedDict[bytes, _Channel] = OrderedDict()  # what late joiners wait for, by topic
+        self._due: OrderedDict[bytes, Channel] = OrderedDict()  # what late joiners wait for, by topic
         self._context = zmq.Context()
         try:
             self._socket, self._door = outlet(self._context, endpoint, queue, keys, ipc_group)
@@ -218,7 +218,7 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _open(self, message: AnyMessage) -> _Channel:
+    def _open(self, message: AnyMessage) -> Channel:
         """The channel for the first message of its stream and kind."""
         stream, kind = message.stream, type(message)
         if stream != DAEMON if kind is DaemonStatus else not valid_name(stream):
@@ -227,10 +227,10 @@ class Publisher:
             _, self._streams[stream] = self._ended.pop(stream)
         channels = self._streams.setdefault(stream, {})
         if kind not in channels:
-            channels[kind] = _Channel(topic(stream, _TAGS[kind]).encode(), self._floor)
+            channels[kind] = Channel(topic(stream, _TAGS[kind]).encode(), self._floor)
         return channels[kind]
 
-    def _send(self, channel: _Channel) -> None:
+    def _send(self, channel: Channel) -> None:
         try:
             self._socket.send(channel.topic, TOPIC)
             self._socket.send(channel.body, BODY)
