@@ -65,6 +65,7 @@ class Proxy:
             self._context.destroy(linger=0)
             raise
         self.endpoint = front.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._sockets = front, back, told  # they outlive the thread, until the context closes them
         self._thread = threading.Thread(target=_copy, args=(front, back, told), name="proxy", daemon=True)
         self._thread.start()
 

@@ -3,6 +3,7 @@
     pool.py        the processes: started, watched, started again, ended; one feed and one status of them all
     process.py     one of them, as the pool sees it: its orders, its reports, its end
     last_words.py  the newest messages of a worker, in memory that outlives it
+    farewell.py    what ends the calls of a worker that died
     local_feed.py  the feed of a worker, which leaves them there
     names.py       names of streams that are unique across processes
     merge.py       the statuses of workers -> one

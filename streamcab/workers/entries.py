@@ -4,13 +4,13 @@ A worker that dies leaves calls open; they are told as ended. Knows nothing of p
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 
-import msgspec
+from msgspec.structs import replace
 
-from streamcab.calls import Entry, Told
-from streamcab.message import ModelInfo
+from streamcab.calls import Entry, Tally, Told
+from streamcab.message import AnyMessage, ModelInfo
 
 
 class Entries:
@@ -35,19 +35,29 @@ class Entries:
 
         return take
 
-    def lost(self, worker: int, detail: str) -> None:
-        """Tell that the open calls of a worker have ended, and why."""
+    def lost(self, worker: int, farewells: Iterable[AnyMessage]) -> None:
+        """Tell that the calls of a worker have ended, given its last messages; see farewell.py."""
+        ended: list[Entry] = []
+        tally = Tally(lambda entry: ended.append(entry) if isinstance(entry, Entry) else None)
+        for message in farewells:
+            tally(message)
         with self._lock:
-            for key in [key for key in self._open if key[0] == worker]:
-                call = self._open.pop(key).call
-                call = msgspec.structs.replace(call, state="ended", ended=call.seen, detail=detail)
-                self._told(Entry(call, []))
+            known = {entry.call.name: self._open.pop(key).call for key, entry in self._of(worker)}
+            for entry in ended:
+                before = known.get(entry.call.name)
+                number = before.number if before else next(self._numbers)
+                began = before.began if before else entry.call.began
+                pieces = [] if before else entry.pieces
+                self._told(Entry(replace(entry.call, number=number, began=began), pieces))
+
+    def _of(self, worker: int) -> list[tuple[tuple[int, int], Entry]]:
+        return [(key, entry) for key, entry in self._open.items() if key[0] == worker]
 
     def _take(self, worker: int, entry: Entry) -> None:
         key = worker, entry.call.number
         before = self._open.pop(key, None)
         number = before.call.number if before else next(self._numbers)
-        entry = msgspec.structs.replace(entry, call=msgspec.structs.replace(entry.call, number=number))
+        entry = replace(entry, call=replace(entry.call, number=number))
         if entry.call.state != "ended":
-            self._open[key] = msgspec.structs.replace(entry, pieces=[])
+            self._open[key] = replace(entry, pieces=[])
         self._told(entry)

@@ -29,6 +29,7 @@ from streamcab.ops.notify import Supervisor
 from streamcab.rtp.ports import Ports
 from streamcab.rtp.reuseport import Shared
 from streamcab.workers.entries import Entries
+from streamcab.workers.farewell import farewells
 from streamcab.workers.merge import Ended, merged
 from streamcab.workers.names import SharedNames
 from streamcab.workers.process import Orders, Worker, packed
@@ -226,26 +227,18 @@ class WorkerPool:
         why = f"its worker ended ({worker.reason()}); if the call goes on, it begins anew"
         if (status := _status(worker)) is not None:
             self._ended.add(status)
-        streams: dict[str, list[Prediction | Status]] = {}
-        for body in worker.words.all():
-            message = decode(body)
+        last = farewells(worker.words.all(), why, time.time())
+        streams = dict.fromkeys(message.stream for message in last)
+        for message in last:
             if isinstance(message, Prediction | Status):
-                streams.setdefault(message.stream, []).append(message)
-        for stream, messages in streams.items():
-            for message in sorted(messages, key=lambda m: isinstance(m, Status)):
                 self._feed.follow(message)
-                if isinstance(message, Status):
-                    message = msgspec.structs.replace(
-                        message, state="ended", source_state="ended", time=time.time(), detail=why
-                    )
-                else:
-                    message = msgspec.structs.replace(message, state="ended")
                 self._feed.publish(message)
+        for stream in streams:
             self._feed.forget(stream)
         place.names.free_all()
         worker.close()
         place.worker = None
-        self._entries.lost(place.index, why)
+        self._entries.lost(place.index, last)
         return len(streams)
 
     def _end(self) -> None:
