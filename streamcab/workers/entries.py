@@ -37,13 +37,21 @@ class Entries:
 
     def lost(self, worker: int, farewells: Iterable[AnyMessage]) -> None:
         """Tell that the calls of a worker have ended, given its last messages; see farewell.py."""
-        ended: list[Entry] = []
-        tally = Tally(lambda entry: ended.append(entry) if isinstance(entry, Entry) else None)
+        ended: dict[str, Entry] = {}
+
+        def take(entry: Entry | ModelInfo) -> None:
+            if isinstance(entry, Entry):
+                before = ended.get(entry.call.name)
+                ended[entry.call.name] = Entry(
+                    entry.call, [*(before.pieces if before else []), *entry.pieces]
+                )
+
+        tally = Tally(take)
         for message in farewells:
             tally(message)
         with self._lock:
             known = {entry.call.name: self._open.pop(key).call for key, entry in self._of(worker)}
-            for entry in ended:
+            for entry in ended.values():
                 before = known.get(entry.call.name)
                 number = before.number if before else next(self._numbers)
                 began = before.began if before else entry.call.began
