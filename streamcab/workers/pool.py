@@ -20,7 +20,6 @@ import msgspec
 from streamcab.calls import Told
 from streamcab.config.setting import build, values_of
 from streamcab.config.tree import Listen
-from streamcab.daemon.settings import Settings
 from streamcab.errors import FeedError, WorkerError
 from streamcab.feed import Publisher
 from streamcab.feed.proxy import Proxy
@@ -33,6 +32,9 @@ from streamcab.workers.farewell import farewells
 from streamcab.workers.merge import Ended, merged
 from streamcab.workers.names import SharedNames
 from streamcab.workers.process import Orders, Worker, packed
+
+if TYPE_CHECKING:
+    from streamcab.daemon.settings import Settings
 
 log = logging.getLogger("streamcab.workers")
 
@@ -100,7 +102,7 @@ class WorkerPool:
     """
 
     def __init__(
-        self, options: Listen, settings: Settings, ports: Sequence[Ports], threads: int, beside: Beside
+        self, options: Listen, settings: "Settings", ports: Sequence[Ports], threads: int, beside: Beside
     ) -> None:
         self.settings = settings
         self._beside, self._threads = beside, threads
