@@ -94,7 +94,11 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             thinning=Thinning(lines.jsonl_every, lines.jsonl_last),
         )
         _keep_calls(o, extras, around)
-        screen = None if o.screen.quiet else Screen(o.screen.view, o.screen.json, caption=_caption(o, extras))
+        screen = (
+            None
+            if o.screen.quiet
+            else Screen(o.screen.view, o.screen.json, caption=_caption(o, extras), ready=loaded)
+        )
         workers = _workers(o, sources)
         if workers > 1:
             calls = rtp_source(o)
