@@ -99,7 +99,8 @@ class Filter:
     """Which calls; what is None does not matter.
 
     since, until  they began at or after, and before              top     the answer; "" for calls without one
-    name          of the stream, with * and ? for what may differ  source  a part of its description, any case
+    name          of the stream, with * and ? for what may differ, or the id that a platform gave the call
+    source        a part of its description, any case
     state         open, ended or interrupted                       run     of the daemon
     party         who called or was called, as a platform said: a pseudonym, unless told otherwise
     least_speech_s  seconds
@@ -251,7 +252,7 @@ def _filtered(query: Select[Any], which: Filter) -> Select[Any]:
     if which.top is not None:
         conditions.append(calls.c.top == which.top if which.top else calls.c.top.is_(None))
     if which.name is not None:
-        conditions.append(_named(which.name))
+        conditions.append(or_(_named(which.name), calls.c.labels["call"].as_string() == which.name))
     if which.source is not None:
         conditions.append(calls.c.source.icontains(which.source, autoescape=True))
     if which.state is not None:
