@@ -146,7 +146,7 @@ class Run:
             self.probe.hear(messages, time.monotonic())
 
     def _hear_the_end(self, feed: Subscriber) -> None:
-        """Until every call has ended in the feed, and the daemon has counted once more."""
+        """Read until every call has ended in the feed, and the daemon has counted once more."""
         until = time.monotonic() + LAST_S
         while not self.probe.ended.all() and time.monotonic() < until:
             self._hear(feed, 0.1)
@@ -209,7 +209,7 @@ class Run:
         return report
 
     def _bytes_per_stream(self) -> int:
-        """As the daemon says at its start."""
+        """Return the memory of a stream, as the daemon states at its start."""
         said = re.search(
             r"(\d+) bytes of memory for each of \d+ streams", self._logs[0].read_text(errors="replace")
         )

@@ -144,8 +144,7 @@ class Daemon:
                 dropped_s = self._passes.skip_to_live(self.settings.max_lag_s, self._clock.monotonic())
                 slots = self._scheduler.take(began)
                 bunch = BUNCH if len(self._streams) > GATHER else 1
-                self._passes.rest(slots[self._streams.resting[slots]], began)
-                awake = slots[~self._streams.resting[slots]]
+                awake = self._passes.rest(slots, began)
                 done = self._passes.run(awake, bunch, began, self.settings.every_s)
                 self._publish(done.due)
                 self._publish_due(slots)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from streamcab.config.calls import Store
+from streamcab.config.files import Recordings
 from streamcab.config.setting import Setting, build, settings_of, values_of
-from streamcab.config.tree import Listen, Recordings
+from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 from streamcab.ops.logs import Log, form_for
 from streamcab.record.retention import Limits

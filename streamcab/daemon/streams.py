@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.audio.ring import Bank
 from streamcab.clock import MACHINE, Clock
 from streamcab.inference.answer import Standings
 from streamcab.inference.slots import Slots, SlotTable
@@ -19,6 +20,14 @@ from streamcab.source import GONE, Line, Source
 from streamcab.text import LONGEST
 
 Times = NDArray[np.float64]
+
+FLOW_S = 1.0
+"""A source that has brought nothing for so many seconds takes no time of the machine."""
+
+
+def flowing(bank: Bank, rows: Slots, now: float) -> NDArray[np.bool_]:
+    """Return which rows of a bank have brought audio of late, or are still to bring their first, at monotonic `now`."""
+    return (bank.stamp[rows] > now - FLOW_S) | (bank.written[rows] == 0)
 
 
 @dataclass
@@ -46,6 +55,7 @@ class StreamTable(SlotTable):
     news    (size,) bool     paced, and intervals were answered since the last prediction
     due     (size,) float64  monotonic time of the next prediction
     told    (size,) float64  monotonic time of the last status
+    flows   (size,) bool     paced, and its source has brought audio of late, when that was last looked at
     resting (size,) bool     paced, and left out for a while (duty.py)
     duty    (size,) float64  share of the time in which it is heard
     power   (size,) float64  level of the newest intervals
@@ -62,6 +72,7 @@ class StreamTable(SlotTable):
         self.news: NDArray[np.bool_] = self.column(np.bool_)
         self.due: Times = self.column(np.float64)
         self.told: Times = self.column(np.float64)
+        self.flows: NDArray[np.bool_] = self.column(np.bool_)
         self.resting: NDArray[np.bool_] = self.column(np.bool_)
         self.duty: NDArray[np.float64] = self.column(np.float64, 1.0)
         self.power: NDArray[np.float64] = self.column(np.float64)
@@ -85,7 +96,7 @@ class StreamTable(SlotTable):
         slot = self.attach(line.bank, line.row)
         live = Live(line, source, self._name(name or line.name), slot, description)
         self._live[slot] = live
-        self.paced[slot] = source.live
+        self.paced[slot] = self.flows[slot] = source.live
         # A stream that is not paced has a turn whenever there is time.
         self.turn[slot] = now if source.live else 0.0
         self.news[slot], self.due[slot], self.told[slot] = source.live, now, now
@@ -97,6 +108,12 @@ class StreamTable(SlotTable):
         del self._live[live.slot]
         self._names.discard(live.name)
         self.detach(live.slot)
+
+    def look(self, now: float) -> None:
+        """Note which sources have brought audio of late."""
+        for which, bank, rows in self.by_bank(self.slots):
+            some = self.slots[which]
+            self.flows[some] = self.paced[some] & flowing(bank, rows, now)
 
     def _name(self, wanted: str) -> str:
         """Return this name, with a number appended if it is taken."""

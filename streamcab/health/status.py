@@ -96,7 +96,7 @@ class Snapshot:
 
     @property
     def twice(self) -> bool:
-        """Whether two status messages of the daemon are here; their difference shows what happens now."""
+        """Whether two status messages of the daemon have arrived; their difference shows what happens now."""
         return self.daemon is not None and self.first is not None and self.daemon.seq > self.first.seq
 
     def grown(self, name: str) -> int:

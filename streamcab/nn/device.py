@@ -1,4 +1,4 @@
-"""Where to compute: the device that a user's word means, and how many threads the net may take.
+"""The device to compute on, from a user's setting, and the number of threads of the net.
 
 Knows nothing of models or streams.
 """
@@ -40,7 +40,7 @@ def device_for(compute: str) -> str:
 
 
 def _driver() -> bool:
-    """Whether this machine has a driver that torch could compute with."""
+    """Return whether this machine has a driver that torch could compute with."""
     for name in DRIVERS:
         try:
             ctypes.CDLL(name)
@@ -51,7 +51,7 @@ def _driver() -> bool:
 
 
 def _count() -> int:
-    """How many devices torch finds."""
+    """Return the number of devices that torch finds."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -62,6 +62,6 @@ THREADS = 2
 
 
 def threads_for_many() -> int:
-    """How many threads the net of many streams should have on this machine, if the user does not say."""
+    """Return the default number of threads for the net of many streams on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, THREADS)

@@ -27,7 +27,7 @@ class Supervisor:
         self._serves = False
 
     def waiting(self, text: str) -> None:
-        """Not ready yet, and why."""
+        """Report that the daemon is not ready yet, and why."""
         self._tell(f"STATUS={_line(text)}")
 
     def ready(self, text: str) -> None:

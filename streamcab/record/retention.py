@@ -49,7 +49,7 @@ class Retention:
             raise StreamcabError(f"not recorded: {self.why}")
 
     def path(self, stream: str, unix: float) -> Path:
-        """Where a recording of `stream` that begins at this Unix time goes; nothing is there yet."""
+        """Return a new path for a recording of `stream` that begins at this Unix time."""
         while True:
             whole, ms = divmod(round(unix * 1000), 1000)
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(whole))
