@@ -43,6 +43,7 @@ class Serving:
     every_s: float = 0.2
     budget_ms: float = 400.0
     options: Sequence[str] = field(default_factory=tuple)
+    workers: int = 1
 
 
 def measure(traffic: Traffic, serving: Serving, say: Callable[[str], None] = lambda _: None) -> Report:
@@ -82,7 +83,10 @@ class Run:
             ["--media-per-address", str(2 * room(self._traffic)), "--caller-numbers", "hide"] if media else []
         )
         words += ["--log-level", "info"]
-        words += ["--max-streams", str(room(self._traffic)), "--every", f"{self._serving.every_s:g}"]
+        # A worker has its share of --max-streams, and more than its share of the calls may come to it.
+        most = room(self._traffic) * self._serving.workers
+        words += ["--workers", str(self._serving.workers)] if self._serving.workers > 1 else []
+        words += ["--max-streams", str(most), "--every", f"{self._serving.every_s:g}"]
         words += ["--pt", pt] if pt else []
         words += self._serving.options
         with (
@@ -171,6 +175,7 @@ class Run:
                 **asdict(traffic),
                 "every_s": self._serving.every_s,
                 "options": [*self._serving.options],
+                "workers": self._serving.workers,
             },
             seconds=plan.frames * plan.frame_s,
             packets_due=int((plan.last - plan.first).sum()) - sender["silent"],

@@ -117,7 +117,7 @@ class PassRunner:
         return lost_s
 
     def rest(self, slots: Slots, now: float) -> Slots:
-        """Leave out what has arrived of streams that rest, or have rested until now; those that have ended rest no more.
+        """Leave out what has arrived of streams that rest, or have rested until now; ended ones rest no more.
 
         Returns those of `slots` that do not rest.
         """

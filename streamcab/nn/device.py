@@ -57,11 +57,26 @@ def _count() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+MOST_WORKERS = 1024
+
 THREADS = 2
 """From two on the net takes less of a turn than all that is around it (docs/results/performance.md)."""
 
 
-def threads_for_many() -> int:
-    """Return the default number of threads for the net of many streams on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, THREADS)
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_for_many(workers: int = 1) -> int:
+    """Return the default number of threads for the net of many streams, in each of so many processes."""
+    return max(min(cores() // workers, THREADS), 1)
+
+
+def workers_for(text: str) -> int:
+    """Return the number of processes for `--workers`: a number, or `auto`, one for every THREADS cores. ConfigError."""
+    if text == "auto":
+        return max(cores() // THREADS, 1)
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
+        raise ConfigError(f"--workers is {text!r}; it can be auto, or 1 to {MOST_WORKERS}")
+    return int(text)
