@@ -97,16 +97,17 @@ def test_filters_find_what_they_name(where: str) -> None:
         assert [(t.value, t.calls) for t in store.sources()] == [("file", 5)]
 
 
-def test_calls_are_found_by_who_called(where: str) -> None:
+def test_calls_are_found_by_who_called_and_by_the_id_of_the_platform(where: str) -> None:
     with writing(where) as tally:
         line = Line(tally, "MZ-1-inbound")
         line.talk(2)
-        line.hang_up(call={"platform": "twilio", "from": "s-aa", "to": "s-bb"})
+        line.hang_up(call={"platform": "twilio", "call": "CA9", "from": "s-aa", "to": "s-bb"})
         one_call(tally, "s-aa", NOON + 100, 2)
     with Reader(where) as store:
         for party in ("s-aa", "s-bb"):
             assert [call.name for call in store.calls(Filter(party=party))] == ["MZ-1-inbound"]
         assert store.calls(Filter(party="s-cc")) == []
+        assert [call.name for call in store.calls(Filter(name="CA9"))] == ["MZ-1-inbound"]
         assert store.calls(Filter(party="s-aa"))[0].labels["platform"] == "twilio"
 
 
