@@ -48,7 +48,7 @@ _M = TypeVar("_M", bound=AnyMessage)
 
 @dataclass(slots=True)
 class Channel:
-    """One topic, and what was said last under it."""
+    """One topic, and its last message."""
 
     topic: bytes
     seq: int

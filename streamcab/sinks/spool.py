@@ -94,7 +94,7 @@ class Spool:
         self._db.execute(words, (why, parcel.row)).close()
 
     def forget(self, now: float) -> None:
-        """Delete what is too old."""
+        """Delete parcels that are too old."""
         self._db.execute("DELETE FROM parcels WHERE born < ?", (now - KEEP_S,)).close()
 
     def counts(self, sinks: Iterable[str]) -> tuple[int, int]:
