@@ -21,7 +21,7 @@ from streamcab_train.run import ANSWERS, MODEL, cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import forward, summary
 
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.evidence.layer import evidence_of
 from streamcab.nn.checkpoint import load
 

@@ -30,7 +30,7 @@ from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
 from streamcab_train.step import summary
 
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.evidence.layer import evidence_of
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.weights import detector_of

@@ -33,7 +33,7 @@ from streamcab_train.mixtures import babble, voiced_power
 from streamcab.classifier import Classifier, load
 from streamcab.dsp import bands
 from streamcab.dsp.detector import Detector
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.inference.offline import features
 from streamcab.nn.backend import make_backend
 from streamcab.nn.weights import detector_of

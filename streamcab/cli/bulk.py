@@ -17,7 +17,7 @@ import click
 
 from streamcab.cli.command import say
 from streamcab.cli.load import gate_of, load_checkpoint, load_classifier
-from streamcab.cli.notice import loading
+from streamcab.cli.notice import loaded, loading
 from streamcab.config.commands import Classify
 from streamcab.text import printable
 
@@ -134,6 +134,7 @@ def _work(o: Classify, listing: "Listing") -> _Work:
 
     loading()
     checkpoint, _ = load_checkpoint(o.model, o.compute)
+    loaded()
     how = _how(o)
     salt = f"{checkpoint.hash} {how}"
     part_s = 6 * PART_S if o.ray else PART_S

@@ -105,6 +105,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             view=o.screen.view,
             as_json=o.screen.json,
             quiet=o.screen.quiet,
+            ready=loaded,
         )
 
 

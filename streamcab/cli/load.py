@@ -39,9 +39,7 @@ def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]
     from streamcab.nn import checkpoint
     from streamcab.nn.device import device_for
 
-    found = checkpoint.load(checkpoint.find(model)), device_for(compute)
-    loaded()
-    return found
+    return checkpoint.load(checkpoint.find(model)), device_for(compute)
 
 
 def backend_maker(
@@ -65,7 +63,9 @@ def load_classifier(model: Path | None, compute: str, threads: int | None) -> "C
 
     checkpoint, device = load_checkpoint(model, compute)
     _limit_torch("auto", device, threads)
-    return Classifier(checkpoint, device, threads=threads or 1, cache=openvino_cache())
+    classifier = Classifier(checkpoint, device, threads=threads or 1, cache=openvino_cache())
+    loaded()
+    return classifier
 
 
 def _limit_torch(backend: str, device: str, threads: int | None) -> None:

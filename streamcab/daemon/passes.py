@@ -17,7 +17,7 @@ from streamcab.audio.quality import Flaws
 from streamcab.audio.ring import Bank
 from streamcab.daemon.settings import KEEP_S
 from streamcab.daemon.streams import StreamTable
-from streamcab.dsp.normalise import MISSING
+from streamcab.dsp.gate import MISSING
 from streamcab.errors import ComputeError
 from streamcab.inference.cadence import Due, add_by_own_time
 from streamcab.inference.engine import Engine

@@ -4,12 +4,13 @@ The view is an ordinary subscriber: it reads the feed over its socket, as it wou
 options or exit codes.
 """
 
+import csv
 import gc
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
@@ -50,14 +51,16 @@ def listen(
     view: bool | None = None,
     as_json: bool = False,
     quiet: bool = False,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until `stop` or until every source is done, and show the feed meanwhile, unless `quiet`.
 
-    If the session ends by itself, raises the error of a source that has failed.
+    `ready` is called before anything is shown. If the session ends by itself, raises the error of a source that has
+    failed.
     """
     page = extras.page if extras is not None else None
     caption = settings.endpoint if page is None else f"{settings.endpoint}, {page.url}"
-    screen = None if quiet else _Screen(view, as_json, caption=caption)
+    screen = None if quiet else _Screen(view, as_json, caption=caption, ready=ready)
     by_itself = _serve(checkpoint, backend, sources, settings, stop, screen, extras)
     if screen is not None:
         screen.summarise()
@@ -89,8 +92,9 @@ def demo(
     *,
     view: bool | None,
     page: "Page | None" = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Play clips as live calls with staggered starts, and end with a summary."""
+    """Play clips as live calls with staggered starts, and end with a summary; `ready` as in `listen`."""
     from streamcab.daemon.settings import Settings
     from streamcab.source.file import SOUNDS, AudioFile
 
@@ -104,18 +108,34 @@ def demo(
     files.sort(key=lambda f: (f.stem.rpartition("-")[2], f.name))
     sources = [AudioFile(f, "live", delay_s=i * STAGGER_S) for i, f in enumerate(files)]
     caption = "synthetic voices" if clips is None else str(clips)
-    screen = _Screen(view, caption=caption if page is None else f"{caption}, {page.url}")
+    screen = _Screen(view, caption=caption if page is None else f"{caption}, {page.url}", ready=ready)
     _serve(checkpoint, backend, sources, Settings(endpoint, max_streams=len(files)), stop, screen, page=page)
-    screen.summarise()
+    screen.summarise(_spoken(folder))
     if clips is None:
         screen.say(DEMO_NOTE)
+
+
+def _spoken(folder: Path) -> dict[str, str]:
+    """The label of each clip, as a stream is called, from `clips.csv` where there is one."""
+    from streamcab.text import read_text, stream_name
+
+    try:
+        rows = csv.DictReader(read_text(folder / "clips.csv").splitlines())
+        return {stream_name(Path(row["file"]).stem): row["label"] for row in rows}
+    except (OSError, UnicodeDecodeError, KeyError, TypeError):
+        return {}
 
 
 class _Screen:
     """Shows the feed: as a view on a terminal, else as lines; or as JSON, every prediction at once."""
 
     def __init__(
-        self, view: bool | None = None, as_json: bool = False, every_s: float = 1.0, caption: str = ""
+        self,
+        view: bool | None = None,
+        as_json: bool = False,
+        every_s: float = 1.0,
+        caption: str = "",
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         from rich.console import Console
 
@@ -126,10 +146,11 @@ class _Screen:
         self._out = Output(sys.stdout)
         self._board = views.Board()
         self._drawn = view is not False and views.drawable(self._console) and not as_json
-        self._json, self._every_s, self._caption = as_json, every_s, caption
+        self._json, self._every_s, self._caption, self._ready = as_json, every_s, caption, ready
 
     def show(self, feed: Subscriber, stop: threading.Event) -> None:
         """Show the feed until `stop`, or until the user quits."""
+        self._ready()
         if self._json:
             while not stop.is_set():
                 self._write(feed.recv(0.1), *feed.drain())
@@ -146,12 +167,12 @@ class _Screen:
         else:
             self._board.add(messages, time.monotonic())
 
-    def summarise(self) -> None:
-        """Print the final answer of each stream."""
+    def summarise(self, spoken: Mapping[str, str] | None = None) -> None:
+        """Print the final answer of each stream; `spoken` is what would be right."""
         if self._json or not self._board.predictions():
             return
         try:
-            self._console.print(self._views.summary(self._board))
+            self._console.print(self._views.summary(self._board, spoken))
         except BrokenPipeError:
             raise
         except OSError:  # a full disk, which was reported already

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp.normalise import MISSING, POWER_FLOOR, SILENT, VOICED
+from streamcab.dsp.gate import MISSING, POWER_FLOOR, SILENT, VOICED
 
 AFTER_S, UNTIL_S = 0.125, 0.5
 """Seconds after a word in which noise is measured in its pause; before, the word decays."""

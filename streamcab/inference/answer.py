@@ -12,7 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from streamcab.dsp.normalise import POWER_FLOOR
+from streamcab.dsp.gate import POWER_FLOOR
 from streamcab.inference.acoustics import Quality
 from streamcab.inference.window import Reading
 from streamcab.message import Prediction, State

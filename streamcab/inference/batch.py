@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from streamcab.dsp.bands import BANDS, FLOOR
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
-from streamcab.dsp.normalise import SILENT, RunningNormaliser
+from streamcab.dsp.gate import SILENT
+from streamcab.dsp.normalise import RunningNormaliser
 from streamcab.errors import StreamcabError
 from streamcab.inference.engine_output import EngineOutput, no_evidence
 from streamcab.inference.whole import WholeSums

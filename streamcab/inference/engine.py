@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from streamcab.audio.ring import NO_SAMPLE, Bank
 from streamcab.dsp.bands import BANDS, FLOOR
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
-from streamcab.dsp.normalise import HOLDING, MISSING, SILENT, NormalisedBatch, RunningNormaliser
+from streamcab.dsp.gate import MISSING, SILENT
+from streamcab.dsp.normalise import HOLDING, NormalisedBatch, RunningNormaliser
 from streamcab.inference.engine_output import EngineOutput, no_evidence
 from streamcab.inference.slots import SlotTable
 from streamcab.nn.architecture import FOREVER

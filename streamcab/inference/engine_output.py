@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp.normalise import MISSING, SOUND, VOICED
+from streamcab.dsp.gate import MISSING, SOUND, VOICED
 
 
 def voting(kind: NDArray[np.uint8], gate: bool) -> NDArray[np.bool_]:

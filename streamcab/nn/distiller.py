@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamcab.nn.architecture import FOREVER, PAPER_STAGES, Geometry, StageShape, StageTiming, geometry
+from streamcab.nn.architecture import FOREVER
+from streamcab.nn.geometry import PAPER_STAGES, Geometry, StageShape, StageTiming, geometry
 
 __all__ = [
     "FOREVER",

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamcab.nn.architecture import BlockShape
+from streamcab.nn.geometry import BlockShape
 
 __all__ = ["Block", "BlockShape", "Trunk", "outside"]
 

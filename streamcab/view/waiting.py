@@ -24,7 +24,8 @@ def render_waiting(
     elif board.quiet(now):
         text, more = f"feed quiet for {board.age(now) or 0:.0f} s", "it will be shown as soon as it is back"
     else:
-        text, more = "no streams yet", "the daemon is up"
+        text = "no streams now" if board.ended else "no streams yet"
+        more = f"{board.ended:,} ended" if board.ended else "the daemon is up"
     rows = [Row(width) for _ in range(height)]
     for offset, line, style in ((0, text, BOLD), (1, more, QUIET), (3, caption, QUIET)):
         at = max((height - 2) // 2, 0) + offset

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.dsp.detector import Weights
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.errors import AudioError, CorpusError, SourceError
 from streamcab.inference import offline
 from streamcab.nn.cabcnn import Architecture

@@ -14,7 +14,7 @@ from streamcab.config.layers import read_toml
 from streamcab.config.setting import FINITE, Section, listed, setting
 from streamcab.errors import ConfigError
 from streamcab.nn.cabcnn import Architecture
-from streamcab.nn.distiller import PAPER_STAGES, StageShape
+from streamcab.nn.geometry import PAPER_STAGES, StageShape
 
 STAGES = {
     "paper": PAPER_STAGES,

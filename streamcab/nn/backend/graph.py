@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.nn.architecture import Architecture, BlockShape, StageShape, StageTiming, timings
+from streamcab.nn.architecture import Architecture
 from streamcab.nn.backend.pieces import Floats
 from streamcab.nn.backend.unreported import op, ov
+from streamcab.nn.geometry import BlockShape, StageShape, StageTiming, timings
 from streamcab.nn.weights import LAYER_NORM_EPSILON, FoldedAcb, Weights, affine, folded
 
 Node = Any
