@@ -45,6 +45,7 @@ BLOCK_S = 1.0
 IDLE, HOLDING, ACTIVE = 0, 1, 2
 
 Ints = NDArray[np.intp]
+Floats = NDArray[np.float64]
 _HIGH = high_bands()
 
 
@@ -206,10 +207,79 @@ class RunningNormaliser:
     def _judge(self, slots: Ints, until: NDArray[np.int64]) -> None:
         """Judge all intervals before `until` (B,)."""
         left = until - self.judged[slots]
-        for _ in range(int(left.max(initial=0))):
+        most = int(left.max(initial=0))
+        if 1 < most <= self._levels.shape[1]:
+            steady = (left == most) & self._stay_active(slots)
+            if steady.any():
+                self._judge_active(slots[steady], most)
+                left[steady] = 0
+                most = int(left.max())
+        for _ in range(most):
             some = slots if (left > 0).all() else slots[left > 0]
             self._advance(some)
             left -= 1
+
+    def _stay_active(self, slots: Ints) -> NDArray[np.bool_]:
+        """Return which streams are active, and remain so when their next block begins."""
+        blocks = self._blocks.shape[1]
+        current = (self.judged[slots] - 1) // self.block % blocks
+        voiced = self._closed[slots, 0] + self._blocks[slots, current, 0]
+        left = voiced - self._blocks[slots, (current + 1) % blocks, 0]
+        stay: NDArray[np.bool_] = (self.vad_state[slots] == ACTIVE) & (left > 0)
+        return stay
+
+    def _judge_active(self, slots: Ints, h: int) -> None:
+        """Judge the next h intervals of streams that are active and remain so."""
+        row, k = slots[:, None], self.judged[slots, None] + np.arange(h)
+        at, blocks = k % self._room, self._blocks.shape[1]
+        level = np.where(self._kind[row, at] == MISSING, np.inf, self._power[row, at])
+        floor = self._floors(slots, k, level)
+        heard, said, stats = np.isfinite(level), self._speech[row, at], self._stats[row, at]
+        speech, voiced, totals = np.empty(level.shape), np.empty(level.shape, np.bool_), np.empty(stats.shape)
+        # What was voiced before is part of what an interval is measured by: one after the other.
+        block = k // self.block % blocks
+        closed, filling = self._closed[slots], self._blocks[slots, block[:, 0]]
+        for j in range(h):
+            begins = np.flatnonzero(k[:, j] % self.block == 0)
+            if begins.size:
+                turn = slots[begins]
+                if j:
+                    self._blocks[turn, block[begins, j - 1]] = filling[begins]
+                closed[begins] = self._closed[turn] = self._fresh_sum(turn, block[begins, j])
+                filling[begins] = 0
+            total = closed + filling
+            n = np.maximum(total[:, 0], 1)
+            speech[:, j] = total[:, 2] / n - (total[:, 1] / n) ** 2
+            above = level[:, j] > threshold(floor[:, j], speech[:, j], self.detector is not None)
+            voiced[:, j] = above & heard[:, j] & said[:, j]
+            filling += stats[:, j] * voiced[:, j, None]
+            np.add(closed, filling, out=totals[:, j])
+        self._blocks[slots, block[:, -1]] = filling
+        kind = self._kind[row, at]
+        kind[voiced] = VOICED
+        if self.detector is not None:
+            kind[heard & (level > LOUD * speech) & ~said] = SOUND
+        self._kind[row, at] = kind
+        self._set(row, at, totals)
+        self.judged[slots] += h
+        self.decided[slots] += h
+
+    def _floors(self, slots: Ints, k: NDArray[np.int64], level: Floats) -> Floats:
+        """Add the levels (B, H) of the intervals k (B, H); return the lowest of the last seconds at each of them."""
+        row, room, h = slots[:, None], self._levels.shape[1], k.shape[1]
+        older = self._levels[row, (k[:, :1] + np.arange(1, room)) % room]
+        self._levels[row, k % room] = level
+        floor = np.minimum.accumulate(level, 1)
+        # What the first of them still sees and the last does not.
+        leaving = np.minimum.accumulate(older[:, h - 2 :: -1] if h > 1 else older[:, :0], 1)[:, ::-1]
+        np.minimum(floor[:, : h - 1], leaving, out=floor[:, : h - 1])
+        staying = older[:, h - 1 :].min(1, initial=np.inf, keepdims=True)
+        return np.minimum(floor, staying)
+
+    def _fresh_sum(self, slots: Ints, block: Ints) -> Floats:
+        """Empty a block of each stream, and sum up the others."""
+        self._blocks[slots, block] = 0
+        return self._blocks[slots].sum(1)
 
     def _advance(self, slots: Ints) -> None:
         """Judge the next interval of each stream."""
@@ -220,9 +290,7 @@ class RunningNormaliser:
         new_block = k % self.block == 0
         if new_block.any():
             turn = slots[new_block]
-            self._blocks[turn, k[new_block] // self.block % blocks] = 0
-            # A fresh sum, without the block that is being filled.
-            self._closed[turn] = self._blocks[turn].sum(1)
+            self._closed[turn] = self._fresh_sum(turn, k[new_block] // self.block % blocks)
             self._idle(turn[(self.vad_state[turn] == ACTIVE) & (self._closed[turn, 0] == 0)])
         vad_state = self.vad_state[slots]
         started = vad_state == IDLE
@@ -236,36 +304,14 @@ class RunningNormaliser:
             self._levels[slots[started]] = np.inf
             vad_state = np.where(started, HOLDING, vad_state)
             self.vad_state[slots[started]] = HOLDING
-        # Speech may begin within an interval and fill a part of it: a hold's first interval measures no floor.
-        level = np.where(missing | started, np.inf, power)
-        self._levels[slots, k % floor_len] = level
-        self.judged[slots] = k + 1
-
         active = vad_state == ACTIVE
         if active.any():
-            whole = bool(active.all())
-            s, a = (slots, at) if whole else (slots[active], at[active])
-            kk = k if whole else k[active]
-            lv = level if whole else level[active]
-            floor = self._levels[s].min(1)
-            block = kk // self.block % blocks
-            closed, filling = self._closed[s], self._blocks[s, block]
-            total = closed + filling
-            n = np.maximum(total[:, 0], 1)
-            speech = total[:, 2] / n - (total[:, 1] / n) ** 2
-            voiced = (
-                np.isfinite(lv)
-                & (lv > threshold(floor, speech, self.detector is not None))
-                & self._speech[s, a]
-            )
-            filling += self._stats[s, a] * voiced[:, None]
-            self._blocks[s, block] = filling
-            self._kind[s[voiced], a[voiced]] = VOICED
-            if self.detector is not None:
-                sound = np.isfinite(lv) & (lv > LOUD * speech) & ~self._speech[s, a]
-                self._kind[s[sound], a[sound]] = SOUND
-            self._set(s, a, closed + filling)
-            self.decided[s] += 1
+            self._judge_active(slots[active], 1)
+        rest = ~active
+        # Speech may begin within an interval and fill a part of it: a hold's first interval measures no floor.
+        level = np.where(missing | started, np.inf, power)
+        self._levels[slots[rest], k[rest] % floor_len] = level[rest]
+        self.judged[slots[rest]] += 1
         if not active.all():
             idle = vad_state == IDLE
             self._silence(slots[idle], at[idle])
@@ -310,10 +356,10 @@ class RunningNormaliser:
         self._mean[slots, at] = 0
         self._scale[slots, at] = 0
 
-    def _set(self, slots: Ints, at: Ints, total: NDArray[np.float64]) -> None:
-        """Normalise the intervals at `at` by the mean and deviation of `total`: count, sum, squares (N, 3)."""
-        n = np.maximum(total[:, 0], 1)
-        mean = total[:, 1] / n
-        variance = total[:, 2] / n - mean * mean
+    def _set(self, slots: Ints, at: Ints, total: Floats) -> None:
+        """Normalise the intervals at `at` by the mean and deviation of `total`: count, sum, squares (..., 3)."""
+        n = np.maximum(total[..., 0], 1)
+        mean = total[..., 1] / n
+        variance = total[..., 2] / n - mean * mean
         self._mean[slots, at] = mean
         self._scale[slots, at] = 1 / np.sqrt(np.maximum(variance, POWER_FLOOR))
