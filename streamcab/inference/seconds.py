@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 
@@ -36,9 +37,10 @@ def in_seconds(
             yield some, begins // second % blocks, begins % second == 0, here
 
 
-def added(sums: NDArray[np.float64], gained: NDArray[np.float64], here: Flags) -> NDArray[np.float64]:
+def added(sums: Floats, gained: NDArray[np.floating], here: Flags) -> Floats:
     """Sums (B, K) and what intervals add to them, gained (B, H, K), one after the other: cuts change no bit of it."""
-    gained = gained * here[..., None]
+    if not here.all():
+        gained = gained * here[..., None]
     for j in range(here.shape[1]):
-        sums = sums + gained[:, j]
+        sums += gained[:, j]
     return sums

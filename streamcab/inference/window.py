@@ -125,9 +125,9 @@ class Window:
             talk, index, since = self._talked(slots, real[:, here], counted[:, here])
             if not talk.any():
                 continue
-            weight = counted[:, here].astype(np.float64)[..., None]
-            self._add_members(slots, talk, index, c[:, here], weight)
-            self._attend(slots, talk, index, alpha[:, here] * weight, weight)
+            weight = counted[:, here, None].astype(np.float32)
+            self._add_members(slots, talk, index, np.concatenate((c[:, here] * weight, weight), 2))
+            self._attend(slots, talk, index, np.concatenate((alpha[:, here] * weight, weight), 2))
             if self._sums is not None:
                 assert u is not None, "a window of evidence wants u"
                 for j in range(talk.shape[1]):
@@ -135,8 +135,10 @@ class Window:
                     if ok.any():
                         self._sums.add(slots[ok], index[ok, j], u[ok, one], votes[ok, one])
             if heard is not None:
-                kind, power, wide = (part[:, here] for part in heard)
-                self._acoustics.add(slots, talk, index, since, kind, power, wide)
+                kind, power, wide = heard
+                self._acoustics.add(
+                    slots, talk, index, since, kind[:, here], power[:, here], wide[:, here]
+                )
         self.seen[slots] = np.maximum(first + h, 0)
         self.voiced[slots] += counted.sum(1)
 
@@ -160,32 +162,22 @@ class Window:
         return talk, ends - talk, since
 
     def _add_members(
-        self,
-        slots: NDArray[np.intp],
-        talk: Flags,
-        index: Counts,
-        c: NDArray[np.float32],
-        weight: NDArray[np.float64],
+        self, slots: NDArray[np.intp], talk: Flags, index: Counts, gained: NDArray[np.float32]
     ) -> None:
-        gained = np.concatenate((c * weight, weight), 2) * (talk[..., None] / UNIT)
-        gained = np.rint(gained).astype(np.int64)
-        after = self._total[slots, None] + gained.cumsum(1)
+        if not (whole := talk.all()):
+            gained = gained * talk[..., None]
+        numbers = np.rint(gained * (1 / UNIT)).astype(np.int64)
+        after = self._total[slots, None] + numbers.cumsum(1)
         self._total[slots] = after[:, -1]
-        b, j = np.nonzero(talk)
-        self._before[slots[b], index[b, j] % self.length] = (after - gained)[b, j]
+        b, j = (np.arange(len(slots))[:, None], np.arange(talk.shape[1])) if whole else np.nonzero(talk)
+        self._before[slots[b], index[b, j] % self.length] = (after - numbers)[b, j]
 
     def _attend(
-        self,
-        slots: NDArray[np.intp],
-        talk: Flags,
-        index: Counts,
-        alpha: NDArray[np.float64],
-        weight: NDArray[np.float64],
+        self, slots: NDArray[np.intp], talk: Flags, index: Counts, gained: NDArray[np.float32]
     ) -> None:
-        gained = np.concatenate((alpha, weight), 2)
         for some, block, fresh, here in in_seconds(talk, index, self._second, self._attention.shape[1]):
-            self._attention[slots[some[fresh]], block[fresh]] = 0
             place = slots[some], block
+            self._attention[slots[some[fresh]], block[fresh]] = 0
             self._attention[place] = added(self._attention[place], gained[some], here)
 
     def read(self, slots: NDArray[np.intp], *, attention: bool) -> Reading:
