@@ -1,8 +1,9 @@
 """The sending end of the feed: sends messages, keeps the last of each topic, and repeats it to late joiners.
 
-A message that nobody has subscribed to is kept, but neither encoded nor sent. Owns the XPUB socket, the numbering of messages and the last message of every topic. Knows nothing of audio, models or
-threads. A publisher belongs to the thread that made it, since ZeroMQ's sockets are not thread safe. `zap.py` decides
-who may connect; docs/reference/feed.md describes what is on the wire, for any other language.
+A message that nobody has subscribed to is kept, but neither encoded nor sent. Owns the XPUB socket, the numbering of
+messages and the last message of every topic. Knows nothing of audio, models or threads. A publisher belongs to the
+thread that made it, since ZeroMQ's sockets are not thread safe. `zap.py` decides who may connect;
+docs/reference/feed.md describes what is on the wire, for any other language.
 """
 
 import secrets
@@ -235,7 +236,7 @@ class Publisher:
         """Marks as due what the newest subscribers have asked for."""
         wide = set()  # prefixes of several streams' topics
         for _ in range(SUBSCRIPTIONS):
-            if self._socket.closed or not self._socket.getsockopt(zmq.EVENTS) & POLLIN:
+            if self._socket.closed or not int(self._socket.getsockopt(zmq.EVENTS)) & POLLIN:
                 break
             frame = self._socket.recv(zmq.NOBLOCK)
             if frame[:1] not in (b"\x00", b"\x01"):

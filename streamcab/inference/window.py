@@ -136,9 +136,7 @@ class Window:
                         self._sums.add(slots[ok], index[ok, j], u[ok, one], votes[ok, one])
             if heard is not None:
                 kind, power, wide = heard
-                self._acoustics.add(
-                    slots, talk, index, since, kind[:, here], power[:, here], wide[:, here]
-                )
+                self._acoustics.add(slots, talk, index, since, kind[:, here], power[:, here], wide[:, here])
         self.seen[slots] = np.maximum(first + h, 0)
         self.voiced[slots] += counted.sum(1)
 
