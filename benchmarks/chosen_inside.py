@@ -1,11 +1,11 @@
-"""What is left when nobody has looked: reach and shrinkage of evidence by phone, chosen by inner folds.
+"""An unbiased check of reach and shrinkage of evidence by phone: both are chosen by inner folds.
 
     python benchmarks/chosen_inside.py saa8k/manifest.csv
 
-`configs/phones.toml` has a reach of 2 and a shrinkage of 0.5, and both were seen to be good on the voices that judge
-them. Here each outer fold chooses both by the UAR of inner speaker-disjoint folds of its training voices (evidence
-alone; strangers teach the phones anew for each reach). Wants the taught distiller and the alignment that the recipe
-begins with.
+`configs/phones.toml` has a reach of 2 and a shrinkage of 0.5, and both were seen to be good on the voices of the test.
+Here each outer fold chooses both by the UAR of inner speaker-disjoint folds of its training voices (evidence alone; the
+phones are learnt anew, with strangers, for each reach). Needs the trained distiller and the alignment that the recipe
+starts from.
 """
 
 import argparse

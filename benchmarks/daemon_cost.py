@@ -131,7 +131,7 @@ def measure(calls: int, seconds: float, model: Path, precision: str, threads: in
     beside_s, layers, spent = 0.0, [], []
 
     def due(number: int, now: float) -> None:
-        """What is no part of the cost: speech, reading the feed, the reference layer."""
+        """Do what is not part of the cost: speech, reading the feed, the reference layer."""
         nonlocal beside_s
         start = time.process_time()
         source.tick(number, now)

@@ -1,9 +1,10 @@
-"""What the parts of a model with evidence bring: c_t alone, evidence alone, both, and both with c_t weighed more.
+"""The contribution of each part of a model with evidence: c_t alone, evidence alone, both, and both with c_t weighed
+more.
 
     python benchmarks/evidence_parts.py saa8k/manifest.csv runs/folds-phones [--config configs/world.toml]
 
-Of folds that `streamcab train --folds` trained by that recipe (by default configs/phones.toml): UAR of each
-repeat's pooled answers.
+For folds that `streamcab train --folds` trained by that recipe (by default configs/phones.toml): UAR of each repeat's
+pooled answers.
 """
 
 import argparse

@@ -78,7 +78,7 @@ def answers(fitted: Floats, heard: Floats, y: Ints, folds: Iterable[tuple[Ints, 
 
 
 def recipe_folds(clips: Sequence[Clip], config: Path, repeat: int) -> list[tuple[Ints, Ints]]:
-    """Those of `streamcab train --folds 5`; its validation voices are fitted on, as its evidence is."""
+    """Return the folds of `streamcab train --folds 5`; validation voices are fitted on, as by its evidence."""
     parts = [np.array(p) == "test" for p in fold_clips(clips, read_recipe(config).split, 5, repeat)]
     return [(np.flatnonzero(~test), np.flatnonzero(test)) for test in parts]
 

@@ -71,7 +71,7 @@ class Call(CallFacts, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What is told of a call: all of it so far, and its newest pieces, of which the last may still grow."""
+    """A report on a call: all of it so far, and its newest pieces, of which the last may still grow."""
 
     call: Call
     pieces: list[Piece]
@@ -210,7 +210,10 @@ class Tally:
 
 
 def _reached(call: _Open, p: Prediction) -> float:
-    """Up to when a call was answered: what is read at once has a time of its own, and the clock may be set back."""
+    """Return the time up to which a call was answered.
+
+    Audio that is read at once has a time of its own, and the clock may be set back.
+    """
     call.at = max(p.time, call.origin + _audio(p), call.at)
     return call.at
 

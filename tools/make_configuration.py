@@ -98,7 +98,7 @@ def _settings(settings: Iterable[Setting]) -> Iterator[list[str]]:
 
 
 def _kind(one: Setting) -> str:
-    """What it may be, with its unit."""
+    """Return the valid values of a setting, with its unit."""
     if one.table:
         return "a table of texts"
     if one.choices:

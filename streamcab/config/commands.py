@@ -111,7 +111,7 @@ class Classify(Section, frozen=True):
         Annotated[
             Path,
             setting(
-                "Write what told into this folder, for each file: JSON, SVG, TextGrid.",
+                "Explain the answer to each file in this folder: JSON, SVG, TextGrid.",
                 metavar="FOLDER",
                 path="folder",
             ),

@@ -123,6 +123,12 @@ class Rtp(Section, frozen=True):
             "When a new SSRC from its address and port continues an RTP call: ssrc (a transfer), or never."
         ),
     ] = "never"
+    workers: Annotated[
+        str,
+        setting(
+            "Processes that share out the calls by RTP; auto: one for every two cores.", metavar="N|auto"
+        ),
+    ] = "1"
 
 
 class Net(Section, frozen=True):

@@ -1,4 +1,4 @@
-"""Who is let in: new streams wait until there is time for them, and those that end while they wait were refused.
+"""Admission: new streams wait until there is time for them; those that end while they wait were refused.
 
 Knows nothing of the feed, of threads or of what a stream costs.
 """

@@ -1,9 +1,9 @@
-"""Who rests when there are more streams than can be heard: streams whose answer stands, in whole spells.
+"""Duty: which streams rest when there are more than can be heard. Those whose answer stands do, in whole spells.
 
 The paper finds that more than 30 s of speech add nothing to an answer. So when there is not time for all, streams that
 have had as much are heard for a spell of ten seconds and rest for up to twenty, in turns, and newcomers are heard from
-their first word. A stream that rests keeps its answer, and its audio is left out as a gap that was announced. Nothing
-is ever left out within a spell. Knows nothing of clocks, audio or of what streams cost: times and room are passed in.
+their first word. A stream that rests keeps its answer, and its audio is left out as an announced gap. Nothing is ever
+left out within a spell. Knows nothing of clocks, audio or costs: times and room are passed in.
 """
 
 from math import ceil

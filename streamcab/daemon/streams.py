@@ -6,6 +6,7 @@ needed. Knows nothing of threads, sockets or of how answers are computed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,8 @@ FLOW_S = 1.0
 
 def flowing(bank: Bank, rows: Slots, now: float) -> NDArray[np.bool_]:
     """Return which rows of a bank have brought audio of late, or are still to bring their first, at monotonic `now`."""
-    return (bank.stamp[rows] > now - FLOW_S) | (bank.written[rows] == 0)
+    found: NDArray[np.bool_] = (bank.stamp[rows] > now - FLOW_S) | (bank.written[rows] == 0)
+    return found
 
 
 @dataclass
@@ -47,6 +49,33 @@ class Live:
     told: Prediction | None = None
 
 
+class Names(Protocol):
+    """The names of streams that are in use."""
+
+    def take(self, name: str) -> bool:
+        """Take a name; return False if it is in use."""
+
+    def free(self, name: str) -> None:
+        """Give a name back."""
+
+
+class OwnNames:
+    """The names that this process uses."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def take(self, name: str) -> bool:
+        """See Names."""
+        free = name not in self._used
+        self._used.add(name)
+        return free
+
+    def free(self, name: str) -> None:
+        """See Names."""
+        self._used.discard(name)
+
+
 class StreamTable(SlotTable):
     """The streams that are being answered, by slot.
 
@@ -61,11 +90,13 @@ class StreamTable(SlotTable):
     power   (size,) float64  level of the newest intervals
     """
 
-    def __init__(self, architecture: Architecture, size: int, clock: Clock = MACHINE) -> None:
+    def __init__(
+        self, architecture: Architecture, size: int, clock: Clock = MACHINE, names: Names | None = None
+    ) -> None:
         super().__init__(size)
         self._architecture, self._clock = architecture, clock
         self._live: dict[int, Live] = {}
-        self._names: set[str] = set()
+        self._names = names or OwnNames()
         self._lost_before_ms = 0.0
         self.paced: NDArray[np.bool_] = self.column(np.bool_)
         self.turn: Times = self.column(np.float64, np.inf)
@@ -106,7 +137,7 @@ class StreamTable(SlotTable):
         """Remove a stream; its lost audio stays counted."""
         self._lost_before_ms += float(self.lost_ms(np.array([live.slot]))[0])
         del self._live[live.slot]
-        self._names.discard(live.name)
+        self._names.free(live.name)
         self.detach(live.slot)
 
     def look(self, now: float) -> None:
@@ -118,10 +149,9 @@ class StreamTable(SlotTable):
     def _name(self, wanted: str) -> str:
         """Return this name, with a number appended if it is taken."""
         name, n = wanted, 1
-        while name in self._names:
+        while not self._names.take(name):
             n += 1
             name = f"{wanted[: LONGEST - 8]}-{n}"
-        self._names.add(name)
         return name
 
     def lost_ms(self, slots: Slots) -> NDArray[np.float64]:

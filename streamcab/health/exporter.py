@@ -21,7 +21,7 @@ TURN_S = 0.5
 
 
 class _Collector:
-    """What prometheus-client asks at each scrape."""
+    """The metrics that prometheus-client asks for at each scrape."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

@@ -239,7 +239,7 @@ class MediaSource:
     # -- lines -----------------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        """What the calls tell becomes lines; what the reader has released becomes free."""
+        """Turn the calls' news into lines, and free the rows that the reader has released."""
         while self._calls.news:
             self._hear(self._calls.news.popleft())
         while self._released:

@@ -61,7 +61,7 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class Total(msgspec.Struct, frozen=True):
-    """How many calls share a value, such as an accent or a kind of source."""
+    """The number of calls that share a value, such as an accent or a kind of source."""
 
     value: str | None
     calls: int
@@ -69,13 +69,18 @@ class Total(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Filter:
-    """Which calls; what is None does not matter.
+    """A filter of calls; fields that are None do not matter.
 
-    since, until  they began at or after, and before              top     the answer; "" for calls without one
-    name          of the stream, with * and ? for what may differ  source  a part of its description, any case
-    state         open, ended or interrupted                       run     of the daemon
-    party         who called or was called, as a platform said: a pseudonym, unless told otherwise
-    least_speech_s  seconds
+    Attributes:
+        since: They began at or after this Unix time.
+        until: They began before this Unix time.
+        top: The answer; "" for calls without one.
+        name: Name of the stream, with the wildcards * and ?, or the call id of a platform.
+        source: A part of its description, in any case.
+        state: open, ended or interrupted.
+        run: Of the daemon.
+        party: Caller or callee, as the platform names it; a pseudonym by default.
+        least_speech_s: Seconds of speech, at least.
     """
 
     since: float | None = None
@@ -91,7 +96,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class After:
-    """Where a page of calls goes on: after the call that began then, with this id."""
+    """The place at which a page of calls continues: after the call that began then, with this id."""
 
     began: float
     id: int
@@ -224,7 +229,7 @@ def _filtered(query: Select[Any], which: Filter) -> Select[Any]:
     if which.top is not None:
         conditions.append(calls.c.top == which.top if which.top else calls.c.top.is_(None))
     if which.name is not None:
-        conditions.append(_named(which.name))
+        conditions.append(or_(_named(which.name), calls.c.labels["call"].as_string() == which.name))
     if which.source is not None:
         conditions.append(calls.c.source.icontains(which.source, autoescape=True))
     if which.state is not None:

@@ -61,7 +61,7 @@ def bind(address: HostPort, access: Access) -> socket.socket:
 
 
 def url(bound: socket.socket, access: Access) -> str:
-    """Where a browser finds the page."""
+    """Return the address of the page for a browser."""
     host, port = bound.getsockname()[:2]
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"{'https' if access.cert else 'http'}://{shown}:{port}/"
