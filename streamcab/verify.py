@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.classifier import Classifier
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.inference.offline import intervals
 from streamcab.nn.weights import detector_of
 

@@ -16,8 +16,7 @@ from scipy.signal import firwin, resample_poly
 
 from streamcab.dsp import bands, detector
 from streamcab.nn.cabcnn import Architecture, CabCnn
-from streamcab.nn.distiller import StageShape
-from streamcab.nn.trunk import BlockShape
+from streamcab.nn.geometry import BlockShape, StageShape
 
 Samples = NDArray[np.float32]
 Doubles = NDArray[np.float64]

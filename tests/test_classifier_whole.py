@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from speech import SMALL_STAGES, noise, silence, talk, tiny_model
 
 from streamcab.classifier import Classifier, Recording
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.errors import AudioError, ConfigError
 from streamcab.inference import offline, whole
 from streamcab.nn.checkpoint import Checkpoint

@@ -22,8 +22,9 @@ from signals import eventually
 from speech import SMALL_STAGES, talk, tiny_model
 from test_ops_notify import Listener
 
+from streamcab.config.files import Recordings
 from streamcab.config.setting import build, settings_of
-from streamcab.config.tree import Listen, Recordings
+from streamcab.config.tree import Listen
 from streamcab.daemon import loop
 from streamcab.daemon.reload import Parts, Reload, limits
 from streamcab.daemon.settings import Settings

@@ -21,15 +21,9 @@ from speech import (
 )
 
 from streamcab.dsp.frontend import Pooled, front_end
-from streamcab.dsp.normalise import (
-    MISSING,
-    SILENT,
-    VOICED,
-    NormalisedBatch,
-    RunningNormaliser,
-    normalise_clip,
-    normalise_whole,
-)
+from streamcab.dsp.gate import MISSING, SILENT, VOICED
+from streamcab.dsp.normalise import NormalisedBatch, RunningNormaliser
+from streamcab.dsp.normalise_offline import normalise_clip, normalise_whole
 from streamcab.nn.cabcnn import CabCnn
 
 INTERVAL_S = 0.025

@@ -24,7 +24,7 @@ from speech import (
 )
 
 from streamcab.audio.ring import Bank
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import intervals

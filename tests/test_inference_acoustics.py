@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streamcab.dsp.normalise import MISSING, SILENT, VOICED
+from streamcab.dsp.gate import MISSING, SILENT, VOICED
 from streamcab.inference.acoustics import LEAST, SOFTEST, Acoustics, Quality
 
 ONE = np.zeros(1, np.intp)

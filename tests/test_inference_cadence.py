@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.inference.cadence import Due, add_by_own_time
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.window import Window

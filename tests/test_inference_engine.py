@@ -12,7 +12,8 @@ from speech import LONG_STAGES, SMALL_STAGES, Samples, detecting_model, noise, s
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.frontend import Pooled, front_end
-from streamcab.dsp.normalise import MISSING, VOICED, normalise_whole
+from streamcab.dsp.gate import MISSING, VOICED
+from streamcab.dsp.normalise_offline import normalise_whole
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
 from streamcab.inference.offline import interval_results

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcab.dsp.normalise import MISSING, SILENT, VOICED
+from streamcab.dsp.gate import MISSING, SILENT, VOICED
 from streamcab.inference.engine_output import EngineOutput
 
 

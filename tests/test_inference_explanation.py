@@ -8,7 +8,7 @@ import pytest
 from speech import SMALL_STAGES, silence, talk, tiny_model
 
 from streamcab.classifier import Classifier
-from streamcab.dsp.normalise import SILENT, SOUND, VOICED
+from streamcab.dsp.gate import SILENT, SOUND, VOICED
 from streamcab.explain.explained import Explained, explained
 from streamcab.inference.explanation import Course, explain, log_odds, runs, without
 from streamcab.nn.checkpoint import Checkpoint

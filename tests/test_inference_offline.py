@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.frontend import front_end
-from streamcab.dsp.normalise import MISSING, VOICED, normalise_whole
+from streamcab.dsp.gate import MISSING, VOICED
+from streamcab.dsp.normalise_offline import normalise_whole
 from streamcab.inference import offline
 from streamcab.inference.engine import Engine
 from streamcab.nn import checkpoint

@@ -14,7 +14,7 @@ from streamcab.audio.ring import Bank
 from streamcab.classifier import Classifier
 from streamcab.daemon.loop import Daemon
 from streamcab.daemon.settings import Settings
-from streamcab.dsp.normalise import MISSING
+from streamcab.dsp.gate import MISSING
 from streamcab.errors import ComputeError
 from streamcab.feed import Subscriber
 from streamcab.inference.engine import Engine

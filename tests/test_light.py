@@ -14,7 +14,7 @@ from streamcab.classifier import Classifier
 from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.checkpoint import Checkpoint
-from streamcab.nn.trunk import BlockShape
+from streamcab.nn.geometry import BlockShape
 from streamcab.nn.weights import Weights, shapes
 
 ROOT = Path(__file__).parents[1]

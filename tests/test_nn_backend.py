@@ -23,7 +23,8 @@ from streamcab.nn.backend import Backend, make_backend, make_runtime
 from streamcab.nn.backend.cuda import CudaBackend
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.cabcnn import CabCnn
-from streamcab.nn.distiller import FOREVER, StageShape
+from streamcab.nn.distiller import FOREVER
+from streamcab.nn.geometry import StageShape
 
 SLOTS = 7
 CLOSE = 1e-5

@@ -8,7 +8,7 @@ import torch
 from speech import naive_net, tiny_model
 
 from streamcab.nn.cabcnn import Architecture, CabCnn, mean_of_votes
-from streamcab.nn.distiller import StageShape
+from streamcab.nn.geometry import StageShape
 
 PAPER = Architecture(("au", "uk", "us"))
 

@@ -18,7 +18,7 @@ from streamcab.errors import CheckpointError
 from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.checkpoint import Checkpoint
-from streamcab.nn.distiller import StageShape
+from streamcab.nn.geometry import StageShape
 
 LITTLE = (StageShape(2, 3, 2, 2, 0.1), StageShape(3, 3, 5, 5, 0.0))
 """So that a file is small enough to try every one of its bytes."""

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from speech import SMALL_STAGES
 
 from streamcab.nn.cabcnn import Architecture
-from streamcab.nn.distiller import FOREVER, PAPER_STAGES, Distiller, Stage, StageShape, geometry
+from streamcab.nn.distiller import FOREVER, Distiller, Stage
+from streamcab.nn.geometry import PAPER_STAGES, StageShape, geometry
 
 TABLE_2 = [
     # filters, kernel, pooling, stride, dropout

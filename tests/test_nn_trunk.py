@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from streamcab.nn.cabcnn import Architecture
-from streamcab.nn.trunk import Block, BlockShape, Trunk
+from streamcab.nn.geometry import BlockShape
+from streamcab.nn.trunk import Block, Trunk
 
 WIDTH, HIDDEN, BEFORE = 5, 7, 3
 """BEFORE: the delay of what the trunk is given."""

@@ -8,7 +8,7 @@ from streamcab_train.batches import Selection, training_batches, whole_clips
 from streamcab_train.features import Features
 from streamcab_train.recipe import TrainingKeys
 
-from streamcab.dsp.normalise import MISSING, SILENT, VOICED
+from streamcab.dsp.gate import MISSING, SILENT, VOICED
 
 INTERVAL_S = 0.025
 

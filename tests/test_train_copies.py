@@ -9,7 +9,7 @@ import streamcab_train.copies
 from speech import talk
 from streamcab_train.copies import make_copy
 
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.errors import CorpusError
 from streamcab.inference import offline
 from streamcab.nn.cabcnn import Architecture

@@ -30,7 +30,7 @@ learning_rate = 1e-3
 STEPS = """
 import sys
 import torch
-from streamcab.nn.distiller import PAPER_STAGES, StageShape
+from streamcab.nn.geometry import PAPER_STAGES, StageShape
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab_train.distributed import joined
 from streamcab_train.step import backward

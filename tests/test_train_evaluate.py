@@ -22,7 +22,7 @@ from streamcab_train.run import train
 from streamcab_train.scores import scores
 
 from streamcab.cli.train import evaluate as evaluate_command
-from streamcab.dsp.normalise import MISSING, SILENT, VOICED
+from streamcab.dsp.gate import MISSING, SILENT, VOICED
 from streamcab.errors import ConfigError, CorpusError
 from streamcab.nn import checkpoint
 from streamcab.nn.checkpoint import Checkpoint

@@ -5,7 +5,8 @@ import torch
 from streamcab_train.fast_backward import dropout, run_stages
 from streamcab_train.recipe import STAGES
 
-from streamcab.nn.distiller import Distiller, StageShape
+from streamcab.nn.distiller import Distiller
+from streamcab.nn.geometry import StageShape
 
 NAMES = sorted(STAGES)
 

@@ -19,7 +19,7 @@ from streamcab_train.recipe import CorpusKeys, Recipe
 
 from streamcab.classifier import Classifier
 from streamcab.cli import main
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.errors import ConfigError, CorpusError
 from streamcab.inference.offline import features
 from streamcab.nn import checkpoint

@@ -18,8 +18,7 @@ from streamcab_train.pupil import (
 from streamcab_train.rows import Row
 
 from streamcab.nn.cabcnn import Architecture, mean_of_votes
-from streamcab.nn.distiller import StageShape
-from streamcab.nn.trunk import BlockShape
+from streamcab.nn.geometry import BlockShape, StageShape
 
 ARCH = Architecture(
     ("us", "uk"),

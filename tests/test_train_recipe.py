@@ -7,7 +7,7 @@ from streamcab_train.recipe import Recipe, read_recipe
 
 from streamcab.errors import ConfigError
 from streamcab.nn.cabcnn import CabCnn
-from streamcab.nn.distiller import PAPER_STAGES
+from streamcab.nn.geometry import PAPER_STAGES
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -8,7 +8,7 @@ from streamcab_train.step import backward, forward, loss_of
 from torch import Tensor
 
 from streamcab.nn.cabcnn import Architecture, CabCnn
-from streamcab.nn.distiller import PAPER_STAGES, StageShape
+from streamcab.nn.geometry import PAPER_STAGES, StageShape
 
 NO_DROPOUT = tuple(StageShape(s.filters, s.kernel, s.pool, s.stride, 0.0) for s in PAPER_STAGES)
 

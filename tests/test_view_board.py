@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_view_synthetic import LABELS, board_of, daemon, model, prediction, status
 
-from streamcab.view.board import Board, History
+from streamcab.view.board import Board
+from streamcab.view.history import History
 
 
 def spoken(history, width):
@@ -27,6 +28,22 @@ def test_pauses_and_what_was_never_heard_are_told_apart():
     assert spoken(history, 6) == [2, 2, None, None, 2, 2]
     history.put(45.0, 2, 0.5)  # 15 s were lost
     assert spoken(history, 6) == [2, 2, -1, -1, -1, 2]
+
+
+def test_a_pause_keeps_the_answer_that_stands():
+    history = History()
+    for tenth in range(300):
+        history.put(tenth / 10, 1, 0.8, spoken=not 100 <= tenth < 200)
+    levels = [round(cell[1], 1) for cell in history.cells(6)]
+    assert spoken(history, 6) == [1] * 6
+    assert levels == [0.8, 0.8, 0.0, 0.0, 0.8, 0.8]
+
+
+def test_the_strip_shows_the_answer_and_not_the_newest_second():
+    board = Board()
+    board.add([prediction(at_s=t / 10, top="uk", confidence=0.6, now={"us": 0.9}) for t in range(300)], 0.0)
+    cells = board.streams["mic"].history.cells(30)
+    assert {(cell[0], round(cell[1], 1)) for cell in cells} == {(board.number("uk"), 0.6)}
 
 
 def test_rates_of_messages_do_not_show():
@@ -114,6 +131,14 @@ def test_ended_streams_go_and_their_answers_stay():
     board.add([prediction("b")], 9.0)
     assert set(board.streams) == {"b"}
     assert board.predictions()["a"].top == "us"
+    assert board.ended == 1
+
+
+def test_what_is_over_stays_longer_than_what_is_only_not_heard_of():
+    board = Board(keep_ended_s=30.0, forget_s=15.0)
+    board.add([prediction("a", state="ended"), prediction("b"), prediction("c")], 0.0)
+    board.add([prediction("c")], 16.0)
+    assert set(board.streams) == {"a", "c"}
 
 
 def test_streams_that_nobody_speaks_of_go_but_not_while_the_feed_is_quiet():

@@ -151,7 +151,12 @@ def test_losses_are_counted(mic):
 
 
 def test_the_strip_names_its_runs_so_that_no_colour_is_needed():
-    talk = [prediction(at_s=t / 10, now={"uk" if t < 250 else "australia": 0.9}) for t in range(100, 400)]
+    talk = [
+        prediction(
+            at_s=t / 10, top="uk" if t < 250 else "australia", now={} if 150 < t < 200 else {"us": 0.9}
+        )
+        for t in range(100, 400)
+    ]
     rows = one(board_with(*talk), 100, 24).splitlines()
     names = next(row for row in rows if row.split() == ["uk", "australia"])
     assert names.index("australia") - names.index("uk") > 35
@@ -219,6 +224,24 @@ def test_fleet_follows_the_selected_stream_and_the_filter():
     assert "0 match" in said
 
 
+def test_calls_that_ended_stay_fainter_below_the_others_and_are_counted():
+    board = board_of(4, seconds=5)
+    over = list(board.streams)[:2]
+    board.add([prediction(name, 5.0, top="uk", state="ended") for name in over], 5.0)
+    picture = render_fleet(board, (120, 24), 5.0)
+    said = text(picture, 120, 24)
+    assert "2 streams" in said
+    assert "2 ended" in said
+    rows = {name: y for y, line in enumerate(said.splitlines()) for name in board.streams if name in line}
+    assert max(rows, key=lambda name: rows[name]) in over
+    for name, y in rows.items():
+        assert all(s.style.dim for s in picture.rows[y] if s.text.strip()) == (name in over)
+        assert ("uk" in said.splitlines()[y]) or name not in over
+    board.add([prediction("other")], 100.0)
+    assert not set(over) & set(board.streams)
+    assert "2 ended" in text(render_fleet(board, (120, 24), 100.0), 120, 24)
+
+
 def test_fleet_takes_an_aged_order():
     board = board_of(3, seconds=3)
     names = ["gone", *sorted(board.streams)]
@@ -253,6 +276,22 @@ def test_summary_of_all_streams_that_were():
     assert rows[3][:2] == ["c.wav", "uk"]
     assert "51 %" in said
     assert "no stream was heard" in text(summary(Board()), 40)
+
+
+def test_a_summary_marks_what_is_right_where_that_is_known_and_counts():
+    board = Board()
+    answers = {"a-1": ("us", True), "b-1": ("uk", False), "c-1": ("uk", True), "d-1": (None, None)}
+    board.add([prediction(name, top=top, sure=sure) for name, (top, sure) in answers.items()], 0.0)
+    spoken = {"a-1": "us", "b-1": "us", "c-1": "uk", "d-1": "us", "never": "us", "x": "of another model"}
+    said = text(summary(board, spoken), 100)
+    marks = {
+        line.split()[0]: set(line.split()) & {"right", "wrong"} for line in said.splitlines() if line.split()
+    }
+    assert [marks[name] for name in answers] == [{"right"}, {"wrong"}, {"right"}, set()]
+    assert "2 of 3 right, 2 without an answer; sure of 2, 2 of them right" in said
+    assert "right" not in text(summary(board), 100)
+    assert "right" not in text(summary(board, {"a-1": "of another model"}), 100)
+    assert {cell_len(line) for line in text(summary(board, spoken), 60).splitlines()} == {60}
 
 
 def test_hostile_text_never_reaches_the_terminal():

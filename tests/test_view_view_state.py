@@ -37,6 +37,12 @@ def test_sorting(board, sorting, names):
     assert sort(board, ViewState(sorting=sorting)) == names
 
 
+@pytest.mark.parametrize("sorting", list(SORTS))
+def test_what_has_ended_comes_last(board, sorting):
+    board.add([prediction("call-9", 11.0, state="ended", confidence=0.1, lag_ms=9e9, lost_ms=9e9)], 1.0)
+    assert sort(board, ViewState(sorting=sorting))[-1] == "call-9"
+
+
 def test_filter_is_a_part_of_a_name_in_any_case(board):
     assert sort(board, ViewState(filter="CALL", sorting="name")) == ["call-9", "call-10"]
     assert sort(board, ViewState(filter="nobody")) == []

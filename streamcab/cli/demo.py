@@ -6,10 +6,10 @@ import click
 
 from streamcab.cli.command import Command, stop_on_signals
 from streamcab.cli.load import backend_maker, load_checkpoint
-from streamcab.cli.notice import loading
+from streamcab.cli.notice import loaded, loading
 from streamcab.cli.options import config_option, settings
+from streamcab.config.address import HostPort
 from streamcab.config.commands import Demo
-from streamcab.config.setting import HostPort
 from streamcab.errors import StreamcabError
 
 if TYPE_CHECKING:
@@ -30,9 +30,11 @@ def demo(o: Demo) -> None:
     backend = backend_maker(checkpoint, device, o.backend, threads=o.threads)
     page = _page(o.web)
     if page is not None:
+        loaded()
         click.echo(f"page on {page.url}", err=True)
+        loading()
     with stop_on_signals() as stop:
-        run(checkpoint, backend, o.clips, o.endpoint, stop, view=o.view, page=page)
+        run(checkpoint, backend, o.clips, o.endpoint, stop, view=o.view, page=page, ready=loaded)
 
 
 def _page(address: HostPort | None) -> "Page | None":

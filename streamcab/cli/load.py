@@ -1,4 +1,4 @@
-"""What the values of the common options stand for: a checkpoint, a device, a backend, a client's keys.
+"""Loads what common options name: a checkpoint, a device, a backend, a client's keys.
 
 Imports heavy packages only inside its functions.
 """
@@ -39,9 +39,7 @@ def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]
     from streamcab.nn import checkpoint
     from streamcab.nn.device import device_for
 
-    found = checkpoint.load(checkpoint.find(model)), device_for(compute)
-    loaded()
-    return found
+    return checkpoint.load(checkpoint.find(model)), device_for(compute)
 
 
 def backend_maker(
@@ -65,11 +63,13 @@ def load_classifier(model: Path | None, compute: str, threads: int | None) -> "C
 
     checkpoint, device = load_checkpoint(model, compute)
     _limit_torch("auto", device, threads)
-    return Classifier(checkpoint, device, threads=threads or 1, cache=openvino_cache())
+    classifier = Classifier(checkpoint, device, threads=threads or 1, cache=openvino_cache())
+    loaded()
+    return classifier
 
 
 def _limit_torch(backend: str, device: str, threads: int | None) -> None:
-    """If torch is the backend, set its threads; the default is 1."""
+    """Set torch's threads if torch is the backend; the default is 1."""
     from streamcab.nn.backend import resolved
 
     if resolved(backend, device) == "torch":

@@ -4,12 +4,14 @@ The view is an ordinary subscriber: it reads the feed over its socket, as it wou
 options or exit codes.
 """
 
+import csv
 import gc
 import os
+import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
@@ -21,13 +23,19 @@ from streamcab.message import AnyMessage, Prediction, encode
 from streamcab.ops.output import Output
 
 if TYPE_CHECKING:
+    from streamcab.config.tree import Listen
+    from streamcab.daemon.loop import Daemon
     from streamcab.daemon.settings import Settings
     from streamcab.daemon.sidecars import Extras
     from streamcab.feed.curve import ClientKeys
     from streamcab.nn.backend import Backend
     from streamcab.nn.checkpoint import Checkpoint
+    from streamcab.ops.notify import Supervisor
+    from streamcab.record.recorder import Recorder
     from streamcab.source import Source
+    from streamcab.source.rtp import RtpSource
     from streamcab.web.child import Page
+    from streamcab.workers.pool import WorkerPool
 
     MakeBackend = Callable[[int], Backend]  # from the number of slots
 
@@ -45,25 +53,47 @@ def listen(
     sources: "Sequence[Source]",
     settings: "Settings",
     stop: threading.Event,
-    extras: "Extras | None" = None,
-    *,
-    view: bool | None = None,
-    as_json: bool = False,
-    quiet: bool = False,
+    extras: "Extras",
+    screen: "Screen | None" = None,
 ) -> None:
-    """Serve until `stop` or until every source is done, and show the feed meanwhile, unless `quiet`.
+    """Serve until `stop` or until every source is done, and show the feed meanwhile.
 
     If the session ends by itself, raises the error of a source that has failed.
     """
-    page = extras.page if extras is not None else None
-    caption = settings.endpoint if page is None else f"{settings.endpoint}, {page.url}"
-    screen = None if quiet else _Screen(view, as_json, caption=caption)
     by_itself = _serve(checkpoint, backend, sources, settings, stop, screen, extras)
     if screen is not None:
         screen.summarise()
     failures = [failure for source in sources if (failure := getattr(source, "failure", None))]
     if by_itself and failures:
         raise failures[0]
+
+
+def listen_in_workers(
+    options: "Listen",
+    settings: "Settings",
+    calls: "RtpSource",
+    count: int,
+    stop: threading.Event,
+    extras: "Extras",
+    screen: "Screen | None" = None,
+) -> None:
+    """Serve in `count` processes until `stop`, and show the feed meanwhile. `calls` is not started: workers are.
+
+    Raises:
+        WorkerError: A worker cannot start.
+    """
+    from streamcab.nn.device import threads_for_many
+    from streamcab.ops.notify import from_environment
+    from streamcab.workers.pool import Beside, WorkerPool
+
+    systemd = from_environment()
+    run = extras.run or secrets.token_hex(6)
+    beside = Beside(run, extras.told, extras.counters(), systemd)
+    threads = options.net.threads or threads_for_many(count)
+    pool = WorkerPool(options, settings, calls.spread(count), threads, beside)
+    _attend(pool, [calls], settings, stop, screen, systemd, extras)
+    if screen is not None:
+        screen.summarise()
 
 
 def watch(
@@ -77,7 +107,7 @@ def watch(
 ) -> None:
     """Show the feed of another process until `stop`; FeedError if it refuses the connection."""
     with Subscriber(endpoint, streams or None, keys=keys) as feed:
-        _Screen(None, as_json, every_s, caption=endpoint).show(feed, stop)
+        Screen(None, as_json, every_s, caption=endpoint).show(feed, stop)
 
 
 def demo(
@@ -89,8 +119,9 @@ def demo(
     *,
     view: bool | None,
     page: "Page | None" = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Play clips as live calls with staggered starts, and end with a summary."""
+    """Play clips as live calls with staggered starts, and end with a summary; `ready` as in `listen`."""
     from streamcab.daemon.settings import Settings
     from streamcab.source.file import SOUNDS, AudioFile
 
@@ -104,18 +135,34 @@ def demo(
     files.sort(key=lambda f: (f.stem.rpartition("-")[2], f.name))
     sources = [AudioFile(f, "live", delay_s=i * STAGGER_S) for i, f in enumerate(files)]
     caption = "synthetic voices" if clips is None else str(clips)
-    screen = _Screen(view, caption=caption if page is None else f"{caption}, {page.url}")
+    screen = Screen(view, caption=caption if page is None else f"{caption}, {page.url}", ready=ready)
     _serve(checkpoint, backend, sources, Settings(endpoint, max_streams=len(files)), stop, screen, page=page)
-    screen.summarise()
+    screen.summarise(_spoken(folder))
     if clips is None:
         screen.say(DEMO_NOTE)
 
 
-class _Screen:
+def _spoken(folder: Path) -> dict[str, str]:
+    """The label of each clip, as a stream is called, from `clips.csv` where there is one."""
+    from streamcab.text import read_text, stream_name
+
+    try:
+        rows = csv.DictReader(read_text(folder / "clips.csv").splitlines())
+        return {stream_name(Path(row["file"]).stem): row["label"] for row in rows}
+    except (OSError, UnicodeDecodeError, KeyError, TypeError):
+        return {}
+
+
+class Screen:
     """Shows the feed: as a view on a terminal, else as lines; or as JSON, every prediction at once."""
 
     def __init__(
-        self, view: bool | None = None, as_json: bool = False, every_s: float = 1.0, caption: str = ""
+        self,
+        view: bool | None = None,
+        as_json: bool = False,
+        every_s: float = 1.0,
+        caption: str = "",
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         from rich.console import Console
 
@@ -126,10 +173,11 @@ class _Screen:
         self._out = Output(sys.stdout)
         self._board = views.Board()
         self._drawn = view is not False and views.drawable(self._console) and not as_json
-        self._json, self._every_s, self._caption = as_json, every_s, caption
+        self._json, self._every_s, self._caption, self._ready = as_json, every_s, caption, ready
 
     def show(self, feed: Subscriber, stop: threading.Event) -> None:
         """Show the feed until `stop`, or until the user quits."""
+        self._ready()
         if self._json:
             while not stop.is_set():
                 self._write(feed.recv(0.1), *feed.drain())
@@ -146,12 +194,12 @@ class _Screen:
         else:
             self._board.add(messages, time.monotonic())
 
-    def summarise(self) -> None:
-        """Print the final answer of each stream."""
+    def summarise(self, spoken: Mapping[str, str] | None = None) -> None:
+        """Print the final answer of each stream; `spoken` is what would be right."""
         if self._json or not self._board.predictions():
             return
         try:
-            self._console.print(self._views.summary(self._board))
+            self._console.print(self._views.summary(self._board, spoken))
         except BrokenPipeError:
             raise
         except OSError:  # a full disk, which was reported already
@@ -174,7 +222,7 @@ def _serve(
     sources: "Sequence[Source]",
     settings: "Settings",
     stop: threading.Event,
-    screen: _Screen | None,
+    screen: Screen | None,
     extras: "Extras | None" = None,
     page: "Page | None" = None,
 ) -> bool:
@@ -183,7 +231,6 @@ def _serve(
     Returns whether the daemon ended by itself.
     """
     from streamcab.daemon.loop import Daemon
-    from streamcab.daemon.sidecars import beside
     from streamcab.ops.notify import from_environment
 
     supervisor, recorder = from_environment(), None
@@ -191,7 +238,6 @@ def _serve(
         from streamcab.record.recorder import Recorder
 
         recorder = Recorder(extras.retention)
-    readers = (screen is not None) + (extras is not None and extras.lines is not None)
     daemon = Daemon(
         checkpoint,
         sources,
@@ -200,11 +246,29 @@ def _serve(
         supervisor,
         recorder=recorder,
         beside=extras.counters() if extras is not None else (),
-        taps=extras.taps if extras is not None else (),
+        taps=extras.taps() if extras is not None else (),
         run=extras.run if extras is not None else None,
     )
     # Otherwise the interpreter walks all of torch at its exit, which takes more than a second.
     gc.freeze()
+    return _attend(daemon, sources, settings, stop, screen, supervisor, extras, recorder, page)
+
+
+def _attend(
+    daemon: "Daemon | WorkerPool",
+    sources: "Sequence[Source]",
+    settings: "Settings",
+    stop: threading.Event,
+    screen: Screen | None,
+    supervisor: "Supervisor | None",
+    extras: "Extras | None" = None,
+    recorder: "Recorder | None" = None,
+    page: "Page | None" = None,
+) -> bool:
+    """Run a daemon in a thread and what is beside it here; see `_serve`."""
+    from streamcab.daemon.sidecars import beside
+
+    readers = (screen is not None) + (extras is not None and extras.lines is not None)
     died: list[BaseException] = []
     by_itself = False
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 BANDS = 32
 LINEAR = 16
-"""So many bands stand 60 Hz apart, narrow enough to part the harmonics of a voice; the others widen with pitch."""
+"""Number of bands 60 Hz wide, narrow enough to separate the harmonics of a voice; the others widen with pitch."""
 SPACING = 60.0
 TOP = 3900.0
 RATE = 8000
@@ -25,7 +25,7 @@ STEP = 8
 FLOOR = -264
 """The least level, about -100 dB of full scale: digital silence and all that lies below the last of 16 bits."""
 HIGH = 2300.0
-"""Hz from which on a telephone's band is called high; narrow-band audio has nothing there."""
+"""Hz: a telephone's band is called high from here on; narrow-band audio has nothing there."""
 NARROW = 10 * STEP
 """An interval whose loudest high band lies further below its loudest band has nothing high: 30 dB."""
 
@@ -63,7 +63,7 @@ def filters() -> NDArray[np.float32]:
 
 
 def high_bands() -> NDArray[np.bool_]:
-    """Which bands lie above `HIGH`, (BANDS,)."""
+    """Return which bands lie above `HIGH`, (BANDS,)."""
     found: NDArray[np.bool_] = edges()[:-1] >= HIGH
     return found
 

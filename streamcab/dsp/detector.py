@@ -1,11 +1,12 @@
-"""The speech detector: a small convolutional net over band levels says which intervals are speech.
+"""The speech detector: a small convolutional net over band levels that decides which intervals are speech.
 
-Each layer sees a few instants of the one below, further apart the higher it stands; the answer for an interval comes
-`AHEAD` intervals later. The first layer also sees the mean of each band over the last `LEVEL` intervals, from which
-speech stands out. Levels count relative to the loudest of these, so loudness changes nothing, and memory is finite.
-Inputs, weights and activations are multiples of powers of two, so every sum is exact in float32: the same to the bit
-for any chunks, any batch, any machine. Weights stand apart from the state of streams, which is addressed by absolute
-position. A checkpoint says which form of net it holds. Knows nothing of samples, of normalising, or of accents.
+Each layer sees a few instants of the layer below, further apart the higher it stands. The answer for an interval comes
+`AHEAD` intervals later. The first layer also sees the mean of each band over the last `LEVEL` intervals, against which
+speech stands out. Levels are relative to the loudest of these, so that loudness does not matter and memory is finite.
+Inputs, weights and activations are multiples of powers of two, so every sum is exact in float32: the result is the same
+to the bit for any chunks, any batch and any machine. Weights are separate from the state of streams, which is addressed
+by absolute position. A checkpoint says which form of net it holds. Knows nothing of samples, of normalisation, or of
+accents.
 """
 
 from dataclasses import dataclass
@@ -18,16 +19,16 @@ from numpy.typing import NDArray
 from streamcab.dsp.bands import BANDS, FLOOR, STEP
 
 AHEAD = 4
-"""Intervals that are heard beyond the one that is judged."""
+"""Intervals that the net sees after the one that it decides on."""
 CHANNELS = 40
 LEVEL = 64
-"""Intervals over which the loudest and the softest are looked for, and means are taken; a power of two."""
+"""Intervals over which the loudest, the softest and the means are taken; a power of two."""
 INPUTS = BANDS + 2
 MEANS = BANDS
 RANGE = 20
-"""Octaves of power (60 dB) that are told apart below the loudest."""
+"""Octaves of power (60 dB) that are distinguished below the loudest."""
 QUIETEST = FLOOR + 10 * STEP
-"""What is softer than this is not raised."""
+"""Levels below this are not raised."""
 ACTIVE_STEP = 32
 """Activations are multiples of 1/32, inputs of 1/STEP, and bytes in these units."""
 MOST = 255
@@ -45,10 +46,12 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Form:
-    """One of the nets that there are.
+    """The shape of one kind of detector.
 
-    taps       instants that each layer sees of the one below      means  whether the first layer sees means, too
-    dilations  intervals between these
+    Attributes:
+        taps: Instants of the layer below that each layer sees.
+        dilations: Intervals between these instants, by layer.
+        means: Whether the first layer also sees the means of the bands.
     """
 
     taps: tuple[int, ...]
@@ -57,21 +60,27 @@ class Form:
 
     @property
     def reach(self) -> int:
-        """Intervals into the past that a judgement depends on."""
+        """Number of past intervals that a decision depends on."""
         past = LEVEL if self.means else LEVEL - 1
         return past + sum((t - 1) * d for t, d in zip(self.taps, self.dilations, strict=True))
 
 
 FORMS = {1: Form((3, 3, 3, 3), (1, 3, 9, 27), False), 2: Form((3, 4, 5), (1, 3, 12), True)}
-"""By the number in a checkpoint's architecture; the last is what is trained today."""
+"""By the number in a checkpoint's architecture; new detectors have the last."""
 FORM = max(FORMS)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """kernels (taps * inputs, channels) and biases (channels,) by layer; out (channels,), bias: speech if > 0.
+    """The arrays of a detector.
 
-    With means the first kernel has MEANS rows more, for these at the newest instant.
+    Attributes:
+        form: The shape of the net.
+        kernels: By layer, (taps * inputs, channels), the oldest instant first. With `form.means` the first has MEANS
+            more rows, for the means at the newest instant.
+        biases: By layer, (channels,).
+        out: Weights of the output, (channels,).
+        bias: Bias of the output; a sum above 0 is speech.
     """
 
     form: Form
@@ -82,7 +91,7 @@ class Weights:
 
 
 def shapes(channels: int = CHANNELS, form: int = FORM) -> dict[str, tuple[int, ...]]:
-    """The tensors of a detector in a checkpoint, by name."""
+    """Return the shapes of a detector's tensors in a checkpoint, by name."""
     found: dict[str, tuple[int, ...]] = {"out": (channels,), "bias": (1,)}
     for i, taps in enumerate(FORMS[form].taps):
         rows = taps * channels if i else taps * INPUTS + (MEANS if FORMS[form].means else 0)
@@ -92,7 +101,11 @@ def shapes(channels: int = CHANNELS, form: int = FORM) -> dict[str, tuple[int, .
 
 
 def weights(tensors: dict[str, NDArray[np.float32]], form: int = FORM) -> Weights:
-    """From the tensors of a checkpoint; ValueError where sums would not be exact in float32."""
+    """Build the weights from the tensors of a checkpoint.
+
+    Raises:
+        ValueError: Sums of some weights would not be exact in float32.
+    """
     layers = range(len(FORMS[form].taps))
     for i in layers:
         largest = RANGE * STEP if i == 0 else MOST
@@ -109,10 +122,14 @@ def weights(tensors: dict[str, NDArray[np.float32]], form: int = FORM) -> Weight
 
 
 class Inputs:
-    """What the net hears of many streams' band levels, each stream in a slot; before it began there was silence."""
+    """The inputs of the net for many streams, each in a slot, from their band levels; silence before the start.
+
+    Args:
+        slots: Number of streams.
+        margin: Most intervals that are pushed at once.
+    """
 
     def __init__(self, slots: int, margin: int) -> None:
-        """At most `margin` intervals are pushed at once."""
         self._margin, self._room = margin, LEVEL + margin
         # The loudest of each interval and the levels themselves, at (absolute interval) % room, and sums of the last.
         self._loud = np.zeros((slots, self._room), np.int16)
@@ -122,7 +139,7 @@ class Inputs:
 
     @property
     def bytes_per_slot(self) -> int:
-        """Memory of one stream."""
+        """Memory of one stream, in bytes."""
         arrays: list[NDArray[Any]] = [self._loud, self._levels, self._sum]
         return sum(a.nbytes // len(a) for a in arrays)
 
@@ -133,10 +150,16 @@ class Inputs:
         self._sum[slots] = LEVEL * FLOOR
 
     def push(self, slots: Ints, first: NDArray[np.int64], levels: NDArray[np.int16]) -> tuple[Bytes, Bytes]:
-        """The next intervals `first` (B,) and so on of `slots`, levels (B, H, BANDS).
+        """Take in the next intervals of some streams.
 
-        Returns bytes in steps of 1/STEP: levels below the loudest of late, how loud this is and how soft it has been,
-        (B, H, INPUTS); and the means of late, (B, H, MEANS).
+        Args:
+            slots: The streams, (B,), no slot twice.
+            first: Absolute position of each stream's first new interval, (B,).
+            levels: Band levels, (B, H, BANDS).
+
+        Returns:
+            Bytes in steps of 1/STEP. First (B, H, INPUTS): levels below the loudest of the last LEVEL intervals, then
+            the level of the interval and the softest of these. Second (B, H, MEANS): means of the bands over these.
         """
         b, h = levels.shape[:2]
         at = first % self._room
@@ -168,13 +191,18 @@ class Inputs:
 
 
 class Detector:
-    """The detector of many streams, each in a slot; before a stream began there was silence."""
+    """The detector of many streams, each in a slot; silence before the start.
+
+    Args:
+        weights: The net.
+        slots: Number of streams.
+        margin: Most intervals that are pushed at once.
+    """
 
     def __init__(self, weights: Weights, slots: int, margin: int) -> None:
-        """At most `margin` intervals are pushed at once."""
         self._weights, self._margin = weights, margin
         self._inputs = Inputs(slots, margin)
-        # The scales of what comes in and goes out, once for all: powers of two, so nothing is rounded.
+        # Scales of inputs and outputs, applied once: powers of two, so nothing is rounded.
         scales = [
             np.float32(ACTIVE_STEP / (STEP if i == 0 else ACTIVE_STEP)) for i in range(len(weights.kernels))
         ]
@@ -187,44 +215,55 @@ class Detector:
         # Bytes: inputs in steps of 1/STEP, activations of 1/ACTIVE_STEP, at (absolute interval) % room.
         self._past = [np.zeros((slots, r, w), np.uint8) for r, w in zip(self._room, widths, strict=True)]
         self._pushed = np.zeros(slots, np.int64)
+        # Intervals of silence that were skipped since the last one that was pushed.
+        self._silent = np.zeros(slots, np.int64)
         self._still = self._silence()
         self.reset(np.arange(slots))
 
     @property
     def bytes_per_slot(self) -> int:
-        """Memory of one stream."""
+        """Memory of one stream, in bytes."""
         arrays: list[NDArray[Any]] = [self._pushed, *self._past]
         return sum(a.nbytes // len(a) for a in arrays) + self._inputs.bytes_per_slot
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
         self._pushed[slots] = 0
+        self._silent[slots] = self._weights.form.reach + 1
         self._inputs.reset(slots)
         for past, still in zip(self._past, self._still, strict=True):
             past[slots] = still
 
     def skip(self, slots: Ints, n: NDArray[np.int64]) -> None:
-        """Silence for n (B,) intervals."""
+        """Let n (B,) intervals of silence pass."""
         nothing = np.full((1, self._margin, BANDS), FLOOR, np.int16)
-        for slot, left in zip(slots.tolist(), n.tolist(), strict=True):
-            one = np.array([slot])
-            if left > self._weights.form.reach:
-                at = int(self._pushed[slot]) + left
-                self.reset(one)
-                self._pushed[slot], left = at, 0
-            while left:
-                h = min(left, self._margin)
-                self.push(one, nothing[:, :h])
-                left -= h
+        reach, silent = self._weights.form.reach, self._silent[slots]
+        # Beyond its reach the net holds nothing but silence, and more of it need only be counted.
+        far = silent + n > reach
+        at = self._pushed[slots] + n
+        self.reset(slots[far & (silent <= reach)])
+        left = np.where(far, 0, n)
+        while left.any():
+            step = np.minimum(left, self._margin)
+            for h in np.unique(step[step > 0]).tolist():
+                some = slots[step == h]
+                self.push(some, np.repeat(nothing[:, :h], len(some), axis=0))
+            left -= step
+        self._pushed[slots], self._silent[slots] = at, silent + n
 
     def push(self, slots: Ints, levels: NDArray[np.int16]) -> NDArray[np.float32]:
-        """The next H <= margin intervals of the streams in `slots` (no slot twice), levels (B, H, BANDS).
+        """Take in the next H <= margin intervals of some streams.
 
-        Returns the evidence for speech, (B, H), in logarithms, of the intervals that lie `AHEAD` before these.
+        Args:
+            slots: The streams, (B,), no slot twice.
+            levels: Band levels, (B, H, BANDS).
+
+        Returns:
+            Log odds of speech, (B, H), for the intervals `AHEAD` before these.
         """
         b, h = levels.shape[:2]
         first = self._pushed[slots]
-        self._pushed[slots] = first + h
+        self._pushed[slots], self._silent[slots] = first + h, 0
         x, means = self._inputs.push(slots, first, levels)
         form = self._weights.form
         for i, (past, room, n, d) in enumerate(
@@ -247,7 +286,7 @@ class Detector:
         return score
 
     def _silence(self) -> list[Bytes]:
-        """What each layer holds when there has been nothing but silence: (width,) by layer."""
+        """Return the activations of each layer after endless silence, (width,) by layer."""
         still = []
         x = np.zeros(INPUTS, np.float32)
         x[:] = np.clip(FLOOR - (QUIETEST - RANGE * STEP), 0, RANGE * STEP)
@@ -261,20 +300,20 @@ class Detector:
 
 @lru_cache(maxsize=256)
 def _places(room: int, h: int, back: int) -> Ints:
-    """Where h intervals lie in a ring, from `back` on, by where the first lies: (room, h)."""
+    """Return the places of h intervals in a ring, from `back` on, by the place of the first: (room, h)."""
     return (np.arange(room)[:, None] + back + np.arange(h)) % room
 
 
 @lru_cache(maxsize=256)
 def _taps(room: int, h: int, taps: int, dilation: int) -> Ints:
-    """Where the instants lie that h intervals see, by where the first interval lies: (room, h, taps)."""
+    """Return the places of the instants that h intervals see, by the place of the first: (room, h, taps)."""
     back = np.arange(h)[:, None] - dilation * np.arange(taps - 1, -1, -1)
     found: Ints = (np.arange(room)[:, None, None] + back) % room
     return found
 
 
 def _largest(x: NDArray[np.int16], h: int) -> NDArray[np.int16]:
-    """The largest of each LEVEL in a row, x (B, LEVEL - 1 + h) -> (B, h); what windows share is looked through once."""
+    """Return the largest of each LEVEL in a row: x (B, LEVEL - 1 + h) -> (B, h). Overlaps are searched once."""
     found: NDArray[np.int16]
     if h > LEVEL // 2:
         found = np.lib.stride_tricks.sliding_window_view(x, LEVEL, axis=1).max(2)

@@ -1,22 +1,19 @@
-"""The gate and the two normalisers: what is speech, and at which mean and deviation does the net hear it?
+"""The running normaliser: makes the level of each stream's speech alike, and marks the intervals that are voiced.
 
-`running`, for live use and for training what is used live. Three moods for each stream:
+It serves live streams, and the training of models that will serve them. Each stream is in one of three states:
 
-    idle      nothing voiced in the last 30 s (or ever). Intervals pass as zeros and do not vote. One that is speech
-              starts a hold.
-    holding   a second of audio is kept back, to learn the level from; then its intervals pass all at once,
-              normalised alike. If too little of it was speech, they pass as zeros: idle again.
-    active    an interval is voiced if its level stands `ABOVE_FLOOR` over the lowest of the last 2 s, and within
-              `BELOW_SPEECH` of the mean level of speech. Mean and deviation are those of the voiced samples of the
-              last 30 s.
+    idle      nothing was voiced in the last 30 s, or ever. Intervals pass as zeros and do not vote. The first interval
+              of speech starts a hold.
+    holding   one second of audio is kept back to learn the level from it. Then its intervals pass together, normalised
+              alike. If too little of it was speech, they pass as zeros, and the stream is idle again.
+    active    an interval of speech is voiced if its level is above the threshold of gate.py. Mean and deviation are
+              those of the voiced samples of the last 30 s.
 
-Models with a detector (detector.py) ask it first: what is no speech is not voiced, however loud; what is, and is
-`NEAR_SPEECH`, is voiced in any noise. It answers `AHEAD` intervals later.
+A model with a speech detector (detector.py) asks it first. An interval without speech is never voiced, however loud.
+The detector answers `AHEAD` intervals later.
 
-All thresholds are relative, so loudness changes nothing; silence, noise and, with a detector, sounds leave no trace in
-the statistics, so a talk after them is heard as if the stream had just begun. Interval by interval in absolute
-position: chunks cannot matter. `clip`, the paper's: mean and deviation of the whole clip, offline.
-
+Silence, noise and, with a detector, other sounds leave no trace in the statistics: speech after them is normalised as
+if the stream had just begun. All decisions are made interval by interval in absolute position, so chunks do not matter.
 Knows nothing of sample rates, of sources, or of the net.
 """
 
@@ -28,32 +25,26 @@ from numpy.typing import NDArray
 from streamcab.dsp.bands import BANDS, FLOOR, NARROW, high_bands
 from streamcab.dsp.detector import AHEAD, Detector, Weights
 from streamcab.dsp.frontend import Pooled
+from streamcab.dsp.gate import (
+    ABOVE_FLOOR,
+    FLOOR_S,
+    LOUD,
+    MISSING,
+    ONSET_HEARD_S,
+    ONSET_S,
+    POWER_FLOOR,
+    SILENT,
+    SOUND,
+    VOICED,
+    threshold,
+)
 
 HOLD_S = 1.0
 MEMORY_S = 30.0
-FLOOR_S = 2.0
 BLOCK_S = 1.0
-ABOVE_FLOOR = 8.0
-"""Power ratio, 9 dB."""
-BELOW_SPEECH = 1e-3
-"""Power ratio, -30 dB: what speech leaves in its pauses when a noise gate makes the floor zero."""
-NEAR_SPEECH = 0.01
-"""Power ratio, -20 dB: what is speech to a detector and so near the mean level of speech counts in any noise."""
-POWER_FLOOR = 1e-10
-"""Power, -100 dB of full scale: below the last bit of 16."""
-ONSET_S = 0.1
-"""Voiced audio that a hold must contain to be a talk and not a click."""
-ONSET_HEARD_S = 0.2
-"""The same where a detector says what is speech."""
-
 IDLE, HOLDING, ACTIVE = 0, 1, 2
-SILENT, VOICED, MISSING, SOUND = 0, 1, 2, 3
-"""Kinds of intervals. SOUND, with a detector only: as loud as speech, and none."""
-LOUD = 0.25
-"""Power ratio to the mean level of speech, -6 dB, from which on what is no speech is SOUND."""
 
 Ints = NDArray[np.intp]
-Floats = NDArray[np.float64]
 _HIGH = high_bands()
 
 
@@ -61,8 +52,11 @@ _HIGH = high_bands()
 class NormalisedBatch:
     """H normalised intervals of B streams.
 
-    x (B, H * I) float32        kind (B, H) uint8: SILENT, VOICED, MISSING, SOUND        power (B, H) float64
-    wide (B, H) bool: something is heard in the high half of the band, as far as a detector looks
+    Attributes:
+        x: Samples, (B, H * I) float32.
+        kind: SILENT, VOICED, MISSING or SOUND, (B, H) uint8.
+        power: Mean square of each interval, (B, H) float64.
+        wide: Whether the high half of the band holds sound, as far as a detector looks, (B, H) bool.
     """
 
     x: NDArray[np.float32]
@@ -72,15 +66,19 @@ class NormalisedBatch:
 
 
 class RunningNormaliser:
-    """The running normaliser of many streams, each in a slot. `push` what arrives, `take` what is decided."""
+    """The running normaliser of many streams, each in a slot: `push` intervals as they arrive, `take` decided ones.
+
+    Args:
+        slots: Number of streams.
+        interval: Pooled samples per interval, I.
+        interval_s: Seconds per interval.
+        margin: Most intervals that are pushed at once.
+        detector: Speech detector; without one, the gate judges by level alone.
+    """
 
     def __init__(
         self, slots: int, interval: int, interval_s: float, margin: int = 16, detector: Weights | None = None
     ) -> None:
-        """`interval` pooled samples fill `interval_s` seconds; at most `margin` intervals are pushed at once.
-
-        Without a `detector` the gate hears level.
-        """
         self.hold = round(HOLD_S / interval_s)
         self.block = round(BLOCK_S / interval_s)
         blocks = round(MEMORY_S / BLOCK_S)
@@ -102,7 +100,7 @@ class RunningNormaliser:
         # Voiced count, sum and sum of squares by block of 1 s; never subtracted from, so nothing drifts.
         self._blocks = np.zeros((slots, blocks, 3))
         self._closed = np.zeros((slots, 3))
-        # What waits to be taken, at (absolute interval) % room.
+        # Intervals that wait to be taken, at (absolute interval) % room.
         self._maxima = np.zeros((slots, self._room, interval), np.float32)
         self._stats = np.zeros((slots, self._room, 3))
         self._power = np.zeros((slots, self._room))
@@ -134,7 +132,7 @@ class RunningNormaliser:
         return self.decided - self.taken
 
     def push(self, slots: Ints, pooled: Pooled) -> None:
-        """The next H <= margin intervals of the streams in `slots` (no slot twice)."""
+        """Take in the next H <= margin intervals of the streams in `slots` (no slot twice)."""
         h = pooled.maxima.shape[1]
         assert h <= self.margin, f"{h} intervals at once, margin is {self.margin}"
         at = (self.pushed[slots, None] + np.arange(h)) % self._room
@@ -156,9 +154,9 @@ class RunningNormaliser:
         self._judge(slots, self.pushed[slots] - self.ahead)
 
     def skip(self, slots: Ints, n: NDArray[np.int64]) -> None:
-        """Time passes by n (B,) intervals that nobody heard: old levels and statistics are forgotten as they would.
+        """Let n (B,) missing intervals pass: old levels and statistics are forgotten as if they had been pushed.
 
-        What waits to be judged must be missing already, or nothing.
+        Intervals that still wait to be judged must be missing, too.
         """
         pending = np.minimum(self.pushed[slots] + n, self.ahead)
         n_judged = n + (self.pushed - self.judged)[slots] - pending
@@ -183,7 +181,7 @@ class RunningNormaliser:
             self._speech[slots[:, None], waiting] = False
 
     def finish(self, slots: Ints) -> None:
-        """No more intervals will come: judge what waits, as if silence followed, and decide on what is held."""
+        """End streams: judge the intervals that wait, as if silence followed, and decide on a hold."""
         if self.detector is not None:
             nothing = np.full((len(slots), self.ahead, BANDS), FLOOR, np.int16)
             speech = self.detector.push(slots, nothing) > 0
@@ -195,7 +193,7 @@ class RunningNormaliser:
             self._decide(np.array([slot]), int(self.judged[slot] - self.decided[slot]))
 
     def take(self, slots: Ints, h: int) -> NormalisedBatch:
-        """The next h decided intervals of each of `slots`; each must have so many `ready`."""
+        """Return the next h decided intervals of each of `slots`; each must have as many `ready`."""
         at = (self.taken[slots, None] + np.arange(h)) % self._room
         row = slots[:, None]
         x = (self._maxima[row, at] - self._mean[row, at, None]) * self._scale[row, at, None]
@@ -206,7 +204,7 @@ class RunningNormaliser:
         return NormalisedBatch(x.reshape(len(slots), -1), kind, self._power[row, at], self._wide[row, at])
 
     def _judge(self, slots: Ints, until: NDArray[np.int64]) -> None:
-        """All intervals before `until` (B,)."""
+        """Judge all intervals before `until` (B,)."""
         left = until - self.judged[slots]
         for _ in range(int(left.max(initial=0))):
             some = slots if (left > 0).all() else slots[left > 0]
@@ -214,7 +212,7 @@ class RunningNormaliser:
             left -= 1
 
     def _advance(self, slots: Ints) -> None:
-        """The next interval of each stream."""
+        """Judge the next interval of each stream."""
         k = self.judged[slots]
         at = k % self._room
         power, missing = self._power[slots, at], self._kind[slots, at] == MISSING
@@ -238,7 +236,7 @@ class RunningNormaliser:
             self._levels[slots[started]] = np.inf
             vad_state = np.where(started, HOLDING, vad_state)
             self.vad_state[slots[started]] = HOLDING
-        # What begins within an interval fills only a part of it: the first interval of a hold tells nothing of a floor.
+        # Speech may begin within an interval and fill a part of it: a hold's first interval measures no floor.
         level = np.where(missing | started, np.inf, power)
         self._levels[slots, k % floor_len] = level
         self.judged[slots] = k + 1
@@ -255,7 +253,11 @@ class RunningNormaliser:
             total = closed + filling
             n = np.maximum(total[:, 0], 1)
             speech = total[:, 2] / n - (total[:, 1] / n) ** 2
-            voiced = np.isfinite(lv) & (lv > self._threshold(floor, speech)) & self._speech[s, a]
+            voiced = (
+                np.isfinite(lv)
+                & (lv > threshold(floor, speech, self.detector is not None))
+                & self._speech[s, a]
+            )
             filling += self._stats[s, a] * voiced[:, None]
             self._blocks[s, block] = filling
             self._kind[s[voiced], a[voiced]] = VOICED
@@ -274,7 +276,7 @@ class RunningNormaliser:
                 self._decide(full, self.hold)
 
     def _decide(self, slots: Ints, n: int) -> None:
-        """End the hold of streams that have n intervals waiting: a talk, or nothing."""
+        """End the hold of streams that have n intervals waiting: as speech, or as nothing."""
         waiting = self.decided[slots, None] + np.arange(n)
         at = waiting % self._room
         row = slots[:, None]
@@ -285,7 +287,7 @@ class RunningNormaliser:
         if self.detector is None:
             voiced &= power > np.maximum(ABOVE_FLOOR * floor, POWER_FLOOR)
         level = (power * voiced).sum(1, keepdims=True) / np.maximum(voiced.sum(1, keepdims=True), 1)
-        voiced &= power > self._threshold(floor, level)
+        voiced &= power > threshold(floor, level, self.detector is not None)
         talk = voiced.sum(1) >= self._onset
         self._silence(row[~talk], at[~talk])
         self.vad_state[slots[~talk]] = IDLE
@@ -299,13 +301,6 @@ class RunningNormaliser:
             self._closed[slot] = total - current
             self._set(np.full(n, slot), where, np.broadcast_to(total, (n, 3)))
         self.decided[slots] += n
-
-    def _threshold(self, floor: Floats, speech: Floats) -> Floats:
-        """The power over which an interval of speech is voiced, given the floor and the mean power of speech."""
-        above = ABOVE_FLOOR * floor
-        if self.detector is not None:
-            above = np.minimum(above, NEAR_SPEECH * speech)
-        return np.maximum(np.maximum(above, BELOW_SPEECH * speech), POWER_FLOOR)
 
     def _idle(self, slots: Ints) -> None:
         self.vad_state[slots] = IDLE
@@ -322,40 +317,3 @@ class RunningNormaliser:
         variance = total[:, 2] / n - mean * mean
         self._mean[slots, at] = mean
         self._scale[slots, at] = 1 / np.sqrt(np.maximum(variance, POWER_FLOOR))
-
-
-def normalise_clip(pooled: Pooled, gated: NDArray[np.uint8], wide: NDArray[np.bool_]) -> NormalisedBatch:
-    """The paper's normaliser, over whole clips (B, H intervals): subtract the mean, divide by the deviation.
-
-    `gated` and `wide` (B, H) are as in `NormalisedBatch`; digital silence comes out as zeros.
-    """
-    n = np.broadcast_to(pooled.count, pooled.sum.shape).sum(1)
-    mean = pooled.sum.sum(1) / n
-    variance = pooled.square.sum(1) / n - mean * mean
-    scale = np.where(variance > POWER_FLOOR, 1 / np.sqrt(np.maximum(variance, POWER_FLOOR)), 0.0)
-    x = (pooled.maxima - mean[:, None, None]) * scale[:, None, None]
-    return NormalisedBatch(x.reshape(len(x), -1).astype(np.float32), gated, pooled.power, wide)
-
-
-def normalise_whole(
-    pooled: Pooled, interval_s: float, normaliser: str, detector: Weights | None = None
-) -> NormalisedBatch:
-    """One whole stream (B = 1, H intervals), by `running` or `clip`; the gate is the same in both."""
-    h, interval = pooled.maxima.shape[1:]
-    # In pieces of a second: the detector keeps tables for each length of a push, which grow as its square.
-    size = max(round(1 / interval_s), 1)
-    state = RunningNormaliser(1, interval, interval_s, size, detector)
-    slot = np.zeros(1, np.intp)
-    pieces = []
-    for k in range(0, h, size):
-        state.push(slot, pooled.part(k, min(k + size, h)))
-        pieces.append(state.take(slot, int(state.ready[0])))
-    state.finish(slot)
-    pieces.append(state.take(slot, int(state.ready[0])))
-    heard = NormalisedBatch(
-        np.concatenate([p.x for p in pieces], 1),
-        np.concatenate([p.kind for p in pieces], 1),
-        np.concatenate([p.power for p in pieces], 1),
-        np.concatenate([p.wide for p in pieces], 1),
-    )
-    return heard if normaliser == "running" else normalise_clip(pooled, heard.kind, heard.wide)

@@ -1,8 +1,7 @@
 """Whole clips through the same layers as streams: features and c_t of every interval of some samples.
 
-Works in blocks, addressed by absolute position, so that an hour needs little more memory than a minute and
-the blocks leave no trace. Serves `classify`, `verify` and training. Knows nothing of files, of windows or of
-labels.
+Works in blocks addressed by absolute position, so that an hour needs little more memory than a minute, and the blocks
+leave no trace in the result. Serves `classify`, `verify` and training. Knows nothing of files, of windows or of labels.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 
 from streamcab.dsp.detector import Weights
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
-from streamcab.dsp.normalise import NormalisedBatch, normalise_whole
+from streamcab.dsp.normalise import NormalisedBatch
+from streamcab.dsp.normalise_offline import normalise_whole
 from streamcab.inference.engine_output import no_evidence
 from streamcab.nn.architecture import Architecture
 
@@ -26,11 +26,22 @@ NET_S = 30.0
 def features(
     samples: NDArray[np.float32], rate: int, architecture: Architecture, detector: Weights | None = None
 ) -> NormalisedBatch:
-    """What the net hears of samples (n,) at `rate` Hz: K whole intervals, as a `NormalisedBatch` of B = 1; K may be 0.
+    """Compute the net's input for a clip, as the engine does for a stream that ended.
 
-    As the engine hears a stream that ended: zeros before the start and after the end, the last fraction of an
-    interval left out, NaN is a missing sample. A `clip` model hears the first `extra["seconds"]` of it
-    (paper, section 4). `detector`: the weights of the net's, where it has one; ValueError where it is missing.
+    There are zeros before the start and after the end; the last fraction of an interval is left out. A `clip` model
+    takes the first `extra["seconds"]` only (paper, section 4).
+
+    Args:
+        samples: (n,); NaN is a missing sample.
+        rate: Sampling rate of `samples`, in Hz.
+        architecture: The net's.
+        detector: Weights of the net's speech detector, if it has one.
+
+    Returns:
+        K whole intervals, with B = 1; K may be 0.
+
+    Raises:
+        ValueError: `detector` is missing, or the net has none.
     """
     arch = architecture
     if (detector is None) != (arch.detector == 0):
@@ -58,7 +69,7 @@ def features(
 
 @dataclass(frozen=True)
 class IntervalResults:
-    """K intervals: c (K, labels), attention alpha (K, classifiers), u (K, summary)."""
+    """Results for K intervals: c (K, labels), attention alpha (K, classifiers), u (K, summary)."""
 
     c: NDArray[np.float32]
     alpha: NDArray[np.float32]
@@ -66,20 +77,20 @@ class IntervalResults:
 
 
 class ClipNet(Protocol):
-    """A net that answers whole clips: any `Runtime`, or the torch modules where and as they stand."""
+    """A net that answers whole clips: any `Runtime`, or torch modules as they are."""
 
     @property
     def architecture(self) -> Architecture:
-        """Of the net."""
+        """The net's architecture."""
 
     def clip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Normalised samples x (T,), whole intervals -> c, attention and u (T / interval, width)."""
+        """Compute c, attention and u (T / interval, width) of normalised samples x (T,), whole intervals."""
 
 
 def intervals(
     net: ClipNet, samples: NDArray[np.float32], rate: int, detector: Weights | None = None
 ) -> tuple[IntervalResults, NormalisedBatch]:
-    """Every interval of samples (n,), answered, and what was heard. Torch modules are used as they stand."""
+    """Compute the results for every interval of samples (n,) at `rate` Hz, and the net's input."""
     heard = features(samples, rate, net.architecture, detector)
     answered = interval_results(net, heard.x[0])
     answered.u[no_evidence(heard.kind[0])] = np.nan
@@ -87,7 +98,7 @@ def intervals(
 
 
 def interval_results(net: ClipNet, x: NDArray[np.float32]) -> IntervalResults:
-    """The answers to normalised pooled samples of one clip (K * I,)."""
+    """Compute the results for normalised pooled samples of one clip, (K * I,)."""
     arch = net.architecture
     size, halo = arch.intervals(NET_S), arch.context
     total = len(x) // arch.interval
@@ -103,7 +114,7 @@ def interval_results(net: ClipNet, x: NDArray[np.float32]) -> IntervalResults:
 
 
 def _pool(samples: NDArray[np.float32], front: FrontEnd, k: int, h: int) -> Pooled:
-    """Intervals k .. k + h - 1, with zeros where there are no samples."""
+    """Pool intervals k .. k + h - 1, with zeros where there are no samples."""
     start, stop = front.span(k, h)
     x = np.zeros((1, stop - start), np.float32)
     first, last = max(start, 0), min(stop, len(samples))

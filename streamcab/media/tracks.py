@@ -115,7 +115,7 @@ class Leg:
         return self._append(n)
 
     def miss(self, n: int) -> None:
-        """So many samples have not come."""
+        """Add n missing samples."""
         self.holes.append((self.position, self.position + n))
         self.position += n
         if len(self.holes) > HOLES:
@@ -162,7 +162,7 @@ class _Group:
 
 
 class Writer:
-    """What has come since the last flush."""
+    """Collects the samples that have come since the last flush."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[ScatterBank, str, int, int], _Group] = {}

@@ -1,154 +1,30 @@
-"""All that shapes a net, as numbers: its layers, what it must be fed with, and every count that follows from both.
+"""All that defines a net, as numbers: its layers, its input, and every count of intervals that follows from both.
 
 An `Architecture` travels in the checkpoint. Knows nothing of weights, of a framework, of files or of streams.
-
-    delay    how far a layer's output lags behind the newest pooled sample, in its own samples
-    reach    how far on either side of an interval lie the samples that its a_t depends on, in intervals
-    context  how many of its input's past samples a layer keeps
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from streamcab.dsp import bands
 from streamcab.dsp.detector import FORMS
+from streamcab.nn.geometry import PAPER_STAGES, BlockShape, StageShape, geometry
 
 FOREVER = 1 << 40
-"""End of a stream whose end is not known yet, in intervals."""
-
-
-@dataclass(frozen=True)
-class StageShape:
-    """One row pair of Table 2: a convolution of stride 1, a maximum pooling, and the dropout after it."""
-
-    filters: int
-    kernel: int
-    pool: int
-    stride: int
-    dropout: float
-
-    @property
-    def conv_pad(self) -> tuple[int, int]:
-        """Zeros before and after the input of the convolution: Keras' `same` for an even kernel."""
-        return (self.kernel - 1) // 2, self.kernel // 2
-
-    @property
-    def pool_pad(self) -> tuple[int, int]:
-        """The same for the pooling, whose stride divides the length."""
-        left = (self.pool - self.stride) // 2
-        return left, self.pool - self.stride - left
-
-    def lag(self, delay: int) -> int:
-        """The delay of this stage's output, in its own samples, for the delay of its input, in the input's."""
-        return -(-(delay + self.conv_pad[1] + self.pool_pad[1]) // self.stride)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What follows from the shapes of all stages.
-
-    interval  pooled samples per interval
-    delay     intervals by which a streamed a_t lags behind the newest interval heard
-    reach     intervals on each side of an interval beyond which no sample touches its a_t
-    """
-
-    interval: int
-    delay: int
-    reach: int
-
-
-@dataclass(frozen=True)
-class StageTiming:
-    """Where a stage stands in a streamed distiller, in samples of its input unless it says otherwise.
-
-    unit          samples per interval            out_unit      the same of its output
-    conv_delay    lag of its convolution          delay         lag of its output, in samples of its output
-    conv_context  samples that its convolution keeps of a stream
-    pool_context  convolved samples that its pooling keeps
-    """
-
-    unit: int
-    out_unit: int
-    conv_delay: int
-    delay: int
-    conv_context: int
-    pool_context: int
-
-    @classmethod
-    def of(cls, shape: StageShape, delay: int, unit: int) -> "StageTiming":
-        """Of a stage whose input lags by `delay` and has `unit` samples per interval; ValueError unless it fits."""
-        if unit % shape.stride:
-            raise ValueError(f"a stride of {shape.stride} does not divide {unit} samples per interval")
-        conv_delay, lag = delay + shape.conv_pad[1], shape.lag(delay)
-        return cls(
-            unit=unit,
-            out_unit=unit // shape.stride,
-            conv_delay=conv_delay,
-            delay=lag,
-            conv_context=shape.kernel - 1,
-            pool_context=shape.stride * lag + shape.pool_pad[0] - conv_delay,
-        )
-
-
-def timings(stages: Sequence[StageShape]) -> list[StageTiming]:
-    """Where each stage of a distiller stands."""
-    found: list[StageTiming] = []
-    delay, unit = 0, geometry(stages).interval
-    for shape in stages:
-        found.append(StageTiming.of(shape, delay, unit))
-        delay, unit = found[-1].delay, found[-1].out_unit
-    return found
-
-
-def geometry(stages: Sequence[StageShape]) -> Geometry:
-    """The geometry of a distiller of these stages."""
-    unit, delay, samples = 1, 0, 0
-    for stage in stages:
-        samples += (stage.kernel + stage.pool - 2) * unit
-        unit *= stage.stride
-        delay = stage.lag(delay)
-    return Geometry(interval=unit, delay=delay, reach=-(-samples // unit))
-
-
-PAPER_STAGES = (
-    StageShape(16, 4, 4, 2, 0.15),
-    StageShape(32, 4, 4, 2, 0.15),
-    StageShape(32, 10, 10, 5, 0.10),
-    StageShape(128, 10, 10, 5, 0.0),
-)
-
-
-@dataclass(frozen=True)
-class BlockShape:
-    """One block: its kernel's taps, the intervals between them, and how many of the taps lie ahead."""
-
-    kernel: int
-    dilation: int
-    ahead: int
-
-    @property
-    def context(self) -> int:
-        """Intervals of its input that a streamed block keeps."""
-        return (self.kernel - 1) * self.dilation
-
-    @property
-    def delay(self) -> int:
-        """Intervals by which its output lags behind its input."""
-        return self.ahead * self.dilation
+"""End, in intervals, of a stream whose end is not known yet."""
 
 
 LARGEST = 1_000_000
-"""No size and no rate is beyond this: what is, is damage."""
+"""Sizes and rates above this can only come from a damaged file."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The numbers of a CAB-CNN. The defaults are the paper's, but for the labels and the audio rate."""
+    """The numbers that define a CAB-CNN. The defaults are the paper's, except for labels and audio rate."""
 
     labels: tuple[str, ...]
     rate: int = 8000
-    """Hz to which audio is brought before pooling: the maximum over 2 samples is not that over 12."""
+    """Hz to which audio is resampled before pooling: the maximum over 2 samples differs from that over 12."""
     pooled_rate: int = 4000
     """Sub-intervals a second."""
     stages: tuple[StageShape, ...] = PAPER_STAGES
@@ -158,25 +34,25 @@ class Architecture:
     normaliser: str = "running"
     """`running` (live) or `clip` (the paper's, offline only)."""
     gate: bool = True
-    """Whether intervals without speech are left out of the mean."""
+    """Whether intervals without speech are excluded from the mean."""
     summary: int = 0
-    """How many numbers each interval is summed up in for `moments.py`; 0, as in the paper: there is none of that."""
+    """Numbers per interval in its summary u_t, for evidence; 0, as in the paper: no evidence."""
     lags: tuple[int, ...] = ()
-    """Intervals between the two whose products are averaged there."""
+    """Distances, in intervals, between the two summaries whose products are averaged (moments.py)."""
     phones: int = 0
-    """How many phones intervals are told apart as, for `phones.py`, the first no speech; 0: no lags either, or lags."""
+    """Number of phones that intervals are assigned to (phones.py), the first of which is no speech; 0: none."""
     reach: int = 0
-    """Intervals on each side that are heard for that."""
+    """Intervals on each side that a phone is recognised from."""
     phone_hidden: int = 0
-    """Size of the layer between."""
+    """Size of the hidden layer that recognises phones."""
     trunk: tuple[BlockShape, ...] = ()
     """Blocks between distiller and ACB; without any, as in the paper, the ACB reads a_t."""
     trunk_hidden: int = 0
-    """Size of the layer within each of them."""
+    """Size of the hidden layer in each block."""
     detector: int = 0
-    """Channels of the speech detector that says what is voiced (detector.py); 0: the gate hears level."""
+    """Channels of the speech detector (detector.py); 0: none, and the gate judges by level."""
     detector_form: int = 1
-    """Which of the nets in detector.py it is."""
+    """The detector's form, by its number in detector.py."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -245,7 +121,7 @@ class Architecture:
 
     @property
     def widths(self) -> tuple[int, int, int]:
-        """How many numbers an interval is answered with: c_t, attention, u_t."""
+        """Numbers per interval in each part of the output: c_t, attention, u_t."""
         return len(self.labels), self.classifiers, self.summary
 
     @property
@@ -255,32 +131,32 @@ class Architecture:
 
     @property
     def delay(self) -> int:
-        """Intervals by which a streamed answer lags behind the newest interval heard: the delays of all layers."""
+        """Intervals by which a streamed answer lags behind the newest interval: the delays of all layers."""
         return geometry(self.stages).delay + sum(block.delay for block in self.trunk)
 
     @property
     def context(self) -> int:
-        """Intervals on each side beyond which no sample touches the answer to an interval: the reaches of all layers.
+        """Intervals on each side beyond which no sample affects the answer to an interval.
 
-        (`reach` is that of the phones.)
+        The reaches of all layers together. (`reach` is that of the phones.)
         """
         ahead = sum(block.delay for block in self.trunk)
         return geometry(self.stages).reach + max(sum(b.context for b in self.trunk) - ahead, ahead)
 
     @property
     def memory(self) -> int:
-        """Intervals of nothing after which a stream's state in the net knows of nothing that was before them."""
+        """Missing intervals after which nothing before them is left in a stream's state in the net."""
         return self.delay + self.context
 
     @property
     def moments(self) -> int:
-        """How many second moments there are of the summaries: for lag 0 they are symmetric."""
+        """Number of second moments of the summaries; those of lag 0 are symmetric."""
         k = self.summary
         return sum(k * k if lag else k * (k + 1) // 2 for lag in self.lags)
 
     @property
     def evidence(self) -> int:
-        """How many numbers evidence is drawn from: moments, or the sounds of phones."""
+        """Number of features that evidence is drawn from: moments, or the sounds of phones."""
         return (self.phones - 1) * self.summary if self.phones else self.moments
 
     @property
@@ -289,11 +165,14 @@ class Architecture:
         return self.interval / self.pooled_rate
 
     def intervals(self, seconds: float) -> int:
-        """How many intervals come nearest to so many seconds; at least one."""
+        """Return the number of intervals nearest to `seconds`; at least one."""
         return max(round(seconds / self.interval_s), 1)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it. What is absent (phones, trunk, detector) is not named: old files stay what they are."""
+        """Return the numbers as JSON takes them.
+
+        Parts that a net lacks (phones, trunk, detector) are left out, so that older files stay unchanged.
+        """
         d = asdict(self)
         absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
         absent += () if self.trunk else ("trunk", "trunk_hidden")
@@ -303,7 +182,11 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> "Architecture":
-        """The inverse of `to_dict`; TypeError or ValueError for anything else."""
+        """Build an architecture from the result of `to_dict`.
+
+        Raises:
+            TypeError, ValueError: `d` is anything else.
+        """
         d = dict(d)
         d["stages"] = tuple(StageShape(**s) for s in d["stages"])
         d["trunk"] = tuple(BlockShape(**s) for s in d.get("trunk", ()))

@@ -35,14 +35,15 @@ Column = NDArray[np.int64]
 class Lifecycle:
     """Up to `slots` calls and the state of each.
 
-    events     what has happened to the calls, for the reader of this queue
-    tell       is called before a ring ends, so that whoever reads the ring can know the reason
-    fates      datagrams by fate
-    first      earliest position of a call on probation
-    kind       payload type of a call's newest packet
-    converted  whether a call changed its rate and is resampled
-    misfits    callers whose packets do not fit the format that their type suggests
-    leaps      packets whose number and timestamp leapt, until others follow them
+    Attributes:
+        events: Events of the calls, for the reader of this queue.
+        tell: Called before a ring ends, so that its reader can know the reason from `events`.
+        fates: Datagrams by fate.
+        first: Earliest position of a call on probation.
+        kind: Payload type of a call's newest packet.
+        converted: Whether a call changed its rate and is resampled.
+        misfits: Callers whose packets do not fit the format that their type suggests.
+        leaps: Packets whose number and timestamp leapt, until others follow them.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ ROOM_WAIT = 0.002
 
 
 def valid(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which samples are numbers that a converter can have put out: neither NaN, nor infinite, nor absurd."""
+    """Return which samples a converter can have produced: neither NaN, nor infinite, nor absurd."""
     return np.abs(samples) <= LOUDEST
 
 
@@ -114,12 +114,12 @@ class SingleStream(ABC):
                 self._bank.finish(row)
 
     def _move(self, to: SourceState, why: str = "", *, level: int | None = None) -> None:
-        """All streams of the source into another state; said once."""
+        """Change the state of all streams of the source, and report it once."""
         for line in self._lines:
             line.move(to, why, level=level if line is self._lines[0] else logging.DEBUG)
 
     def _note(self, notes: Iterable[str]) -> None:
-        """What was wrong and heard all the same: said once, when the stream ends."""
+        """Report notes on defects that did not stop the audio, when the stream ends."""
         self._notes += [note for note in notes if note not in self._notes]
 
     def _fail(self, error: StreamcabError) -> None:

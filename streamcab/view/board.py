@@ -1,6 +1,6 @@
 """The state of a viewer: the newest message of every stream, and its last 30 seconds.
 
-Owns `Board`, `Stream` and `History`: they take messages, and their size is bounded. Knows nothing of sockets,
+Owns `Board` and `Stream`: they take messages, and their size is bounded. Knows nothing of sockets,
 terminals or clocks: the caller passes the time, from any clock that only goes forward.
 """
 
@@ -8,72 +8,12 @@ from collections.abc import Iterable
 from typing import Literal
 
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, State, Status
+from streamcab.view.history import MOST_LABELS, History
 
 QUIET_S = 3.0  # a feed that has said nothing for so long is called quiet
-SPAN_S = 30  # seconds in the strip
-_PER_S = 10  # buckets of the strip per second
-_BUCKETS = SPAN_S * _PER_S
-_HOLD = 12  # a value stands for the buckets since the last one when they are no more than these
-_NOTHING, _UNVOICED, _MOST_LABELS = 255, 254, 253
 
 Shown = State | Literal["stalled", "reconnecting"]
 """What is said of a stream: the state of its answer, or of its source where that hinders it."""
-Cell = tuple[int, float] | None
-"""One cell of a strip: the leading label's number (-1: not heard) and its probability; None: nobody spoke."""
-
-
-class History:
-    """The last 30 s of one stream in 600 bytes: which label led in each tenth of a second, and how clearly.
-
-    Addressed by seconds of the stream, not by a clock, so a file read fast and a call look alike.
-    """
-
-    __slots__ = ("_label", "_level", "end")
-
-    def __init__(self) -> None:
-        self._label = bytearray([_NOTHING]) * _BUCKETS
-        self._level = bytearray(_BUCKETS)
-        self.end = -1
-
-    def put(self, at_s: float, label: int | None, probability: float = 0.0) -> None:
-        """Record the answer at `at_s` seconds of the stream; None where nobody spoke."""
-        bucket = max(0, int(at_s * _PER_S))
-        gap = bucket - self.end
-        if self.end < 0 or gap > _BUCKETS or gap < 0:
-            if gap < 0 <= self.end and gap > -_PER_S:
-                return  # an old message that came late
-            self._label[:] = bytes([_NOTHING]) * _BUCKETS
-            gap = 1
-        code = _UNVOICED if label is None else min(label, _MOST_LABELS)
-        level = int(255 * min(max(probability, 0.0), 1.0)) if probability == probability else 0
-        if gap > _HOLD:
-            for i in range(self.end + 1, bucket):
-                self._label[i % _BUCKETS] = _NOTHING
-            gap = 1
-        for i in range(bucket - max(gap, 1) + 1, bucket + 1):
-            self._label[i % _BUCKETS] = code
-            self._level[i % _BUCKETS] = level
-        self.end = bucket
-
-    def cells(self, width: int) -> list[Cell]:
-        """The strip in `width` cells, oldest first, on a grid fixed to the stream: so it does not flicker."""
-        if self.end < 0:
-            return [(-1, 0.0)] * width
-        cut = (self.end + 1) % _BUCKETS
-        labels, levels = self._label[cut:] + self._label[:cut], self._level[cut:] + self._level[:cut]
-        oldest, newest = self.end - _BUCKETS + 1, self.end * width // _BUCKETS
-        out: list[Cell] = []
-        for cell in range(newest - width + 1, newest + 1):
-            last = min(((cell + 1) * _BUCKETS - 1) // width, self.end) - oldest
-            here = labels[max(cell * _BUCKETS // width - oldest, 0) : max(last + 1, 0)]
-            unheard, pause = here.count(_NOTHING), here.count(_UNVOICED)
-            if (unheard + pause) * 2 >= len(here):
-                out.append((-1, 0.0) if unheard >= pause else None)
-                continue
-            while labels[last] >= _UNVOICED:
-                last -= 1
-            out.append((labels[last], levels[last] / 255))
-        return out
 
 
 class Stream:
@@ -149,7 +89,7 @@ class Stream:
 class Board:
     """The newest messages of every stream."""
 
-    def __init__(self, *, most: int = 4096, keep_ended_s: float = 8.0, forget_s: float = 15.0) -> None:
+    def __init__(self, *, most: int = 4096, keep_ended_s: float = 30.0, forget_s: float = 15.0) -> None:
         """`most` streams at once; an ended one stays `keep_ended_s`, one that is not heard of `forget_s`."""
         self.streams: dict[str, Stream] = {}
         self.finals: dict[str, Prediction] = {}  # of streams that were forgotten, for the summary
@@ -157,6 +97,7 @@ class Board:
         self.daemon: DaemonStatus | None = None
         self.heard: float | None = None
         self.full = False  # whether a stream was turned away
+        self.ended = 0  # streams, since the viewer began
         self.changes = 0  # grows with everything that may change a picture
         self._labels: dict[str, int] = {}
         self._most, self._keep_ended_s, self._forget_s = most, keep_ended_s, forget_s
@@ -203,12 +144,12 @@ class Board:
         found = self._labels.get(label)
         if found is None:
             found = len(self._labels)
-            if found < _MOST_LABELS:
+            if found < MOST_LABELS:
                 self._labels[label] = found
         return found
 
     def labels(self) -> list[str]:
-        """All labels seen, ordered by number."""
+        """Return all labels seen, ordered by number."""
         return list(self._labels)
 
     def model(self, stream: Stream) -> ModelInfo | None:
@@ -239,12 +180,8 @@ class Board:
         for label in p.labels:
             if label not in self._labels:
                 self.number(label)
-        at_s = _position_s(p)
-        if p.now and p.state != "silent":
-            leading = max(p.now, key=p.now.__getitem__)
-            stream.history.put(at_s, self.number(leading), p.now[leading])
-        else:
-            stream.history.put(at_s, None)
+        answer = None if p.top is None or p.state == "silent" else self.number(p.top)
+        stream.history.put(_position_s(p), answer, p.confidence or 0.0, spoken=bool(p.now))
 
     def _turn(self, stream: Stream, state: State, now: float) -> None:
         stream.state = state
@@ -252,6 +189,7 @@ class Board:
             stream.ended = None
         elif stream.ended is None:
             stream.ended = now
+            self.ended += 1
 
     def _forget(self, now: float) -> None:
         if now - self._swept < 0.5:
@@ -260,7 +198,8 @@ class Board:
         gone = [
             s
             for s in self.streams.values()
-            if now - s.heard > self._forget_s or (s.ended is not None and now - s.ended > self._keep_ended_s)
+            if now - (s.heard if s.ended is None else s.ended)
+            > (self._forget_s if s.ended is None else self._keep_ended_s)
         ]
         for stream in gone:
             self._drop(stream)

@@ -17,7 +17,7 @@ from streamcab.view.strip import strip_row
 from streamcab.view.view_state import ViewState, sort
 from streamcab.view.waiting import render_waiting
 
-_STATES: tuple[Shown, ...] = ("live", "warming", "silent", "stalled", "lost", "ended")
+_STATES: tuple[Shown, ...] = ("live", "warming", "silent", "stalled", "lost")
 
 
 class _Widths(NamedTuple):
@@ -45,7 +45,7 @@ def render_fleet(
     caption: str = "",
     hint: str = "",
 ) -> Frame:
-    """All streams in `size` (columns, rows); `names` is an order computed before by `sort`."""
+    """Draw all streams in `size` (columns, rows); `names` is an order computed before by `sort`."""
     view_state = view_state or ViewState()
     if not board.streams:
         return render_waiting(board, size, now, caption=caption, hint=hint)
@@ -56,7 +56,7 @@ def render_fleet(
     rows += [Row(width)] * (height >= 20)
     room = table_rows(height)
     if height >= 8:
-        counts = Counter(s.top for s in board.streams.values())
+        counts = Counter(s.top for s in board.streams.values() if s.ended is None)
         rows += [_stack(board, counts, width, margin), _legend(board, counts, width, margin)]
     if height >= 16:
         rows.append(Row(width))
@@ -75,7 +75,7 @@ def render_fleet(
 
 
 def table_rows(height: int) -> int:
-    """How many streams fit into a picture of this height."""
+    """Return how many streams fit into a picture of this height."""
     return max(height - 3 - 2 * (height >= 8) - (height >= 16) - (height >= 20), 1)
 
 
@@ -106,15 +106,16 @@ def _accent_cells(board: Board) -> int:
 
 def _header(board: Board, width: int, margin: int, now: float, caption: str) -> Row:
     row = Row(width).to(margin)
-    count = len(board.streams)
+    going = [s for s in board.streams.values() if s.ended is None]
+    count = len(going)
     row.put(f"{count:,} stream" + ("s" if count != 1 else ""), BOLD)
     if board.quiet(now):
         word = f"feed quiet for {board.age(now) or 0:.0f} s"
         return row.to(max(width - margin - len(word), row.used + 2)).put(word, ALERT)
-    states = Counter(_short(s) for s in board.streams.values())
-    for state in _STATES:
-        if states[state] and row.used + len(state) + 12 < width:
-            row.put("   ").put(f"{states[state]:,} {state}", ALERT if state == "lost" else QUIET)
+    states = Counter(_short(s) for s in going)
+    for state, n in (*((state, states[state]) for state in _STATES), ("ended", board.ended)):
+        if n and row.used + len(state) + 12 < width:
+            row.put("   ").put(f"{n:,} {state}", ALERT if state == "lost" else QUIET)
     if not caption and board.daemon is not None:
         caption = board.daemon.detail or f"pass {duration(board.daemon.pass_ms)}"
     room = width - margin - row.used - 3
@@ -211,7 +212,8 @@ def _line(board: Board, s: Stream, w: _Widths, width: int, margin: int, selected
     state = _short(s)
     said = percent(p.duty) if state == "live" and p is not None and p.duty < 1 else state
     word = f"{SIGN[state]} {said}" if w.state > 1 else SIGN[state]
-    return row.left(word, w.state, STATE_STYLE[state])
+    row.left(word, w.state, STATE_STYLE[state])
+    return row if s.ended is None else row.dimmed()
 
 
 def _short(stream: Stream) -> Shown:

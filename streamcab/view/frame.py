@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 
-from streamcab.view.palette import PLAIN, QUIET, TRACK
+from streamcab.view.palette import FAINT, PLAIN, QUIET, TRACK
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 HEIGHTS = " ▁▂▃▄▅▆▇█"
@@ -82,6 +82,11 @@ class Row:
         """Write harmless pieces, each in its style."""
         for text, style in pieces:
             self.put(text, style)
+        return self
+
+    def dimmed(self) -> "Row":
+        """Make all of it so far fainter; colours stay apart."""
+        self.segments = [Segment(s.text, (s.style or PLAIN) + FAINT) for s in self.segments]
         return self
 
     def done(self) -> list[Segment]:

@@ -13,14 +13,15 @@ HUES = (
     "#2F83D3", "#C77B00", "#0F9574", "#8547EB", "#38708C",
     "#65732E", "#F23D6D", "#93993D", "#6997BF", "#E617A1",
 )  # fmt: skip
-GREY, FAINT, WARN = "#808080", "#707070", "#D5402B"
+GREY, THIN, WARN = "#808080", "#707070", "#D5402B"
 LEVELS = 8
 
 PLAIN = Style()
 BOLD = Style(bold=True)
 QUIET = Style(color=GREY)  # captions, units, what is not now
-TRACK = Style(color=FAINT, dim=True)  # the empty part of a bar
+TRACK = Style(color=THIN, dim=True)  # the empty part of a bar
 ALERT = Style(color=WARN, bold=True)
+FAINT = Style(dim=True, bold=False)
 
 SIGN: dict[str, str] = {
     "warming": "◌", "live": "●", "silent": "○", "stalled": "…", "lost": "×", "reconnecting": "↻", "ended": "■",  # noqa: RUF001

@@ -14,7 +14,7 @@ Page = Literal["one", "fleet"]
 
 SORTS: dict[str, Callable[[Stream], Any]] = {
     "newest": lambda s: (-s.born, -s.number),
-    "least certain": lambda s: (s.top is None, s.ended is not None, s.confidence),
+    "least certain": lambda s: (s.top is None, s.confidence),
     "loss": lambda s: (-s.lost_ms, -s.overflows),
     "lag": lambda s: -s.lag_ms,
     "name": lambda s: 0,
@@ -92,12 +92,13 @@ _STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -1, "page down": 1, "
 
 
 def sort(board: Board, view_state: ViewState) -> list[str]:
-    """The names of the streams that pass the filter, in the chosen order."""
+    """The names of the streams that pass the filter, in the chosen order; those that have ended come last."""
     needle = view_state.filter.lower()
     streams = [s for s in board.streams.values() if needle in s.name.lower()]
     if view_state.sorting != "newest":
         streams.sort(key=lambda s: natural(s.name))
     streams.sort(key=SORTS[view_state.sorting])
+    streams.sort(key=lambda s: s.ended is not None)
     return [s.name for s in streams]
 
 

@@ -16,7 +16,7 @@ def render_waiting(
     hint: str = "",
     since: float | None = None,
 ) -> Frame:
-    """No stream to show: says whether it is the feed or its streams that are missing."""
+    """Draw the picture without streams, which says whether the feed or its streams are missing."""
     width, height = max(size[0], 1), max(size[1], 1)
     if board.heard is None:
         waited = "" if since is None or now - since < 2 else f"for {now - since:.0f} s"
@@ -24,7 +24,8 @@ def render_waiting(
     elif board.quiet(now):
         text, more = f"feed quiet for {board.age(now) or 0:.0f} s", "it will be shown as soon as it is back"
     else:
-        text, more = "no streams yet", "the daemon is up"
+        text = "no streams now" if board.ended else "no streams yet"
+        more = f"{board.ended:,} ended" if board.ended else "the daemon is up"
     rows = [Row(width) for _ in range(height)]
     for offset, line, style in ((0, text, BOLD), (1, more, QUIET), (3, caption, QUIET)):
         at = max((height - 2) // 2, 0) + offset

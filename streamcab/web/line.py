@@ -38,7 +38,7 @@ class Line:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
+        """Whether the call has ended."""
         return self.state == "ended"
 
     @property
@@ -49,6 +49,6 @@ class Line:
 
 
 def flaws(line: Line) -> list[str]:
-    """Of the samples and of the window's speech, each once."""
+    """Return the flaws of the samples and of the window's speech, each once."""
     found = [*(line.status.flaws if line.status else []), *(line.answer.flaws if line.answer else [])]
     return [shown(flaw) for flaw in dict.fromkeys(found)][:8]

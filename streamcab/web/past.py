@@ -151,7 +151,7 @@ def _careful(answer: Callable[[Request], Response]) -> Callable[[Request], Respo
 
 
 def _filter(request: Request) -> tuple[Filter, ZoneInfo]:
-    """Which calls are asked for: days `from` and `to`, both included, in the time zone `tz`."""
+    """Parse which calls are requested: days `from` and `to`, both included, in the time zone `tz`."""
     asked = request.query_params
     name = asked.get("tz") or "UTC"
     try:

@@ -220,12 +220,12 @@ class Wall:
             line.state = s.state
 
     def _intro(self, line: Line) -> list[Any]:
-        """What seldom changes of a call."""
+        """Return the fields of a call that seldom change."""
         source = shown(line.status.source) if line.status else ""
         return [line.id, line.name, source, round(line.began, 1)]
 
     def _row(self, line: Line) -> list[Any]:
-        """What often changes of a call; numbers stand for words, and are rounded to what is shown."""
+        """Return the fields of a call that often change: words as numbers, values rounded as shown."""
         p, s = line.answer, line.status
         top = confidence = sure = None
         probs: list[int] = []

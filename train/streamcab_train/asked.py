@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import streamcab
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.inference.offline import intervals
 from streamcab.nn.weights import detector_of
 from streamcab.source.file import read_audio
@@ -39,7 +39,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Item:
-    """What is asked about: samples, their rate, the class, the group."""
+    """One item of a benchmark: samples, their rate in Hz, the class, the group."""
 
     audio: Audio
     truth: int

@@ -11,8 +11,7 @@ import msgspec
 
 from streamcab.errors import ConfigError
 from streamcab.nn.cabcnn import Architecture
-from streamcab.nn.distiller import StageShape
-from streamcab.nn.trunk import BlockShape
+from streamcab.nn.geometry import BlockShape, StageShape
 
 
 class ModelKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -73,7 +72,11 @@ class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     @property
     def architecture(self) -> Architecture:
-        """Of the model; ConfigError for one that cannot be."""
+        """Return the model's architecture.
+
+        Raises:
+            ConfigError: The keys describe none.
+        """
         try:
             return Architecture(
                 self.labels,

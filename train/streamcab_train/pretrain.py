@@ -19,7 +19,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 from rich.console import Console
 
-from streamcab.dsp.normalise import VOICED
+from streamcab.dsp.gate import VOICED
 from streamcab.errors import CheckpointError, ConfigError, CorpusError
 from streamcab.evidence.accumulator import HANG_S, counted
 from streamcab.nn import checkpoint
