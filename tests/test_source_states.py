@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from network import cable
 from patience import PATIENCE_S
+from patience import until as eventually
 from ports import free_port
 from rtp_peer import Talker, bye, listening, sending, until
 from serving import STREAMCAB, save_model
 from serving import until as heard_until
-from signals import eventually
 from speech import SMALL_STAGES, tiny_model
 
 from streamcab.audio.ring import Bank
