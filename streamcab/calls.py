@@ -40,10 +40,9 @@ class Piece(msgspec.Struct, frozen=True):
     flaws: list[str]
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A call from its beginning to `seen`; `number` counts the calls of a run. The rest is as in the feed."""
+class CallFacts(msgspec.Struct, frozen=True):
+    """The facts of a call from its beginning to `seen`, as in the feed."""
 
-    number: int
     name: str
     source: str
     state: str
@@ -65,8 +64,14 @@ class Call(msgspec.Struct, frozen=True):
     labels: dict[str, str]
 
 
+class Call(CallFacts, frozen=True):
+    """A call; `number` counts the calls of a run."""
+
+    number: int
+
+
 class Entry(msgspec.Struct, frozen=True):
-    """What is told of a call: all of it so far, and its newest pieces, of which the last may still grow."""
+    """A report on a call: all of it so far, and its newest pieces, of which the last may still grow."""
 
     call: Call
     pieces: list[Piece]
@@ -205,7 +210,10 @@ class Tally:
 
 
 def _reached(call: _Open, p: Prediction) -> float:
-    """Up to when a call was answered: what is read at once has a time of its own, and the clock may be set back."""
+    """Return the time up to which a call was answered.
+
+    Audio that is read at once has a time of its own, and the clock may be set back.
+    """
     call.at = max(p.time, call.origin + _audio(p), call.at)
     return call.at
 

@@ -43,6 +43,7 @@ class Serving:
     every_s: float = 0.2
     budget_ms: float = 400.0
     options: Sequence[str] = field(default_factory=tuple)
+    workers: int = 1
 
 
 def measure(traffic: Traffic, serving: Serving, say: Callable[[str], None] = lambda _: None) -> Report:
@@ -82,7 +83,10 @@ class Run:
             ["--media-per-address", str(2 * room(self._traffic)), "--caller-numbers", "hide"] if media else []
         )
         words += ["--log-level", "info"]
-        words += ["--max-streams", str(room(self._traffic)), "--every", f"{self._serving.every_s:g}"]
+        # A worker has its share of --max-streams, and more than its share of the calls may come to it.
+        most = room(self._traffic) * self._serving.workers
+        words += ["--workers", str(self._serving.workers)] if self._serving.workers > 1 else []
+        words += ["--max-streams", str(most), "--every", f"{self._serving.every_s:g}"]
         words += ["--pt", pt] if pt else []
         words += self._serving.options
         with (
@@ -146,7 +150,7 @@ class Run:
             self.probe.hear(messages, time.monotonic())
 
     def _hear_the_end(self, feed: Subscriber) -> None:
-        """Until every call has ended in the feed, and the daemon has counted once more."""
+        """Read until every call has ended in the feed, and the daemon has counted once more."""
         until = time.monotonic() + LAST_S
         while not self.probe.ended.all() and time.monotonic() < until:
             self._hear(feed, 0.1)
@@ -171,6 +175,7 @@ class Run:
                 **asdict(traffic),
                 "every_s": self._serving.every_s,
                 "options": [*self._serving.options],
+                "workers": self._serving.workers,
             },
             seconds=plan.frames * plan.frame_s,
             packets_due=int((plan.last - plan.first).sum()) - sender["silent"],
@@ -209,7 +214,7 @@ class Run:
         return report
 
     def _bytes_per_stream(self) -> int:
-        """As the daemon says at its start."""
+        """Return the memory of a stream, as the daemon states at its start."""
         said = re.search(
             r"(\d+) bytes of memory for each of \d+ streams", self._logs[0].read_text(errors="replace")
         )

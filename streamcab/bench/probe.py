@@ -94,7 +94,7 @@ class Probe:
 
     @property
     def predictions(self) -> int:
-        """Of calls that went on."""
+        """Number of predictions of calls that went on."""
         return len(self._serial)
 
     def latencies(self, start: float, heard_from: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -121,5 +121,5 @@ class Probe:
         return self.lags()[(at >= since) & (at < until)]
 
     def lags(self) -> NDArray[np.float64]:
-        """What the daemon says of the same, `lag_ms` of each prediction."""
+        """Return the lags that the daemon states, `lag_ms` of each prediction."""
         return np.array(self._lag, np.float64)

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spread:
-    """Of a quantity over all its cases."""
+    """Percentiles of a quantity over all its cases."""
 
     p50: float
     p99: float
@@ -58,7 +58,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        """Nothing lost, and in time."""
+        """Whether nothing was lost, and everything was in time."""
         return not self.failures
 
     def as_dict(self) -> dict[str, Any]:

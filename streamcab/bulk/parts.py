@@ -72,11 +72,11 @@ class Store:
         self.folder, self.labels, self.suffix = folder, list(labels), suffix
 
     def path(self, part: Part) -> Path:
-        """Where a part is when it is whole."""
+        """Return the path of a finished part."""
         return self.folder / f"part-{part.name}{self.suffix}"
 
     def done(self, parts: Iterable[Part]) -> list[Part]:
-        """Those that are whole."""
+        """Return the parts that are finished."""
         there = {path.name for path in self.folder.glob(f"part-*{self.suffix}")}
         return [part for part in parts if self.path(part).name in there]
 

@@ -8,19 +8,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from streamcab.config.setting import HostPort, Section, setting, settings_of
-from streamcab.config.tree import (
-    Backend,
-    Channel,
-    Compute,
-    Gate,
-    Json,
-    JsonLines,
-    Listen,
-    Model,
-    Threads,
-    View,
-)
+from streamcab.config.address import HostPort
+from streamcab.config.files import JsonLines
+from streamcab.config.setting import Section, setting, settings_of
+from streamcab.config.tree import Backend, Channel, Compute, Gate, Json, Listen, Model, Threads, View
 from streamcab.config.web import PAGE, Cert, CertKey, Hosts, Token
 
 METRICS = HostPort("127.0.0.1:9464")
@@ -120,7 +111,7 @@ class Classify(Section, frozen=True):
         Annotated[
             Path,
             setting(
-                "Write what told into this folder, for each file: JSON, SVG, TextGrid.",
+                "Explain the answer to each file in this folder: JSON, SVG, TextGrid.",
                 metavar="FOLDER",
                 path="folder",
             ),

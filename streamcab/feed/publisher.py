@@ -49,7 +49,7 @@ _M = TypeVar("_M", bound=AnyMessage)
 
 
 @dataclass(slots=True)
-class _Channel:
+class Channel:
     """One topic, and what was said last under it; `body` is empty until it is encoded."""
 
     topic: bytes
@@ -59,7 +59,34 @@ class _Channel:
     body: bytes = b""
 
 
-_Channels = dict[type[Message], _Channel]
+_Channels = dict[type[Message], Channel]
+
+
+def outlet(
+    context: zmq.Context[zmq.Socket[bytes]],
+    endpoint: str,
+    queue: int = SEND_QUEUE,
+    keys: ServerKeys | None = None,
+    ipc_group: str | None = None,
+) -> tuple[zmq.Socket[bytes], Authenticator]:
+    """Bind the socket of a feed, and the authenticator that admits its clients; see `Publisher`. FeedError."""
+    address = bindable(endpoint, keys is not None)
+    socket = context.socket(zmq.XPUB)
+    socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # else the second joiner of a topic is not announced
+    socket.setsockopt(zmq.SNDHWM, queue)
+    socket.setsockopt(zmq.BACKLOG, 1_024)  # 1,000 subscribers may come at once, after a restart
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION)
+    prepare(socket, address)
+    door = Authenticator(context, socket, keys)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        if error.errno == zmq.EADDRINUSE:
+            raise taken(endpoint) from None
+        raise FeedError(f"the feed cannot be bound to {endpoint}: {error.strerror}") from None
+    if ipc_group:
+        share(address, ipc_group)
+    return socket, door
 
 
 class Publisher:
@@ -72,6 +99,7 @@ class Publisher:
         ended_s: Seconds for which the last messages of an ended stream are repeated to late joiners.
         keys: CURVE keys. With them only known clients are served, and the endpoint may leave this machine.
         ipc_group: Unix group that may connect to an `ipc://` endpoint.
+        floor: Numbers of messages begin above this.
 
     Attributes:
         endpoint: The endpoint as bound.
@@ -94,8 +122,8 @@ class Publisher:
         ended_s: float = ENDED_S,
         keys: ServerKeys | None = None,
         ipc_group: str | None = None,
+        floor: int = 0,
     ) -> None:
-        address = bindable(endpoint, keys is not None)
         self.run = run or secrets.token_hex(6)
         self.sent = 0  # messages given to ZeroMQ, repeats included
         self.repeated = 0  # messages sent once more, for late joiners
@@ -104,30 +132,16 @@ class Publisher:
         self._ended_s = ended_s
         self._streams: dict[str, _Channels] = {}
         self._ended: OrderedDict[str, tuple[float, _Channels]] = OrderedDict()  # repeated until (monotonic)
-        self._floor = 0  # the highest seq that was dropped with an ended stream
-        self._due: OrderedDict[bytes, _Channel] = OrderedDict()  # what late joiners wait for, by topic
+        self._floor = floor  # the highest seq that was dropped with an ended stream
+        self._due: OrderedDict[bytes, Channel] = OrderedDict()  # what late joiners wait for, by topic
         self._subscribed: dict[str, set[bytes]] = {}  # prefixes of one stream's topics, by stream,
         self._wide: tuple[bytes, ...] = ()  # and of several streams' topics
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.XPUB)
-        self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # else the second joiner of a topic is not announced
-        self._socket.setsockopt(zmq.SNDHWM, queue)
-        self._socket.setsockopt(zmq.BACKLOG, 1_024)  # 1,000 subscribers may come at once, after a restart
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION)
-        prepare(self._socket, address)
-        self._door = Authenticator(self._context, self._socket, keys)
         try:
-            self._socket.bind(address)
-            if ipc_group:
-                share(address, ipc_group)
+            self._socket, self._door = outlet(self._context, endpoint, queue, keys, ipc_group)
         except FeedError:
             self.close()
             raise
-        except zmq.ZMQError as error:
-            self.close()
-            if error.errno == zmq.EADDRINUSE:
-                raise taken(endpoint) from None
-            raise FeedError(f"the feed cannot be bound to {endpoint}: {error.strerror}") from None
         # the real port where `*` was asked for
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
@@ -160,6 +174,12 @@ class Publisher:
         if self._wanted(channel):
             self._send(channel)
         return message
+
+    def follow(self, message: AnyMessage) -> None:
+        """Number the next message of this topic after `message`, the last one of another publisher of the same run."""
+        channels = self._streams.get(message.stream, {})
+        channel = channels.get(type(message)) or self._open(message)
+        channel.seq = max(channel.seq, message.seq)
 
     def forget(self, stream: str) -> None:
         """Release the memory of a stream whose `ended` messages have been published.
@@ -203,7 +223,7 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _open(self, message: AnyMessage) -> _Channel:
+    def _open(self, message: AnyMessage) -> Channel:
         """The channel for the first message of its stream and kind."""
         stream, kind = message.stream, type(message)
         if stream != DAEMON if kind is DaemonStatus else not valid_name(stream):
@@ -212,17 +232,17 @@ class Publisher:
             _, self._streams[stream] = self._ended.pop(stream)
         channels = self._streams.setdefault(stream, {})
         if kind not in channels:
-            channels[kind] = _Channel(topic(stream, _TAGS[kind]).encode(), stream, self._floor)
+            channels[kind] = Channel(topic(stream, _TAGS[kind]).encode(), stream, self._floor)
         return channels[kind]
 
-    def _wanted(self, channel: _Channel) -> bool:
+    def _wanted(self, channel: Channel) -> bool:
         """Whether somebody has subscribed to a channel, as far as subscriptions were read."""
         if self._wide and channel.topic.startswith(self._wide):
             return True
         own = self._subscribed.get(channel.stream)
         return own is not None and channel.topic.startswith(tuple(own))
 
-    def _send(self, channel: _Channel) -> None:
+    def _send(self, channel: Channel) -> None:
         try:
             channel.body = channel.body or encode(channel.message)
             self._socket.send(channel.topic, TOPIC)

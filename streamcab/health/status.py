@@ -30,6 +30,7 @@ LOST = {
     "skipped": "a source lost samples",
     "not_a_number": "a source delivers NaN or infinite samples",
     "passes-failed": "the log says why",
+    "worker-restarts": "a worker died with its calls; the log says why",
     "feed-refused": "a subscriber was refused; the log says why",
     "record-dropped-ms": "is there room on the disk?",
     "record-failed": "is there room on the disk?",
@@ -96,7 +97,7 @@ class Snapshot:
 
     @property
     def twice(self) -> bool:
-        """Whether two status messages of the daemon are here; their difference shows what happens now."""
+        """Whether two status messages of the daemon have arrived; their difference shows what happens now."""
         return self.daemon is not None and self.first is not None and self.daemon.seq > self.first.seq
 
     def grown(self, name: str) -> int:

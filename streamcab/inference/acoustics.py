@@ -42,7 +42,7 @@ class Quality:
 
     @property
     def noisy(self) -> Flags:
-        """Where noise is reported."""
+        """Which clips are reported as noisy."""
         with np.errstate(invalid="ignore"):
             return np.asarray(self.snr_db < NOISY_DB)
 
@@ -59,7 +59,7 @@ class Quality:
 
 
 class Acoustics:
-    """Of `slots` streams over their last `length` intervals of talk, so many of which are a second."""
+    """Sums over the last `length` intervals of speech of `slots` streams, `second` of which make up a second."""
 
     def __init__(self, slots: int, length: int, second: int) -> None:
         self._second = second
@@ -164,13 +164,13 @@ class Totals:
         self._sums[slots], self._least[slots] = 0, np.inf
 
     def _softest(self, slots: Ints) -> Floats:
-        """Of the second that is under way, (B, 2): its softest interval, and 1; zeros where nobody spoke."""
+        """Return the softest interval of the current second, and 1, (B, 2); zeros if nobody has spoken."""
         least = self._least[slots]
         heard = np.isfinite(least) & (self._sums[slots, 0] > 0)
         return np.stack((np.where(heard, least, 0.0), heard), 1)
 
     def read(self, slots: Ints) -> Quality:
-        """How well the speech in the clips is heard."""
+        """Return the acoustic quality of the speech in the clips."""
         soft = self._soft[slots] + self._softest(slots)
         return _quality(self._over[slots] + self._sums[slots], soft[:, 0], soft[:, 1], self._second)
 
@@ -186,7 +186,8 @@ def _columns(
 
 
 def _quality(sums: Floats, softest: Floats, seconds: Floats, second: int) -> Quality:
-    """From the sums (B, 5) of Acoustics, and those of the softest interval of so many seconds, (B,)."""
+    """Compute the quality from the sums (B, 5) of Acoustics, and the sums of the softest interval of each second,
+    (B,)."""
     voiced, speech, wide, pauses, noise = sums.T
     speech = speech / np.maximum(voiced, 1)
     soft = SOFTEST * softest / np.maximum(seconds, 1)

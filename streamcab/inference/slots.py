@@ -17,14 +17,15 @@ Slots = NDArray[np.intp]
 
 
 class SlotTable:
-    """Up to `size` streams.
+    """The slots of up to `size` streams. Each column has an entry per slot.
 
-    in_use    (size,) bool, a stream has the slot
-    row       (size,) its row in its bank
-    heard     (size,) intervals taken from the ring, in stream time
-    stepped   (size,) intervals that have gone into the net
-    dropped   (size,) samples that were captured and not classified
-    finished  (size,) bool, the stream has ended and its last interval has been answered
+    Attributes:
+        in_use: Whether a stream has the slot, bool.
+        row: The stream's row in its bank.
+        heard: Intervals taken from the ring, in stream time.
+        stepped: Intervals that have gone into the net.
+        dropped: Samples that were captured and not classified.
+        finished: Whether the stream has ended and its last interval has been answered, bool.
     """
 
     def __init__(self, size: int) -> None:

@@ -35,11 +35,18 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Reading:
-    """What a window says of B streams at one moment.
+    """The contents of the windows of B streams at one moment.
 
-    seen (B,) intervals so far     voiced (B,) of them     filled (B,) of them in the window
-    mean (B, labels) the answer, of so many votes (B,)     now (B, labels) the same of the newest second, now_votes (B,)
-    quality how well it is heard     attention (B, classifiers), if it was asked for
+    Attributes:
+        seen: Intervals so far, (B,).
+        voiced: Voiced ones among them, (B,).
+        filled: Voiced intervals in the window, (B,).
+        mean: The answer, (B, labels).
+        votes: Number of votes in it, (B,).
+        now: The answer of the newest second, (B, labels).
+        now_votes: Number of votes in that, (B,).
+        quality: Acoustic quality of the speech.
+        attention: (B, classifiers), if requested.
     """
 
     slots: NDArray[np.intp]
@@ -179,7 +186,7 @@ class Window:
             self._attention[place] = added(self._attention[place], gained[some], here)
 
     def read(self, slots: NDArray[np.intp], *, attention: bool) -> Reading:
-        """All that it says of some streams."""
+        """Return the readings of some streams."""
         return Reading(
             slots,
             self.seen[slots],
@@ -192,7 +199,7 @@ class Window:
         )
 
     def probabilities(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """As `mean`, weighed by evidence where the model has it; zeros where none votes."""
+        """Return `mean` and its votes, weighed by evidence if the model has it; zeros without votes."""
         mean, votes = self.mean(slots)
         if self._evidence is None or self._sums is None:
             return mean, votes
@@ -221,7 +228,7 @@ class Window:
         return mean
 
     def quality(self, slots: NDArray[np.intp]) -> Quality:
-        """How well the speech in the window is heard, where `add` was told what was heard."""
+        """Return the acoustic quality of the speech in the window, if `add` was given it."""
         return self._acoustics.read(slots)
 
     def filled(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What a serializer reports of one connection, whichever protocol it speaks. Knows nothing of how it was said."""
+"""The events that a serializer reports of one connection, whichever protocol it speaks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

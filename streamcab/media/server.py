@@ -46,7 +46,7 @@ _wire.setLevel(logging.CRITICAL)
 
 
 class Gate:
-    """What all connections of a server share."""
+    """State that all connections of a server share."""
 
     def __init__(
         self, calls: Calls, admission: Admission, per_address: int, allow: AllowList | None = None

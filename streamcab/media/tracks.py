@@ -115,7 +115,7 @@ class Leg:
         return self._append(n)
 
     def miss(self, n: int) -> None:
-        """So many samples have not come."""
+        """Add n missing samples."""
         self.holes.append((self.position, self.position + n))
         self.position += n
         if len(self.holes) > HOLES:
@@ -162,7 +162,7 @@ class _Group:
 
 
 class Writer:
-    """What has come since the last flush."""
+    """Collects the samples that have come since the last flush."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[ScatterBank, str, int, int], _Group] = {}
@@ -221,13 +221,10 @@ class Writer:
             bank.arrived.set()
 
     def finish(self, leg: Leg, now: float) -> None:
-        """The leg is over: the reader may have all of it."""
+        """The leg is over: the reader may have all of it. The caller ends the rings, once the reason is known."""
         leg.lookback = 0
         self.touch(leg)
         self.flush(now)
-        if leg.bank is not None:
-            for row in leg.rows:
-                leg.bank.finish(row)
 
 
 def _by_row(legs: Sequence[Leg], values: Sequence[int]) -> tuple[NDArray[np.intp], Column]:

@@ -20,7 +20,7 @@ __all__ = ["Architecture", "CabCnn", "PhoneLayer", "mean_of_votes"]
 
 
 class PhoneLayer(nn.Module):
-    """What `phones.py` reads: a net of two layers, and how each phone usually sounds. Taught, not trained."""
+    """The layer that `phones.py` reads: a net of two layers, and the mean sound of each phone. Fitted apart."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -106,7 +106,14 @@ class CabCnn(nn.Module):
         return c, alpha
 
     def heard(self, x: Tensor) -> Tensor:
-        """What the ACB reads of whole clips, a_t or the trunk of it: x (B, T) -> (B, T / interval, features)."""
+        """Compute the ACB's input for whole clips, a_t or the trunk's output.
+
+        Args:
+            x: (B, T).
+
+        Returns:
+            (B, T / interval, features).
+        """
         a: Tensor = self.distiller(x)
         if self.trunk is not None:
             a = self.trunk(a)
@@ -122,7 +129,7 @@ class CabCnn(nn.Module):
         return found
 
     def read(self, a: Tensor) -> Tensor:
-        """All that is made of what was heard: a (..., features) -> c, attention and u side by side (..., width)."""
+        """Compute all results of the ACB's input: a (..., features) -> c, attention and u side by side (..., width)."""
         parts = [*self.acb(a)] if self.summary is None else [*self.acb(a), self.summary(a)]
         return torch.cat(parts, -1)
 

@@ -56,7 +56,11 @@ class LineFile:
         return removed
 
     def append(self, data: bytes) -> None:
-        """All of `data`, which is whole lines, or OSError."""
+        """Append `data`, which is whole lines, completely.
+
+        Raises:
+            OSError: It could not be written.
+        """
         view = memoryview(b"\n" * self._torn + data)
         whole = len(view)
         try:

@@ -36,7 +36,7 @@ _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (log
 
 @dataclass(slots=True)
 class _Bucket:
-    """How many lines of one kind may still come, and how many did not."""
+    """A count of the lines of one kind that may still be logged, and of those that were suppressed."""
 
     left: float
     filled: float
@@ -136,7 +136,7 @@ class Log(logging.Handler):
         super().close()
 
     def _to_file(self, file: LineFile, record: logging.LogRecord) -> bool:
-        """Whether the file has it now; that it cannot be written, and that it can again, is said once."""
+        """Return whether the line is in the file. A failure to write, and its end, are reported once."""
         try:
             news = "it was removed, this is a new one" if file.renew() else ""
             if self._missing:
@@ -208,7 +208,11 @@ def form_for(word: str, file: Path | None, environment: Mapping[str, str] = os.e
 
 
 def start(level: str, form: Form = "text", file: Path | None = None) -> Log:
-    """All of the program's log goes there from now on. StreamcabError when the file cannot be opened."""
+    """Direct all of the program's log to one place.
+
+    Raises:
+        StreamcabError: The file cannot be opened.
+    """
     log = Log(form, file)
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if isinstance(handler, Log)]:

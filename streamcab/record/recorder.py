@@ -307,7 +307,7 @@ def _words(error: OSError) -> str:
 
 
 def _unix(track: Track, position: int) -> float:
-    """When a sample was captured, in Unix time."""
+    """Return the Unix time at which a sample was captured."""
     bank, row = track.line.bank, track.line.row
     ago = time.monotonic() - float(bank.stamp[row]) + (int(bank.written[row]) - position) / bank.rate
     return time.time() - ago

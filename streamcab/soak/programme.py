@@ -78,7 +78,7 @@ class Tape:
         self.line.bank.write(0, self._tape[at : at + n], now)
 
     def start(self) -> None:
-        """Nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     def streams(self) -> list[Line]:
         """The stream, once."""
@@ -109,7 +109,7 @@ class Call:
 
 
 def plan(places: int, period_s: float) -> list[Call]:
-    """All calls of a period: at most `places` at a time, none beyond the period's end."""
+    """Plan all calls of a period: at most `places` at a time, none beyond the period's end."""
     draw = np.random.default_rng(7)
     calls = []
     for place in range(places):
@@ -143,7 +143,7 @@ class PlannedCalls:
         self.begun = 0
 
     def start(self) -> None:
-        """Nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     def streams(self) -> list[Line]:
         """Calls that have left probation since the last time."""
@@ -154,7 +154,7 @@ class PlannedCalls:
         self._calls.release(line)
 
     def counters(self) -> dict[str, int]:
-        """As the intake has them."""
+        """Return the intake's counters."""
         return self._intake.counters()
 
     def tick(self, number: int, now: float) -> None:
@@ -171,7 +171,7 @@ class PlannedCalls:
         self._calls.tell()
 
     def _packets(self, call: Call, at: int, period: int) -> Iterator[tuple[bytes, tuple[str, int]]]:
-        """What a call sends in this tick: mostly one packet."""
+        """Yield the packets that a call sends in this tick, mostly one."""
         n = at - call.first
         if n % SWAP == 1 and n > 1:
             return

@@ -123,7 +123,7 @@ def _without_card(name: str) -> str:
 
 
 def line_of(error: Exception) -> str:
-    """What PortAudio says, in one line, without its note that the host said nothing."""
+    """Return PortAudio's error in one line, without its note that the host said nothing."""
     return re.sub(r": '' \[[^]]*\]$", "", " ".join(str(error).split()))
 
 

@@ -23,7 +23,7 @@ STANDARD = "-"
 
 
 def is_pipe(path: Path) -> bool:
-    """Whether this is read once and forwards only."""
+    """Return whether a file can be read once and forwards only."""
     if str(path) == STANDARD:
         return True
     try:

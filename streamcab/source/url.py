@@ -97,7 +97,7 @@ class NetStream(SingleStream):
             raise
 
     def counters(self) -> dict[str, int]:
-        """As every stream, and `reconnected`: how often the stream returned."""
+        """Return the counters of every stream, and `reconnected`: how often the stream returned."""
         return super().counters() | {"reconnected": self._reconnected}
 
     # -- opening ---------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class NetStream(SingleStream):
 
     @property
     def _read_s(self) -> float:
-        """How long a read may take."""
+        """Return how long a read may take, in seconds."""
         return SEGMENT_S if self._parts.path.endswith(".m3u8") else self._patience
 
     # -- the thread ------------------------------------------------------------------------------------------

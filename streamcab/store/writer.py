@@ -48,7 +48,8 @@ GOODBYE_S = 10.0
 
 @dataclass
 class Keep:
-    """What is kept: calls, and their rows of 10 s, so many seconds; and free space on the disk of a SQLite file."""
+    """How long calls and their rows of 10 s are kept, in seconds, and the disk space to leave free beside a SQLite
+    file."""
 
     calls_s: float
     pieces_s: float
@@ -222,7 +223,7 @@ class Writer:
             self._file = _identity(Path(str(self._url.database)))
 
     def _moved(self) -> bool:
-        """Whether the file is no longer at its path: what is written then would be lost."""
+        """Return whether the file is no longer at its path, so that anything written would be lost."""
         return self._file is not None and _identity(Path(str(self._url.database))) != self._file
 
     def _room(self) -> None:

@@ -39,7 +39,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Item:
-    """What is asked about: samples, their rate, the class, the group."""
+    """One item of a benchmark: samples, their rate in Hz, the class, the group."""
 
     audio: Audio
     truth: int

@@ -28,10 +28,14 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Copy:
-    """Of n clips, each `speed` times as fast as its recording.
+    """A copy of n clips, each `speed` times as fast as its recording.
 
-    x (N, width) float16: samples of each interval, or a_t        votes (N,) bool
-    start, length (n,) in intervals                               speed (n,)
+    Attributes:
+        x: Samples of each interval, or a_t, (N, width) float16.
+        votes: Which intervals count, (N,) bool.
+        start: First interval of each clip, (n,).
+        length: Number of intervals of each clip, (n,).
+        speed: Of each clip, (n,).
     """
 
     x: NDArray[np.float16]
@@ -46,7 +50,7 @@ class Copy:
         return self.x[at].astype(np.float32), self.votes[at]
 
     def clip(self, i: int) -> tuple[Floats, NDArray[np.bool_]]:
-        """All of clip i."""
+        """Return all of clip i: x (K, width) and votes (K,)."""
         return self.cut(i, 0, int(self.length[i]))
 
 

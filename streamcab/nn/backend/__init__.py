@@ -74,7 +74,7 @@ class Runtime(Protocol):
 
     @property
     def architecture(self) -> Architecture:
-        """Of the net."""
+        """The architecture of the net."""
 
     def clip(self, x: Floats) -> Floats:
         """One whole clip: normalised samples x (T,), whole intervals -> c, attention and u (T / interval, width)."""

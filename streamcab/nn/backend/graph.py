@@ -52,8 +52,10 @@ def kept(architecture: Architecture) -> list[Kept]:
 
 
 def _again(timing: StageTiming) -> bool:
-    """Whether a step convolves again what its pooling needs of the steps before: that costs little where it is few
-    samples, and spares a copy of all others."""
+    """Return whether a step repeats the convolution of earlier samples that its pooling needs.
+
+    This is cheap if they are few, and saves a copy of all others.
+    """
     return 4 * timing.pool_context <= timing.unit
 
 
@@ -80,13 +82,13 @@ def _lags(architecture: Architecture) -> Iterator[tuple[int, int, int]]:
 def insides(
     architecture: Architecture, first: NDArray[np.int64], end: NDArray[np.int64], h: int
 ) -> list[NDArray[np.bool_]]:
-    """What `edges` is told: for each such place which of a step's samples lie within their stream, (B, 1, samples).
+    """Return the masks that `edges` names: which of a step's samples are within their stream, (B, 1, samples) each.
 
     Args:
-        architecture: of the net.
-        first: (B,) intervals of each stream before the step.
-        end: (B,) intervals of the whole stream.
-        h: intervals of the step.
+        architecture: Of the net.
+        first: Intervals of each stream before the step, (B,).
+        end: Intervals of the whole stream, (B,).
+        h: Intervals of the step.
     """
     found = []
     for unit, delay, before in _lags(architecture):
@@ -139,7 +141,7 @@ def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> A
     after: list[Node | None] = []
 
     def joined(new: Node, samples: int) -> Node:
-        """What a part of the row kept, and what is new: from it the part's next state is taken."""
+        """Join what a part of the row kept and what is new; the part's next state is taken from it."""
         old = next(before)
         both = new if old is None else op.concat([old, new], 2)
         after.append(_last(both, samples) if samples else None)
@@ -231,7 +233,7 @@ def _depthwise(weights: Weights, i: int, x: Node, pad: tuple[int, int] = (0, 0))
 
 
 def _within(weights: Weights, i: int, x: Node) -> Node:
-    """What a block of the trunk makes of each interval, (b, time, channels)."""
+    """Compute a block of the trunk for each interval, (b, time, channels)."""
     name = f"trunk.blocks.{i}"
     y = _product(weights.layer(f"{name}.widen"), _layer_norm(weights, f"{name}.norm", x))
     return _product(weights.layer(f"{name}.narrow"), op.relu(y))

@@ -36,7 +36,7 @@ _compiling = Lock()
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """No other net compiles meanwhile, and the process's locale is afterwards what it was."""
+    """Let no other net compile meanwhile, and restore the process's locale afterwards."""
     with _compiling:
         before = locale.setlocale(locale.LC_ALL)
         try:
@@ -47,7 +47,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def has_bf16() -> bool:
-    """Whether this processor computes in bf16; where it does not, that would be slower than f32."""
+    """Return whether this processor computes in bf16; otherwise bf16 would be slower than f32."""
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -255,7 +255,7 @@ class OpenVinoBackend:
         end: NDArray[np.int64],
         out: Floats,
     ) -> None:
-        """Those of the streams that are near their start or end; fills their rows of out."""
+        """Compute the streams that are near their start or end, and fill their rows of `out`."""
         h, at = out.shape[1], 0
         for size in self._sizes:
             # Of few sizes only: each takes OpenVINO ten milliseconds when it is met first.

@@ -1,4 +1,4 @@
-"""What every layout yields: one `Voice` for each file, in the corpus' own words.
+"""The output of every layout: one `Voice` per file, in the corpus' own words.
 
 Knows nothing of any one corpus.
 """
@@ -45,7 +45,7 @@ def sex(word: str) -> str:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """All audio below a folder, sorted."""
+    """Return all audio files below a folder, sorted."""
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SOUNDS and p.is_file())
 
 
