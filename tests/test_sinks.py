@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from called import NOON, Line, one_call
-from patience import PATIENCE_S
+from patience import until
 from ports import free_port
 from receiver import Receiver
 from serving import here
@@ -35,13 +34,6 @@ SECRET = b"a secret of at least 24 bytes"
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("TURN_S", 0.02), ("FIRST_S", 0.02), ("LONGEST_S", 0.1), ("REST_S", 0.1)):
         monkeypatch.setattr(post, name, seconds)
-
-
-def until(happened: Callable[[], object]) -> None:
-    deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.02)
 
 
 class Box:

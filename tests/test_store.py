@@ -2,9 +2,8 @@
 
 import sqlite3
 import stat
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -12,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from called import NOON, Line, files, one_call
-from patience import PATIENCE_S
 from postgres import Cluster, cluster
 
 from streamcab.calls import Tally
@@ -52,13 +50,6 @@ def writing(where: str, run: str = "r1", keep: Keep = KEEP) -> Iterator[Tally]:
     with Writer(url_of(where), run, keep) as writer:
         yield Tally(writer)
     assert writer.counters() == {}
-
-
-def until(happened: Callable[[], object]) -> None:
-    deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.02)
 
 
 def test_what_was_told_is_read_back(where: str) -> None:
