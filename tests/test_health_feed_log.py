@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from feeding import status
-from health_feed import Speaker, command, daemon, model, prediction, run, running, until
+from health_feed import Speaker, command, daemon, model, prediction, run, running
+from patience import until
 from small_disk import biggest_file
 
 from streamcab.errors import StreamcabError

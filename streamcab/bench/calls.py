@@ -69,6 +69,7 @@ class Run:
         self._say = say
         self.probe = Probe(traffic, plan)
         self.start = 0.0
+        self.heard_from = np.zeros(plan.calls, np.int64)
         self._rss: list[int] = []
         self._cpu: dict[str, list[float]] = {}
 
@@ -165,7 +166,7 @@ class Run:
         probe, plan, traffic = self.probe, self._plan, self._traffic
         assert probe.status is not None
         counters, habits = probe.status.counters, Habits(plan, traffic)
-        heard_from = np.array(sender["heard_from"], np.int64)
+        self.heard_from = heard_from = np.array(sender["heard_from"], np.int64)
         appeared = (
             probe.appeared - start - plan.due(np.arange(plan.calls), np.maximum(heard_from, 0))
         ) * 1000

@@ -117,9 +117,10 @@ class PassRunner:
         return lost_s
 
     def rest(self, slots: Slots, now: float) -> Slots:
-        """Leave out what has arrived of streams that rest, or have rested until now; ended ones rest no more.
+        """Leave out the audio of streams that rest, or have rested until now; a stream that has ended rests no more.
 
-        Returns those of `slots` that do not rest.
+        Returns:
+            The streams among `slots` that do not rest.
         """
         resting = self._streams.resting
         for bank, some, waiting in self._engine.backlog(slots[resting[slots] | self._rested[slots]]):

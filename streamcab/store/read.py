@@ -75,7 +75,7 @@ class Filter:
         since: They began at or after this Unix time.
         until: They began before this Unix time.
         top: The answer; "" for calls without one.
-        name: Name of the stream, with the wildcards * and ?.
+        name: Name of the stream, with the wildcards * and ?, or the call id of a platform.
         source: A part of its description, in any case.
         state: open, ended or interrupted.
         run: Of the daemon.
@@ -229,7 +229,7 @@ def _filtered(query: Select[Any], which: Filter) -> Select[Any]:
     if which.top is not None:
         conditions.append(calls.c.top == which.top if which.top else calls.c.top.is_(None))
     if which.name is not None:
-        conditions.append(_named(which.name))
+        conditions.append(or_(_named(which.name), calls.c.labels["call"].as_string() == which.name))
     if which.source is not None:
         conditions.append(calls.c.source.icontains(which.source, autoescape=True))
     if which.state is not None:
