@@ -221,13 +221,10 @@ class Writer:
             bank.arrived.set()
 
     def finish(self, leg: Leg, now: float) -> None:
-        """The leg is over: the reader may have all of it."""
+        """The leg is over: the reader may have all of it. The caller ends the rings, once the reason is known."""
         leg.lookback = 0
         self.touch(leg)
         self.flush(now)
-        if leg.bank is not None:
-            for row in leg.rows:
-                leg.bank.finish(row)
 
 
 def _by_row(legs: Sequence[Leg], values: Sequence[int]) -> tuple[NDArray[np.intp], Column]:

@@ -4,6 +4,7 @@ Knows nothing of datagrams: `intake.py` reports what has arrived.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ class Lifecycle:
 
     Attributes:
         events: Events of the calls, for the reader of this queue.
+        tell: Called before a ring ends, so that its reader can know the reason from `events`.
         fates: Datagrams by fate.
         first: Earliest position of a call on probation.
         kind: Payload type of a call's newest packet.
@@ -71,6 +73,7 @@ class Lifecycle:
             each=each,
         )
         self.events: deque[Event] = deque()
+        self.tell: Callable[[], object] = lambda: None
         self.fates = np.zeros(len(Fate), np.int64)
         self.succeeded = 0
         self.idle_s = idle_s
@@ -265,9 +268,10 @@ class Lifecycle:
     def end(self, slot: int, reason: str) -> None:
         """End a live call. The reader gets all that has arrived."""
         self.give_up({slot})
-        self.jitter_buffer.finish(slot, int(self.table.form[slot]))
         self.table.leave(np.array([slot]), State.ENDED)
         self.events.append(CallEnded(slot, int(self.jitter_buffer.generation[slot]), reason))
+        self.tell()
+        self.jitter_buffer.finish(slot, int(self.table.form[slot]))
 
     def end_all(self, reason: str) -> None:
         """End every live call, since the source closes."""

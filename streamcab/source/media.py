@@ -262,8 +262,11 @@ class MediaSource:
         if line_of is None:
             return
         line_of.move(news.what, news.why)
-        if news.what == "ended" and stream.released:
-            self._forget(stream)
+        if news.what == "ended":
+            if stream.released:
+                self._forget(stream)
+            else:
+                stream.bank.finish(stream.row)
 
     def _forget(self, stream: Stream) -> None:
         line = self._lines.pop(stream, None)

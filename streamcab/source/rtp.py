@@ -36,7 +36,6 @@ from streamcab.text import read_text
 log = logging.getLogger("streamcab.source")
 
 DEFAULT, SETTINGS = Rtp(), settings_of(Listen)
-
 CLOSE_S = 0.8
 SAME_CALL = SETTINGS["same_call"].choices
 BATCHES = 64
@@ -190,12 +189,13 @@ class RtpSource:
             same_call=self._same_call,
             each=self._each,
         )
-        self._calls = Calls(self._intake, self._names, self.addresses)
+        calls = self._calls = Calls(self._intake, self._names, self.addresses)
+        self._intake.calls.tell = calls.tell
         for warning in self.warnings:
             log.warning("RTP: %s", warning)
         self._thread = threading.Thread(
             target=self._run,
-            args=(receiver(ports.sockets), ports, self._intake, self._calls),
+            args=(receiver(ports.sockets), ports, self._intake, calls),
             name="rtp",
             daemon=True,
         )
