@@ -78,7 +78,7 @@ def speeds(net: CabCnn, seconds: float) -> None:
 
 @dataclass
 class Answers:
-    """What each clip was answered: c (K, labels), u (K, summary), and which of its intervals are voiced (K,)."""
+    """Answers to a clip: c (K, labels), u (K, summary), and which of its intervals are voiced (K,)."""
 
     c: list[NDArray[np.float32]]
     u: list[NDArray[np.float32]]
@@ -99,7 +99,7 @@ class Answers:
 
 
 def hear(net: CabCnn, backend: Backend, clips: list[NDArray[np.float32]], rate: int) -> Answers:
-    """All clips at once, as live streams."""
+    """Classify all clips at once, as live streams."""
     longest = max(map(len, clips))
     engine, bank = Engine(net, len(clips), backend), Bank(rate, len(clips), longest + 1)
     order = [engine.attach(bank, row) for row in range(len(clips))]
@@ -123,7 +123,7 @@ def hear(net: CabCnn, backend: Backend, clips: list[NDArray[np.float32]], rate: 
 
 
 def changes(net: CabCnn, paths: list[Path]) -> None:
-    """What each backend answers, against torch in float32."""
+    """Print how the answers of each backend differ from torch in float32."""
     read = [soundfile.read(path, dtype="float32") for path in paths]
     rate = read[0][1]
     clips = [x for x, own in read if own == rate]

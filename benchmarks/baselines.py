@@ -1,12 +1,11 @@
-"""What a user could run instead, on one thread and in one run: streams of live audio that a core carries.
+"""Alternatives that a user could run, on one thread and in one run: streams of live audio per core.
 
     pip install -e '.[baselines]' onnxruntime; pip install --no-deps silero-vad
     python benchmarks/baselines.py
 
-silero-vad answers another question (is there speech?) and is the usual net beside a call; it is here for
-scale. Keras is the paper's own way to answer ours: the whole 30 s window through the net again at every
-interval. What is not installed is named and left out. Processor time throughout, the reference layer (see
-inference.py) taking turns.
+silero-vad answers another question (is there speech?) and is the usual net beside a call; it is here for scale. Keras
+is the paper's own way to answer ours: the whole 30 s window through the net again at every interval. Missing packages
+are named and left out. Processor time throughout, in turns with the reference layer (see inference.py).
 """
 
 import argparse

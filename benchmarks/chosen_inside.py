@@ -1,11 +1,11 @@
-"""What is left when nobody has looked: reach and shrinkage of evidence by phone, chosen by inner folds.
+"""An unbiased check of reach and shrinkage of evidence by phone: both are chosen by inner folds.
 
     python benchmarks/chosen_inside.py saa8k/manifest.csv
 
-`configs/phones.toml` has a reach of 2 and a shrinkage of 0.5, and both were seen to be good on the voices that judge
-them. Here each outer fold chooses both by the UAR of inner speaker-disjoint folds of its training voices (evidence
-alone; strangers teach the phones anew for each reach). Wants the taught distiller and the alignment that the recipe
-begins with.
+`configs/phones.toml` has a reach of 2 and a shrinkage of 0.5, and both were seen to be good on the voices of the test.
+Here each outer fold chooses both by the UAR of inner speaker-disjoint folds of its training voices (evidence alone; the
+phones are learnt anew, with strangers, for each reach). Needs the trained distiller and the alignment that the recipe
+starts from.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from streamcab_train.manifest import read_manifest
 from streamcab_train.phones import learn_phones
 from streamcab_train.pretrain import begin_from
 from streamcab_train.recipe import read_recipe
-from streamcab_train.run import cache_folder
+from streamcab_train.run_folder import cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
 

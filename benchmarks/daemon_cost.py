@@ -44,7 +44,10 @@ LAYERS = 10
 
 
 class TickClock:
-    """Time that passes only when the daemon waits; `due` is called at each tick with its number and the time."""
+    """Time that passes only when the daemon waits; `due` is called at each tick with its number and the time.
+
+    A copy of soak's clock, because with `--against` this file also runs on trees whose clock differs.
+    """
 
     def __init__(self, due: Callable[[int, float], None]) -> None:
         self._due, self._zero, self._wall = due, time.monotonic(), time.time()
@@ -128,7 +131,7 @@ def measure(calls: int, seconds: float, model: Path, precision: str, threads: in
     beside_s, layers, spent = 0.0, [], []
 
     def due(number: int, now: float) -> None:
-        """What is no part of the cost: speech, reading the feed, the reference layer."""
+        """Do what is not part of the cost: speech, reading the feed, the reference layer."""
         nonlocal beside_s
         start = time.process_time()
         source.tick(number, now)

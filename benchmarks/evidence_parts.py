@@ -1,9 +1,10 @@
-"""What the parts of a model with evidence bring: c_t alone, evidence alone, both, and both with c_t weighed more.
+"""The contribution of each part of a model with evidence: c_t alone, evidence alone, both, and both with c_t weighed
+more.
 
     python benchmarks/evidence_parts.py saa8k/manifest.csv runs/folds-phones [--config configs/world.toml]
 
-Of folds that `streamcab train --folds` trained by that recipe (by default configs/phones.toml): UAR of each
-repeat's pooled answers.
+For folds that `streamcab train --folds` trained by that recipe (by default configs/phones.toml): UAR of each repeat's
+pooled answers.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from streamcab_train.dataset import gather
 from streamcab_train.distilled import distilled
 from streamcab_train.manifest import read_manifest
 from streamcab_train.recipe import read_recipe
-from streamcab_train.run import ANSWERS, MODEL, cache_folder
+from streamcab_train.run_folder import ANSWERS, MODEL, cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.step import forward, summary
 

@@ -1,11 +1,11 @@
-"""How many streams the net carries on a GPU: synthetic samples, passes of 25 and of 200 ms.
+"""Streams that the net carries on a GPU: synthetic samples, passes of 25 and of 200 ms.
 
-    python benchmarks/gpu.py                        the table, for CUDA where there is one, else for the CPU
+    python benchmarks/gpu.py                        the table, for CUDA if available, else for the CPU
     python benchmarks/gpu.py --precision bf16 --most 500000
 
 A pass is what the engine asks of a backend: samples of all streams from the host's memory in, c_t and attention out,
-each copy counted. The device's own limit is a large matrix product, timed in turns with the passes. Front end,
-gate and feed are not in it: they are the CPU's.
+each copy counted. The device's own limit is a large matrix product, timed in turns with the passes. Front end, gate
+and feed run on the CPU and are not included.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""What inference costs, as ratios to the net's dominating layer timed in the same run: `make bench`.
+"""Cost of inference, as ratios to the net's dominating layer timed in the same run: `make bench`.
 
     python benchmarks/inference.py [--backend torch] [--precision bf16] [--quick]
 
-The reference layer is conv1d 32 -> 32, kernel 10, 64 x 100 outputs, torch float32, one thread. The net needs
-0.052 GFLOP per second of a stream, so a machine whose reference layer runs at R GFLOP/s would carry R / 0.052
-streams a core if the whole net ran at that rate: "share" is how much of it is reached. Passes and the
-reference take turns. Capacities come from processor time, so that neighbours on a busy machine do not count;
-latencies from the clock, so they do.
+The reference layer is conv1d 32 -> 32, kernel 10, 64 x 100 outputs, torch float32, one thread. The net needs 0.052
+GFLOP per second of a stream, so a machine whose reference layer runs at R GFLOP/s would carry R / 0.052 streams a core
+if the whole net ran at that rate: "share" is how much of it is reached. Passes and the reference take turns.
+Capacities come from processor time, so that neighbours on a busy machine do not count; latencies come from the clock,
+so that they do.
 """
 
 import argparse
@@ -135,7 +135,7 @@ class Calls:
             self.advance()
 
     def capture(self, intervals: int) -> None:
-        """What a source does: not part of the cost."""
+        """Write samples as a source does; not part of the cost."""
         n = intervals * self._step
         bank = self._bank
         at = np.arange(self._heard, self._heard + n)
@@ -228,7 +228,7 @@ def connected() -> float:
 
 
 def start_ups(net: CabCnn, backend: str, precision: str) -> None:
-    """How long until things are there."""
+    """Print how long start-up takes."""
     print("\nstart-up                                     seconds")
     python = [sys.executable, "-c"]
     for name, f in (

@@ -28,7 +28,7 @@ from streamcab_train.cepstra import bands
 from streamcab_train.fold_answers import pooled, read_answers
 from streamcab_train.manifest import Clip, read_manifest
 from streamcab_train.recipe import read_recipe
-from streamcab_train.run import ANSWERS
+from streamcab_train.run_folder import ANSWERS
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
 
@@ -78,7 +78,7 @@ def answers(fitted: Floats, heard: Floats, y: Ints, folds: Iterable[tuple[Ints, 
 
 
 def recipe_folds(clips: Sequence[Clip], config: Path, repeat: int) -> list[tuple[Ints, Ints]]:
-    """Those of `streamcab train --folds 5`; its validation voices are fitted on, as its evidence is."""
+    """Return the folds of `streamcab train --folds 5`; validation voices are fitted on, as by its evidence."""
     parts = [np.array(p) == "test" for p in fold_clips(clips, read_recipe(config).split, 5, repeat)]
     return [(np.flatnonzero(~test), np.flatnonzero(test)) for test in parts]
 

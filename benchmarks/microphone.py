@@ -1,9 +1,11 @@
-"""From a sample captured to its prediction received, on the tests' virtual microphone: python benchmarks/microphone.py
+"""Delay from a captured sample to its received prediction, on the tests' virtual microphone.
+
+    python benchmarks/microphone.py
 
 A prediction answers an interval whose audio ended three intervals (75 ms) before the newest sample that it used: the
-look-ahead of the stack. To that is added what passed between the capture of that newest sample, as the microphone's
-thread stamped it, and this subscriber holding the message. PulseAudio hands audio over in fragments; their queue is
-part of the figure.
+look-ahead of the stack. To that is added the time between the capture of that newest sample, as the microphone's thread
+stamped it, and this subscriber's receipt of the message. PulseAudio delivers audio in fragments; their queue is part of
+the figure.
 """
 
 import sys

@@ -25,7 +25,7 @@ from streamcab_train.manifest import read_manifest
 from streamcab_train.phones import learn_phones, phone_names, read_alignment
 from streamcab_train.pretrain import aligned_clips, begin_from, strangers
 from streamcab_train.recipe import Recipe, read_recipe
-from streamcab_train.run import cache_folder
+from streamcab_train.run_folder import cache_folder
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.split import fold_clips
 from streamcab_train.step import summary

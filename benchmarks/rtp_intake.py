@@ -1,4 +1,4 @@
-"""What RTP intake costs: batches against one receive per datagram, and whether a busy thread makes it lose.
+"""Cost of RTP intake: batches against one receive per datagram, and whether a busy thread makes it lose packets.
 
     python benchmarks/rtp_intake.py [--seconds 4] [--calls 1000]
 
@@ -150,7 +150,7 @@ class Same(Bare):
 
 
 class Batched:
-    """What streamcab does."""
+    """Receives as streamcab does."""
 
     def __init__(self, calls: int, sock: socket.socket, plain: bool = False) -> None:
         self.intake = Intake(PayloadTypes(PLAIN, {}), calls)

@@ -50,7 +50,7 @@ def whole(x: Sound) -> NDArray[np.float32]:
 
 
 def voiced(classifier: Classifier, x: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which intervals vote: what the gate makes of the detector."""
+    """Return which intervals vote, given the detector's verdict."""
     model = classifier.checkpoint.model
     return features(x, RATE, model.architecture, detector_of(model)).kind[0] == VOICED
 
@@ -87,7 +87,7 @@ def table(rows: list[list[str]]) -> None:
 
 
 def sounds_table(classifier: Classifier, found: list[Judge], folder: Path) -> None:
-    """How much of what is no speech each calls speech."""
+    """Print how much of the sounds without speech each detector calls speech."""
     rows = [["sound, none of it taught", "s", *(j.name for j in found), "votes", "largest confidence"]]
     total = np.zeros(len(found) + 2)
     for name, clips in kept_out(folder).items():
@@ -117,10 +117,10 @@ def talks(some: Material, minutes: float, rng: np.random.Generator) -> list[Soun
 
 
 def known(x: Sound) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of clean speech by intervals: which are speech, and of which it is certain what they are.
+    """Return which intervals of clean speech are speech, and for which of them this is certain.
 
-    Speech is what lies less than 25 dB below the loudest, none what lies 45 dB below it for 50 ms around; between the
-    two nobody can say.
+    Speech is less than 25 dB below the loudest; certain silence is 45 dB below it for 50 ms around; between them it is
+    unclear.
     """
     e = (x.reshape(-1, INTERVAL) ** 2).mean(1) / max(voiced_power(x), 1e-12)
     loud, quiet = e > 10**-2.2, e < 10**-4.0

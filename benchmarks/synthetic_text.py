@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def speak(net: Path, voices: Path, names: list[str]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """What each voice makes of the text, at RATE."""
+    """Yield each voice's rendering of the text, at RATE."""
     import onnxruntime
     from kokoro_onnx import Kokoro
 

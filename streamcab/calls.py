@@ -15,7 +15,7 @@ from streamcab.message import AnyMessage, Hears, ModelInfo, Prediction, Status
 PIECE_S = 10.0
 """Seconds of a piece, counted from the Unix epoch."""
 TELL_S = 5.0
-"""Seconds between what is told of one call."""
+"""Seconds between reports on one call."""
 EARLIER_S = 2.0
 """How much earlier than a stream is announced its first sample may be."""
 DIGITS = 4
@@ -40,10 +40,9 @@ class Piece(msgspec.Struct, frozen=True):
     flaws: list[str]
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A call from its beginning to `seen`; `number` counts the calls of a run. The rest is as in the feed."""
+class CallFacts(msgspec.Struct, frozen=True):
+    """The facts of a call from its beginning to `seen`, as in the feed."""
 
-    number: int
     name: str
     source: str
     state: str
@@ -65,8 +64,14 @@ class Call(msgspec.Struct, frozen=True):
     labels: dict[str, str]
 
 
+class Call(CallFacts, frozen=True):
+    """A call; `number` counts the calls of a run."""
+
+    number: int
+
+
 class Entry(msgspec.Struct, frozen=True):
-    """What is told of a call: all of it so far, and its newest pieces, of which the last may still grow."""
+    """A report on a call: all of it so far, and its newest pieces, of which the last may still grow."""
 
     call: Call
     pieces: list[Piece]
@@ -103,7 +108,7 @@ class _Open:
 
 
 class Tally:
-    """Adds up the messages of one run, and hands on what is due; `told` must not block."""
+    """Adds up the messages of one run, and passes due reports to `told`, which must not block."""
 
     def __init__(self, told: Told) -> None:
         self._told = told
@@ -205,7 +210,10 @@ class Tally:
 
 
 def _reached(call: _Open, p: Prediction) -> float:
-    """Up to when a call was answered: what is read at once has a time of its own, and the clock may be set back."""
+    """Return the time up to which a call was answered.
+
+    Audio that is read at once has a time of its own, and the clock may be set back.
+    """
     call.at = max(p.time, call.origin + _audio(p), call.at)
     return call.at
 

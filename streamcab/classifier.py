@@ -76,15 +76,15 @@ class Recording:
 
 @dataclass(frozen=True)
 class Classified:
-    """What a clip, or a segment of it, is answered.
+    """The answer to a clip, or to a segment of it.
 
     Attributes:
         recording: The clip.
         start_s: Beginning of the segment in seconds; 0 for a whole clip.
         end_s: Its end, to the last whole interval.
-        prediction: The answer; None where there is an error, and where a clip ends together with its last segment.
+        prediction: The answer; None if there is an error, or if a clip ends together with its last segment.
         error: Why there is no answer.
-        last: Nothing follows about this clip.
+        last: Whether this is the last result for this clip.
     """
 
     recording: Recording
@@ -103,7 +103,7 @@ class Classified:
 
 
 def _clip(one: Recording, usual: int, segment: int) -> Clip[Recording]:
-    """As the engine takes it; one whose rate is no rate breaks off at once."""
+    """Return a clip as the engine takes it; one with an invalid rate breaks off at once."""
     try:
         as_samples(np.zeros(0, np.float32), one.rate)
     except AudioError as error:
@@ -169,9 +169,9 @@ class Classifier:
     def classify_pieces(
         self, pieces: Iterable[ArrayLike], rate: int, *, gate: bool | None = None, name: str = "clip"
     ) -> Prediction:
-        """As `classify`, for a clip that comes in pieces: hours need no more memory than minutes.
+        """Classify a clip that comes in pieces, so that hours need no more memory than minutes.
 
-        A model that normalises over whole clips needs all of it at once.
+        Otherwise as `classify`. A model that normalises over whole clips needs all of it at once.
         """
         return next(self.classify_many([Recording(name, rate, pieces)], gate=gate, at_once=1)).answer()
 

@@ -50,7 +50,7 @@ BELIEVED_S = 3600.0
 
 
 class Doubt:
-    """Whether the wall clock can be believed by what cannot be undone: not for BELIEVED_S after it has jumped."""
+    """Judges whether the wall clock can be trusted with irreversible actions: not for BELIEVED_S after a jump."""
 
     def __init__(self, clock: Clock = MACHINE) -> None:
         self._clock = clock

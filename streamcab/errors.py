@@ -10,6 +10,7 @@ nothing of who raises what.
     +-- CorpusError          exit 1: a manifest, a split or a feature cache that cannot be trained on
     +-- AudioError           exit 1: a file or stream of samples that cannot be classified
     +-- ComputeError         exit 1: the net cannot be computed any more
+    +-- WorkerError          exit 1: a worker that cannot start; with the exit code of its own error
     +-- InstallError         exit 1: a package that an extra installs is missing
     +-- FeedError            exit 1: a socket that cannot be bound, a message that cannot be read
     +-- ServiceError         exit 1: a service that cannot be installed, removed or asked
@@ -54,6 +55,19 @@ class CheckpointError(StreamcabError):
 
 class CorpusError(StreamcabError):
     """A manifest, a split or a feature cache cannot be trained on."""
+
+
+class WorkerError(StreamcabError):
+    """A worker process cannot start.
+
+    Args:
+        text: What it said.
+        code: What it exited with; a signal counts as 1.
+    """
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.exit_code = max(code, 1)
 
 
 class InstallError(StreamcabError):

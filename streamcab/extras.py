@@ -1,4 +1,4 @@
-"""Which packages each part of streamcab needs, and the line that installs one that is missing.
+"""The packages that each part of streamcab needs, and the command that installs a missing one.
 
 Knows nothing of commands. tests/test_extras.py holds the table to pyproject.toml.
 """
@@ -29,7 +29,7 @@ BASE = ("numpy", "openvino", "sounddevice", "soundfile", "safetensors", "zmq", "
 
 
 def line_for(package: str) -> str | None:
-    """What to type so that a package can be imported; None for one that streamcab does not ask for."""
+    """Return the command that makes a package importable; None for one that streamcab does not ask for."""
     if package in EXTRAS:
         return f"pip install 'streamcab[{EXTRAS[package]}]'"
     return "pip install streamcab" if package in BASE else None

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import MutableMapping
 
-from streamcab.config.setting import HostPort
+from streamcab.config.address import HostPort
 from streamcab.errors import ConfigError
 
 LOCAL = "local"

@@ -7,12 +7,11 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from patience import PATIENCE_S
+from patience import until
 
 PASSWORD = "hackme-16-letters"
 PYTHON = "/usr/bin/python3"
@@ -42,14 +41,11 @@ def free_port() -> int:
 
 
 def await_port(port: int) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"nobody serves at {port}"
-            time.sleep(0.02)
+    def served() -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", port)) == 0
+
+    until(served)
 
 
 @contextmanager
@@ -145,8 +141,5 @@ def segments(folder: Path, *, live: bool) -> Iterator[Path]:
     words += ["-i", "sine=440:sample_rate=16000", "-c:a", "aac", "-f", "hls", "-hls_time", "1", *listed]
     playlist = folder / "talk.m3u8"
     with process(*words, str(playlist)) as running:
-        deadline = time.monotonic() + PATIENCE_S
-        while not (playlist.exists() and (live or running.poll() is not None)):
-            assert time.monotonic() < deadline, "no playlist"
-            time.sleep(0.02)
+        until(lambda: playlist.exists() and (live or running.poll() is not None))
         yield playlist

@@ -2,14 +2,13 @@
 
 import socket
 import struct
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from patience import until
 
 from streamcab.audio.ring import Bank
 from streamcab.rtp.batch import Batch
@@ -83,14 +82,6 @@ def started(into: Intake) -> list[CallStarted]:
 def heard(bank: Bank, row: int, start: int = 0) -> NDArray[np.float32]:
     """Everything that a reader may have of a row from `start` on."""
     return bank.read(np.array([row]), np.array([start]), int(bank.written[row]) - start)[0]
-
-
-def until(true: Callable[[], object], what: str, seconds: float = 20.0) -> None:
-    """Wait for a condition that another thread or process brings about."""
-    pause, deadline = threading.Event(), time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {what}"
-        pause.wait(0.005)
 
 
 class Listener:

@@ -3,9 +3,7 @@
 Knows nothing of streamcab but its rings.
 """
 
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,15 +61,6 @@ def newest(line: Line, n: int) -> Samples:
     """The last n samples of a stream."""
     start = np.array([line.bank.written[line.row] - n])
     return line.bank.read(np.array([line.row]), start, n)[0]
-
-
-def eventually(predicate: Callable[[], bool], timeout: float = PATIENCE_S, why: str = "") -> None:
-    """Wait until `predicate` holds; AssertionError when it does not within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    while not predicate():
-        assert time.monotonic() < deadline, why or f"did not come true within {timeout:g} s"
-        pause.wait(0.01)
 
 
 def drain(line: Line, step: int | None = None, timeout: float = PATIENCE_S) -> Samples:

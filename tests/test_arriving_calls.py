@@ -257,14 +257,7 @@ IN_ORDER = [
 ]
 
 
-SHAKY = "timestamps 120 ticks off"
-OPEN = pytest.mark.xfail(
-    strict=False,
-    reason="timestamps 15 ms off: the answer moved by 0.08 in two of four runs on a busy machine",
-)
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=OPEN) if n == SHAKY else n for n in IN_ORDER])
+@pytest.mark.parametrize("name", IN_ORDER)
 def test_what_is_sent_in_order_is_heard_as_if_it_came_clean(heard: Heard, name: str) -> None:
     as_clean(heard.calls[name], "sentences" if "comfort" in name else "one")
     assert not heard.calls[name].flaws

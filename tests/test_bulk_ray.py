@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from patience import PATIENCE_S, until_true
+from patience import PATIENCE_S, until
 from serving import STREAMCAB, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -89,7 +89,7 @@ def test_every_id_is_there_once_though_a_worker_and_the_driver_are_killed(
     out = tmp_path / "out"
     first = subprocess.Popen(words)
     try:
-        until_true(lambda: bool(list(out.glob("part-*"))) or first.poll() is not None, 5 * PATIENCE_S)
+        until(lambda: bool(list(out.glob("part-*"))) or first.poll() is not None, seconds=5 * PATIENCE_S)
         assert first.poll() is None, first.returncode
         for pid in workers(out)[:1]:
             os.kill(pid, signal.SIGKILL)

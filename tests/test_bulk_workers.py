@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from patience import until_true
+from patience import until
 from serving import here, running, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -88,14 +88,14 @@ def test_a_file_that_ends_each_process_is_named_and_the_others_are_answered(
     work.start()
     try:
         for beginning in (1, 2):
-            until_true(lambda n=beginning: tries.exists() and tries.stat().st_size == n)
+            until(lambda n=beginning: tries.exists() and tries.stat().st_size == n)
             (worker,) = multiprocessing.active_children()
             assert worker.pid is not None
             os.kill(worker.pid, signal.SIGKILL)
-        until_true(lambda: tries.stat().st_size == 3)
+        until(lambda: tries.stat().st_size == 3)
         (worker,) = multiprocessing.active_children()
         writer: list[int] = []
-        until_true(lambda: bool(writer) or ((fd := reader_of(culprit)) is not None and not writer.append(fd)))
+        until(lambda: bool(writer) or ((fd := reader_of(culprit)) is not None and not writer.append(fd)))
         os.kill(children(worker.pid)[0], signal.SIGKILL)
         os.close(writer[0])
     finally:
@@ -125,7 +125,7 @@ def test_a_run_that_was_killed_goes_on(model: Path, tmp_path: Path, kind: str) -
     parts = tmp_path / ".answers.csv.parts" if kind == "csv" else out
     words = ["classify", "--model", model, tmp_path / "list.csv", "--out", out]
     with running(*words) as process:
-        until_true(lambda: len(list(parts.glob("part-*"))) >= AT_ONCE)
+        until(lambda: len(list(parts.glob("part-*"))) >= AT_ONCE)
         process.kill()
         process.wait()
     before = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*")}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from called import NOON, Line, one_call
-from health_feed import until
+from patience import until
 from receiver import Receiver
 from serving import ANYWHERE, here, run, running, save_model
 from signals import write_wav

@@ -6,7 +6,7 @@ from serving import Hand
 
 from streamcab.daemon.admission import Admission
 from streamcab.daemon.capacity import FEW, SHARE
-from streamcab.daemon.streams import StreamTable
+from streamcab.daemon.streams import FLOW_S, StreamTable
 from streamcab.nn.architecture import Architecture
 
 SIZE = 256
@@ -97,3 +97,17 @@ def test_settled_streams_rest_before_anybody_waits(settled: int, admitted: int) 
     assert len(door.open(now=100.0)) == admitted
     assert np.count_nonzero(door.streams.resting) == admitted
     assert not door.streams.resting[settled:].any()
+
+
+def test_who_falls_silent_while_waiting_is_let_in_when_it_speaks_again() -> None:
+    door = Door(room=FEW)
+    door.offer(FEW + 1)
+    assert len(door.open()) == FEW
+    door.hand.bank.write(FEW, np.zeros(10, np.float32), door.now)
+    door.streams.leave(next(iter(door.streams)))
+    later = door.now + FLOW_S + 1
+    assert door.open(later) == []
+    door.admission.balance(later, lambda: 0.0)
+    assert "".join(door.admission.in_words()) == ""
+    door.hand.bank.write(FEW, np.zeros(10, np.float32), later + 1)
+    assert door.open(later + 1) == [f"call-{FEW}"]

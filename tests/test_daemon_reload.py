@@ -15,15 +15,16 @@ from typing import Self
 import numpy as np
 import pytest
 from patience import PATIENCE_S
+from patience import until as eventually
 from ports import free_port
 from rtp_peer import Talker, sending
 from serving import ANYWHERE, Hand, running, save_model, until
-from signals import eventually
 from speech import SMALL_STAGES, talk, tiny_model
 from test_ops_notify import Listener
 
+from streamcab.config.files import Recordings
 from streamcab.config.setting import build, settings_of
-from streamcab.config.tree import Listen, Recordings
+from streamcab.config.tree import Listen
 from streamcab.daemon import loop
 from streamcab.daemon.reload import Parts, Reload, limits
 from streamcab.daemon.settings import Settings

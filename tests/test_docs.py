@@ -21,6 +21,7 @@ OTHERS = {
     "--shuffles",  # benchmarks/mfcc_covariance.py
     "--unheard",  # streamcab_train.held_out
     *("--build", "--cap-drop", "--network", "--read-only", "--rm", "--tmpfs"),  # podman
+    *("--build-arg", "--include", "--variant"),  # buildah, debootstrap
     *("--from-file", "--from-literal"),  # kubectl
 }
 """Options of other programs than ours."""

@@ -52,6 +52,26 @@ def test_any_chunks_among_any_streams_are_the_whole(sizes: list[int], seed: int,
     np.testing.assert_array_equal(np.concatenate(found), whole(w, x))
 
 
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**20), form=st.sampled_from(sorted(FORMS)))
+def test_skips_of_many_streams_together_are_silence_to_each(seed: int, form: int) -> None:
+    w, rng, slots = random_weights(seed, form), np.random.default_rng(seed), np.arange(4)
+    detector = Detector(w, 4, 8)
+    heard: list[list[NDArray[np.int16]]] = [[] for _ in slots]
+    for _ in range(8):
+        n = rng.choice([0, 1, 7, 40, FORMS[form].reach + 1, 300], 4)
+        detector.skip(slots, n)
+        some = np.flatnonzero(rng.random(4) < 0.7)
+        said = np.stack([scene(3, seed + k) for k in range(4)])
+        if len(some):
+            found = detector.push(some, said[some])
+        for slot in slots:
+            heard[slot].append(np.full((n[slot], BANDS), FLOOR, np.int16))
+        for k, slot in enumerate(some):
+            heard[slot].append(said[slot])
+            np.testing.assert_array_equal(found[k], whole(w, np.concatenate(heard[slot]))[-3:])
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_what_lies_further_back_than_its_reach_is_forgotten(form: int) -> None:
     w, x, reach = random_weights(1, form), scene(400, 1), FORMS[form].reach

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from feeding import PATIENCE_S, status
-from health_feed import Speaker, command, daemon, model, prediction, printed, run, running, until
+from health_feed import Speaker, command, daemon, model, prediction, printed, run, running
+from patience import until
 
 from streamcab.health.metrics import FATES, MOST_LABELS, Ledger
 from streamcab.message import AnyMessage

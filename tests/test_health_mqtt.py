@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from feeding import PATIENCE_S, status
-from health_feed import Speaker, command, daemon, model, prediction, printed, run, running, until
+from health_feed import Speaker, command, daemon, model, prediction, printed, run, running
+from patience import until
 
 from streamcab.health.homeassistant import EntityNames, device, payload
 from streamcab.health.mqtt import WORDS, Bridge

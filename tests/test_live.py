@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import zmq
-from patience import PATIENCE_S
+from patience import PATIENCE_S, until
 from ports import free_port
 from serving import ANYWHERE, STREAMCAB, run, running, save_model
-from signals import eventually, write_wav
+from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
 from streamcab.nn.checkpoint import Checkpoint
@@ -130,9 +130,9 @@ def test_the_demo_draws_in_a_terminal_and_leaves_it_clean(model):
     command = " ".join(map(str, (*STREAMCAB, "demo", "--model", model)))
     tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", f"{command}; echo code=$?; exec sh")
     try:
-        eventually(lambda: "uk-1" in tmux("capture-pane", "-p").stdout, why="the view shows no stream")
+        until(lambda: "uk-1" in tmux("capture-pane", "-p").stdout, "the view shows no stream")
         assert tmux("display", "-p", "#{alternate_on}").stdout.strip() == "1"
-        eventually(lambda: "code=0" in tmux("capture-pane", "-p").stdout, why="the demo does not end")
+        until(lambda: "code=0" in tmux("capture-pane", "-p").stdout, "the demo does not end")
         assert tmux("display", "-p", "#{alternate_on} #{cursor_flag}").stdout.strip() == "0 1"
         screen = tmux("capture-pane", "-p", "-S", "-60").stdout
         assert "synthetic" in screen
@@ -157,6 +157,6 @@ def test_watching_nobody_ends_when_told(tmp_path):
         return caught >> (signal.SIGTERM - 1) & 1
 
     with running("watch", f"ipc://{tmp_path}/nobody", "--json") as watcher:
-        eventually(catches_sigterm)
+        until(catches_sigterm)
         watcher.terminate()
         assert watcher.wait(PATIENCE_S) == 0

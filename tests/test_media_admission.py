@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from streamcab.config.address import is_loopback
 from streamcab.errors import ConfigError
 from streamcab.media import signatures
-from streamcab.media.admission import Admission, Secrets, is_loopback, read_secrets
+from streamcab.media.admission import Admission, Secrets, read_secrets
 from streamcab.media.serializer import Handshake
 
 TOKEN = "a-token-of-enough-letters"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from patience import PATIENCE_S
+from patience import PATIENCE_S, until
 from ports import free_port
 from rtp_peer import packet, sdes
 from serving import here, running, save_model
-from signals import eventually, write_wav
+from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
 from streamcab.audio.ring import Bank
@@ -202,18 +202,18 @@ def test_a_day_of_a_service(model: Path, tmp_path: Path) -> None:
 
         env = {"NOTIFY_SOCKET": f"@{tmp_path.name}-{port}"}
         with running(*words(model, tmp_path, *more), env=env) as process:
-            eventually(lambda: listened() and any(b"READY=1" in one for one in told))
+            until(lambda: listened() and any(b"READY=1" in one for one in told))
             thread = threading.Thread(target=call)
             thread.start()
             try:
-                eventually(lambda: logged(" are not heard: "))
+                until(lambda: logged(" are not heard: "))
                 (tmp_path / "map.csv").write_text(f"*,*,2,no {SECRET}\n")
                 process.send_signal(signal.SIGHUP)
-                eventually(lambda: logged("settings not changed"))
+                until(lambda: logged("settings not changed"))
             finally:
                 over.set()
                 thread.join()
-            eventually(lambda: logged("was recorded"))
+            until(lambda: logged("was recorded"))
             process.send_signal(signal.SIGTERM)
             output, errors = process.communicate(timeout=PATIENCE_S)
         listened()

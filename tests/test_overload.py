@@ -1,6 +1,7 @@
 """A real daemon with a net that is too slow: it says so, lets newcomers wait, loses the oldest, recovers by itself."""
 
 import threading
+import time
 
 import numpy as np
 from patience import PATIENCE_S
@@ -68,13 +69,19 @@ def test_overload_is_a_state_that_is_said_and_left_again(tmp_path):
             assert refused[-1].counters["refused-overload"] == 1
             assert newcomers.released == ["in-vain"]
             newcomers.begin("patient", 1)
-            newcomers.bank.write(1, np.zeros(800, np.float32), 0.0)
+            newcomers.bank.write(1, np.zeros(800, np.float32), time.monotonic())
             first = until(feed, lambda m: isinstance(m, DaemonStatus) and m.lost_ms > 0)[-1]
             assert first.counters["skips"] > 0
             assert first.streams == 3
 
             backend.slow = False
-            heard = until(feed, lambda m: m.stream == "patient")
+
+            def patient(message):
+                """It is let in while it brings audio."""
+                newcomers.bank.write(1, np.zeros(80, np.float32), time.monotonic())
+                return message.stream == "patient"
+
+            heard = until(feed, patient)
             assert not any(m.stream == "in-vain" for m in heard)
             until(feed, lambda m: isinstance(m, DaemonStatus) and not m.detail)
         finally:

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 from patience import PATIENCE_S
+from patience import until as eventually
 from serving import here, run, running, save_model, serving, until
-from signals import Samples, eventually, ramp, write_wav
+from signals import Samples, ramp, write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
 from streamcab.audio.ring import Bank

@@ -4,7 +4,8 @@ import logging
 
 import numpy as np
 import pytest
-from rtp_peer import Talker, heard, listening, packet, sending, until
+from patience import until
+from rtp_peer import Talker, heard, listening, packet, sending
 
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.decoder import available

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from rtp_peer import Talker, bye, heard, listening, sending, until
+from patience import until
+from rtp_peer import Talker, bye, heard, listening, sending
 from signals import tone
 
 from streamcab.rtp.decoder import available

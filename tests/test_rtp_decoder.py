@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from rtp_peer import Talker, feed, heard, intake, started, until
+from patience import until
+from rtp_peer import Talker, feed, heard, intake, started
 
 from streamcab.rtp.codec import Encoding
 from streamcab.rtp.decode_queue import HELD, DecodeQueue

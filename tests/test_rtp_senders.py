@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from patience import until
 from ports import free_port
-from rtp_peer import heard, listening, until
+from rtp_peer import heard, listening
 
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.decoder import available

@@ -7,7 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-from rtp_peer import heard, listening, until
+from patience import until
+from rtp_peer import heard, listening
 
 from streamcab.rtp.codec import TABLES
 

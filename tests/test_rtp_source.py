@@ -10,7 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from rtp_peer import Talker, bye, heard, listening, packet, sdes, sending, until
+from patience import until
+from rtp_peer import Talker, bye, heard, listening, packet, sdes, sending
 
 from streamcab.errors import ConfigError, SourceError
 from streamcab.message import valid_name

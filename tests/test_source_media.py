@@ -32,6 +32,7 @@ from speech import SMALL_STAGES, tiny_model
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from streamcab.audio.ring import Bank
 from streamcab.errors import ConfigError, SourceError
 from streamcab.media import signatures
 from streamcab.media.admission import Secrets
@@ -99,21 +100,31 @@ def cut_off(client: socket.socket) -> bool:
         return True
 
 
-def test_a_call_of_twilio_is_two_streams_from_start_to_stop() -> None:
+def test_a_call_of_twilio_is_two_streams_from_start_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[Line] = []
+    states: list[str] = []
+    finish = Bank.finish
+
+    def finished(bank: Bank, row: int) -> None:
+        states.extend(line.state for line in streams if line.row == row)
+        finish(bank, row)
+
+    monkeypatch.setattr(Bank, "finish", finished)
     with serving(number=lambda text: f"hidden-{text[-1]}") as source, dial(source, "/twilio") as client:
         client.send(twilio_start(tracks=("inbound", "outbound"), queue="sales"))
         codes = {"inbound": bytes(range(160)), "outbound": bytes(range(96, 256))}
         for k in range(3):
             for track, payload in codes.items():
                 client.send(twilio_media(payload, 20 * k, track))
-        inbound, outbound = lines(source, 2)
+        inbound, outbound = streams = lines(source, 2)
         assert (inbound.name, outbound.name) == ("CA01-inbound", "CA01-outbound")
         assert inbound.call == {"platform": "twilio", "track": "inbound", "call": "CA01", "queue": "sales"}
         for line, payload in ((inbound, codes["inbound"]), (outbound, codes["outbound"])):
             assert (heard(line, 480) * 32768 == np.tile(TABLES["PCMU"][list(payload)], 3)).all()
         client.send(twilio_stop())
-        until(lambda: inbound.state == outbound.state == "ended", "the end")
-        assert inbound.bank.ended[inbound.row]
+        until(lambda: all(line.bank.ended[line.row] for line in streams), "the end")
+        # The reason is known before the reader learns of the end.
+        assert states == ["ended", "ended"]
 
 
 @pytest.mark.parametrize("hidden", [False, True])

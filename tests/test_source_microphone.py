@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from patience import PATIENCE_S
-from signals import eventually, newest, peak_hz, tone, write_wav
+from patience import PATIENCE_S, until
+from signals import newest, peak_hz, tone, write_wav
 from virtual_microphone import VirtualMicrophone
 
 from streamcab.errors import ConfigError, SourceError
@@ -33,7 +33,7 @@ def opened() -> Iterator[Callable[..., Microphone]]:
         microphone = Microphone(*arguments, **settings)  # type: ignore[arg-type]
         all_of_them.append(microphone)
         microphone.start()
-        eventually(lambda: microphone.line.bank.written[0] > 0, why="the microphone delivers nothing")
+        until(lambda: microphone.line.bank.written[0] > 0, what="the microphone delivers nothing")
         return microphone
 
     yield open_one
@@ -72,7 +72,7 @@ def test_what_is_played_is_in_the_ring(
     assert line.bank.rate == list_devices()[0].rate
     assert line.bank.capacity == 10 * line.bank.rate
     virtual_microphone.play(write_wav(tmp_path / "a.wav", tone(440, 3, 48000), 48000))
-    eventually(lambda: hears(line, 440), why="the tone is not heard")
+    until(lambda: hears(line, 440), what="the tone is not heard")
     assert microphone.streams() == [line]
     assert microphone.streams() == []
     _, stamp = instant(line)
@@ -101,9 +101,9 @@ def test_blocks_of_one_sample_and_of_odd_sizes_are_heard_without_a_gap(
     line = microphone.line
     assert line.bank.rate // blocks_per_second == {44_100: 1, 1_009: 43, 7: 6_300}[blocks_per_second]
     virtual_microphone.play(write_wav(tmp_path / "a.wav", tone(440, 4, 48000), 48000))
-    eventually(lambda: hears(line, 440), why="the tone is not heard")
+    until(lambda: hears(line, 440), what="the tone is not heard")
     written = int(line.bank.written[0])
-    eventually(lambda: line.bank.written[0] > written + line.bank.rate, why="nothing comes any more")
+    until(lambda: line.bank.written[0] > written + line.bank.rate, what="nothing comes any more")
     assert line.state == "live"
     assert microphone.counters() == {"overflows": 0, "skipped": 0, "not_a_number": 0, "reopened": 0}
 
@@ -117,9 +117,7 @@ def test_left_and_right_are_heard_apart(
     left, right = opened("pulse", "left", "l"), opened("pulse", "right", "r")
     both = np.stack([tone(440, 3, 48000), tone(1000, 3, 48000)], 1)
     virtual_microphone.play(write_wav(tmp_path / "a.wav", both, 48000))
-    eventually(
-        lambda: hears(left.line, 440) and hears(right.line, 1000), why="the channels are not heard apart"
-    )
+    until(lambda: hears(left.line, 440) and hears(right.line, 1000), what="the channels are not heard apart")
     assert (left.line.name, right.line.name) == ("l", "r")
 
 
@@ -134,14 +132,14 @@ def test_each_channel_of_a_microphone_is_a_stream_also_when_it_returns_with_one(
     assert [line.name for line in lines] == ["mic-1", "mic-2"]
     both = np.stack([tone(440, 3, 48000), tone(1000, 3, 48000)], 1)
     virtual_microphone.play(write_wav(tmp_path / "a.wav", both, 48000))
-    eventually(lambda: hears(lines[0], 440) and hears(lines[1], 1000), why="the channels are not heard apart")
+    until(lambda: hears(lines[0], 440) and hears(lines[1], 1000), what="the channels are not heard apart")
     virtual_microphone.unplug()
-    eventually(lambda: all(line.state in GONE for line in lines), why="the loss is not noticed")
+    until(lambda: all(line.state in GONE for line in lines), what="the loss is not noticed")
     virtual_microphone.plug()
-    eventually(lambda: all(line.state == "live" for line in lines), why="it is not taken up again")
+    until(lambda: all(line.state == "live" for line in lines), what="it is not taken up again")
     assert lines[0].bank.skipped[0] == lines[0].bank.skipped[1] > 0
     virtual_microphone.play(write_wav(tmp_path / "b.wav", tone(440, 3, 48000), 48000))
-    eventually(lambda: hears(lines[0], 440), why="the microphone is deaf since it returned")
+    until(lambda: hears(lines[0], 440), what="the microphone is deaf since it returned")
 
 
 @pytest.mark.audio
@@ -193,7 +191,7 @@ def test_a_lost_microphone_is_taken_up_again_and_the_gap_is_missing(
     else:
         virtual_microphone.kill()
     began = time.monotonic()
-    eventually(lambda: line.state in GONE, why="the loss is not noticed")
+    until(lambda: line.state in GONE, what="the loss is not noticed")
     measured(f"{how} to lost, ms", 1000 * (time.monotonic() - began))
     assert "'pulse'" in line.detail
     assert not line.bank.ended[0]
@@ -204,7 +202,7 @@ def test_a_lost_microphone_is_taken_up_again_and_the_gap_is_missing(
     else:
         virtual_microphone.start()
     began = time.monotonic()
-    eventually(lambda: line.state == "live", why="the microphone is not taken up again")
+    until(lambda: line.state == "live", what="the microphone is not taken up again")
     measured("plugged to live, ms", 1000 * (time.monotonic() - began))
     after, now = instant(line)
     assert line.detail == ""
@@ -214,7 +212,7 @@ def test_a_lost_microphone_is_taken_up_again_and_the_gap_is_missing(
     # Stream time is the world's time, the gap included.
     assert (after - before) / line.bank.rate == pytest.approx(now - then, abs=0.3)
     virtual_microphone.play(write_wav(tmp_path / "a.wav", tone(440, 3, 48000), 48000))
-    eventually(lambda: hears(line, 440), why="the microphone is deaf since it returned")
+    until(lambda: hears(line, 440), what="the microphone is deaf since it returned")
     assert microphone.counters()["reopened"] == 1
     said = [r.getMessage().split(":")[1] for r in caplog.records]
     assert [state for state in said if state != " stalled"] == [
@@ -234,14 +232,14 @@ def test_a_microphone_that_returns_under_another_number_is_found_by_its_name(
     microphone = opened("desk_mic", retry=RETRY)
     line = microphone.line
     virtual_microphone.kill()
-    eventually(lambda: line.state in GONE, why="the loss is not noticed")
+    until(lambda: line.state in GONE, what="the loss is not noticed")
     virtual_microphone.shelve("a_webcam", "another", "desk_mic")
     virtual_microphone.start()
-    eventually(lambda: line.state == "live", why="the microphone is not taken up again")
+    until(lambda: line.state == "live", what="the microphone is not taken up again")
     assert microphone._device.name == "desk_mic"
     assert microphone._device.index != before["desk_mic"]
     virtual_microphone.play(write_wav(tmp_path / "a.wav", tone(440, 3, 48000), 48000))
-    eventually(lambda: hears(line, 440), why="another device was opened")
+    until(lambda: hears(line, 440), what="another device was opened")
 
 
 @pytest.mark.audio
@@ -256,11 +254,11 @@ def test_a_microphone_that_stalls_without_an_error_is_said_to_and_is_live_again(
     microphone._stall_s = 0.5
     line = microphone.line
     virtual_microphone.freeze()
-    eventually(
-        lambda: microphone.streams() is not None and line.state == "stalled", why="the stall is not noticed"
+    until(
+        lambda: microphone.streams() is not None and line.state == "stalled", what="the stall is not noticed"
     )
     virtual_microphone.thaw()
-    eventually(lambda: line.state == "live", why="the microphone stays stalled")
+    until(lambda: line.state == "live", what="the microphone stays stalled")
     assert microphone.counters()["reopened"] == 0
     assert [r.getMessage().split(":")[1] for r in caplog.records] == [" live", " stalled", " live again"]
 
@@ -271,10 +269,10 @@ def test_the_search_for_a_lost_microphone_is_no_busy_loop(
 ) -> None:
     microphone = opened("pulse")
     virtual_microphone.kill()
-    eventually(lambda: microphone.line.state == "reconnecting", why="the search does not begin")
+    until(lambda: microphone.line.state == "reconnecting", what="the search does not begin")
     began = time.monotonic()
-    eventually(lambda: microphone._attempts >= 2, why="it is not searched for")
-    eventually(lambda: time.monotonic() - began > 3)
+    until(lambda: microphone._attempts >= 2, what="it is not searched for")
+    until(lambda: time.monotonic() - began > 3)
     # After 0.5 to 1 s, 1 to 2 s more, 2 to 4 s more; a busy machine makes it fewer, not more.
     assert microphone._attempts <= 2 + (time.monotonic() - began) / 0.5
 
@@ -285,7 +283,7 @@ def test_a_lost_microphone_can_be_closed(
 ) -> None:
     microphone = opened("pulse", retry=(5, 10))
     virtual_microphone.kill()
-    eventually(lambda: microphone.line.state in GONE)
+    until(lambda: microphone.line.state in GONE)
     microphone.close()
     assert microphone.line.bank.ended[0]  # set by the thread, as the last thing it does
     assert microphone.done
@@ -466,7 +464,7 @@ def test_overflows_are_counted_never_raised_and_told_once(caplog: pytest.LogCapt
     microphone = FakeMicrophone(stream)
     microphone.start()
     line = microphone.line
-    eventually(lambda: line.bank.written[0] >= 240)
+    until(lambda: line.bank.written[0] >= 240)
     assert line.state == "live"
     assert line.bank.overflows[0] == 2
     assert microphone.counters()["overflows"] == 2
@@ -486,7 +484,7 @@ def test_what_is_no_number_becomes_missing_and_is_counted() -> None:
     stream.blocks = [(sound, False)]
     microphone = FakeMicrophone(stream)
     microphone.start()
-    eventually(lambda: microphone.line.bank.written[0] == 80)
+    until(lambda: microphone.line.bank.written[0] == 80)
     assert np.flatnonzero(np.isnan(newest(microphone.line, 80))).tolist() == [7, 9]
     assert microphone.counters()["not_a_number"] == 2
     microphone.close()
@@ -509,18 +507,18 @@ def test_every_way_of_dying_is_a_loss_and_the_search_goes_on(
     caplog.set_level(logging.INFO, "streamcab.source")
     microphone.start()
     line = microphone.line
-    eventually(lambda: line.state in GONE)
+    until(lambda: line.state in GONE)
     why = {
         "silence": "no samples for 0.05 s",
         "stopped": "the device stopped",
         "error": "Unanticipated host error",
     }
-    eventually(lambda: microphone.tries == 4)
+    until(lambda: microphone.tries == 4)
     assert first.aborted
     assert first.closed
     assert line.state == "reconnecting"  # opening alone is no proof of life
     second.blocks = [(block(0.2), False)]
-    eventually(lambda: line.state == "live")
+    until(lambda: line.state == "live")
     assert line.bank.skipped[0] == line.bank.written[0] - 160
     assert line.bank.skipped[0] > 0
     messages = [r.getMessage() for r in caplog.records if "stalled" not in r.getMessage()]
@@ -545,13 +543,13 @@ def test_a_driver_that_hangs_is_told_of_and_does_not_hold_up_closing(monkeypatch
     microphone.start()
     line = microphone.line
     assert microphone.streams() == [line]
-    eventually(lambda: microphone.streams() == [] and line.state == "lost")
+    until(lambda: microphone.streams() == [] and line.state == "lost")
     assert "its driver has hung" in line.detail
     microphone.close()
     assert microphone.done
     assert not line.bank.ended[0]  # the thread is still in the driver, and close has returned
     freed.set()
-    eventually(lambda: bool(line.bank.ended[0]))
+    until(lambda: bool(line.bank.ended[0]))
 
 
 def test_the_pauses_between_attempts_grow_to_the_longest_and_are_jittered() -> None:
@@ -576,7 +574,7 @@ def test_the_pauses_between_attempts_grow_to_the_longest_and_are_jittered() -> N
 
     microphone._stop = Impatient()  # type: ignore[assignment]
     microphone.start()
-    eventually(lambda: bool(microphone.line.bank.ended[0]))
+    until(lambda: bool(microphone.line.bank.ended[0]))
     assert 0.5 <= pauses[0] <= 1.0
     assert all(0.5 <= p <= 10.0 for p in pauses)
     assert all(p >= 5.0 for p in pauses[10:])

@@ -13,20 +13,22 @@ from pathlib import Path
 import pytest
 from network import cable
 from patience import PATIENCE_S
+from patience import until as eventually
 from ports import free_port
 from rtp_peer import Talker, bye, listening, sending, until
 from serving import STREAMCAB, save_model
 from serving import until as heard_until
-from signals import eventually
 from speech import SMALL_STAGES, tiny_model
 
 from streamcab.audio.ring import Bank
 from streamcab.feed import Subscriber
 from streamcab.message import SourceState, Status
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.rtp.decoder import available
 from streamcab.source.line import MOVES, Line
 from streamcab.source.stdin import Stdin
 
+needs_av = pytest.mark.skipif(not available(), reason="PyAV is not here")
 CALLER = str(Path(__file__).with_name("rtp_caller.py"))
 
 
@@ -106,6 +108,30 @@ def test_a_pipe_that_breaks_off_ends_and_says_so():
     eventually(lambda: source.line.state == "ended")
     assert "no samples arrived" in source.line.detail
     source.close()
+
+
+@pytest.mark.parametrize("kind", [0, pytest.param(9, marks=needs_av)])
+@pytest.mark.parametrize("how", ["goodbye", "closed"])
+def test_the_reason_is_known_before_the_reader_learns_of_the_end(monkeypatch, kind, how):
+    known, finish = [], Bank.finish
+
+    def finished(bank, row):
+        known.extend((line.state, line.detail) for line in listener.lines if line.row == row)
+        finish(bank, row)
+
+    monkeypatch.setattr(Bank, "finish", finished)
+    with listening() as listener, sending() as sock:
+        talker, to = Talker(kind=kind), ("127.0.0.1", listener.port)
+        for _ in range(6):
+            sock.sendto(talker.say(bytes(160))[0], to)
+        (call,) = listener.calls(1)
+        if how == "goodbye":
+            sock.sendto(bye(talker.ssrc), to)
+        else:
+            listener.source.close()
+        until(lambda: call.bank.ended[call.row], "the end")
+    why = "the sender said goodbye" if how == "goodbye" else "the source was closed"
+    assert known == [("ended", why)]
 
 
 def test_a_sender_that_pauses_stalls_and_is_live_again():

@@ -2,13 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from net_servers import free_port, has_icecast, has_rtsp, icecast, rtsp, segments, web
-from patience import PATIENCE_S
+from patience import PATIENCE_S, until
 from serving import here
 
 from streamcab.errors import ConfigError, SourceError
@@ -16,13 +15,6 @@ from streamcab.source import Line
 from streamcab.source.url import NetStream
 
 pytest.importorskip("av", reason="the extra codecs")
-
-
-def until(happens: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not happens():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.01)
 
 
 def opened(url: str, **extra: object) -> NetStream:

@@ -2,9 +2,8 @@
 
 import sqlite3
 import stat
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -12,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from called import NOON, Line, files, one_call
-from patience import PATIENCE_S
 from postgres import Cluster, cluster
 
 from streamcab.calls import Tally
@@ -52,13 +50,6 @@ def writing(where: str, run: str = "r1", keep: Keep = KEEP) -> Iterator[Tally]:
     with Writer(url_of(where), run, keep) as writer:
         yield Tally(writer)
     assert writer.counters() == {}
-
-
-def until(happened: Callable[[], object]) -> None:
-    deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.02)
 
 
 def test_what_was_told_is_read_back(where: str) -> None:
@@ -106,16 +97,17 @@ def test_filters_find_what_they_name(where: str) -> None:
         assert [(t.value, t.calls) for t in store.sources()] == [("file", 5)]
 
 
-def test_calls_are_found_by_who_called(where: str) -> None:
+def test_calls_are_found_by_who_called_and_by_the_id_of_the_platform(where: str) -> None:
     with writing(where) as tally:
         line = Line(tally, "MZ-1-inbound")
         line.talk(2)
-        line.hang_up(call={"platform": "twilio", "from": "s-aa", "to": "s-bb"})
+        line.hang_up(call={"platform": "twilio", "call": "CA9", "from": "s-aa", "to": "s-bb"})
         one_call(tally, "s-aa", NOON + 100, 2)
     with Reader(where) as store:
         for party in ("s-aa", "s-bb"):
             assert [call.name for call in store.calls(Filter(party=party))] == ["MZ-1-inbound"]
         assert store.calls(Filter(party="s-cc")) == []
+        assert [call.name for call in store.calls(Filter(name="CA9"))] == ["MZ-1-inbound"]
         assert store.calls(Filter(party="s-aa"))[0].labels["platform"] == "twilio"
 
 

@@ -2,14 +2,12 @@
 
 import logging
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from called import NOON, Line, one_call
-from patience import PATIENCE_S
+from patience import PATIENCE_S, until
 from postgres import Cluster, cluster
 from small_disk import fill, mounted
 
@@ -33,13 +31,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "FLUSH_S", 0.05)
     monkeypatch.setattr(writer, "RETRY_S", 0.05)
     monkeypatch.setattr(writer, "LONGEST_RETRY_S", 0.2)
-
-
-def until(happened: Callable[[], object]) -> None:
-    deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.02)
 
 
 def names(where: str) -> set[str]:

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from corpus import make_corpus
+from patience import until
 from rich.console import Console
 from streamcab_train.fold_answers import FoldAnswers, read_answers
 from streamcab_train.folds import train_folds
@@ -154,7 +154,7 @@ def test_killed_inside_a_fold_and_resumed_is_uninterrupted(
     env = os.environ | {"XDG_CACHE_HOME": str(home / "xdg")}
     process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     second = out / "0" / "1"
-    wait_for(
+    until(
         lambda: (
             (second / "history.jsonl").exists()
             and (second / "history.jsonl").read_text(encoding="utf-8") != ""
@@ -170,13 +170,6 @@ def test_killed_inside_a_fold_and_resumed_is_uninterrupted(
         assert (out / name).read_bytes() == (whole[0] / name).read_bytes(), name
     mine, theirs = (checkpoint.load(o / "0" / "1" / "model.safetensors") for o in (out, whole[0]))
     assert mine.hash == theirs.hash
-
-
-def wait_for(there: Any) -> None:
-    until = time.monotonic() + 120
-    while not there():
-        assert time.monotonic() < until, "it did not come"
-        time.sleep(0.002)
 
 
 def answered(truth: list[int], said: list[int], names: str) -> FoldAnswers:

@@ -55,7 +55,14 @@ def call(n: int, at_s: float = 20.0, **fields: Any) -> list[Any]:
     began = 1000.0 + n
     return [
         feed.model(name, time=began),
-        feed.status(name, time=began + 1, source=f"RTP from 192.0.2.{n}", captured_s=1.0),
+        feed.status(
+            name,
+            time=began + 1,
+            source=f"RTP from 192.0.2.{n}",
+            captured_s=1.0,
+            call={"call": f"CA-{n}", "<b>": HOSTILE},
+        ),
+        feed.answer(name, at_s - 1, (0.5, 0.4, 0.1), time=began + at_s - 1, **fields),
         feed.answer(name, at_s, probs, time=began + at_s, **fields),
     ]
 
@@ -139,6 +146,9 @@ def test_the_list_is_filtered_and_the_address_keeps_it(
     assert "accent=us" in driver.current_url
     driver.find_element("id", "q").send_keys("192.0.2.1")
     assert [row[0] for row in rows_soon(driver, see, 1)] == ["call-1"]
+    driver.find_element("id", "q").clear()
+    driver.find_element("id", "q").send_keys("ca-3")
+    assert [row[0] for row in rows_soon(driver, see, 1)] == ["call-3"]
     driver.get("about:blank")
     driver.get(f"{one.at}#/?sort=sure&q=call")
     assert [row[1] for row in rows_soon(driver, see, 5)] == ["us", "us", "uk", "uk", "uk"]
@@ -175,7 +185,13 @@ def test_a_call_is_opened_and_left_by_keyboard(
         "SourceRTP from 192.0.2.2"
     )
     driver.find_element("css selector", "#call summary").click()
-    see("document.querySelectorAll('#call tbody tr').length === 1")
+    see("document.querySelectorAll('#call tbody tr').length === 2")
+    told = driver.execute_script(
+        "return document.querySelector('#call .told canvas').getAttribute('aria-label')"
+    )
+    assert "Most for uk: 0:19 (+" in told
+    facts = driver.execute_script("return document.querySelector('#call .facts').textContent")
+    assert f"Call idCA-2<b>{HOSTILE}" in facts
     press(driver, Keys.ESCAPE)
     see("!document.getElementById('wall').hidden && document.activeElement.id === 'grid'")
     assert (

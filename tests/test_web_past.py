@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 import web_feed as feed
-from called import NOON, one_call
+from called import NOON, Line, one_call
 from web_page import Page, page
 
 from streamcab.calls import Tally
@@ -97,6 +97,8 @@ def test_a_stored_call_has_its_course(one: Page) -> None:
     assert found["course"]["t"][0] == 0.0
     assert sum(found["course"]["step"]) == pytest.approx(12.0)
     assert found["course"]["probs"][0] == [50, 150]
+    assert found["told"]["by"] == "since before"
+    assert len(found["told"]["moved"]) == len(found["course"]["t"])
     assert one.get("/api/history/call/1").status == 404
 
 
@@ -107,6 +109,32 @@ def test_csv_has_every_call_and_no_formula(one: Page) -> None:
     assert len(lines) == 151
     assert "'=call-7" in [line["name"] for line in lines]
     assert lines[0]["began"].endswith("+00:00")
+
+
+def test_parquet_has_the_same_calls(one: Page) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra parquet")
+    assert asked(one, days())["files"] == ["csv", "parquet"]
+    answer = one.get(f"/api/history.parquet?{days()}&top=uk")
+    assert answer.headers["Content-Disposition"].endswith('streamcab-calls.parquet"')
+    table = parquet.read_table(io.BytesIO(answer.read()))
+    assert table.num_rows == 101
+    assert set(table.column("top").to_pylist()) == {"uk"}
+    assert one.get(f"/api/history.parquet?{days()}&tz=Nowhere").status == 400
+
+
+def test_what_a_platform_says_is_shown_and_finds_the_call(tmp_path: Path) -> None:
+    file = tmp_path / "calls.db"
+    with Writer(url_of(str(file)), "r1", KEEP) as writer:
+        tally = Tally(writer)
+        for n in range(3):
+            line = Line(tally, f"stream-{n}", NOON + n)
+            line.talk(12)
+            line.hang_up(call={"call": f"CA{n}", "platform": "twilio"})
+    with page(Access(store=str(file))) as served:
+        (found,) = asked(served, f"{days()}&name=CA1")["calls"]
+        assert (found["name"], found["platform"]) == ("stream-1", {"call": "CA1", "platform": "twilio"})
+        whole = json.loads(served.get(f"/api/history/call/{found['id']}").read())
+        assert whole["platform"]["call"] == "CA1"
 
 
 def test_a_store_that_is_not_there_costs_the_history_only(tmp_path: Path) -> None:

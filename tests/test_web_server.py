@@ -17,7 +17,7 @@ import web_feed as feed
 from patience import PATIENCE_S
 from web_page import Client, Page, page
 
-from streamcab.config.setting import HostPort
+from streamcab.config.address import HostPort
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.web.guard import read_token
 from streamcab.web.hub import Hub
@@ -213,7 +213,7 @@ def test_a_page_beside_a_daemon_ends_with_it_even_if_it_was_killed() -> None:
     code = """
 import sys
 import time
-from streamcab.config.setting import HostPort
+from streamcab.config.address import HostPort
 from streamcab.web.child import Page
 from streamcab.web.hub import Hub
 from streamcab.web.serve import Access

@@ -37,13 +37,34 @@ def test_a_call_appears_with_its_answer_and_only_changes_are_told() -> None:
     wall.take([feed.model(), feed.status(source="file a.wav"), feed.answer(at_s=5.0)], 1.0)
     copy.take(wall.tick(1.0, 1005.0))
     assert copy.labels == feed.LABELS
-    assert copy.intros == {1: [1, "mic", "file a.wav", 1000.0]}
+    assert copy.intros == {1: [1, "mic", "file a.wav", 1000.0, {}]}
     assert copy.rows == {1: [1, LIVE, 0, 70, None, 2, 0, [], [70, 20, 10], None]}
     wall.take([feed.answer(at_s=5.1)], 1.1)
     assert wall.tick(1.5, 1005.5)["rows"] == []
     wall.take([feed.answer(at_s=6.5, probs=(0.1, 0.8, 0.1))], 1.6)
     (row,) = wall.tick(2.0, 1006.0)["rows"]
     assert row[2:4] == [1, 80]
+
+
+def test_a_call_says_what_its_platform_said_and_what_told() -> None:
+    wall = Wall()
+    platform = {"platform": "twilio", "call": "CA1", "note\n": "x" * 1000}
+    wall.take([feed.model(), feed.status(call=platform)], 1.0)
+    for second in range(1, 9):
+        now = {"uk": 0.9, "us": 0.1} if second < 5 else {"uk": 0.2, "us": 0.8}
+        wall.take([feed.answer(at_s=second + 0.1, now=now)], 1.0)
+    (intro,) = wall.tick(1.0, 1005.0)["new"]
+    assert intro[4]["call"] == "CA1"
+    assert all(len(text) <= LONGEST and text.isprintable() for pair in intro[4].items() for text in pair)
+    call = wall.call(1)
+    assert call is not None
+    assert call["platform"] == intro[4]
+    assert call["told"]["t"] == [float(n) for n in range(8)]
+    assert min(call["told"]["moved"][:4]) > 0 > max(call["told"]["moved"][4:])
+    wall.take([feed.answer(at_s=9.0, probs=(), state="silent")], 1.0)
+    call = wall.call(1)
+    assert call is not None
+    assert call["told"] is None
 
 
 def test_changes_lead_to_the_same_as_everything() -> None:
@@ -80,7 +101,7 @@ def test_a_status_that_follows_the_last_answer_says_the_source() -> None:
     wall.take([feed.model(), feed.answer(at_s=9.0, state="ended")], 1.0)
     wall.take([feed.status(state="ended", source="microphone: USB")], 1.0)
     assert len(wall.lines) == 1
-    assert wall.tick(1.0, 1009.0)["new"] == [[1, "mic", "microphone: USB", 1000.0]]
+    assert wall.tick(1.0, 1009.0)["new"] == [[1, "mic", "microphone: USB", 1000.0, {}]]
 
 
 def test_the_state_of_a_source_that_delivers_nothing_comes_first() -> None:

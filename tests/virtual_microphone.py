@@ -8,7 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from signals import eventually
+from patience import until
 
 TOOLS = ("pulseaudio", "pactl", "pacat", "paplay")
 
@@ -38,7 +38,7 @@ class VirtualMicrophone:
             ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--log-level=error", *protocol],
             env=self.env,
         )
-        eventually(lambda: self._pactl("info").returncode == 0, why="the PulseAudio server does not answer")
+        until(lambda: self._pactl("info").returncode == 0, what="the PulseAudio server does not answer")
         self.plug(channels)
 
     def shelve(self, *names: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from patience import PATIENCE_S
 
-from streamcab.config.setting import HostPort
+from streamcab.config.address import HostPort
 from streamcab.message import AnyMessage
 from streamcab.web.hub import Hub
 from streamcab.web.serve import Access, answering, bind, url

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 from streamcab_train.recipe import Recipe
 
+from streamcab.config.address import HostPort
 from streamcab.config.commands import TREES
-from streamcab.config.setting import HostPort, Setting, plain, settings_of
+from streamcab.config.setting import Setting, plain, settings_of
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
 
@@ -97,7 +98,7 @@ def _settings(settings: Iterable[Setting]) -> Iterator[list[str]]:
 
 
 def _kind(one: Setting) -> str:
-    """What it may be, with its unit."""
+    """Return the valid values of a setting, with its unit."""
     if one.table:
         return "a table of texts"
     if one.choices:

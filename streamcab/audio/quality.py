@@ -1,13 +1,13 @@
-"""What is wrong with the samples themselves: looked at once a second, the newest fifth of a second of each stream.
+"""Defects of the samples, found once a second in the newest fifth of a second of each stream.
 
-    silence        every sample is 0: muted, or a cable that carries nothing
-    stuck          every sample is the same, and not 0
-    clipping       a value near full scale is held for samples on end
-    offset         the mean is far from 0
-    not-a-number   samples were refused since the last look: NaN, infinite or absurd
+   silence        every sample is 0: muted, or a cable that carries nothing
+   stuck          every sample is the same, and not 0
+   clipping       a value near full scale is held for several samples
+   offset         the mean is far from 0
+   not-a-number   samples were refused since the last look: NaN, infinite or absurd
 
-A flaw stands until it has not been seen for a while, and silence only after a while, so that neither flutters. Looks at
-rings; knows nothing of sources, answers or clocks.
+A defect stays until it has not been seen for a while, and silence begins only after a while, so that neither flutters.
+Reads rings; knows nothing of sources, answers or clocks.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ HOLD_S = 5.0
 FULL = 0.98
 """From here on a sample is at full scale: the loudest code of mu-law is 0.980."""
 FLAT = 4
-"""Equal samples on end there, which no speech has unless something has cut it."""
+"""Equal consecutive samples near full scale, which speech has only if it was clipped."""
 OFFSET = 0.02
 """A mean of so much of full scale, and of half the deviation, is one."""
 
@@ -63,7 +63,15 @@ class Flaws:
         refused: NDArray[np.int64],
         now: float,
     ) -> None:
-        """At the newest samples of streams in `slots`, rows of `bank`; `refused` (m,): samples that were no numbers."""
+        """Examine the newest samples of some streams.
+
+        Args:
+            slots: The streams, (m,).
+            bank: Their bank.
+            rows: Their rows in it, (m,).
+            refused: Samples of each that were not numbers, (m,).
+            now: Seconds of the monotonic clock.
+        """
         self._seen[slots[refused > self._refused[slots]], GARBAGE] = now
         self._refused[slots] = refused
         n = max(round(LOOK_S * bank.rate), FLAT)
@@ -101,12 +109,12 @@ class Flaws:
             self._seen[slots[loud[held.any(1)]], CLIPPING] = now
 
     def silent(self, slots: NDArray[np.intp], now: float) -> NDArray[np.bool_]:
-        """Whether there has been nothing but digital silence for a while, (m,)."""
+        """Return which streams have been digitally silent for a while, (m,)."""
         silent: NDArray[np.bool_] = now - self._silent_since[slots] >= SILENT_S
         return silent
 
     def changed(self, slots: NDArray[np.intp], now: float) -> list[tuple[int, list[str]]]:
-        """Those of `slots` whose flaws are others than when last asked, with what they are now.
+        """Return the streams among `slots` whose flaws have changed since the last call, with their flaws.
 
         Silence is not among them: it is a state of the source.
         """

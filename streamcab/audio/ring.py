@@ -83,7 +83,7 @@ class Bank:
         self.arrived.set()
 
     def skip(self, row: int, n: int, stamp: float) -> None:
-        """Append n missing samples: time passed, and what was said in it is lost."""
+        """Append n missing samples: time has passed, and its audio is lost."""
         start = int(self.written[row])
         if n > HOLE_S * self.rate:
             self.silence_from[row], self.silence_to[row] = start, start + n
@@ -120,7 +120,7 @@ class Bank:
         return self.claimed[rows] - self.capacity
 
     def _gather(self, rows: NDArray[np.intp], start: NDArray[np.int64], n: int) -> NDArray[np.float32]:
-        """What the rings hold at these places, right or not: (len(rows), n). One copy a row, or two."""
+        """Return the rings' contents at these places, valid or not, (len(rows), n): one copy a row, or two."""
         at = start % self.capacity
         whole = at + n <= self.capacity
         if whole.all():

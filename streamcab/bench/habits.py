@@ -1,7 +1,7 @@
-"""What senders do besides sending: pauses in which nothing is sent, and changes in the midst of a call.
+"""Habits of senders: pauses in which nothing is sent, and changes during a call.
 
-Everything is a function of the call and the number of its packet, for many at once: load generator and probe agree
-without a word. Pure: no sockets, no clock.
+Everything is a function of the call and the number of its packet, for many at once, so that load generator and probe
+agree without communication. Pure: no sockets, no clock.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def other_format(traffic: Traffic) -> Format:
 
 
 class Habits:
-    """Of all calls of a plan. `event` (calls,) int64: which of EVENTS befalls each, -1 for none."""
+    """The habits of all calls of a plan. `event` (calls,) int64: the index in EVENTS of each call's event, or -1."""
 
     def __init__(self, plan: Plan, traffic: Traffic) -> None:
         n, rng = plan.calls, np.random.default_rng(traffic.seed + 3)
@@ -68,22 +68,22 @@ class Habits:
             self._byes.setdefault(int(plan.first[serial] + self._at[serial]), []).append(serial)
 
     def counted(self) -> dict[str, int]:
-        """How many calls each event befalls."""
+        """Return the number of calls with each event."""
         return {name: int(np.count_nonzero(self.event == k)) for k, name in enumerate(EVENTS)}
 
     def sent(self, serial: Column, packet: Column) -> Mask:
-        """Whether these packets (m,) of these calls (m,) are sent at all: audio, or comfort noise."""
+        """Return which of these packets (m,) of these calls (m,) are sent at all, as audio or comfort noise."""
         since = packet - self._at[serial]
         held = (since >= 0) & (since < self._hold[serial])
         mask: Mask = (self._within(serial, packet) < self._talk[serial] + self._noise[serial]) & ~held
         return mask
 
     def comfort(self, serial: Column, packet: Column) -> Mask:
-        """Whether they are comfort noise."""
+        """Return which of them are comfort noise."""
         return self._within(serial, packet) >= self._talk[serial]
 
     def changed(self, serial: Column, packet: Column) -> Mask:
-        """Whether they are of the other codec."""
+        """Return which of them have the other codec."""
         since = packet - self._at[serial]
         return (since >= 0) & (since < self._codec[serial])
 
@@ -104,7 +104,7 @@ class Habits:
         return moved
 
     def byes(self, frame: int) -> Column:
-        """Who says goodbye in this frame and goes on."""
+        """Return the calls that send a BYE in this frame and continue."""
         return np.array(self._byes.get(frame, []), np.int64)
 
     def _within(self, serial: Column, packet: Column) -> Column:

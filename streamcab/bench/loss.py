@@ -82,7 +82,7 @@ class Row:
 
 
 def choose(data: Path | None, most: int, seed: int) -> Clips:
-    """Up to `most` files of a folder or manifest, drawn by `seed`; without one, the synthetic clips."""
+    """Choose up to `most` files of a folder or manifest, drawn by `seed`; without one, the synthetic clips."""
     if data is None:
         return Clips("synthetic clips", bundled_clips()[:most], None)
     speakers: dict[Path, str] = {}

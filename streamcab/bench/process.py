@@ -51,21 +51,36 @@ def free_port(kind: socket.SocketKind) -> int:
         return int(sock.getsockname()[1])
 
 
-def cpu_s(pid: int) -> float:
-    """Seconds of CPU that a process has had, all threads; NaN when it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return float("nan")
-    return (int(fields[11]) + int(fields[12])) / TICKS
+def family(pid: int) -> list[int]:
+    """Return a process and all that it has started, and they, that still run."""
+    found = [pid]
+    for one in found:
+        with suppress(OSError):
+            for thread in Path(f"/proc/{one}/task").iterdir():
+                found += map(int, (thread / "children").read_text(encoding="utf-8").split())
+    return found
+
+
+def cpu_s(*pids: int) -> float:
+    """Return the seconds of CPU that processes have had, all threads; NaN when the first is gone."""
+    used = float("nan")
+    for one in pids:
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            continue
+        mine = (int(fields[11]) + int(fields[12])) / TICKS
+        used = mine if one == pids[0] else used + mine
+    return used
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process has; 0 when it is gone."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * PAGE
-    except OSError:
-        return 0
+    """Return the bytes of memory that a process and its children have; 0 when it is gone."""
+    total = 0
+    for one in family(pid):
+        with suppress(OSError):
+            total += int(Path(f"/proc/{one}/statm").read_text(encoding="utf-8").split()[1]) * PAGE
+    return total
 
 
 def last_line(log: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spread:
-    """Of a quantity over all its cases."""
+    """Percentiles of a quantity over all its cases."""
 
     p50: float
     p99: float
@@ -51,14 +51,14 @@ class Report:
     details: dict[str, int]
     budget_ms: float
     events: dict[str, int] = field(default_factory=dict)
-    """Changes in the midst of calls, by kind."""
+    """Changes during calls, by kind."""
     codecs_told: int = 0
     """Changes of codec that the feed has told."""
     failures: list[str] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
-        """Nothing lost, and in time."""
+        """Whether nothing was lost, and everything was in time."""
         return not self.failures
 
     def as_dict(self) -> dict[str, Any]:

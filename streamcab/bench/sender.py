@@ -32,7 +32,7 @@ Column = NDArray[np.int64]
 
 
 class Speech:
-    """What the calls say, in one codec: a packet of any call by its number."""
+    """The speech of the calls in one codec: a packet of any call by its number."""
 
     def __init__(self, form: Format, ptime_ms: int, speech: NDArray[np.uint8]) -> None:
         self.kind, self.bytes = form.kind, form.rate * ptime_ms // 1000 * form.width
@@ -60,7 +60,7 @@ class Packets:
         speech: NDArray[np.uint8],
         other: NDArray[np.uint8] | None = None,
     ) -> None:
-        """speech, and what is said in the codec that calls change to."""
+        """Speech, and the same in the codec that calls change to."""
         self._sock, self._plan = sock, plan
         self._habits = Habits(plan, traffic)
         self._speech = Speech(traffic.format, traffic.ptime_ms, speech)
@@ -150,7 +150,7 @@ class Delays:
         self._packet = np.concatenate((self._packet, packet))
 
     def take(self, now: float) -> tuple[Column, Column]:
-        """What is due, the earliest first."""
+        """Take the packets that are due, earliest first."""
         ready = np.flatnonzero(self._due <= now)
         ready = ready[np.argsort(self._due[ready], kind="stable")]
         taken = self._serial[ready], self._packet[ready]
@@ -160,7 +160,7 @@ class Delays:
 
 
 class Schedule:
-    """What is due by when: calls and numbers of packets, in order; who says goodbye."""
+    """The packets that are due by a time, in order: calls and numbers, and who says goodbye."""
 
     def __init__(self, plan: Plan, traffic: Traffic) -> None:
         self._plan, self._traffic = plan, traffic
@@ -178,7 +178,7 @@ class Schedule:
 
     @property
     def over(self) -> bool:
-        """Whether every frame of the plan has been."""
+        """Whether every frame of the plan has been sent."""
         return self._next >= self._plan.frames * self._plan.streams
 
     def due(self, elapsed: float) -> tuple[Column, Column, Column]:
@@ -220,7 +220,7 @@ class Schedule:
         return np.concatenate((over, self._habits.byes(frame)))
 
     def _damage(self, serial: Column, packet: Column) -> tuple[Column, Column]:
-        """What of these packets is sent now; the rest is lost, or waits."""
+        """Return the packets that are sent now; the others are lost, or delayed."""
         traffic = self._traffic
         if traffic.loss:
             kept = ~self._losses.next(serial)

@@ -57,7 +57,7 @@ def bundled_clips() -> list[Path]:
 
 
 def babble(clips: Sequence[Path], rate: int) -> NDArray[np.float32]:
-    """All clips in a row at one rate: every call begins somewhere in it and goes round."""
+    """Join all clips at one rate: every call begins somewhere in them and repeats them."""
     from streamcab.source.file import read_audio
 
     return np.concatenate([at_rate(*read_audio(clip), rate) for clip in clips])

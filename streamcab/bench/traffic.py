@@ -95,7 +95,7 @@ class Traffic:
 
     @property
     def format(self) -> Format:
-        """How the codec is sent."""
+        """The format of the codec."""
         return FORMATS[self.codec]
 
     @property
@@ -181,7 +181,7 @@ class Plan:
         return len(self.place)
 
     def serial(self, stream: str) -> int | None:
-        """Which call a stream's name `rtp-<address>-<port>-<ssrc>` means."""
+        """Return the call that a stream's name `rtp-<address>-<port>-<ssrc>` stands for."""
         try:
             serial = int(stream.rpartition("-")[2], 16) - FIRST_SSRC
         except ValueError:
@@ -194,7 +194,7 @@ class Plan:
 
 
 class Losses:
-    """Which packets of many calls are lost: each by itself, or in bursts of five on average (Gilbert)."""
+    """Packet loss of many calls: independent, or in bursts of five on average (Gilbert)."""
 
     BURST = 5.0
 
@@ -206,7 +206,7 @@ class Losses:
         self._bad = self._random.random(calls) < share
 
     def next(self, calls: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether the next packet of each of these calls (no call twice) is lost."""
+        """Return whether the next packet of each of these calls (no call twice) is lost."""
         chance = np.where(self._bad[calls], self._from_bad, self._from_good)
         lost: NDArray[np.bool_] = self._random.random(len(calls)) < chance
         self._bad[calls] = lost

@@ -31,7 +31,7 @@ RATE = 8000
 
 @dataclass(frozen=True)
 class How:
-    """What is asked of every file."""
+    """The options that apply to every file."""
 
     channel: str = "mix"
     gate: bool | None = None
@@ -40,7 +40,7 @@ class How:
 
 @dataclass
 class Answered:
-    """All rows of an entry, in order, and the seconds of audio that were heard for it."""
+    """All rows of an entry, in order, and the seconds of audio that were decoded for it."""
 
     entry: Entry
     rows: list[Row] = field(default_factory=list)
@@ -71,7 +71,7 @@ class _Channel:
 
     @property
     def told(self) -> tuple[list[str], dict[str, str]]:
-        """What was wrong with the file, in words, and with its channels, by name."""
+        """Return the defects of the file, in words, and those of its channels, by name."""
         if isinstance(self.open, StreamcabError):
             return [], {}
         audio, mixer = self.open

@@ -25,7 +25,18 @@ STUCK_S = 1800
 def on_ray(
     address: str, job: Job, store: Store, parts: Sequence[Part], done: Callable[[Done], object]
 ) -> None:
-    """All parts on the cluster at `address`; `done` is told of each. ComputeError where Ray gives up."""
+    """Work off all parts on the cluster at `address`.
+
+    Args:
+        address: Of the cluster.
+        job: The work.
+        store: Where finished parts are kept.
+        parts: The parts.
+        done: Called with each finished part.
+
+    Raises:
+        ComputeError: Ray gave up.
+    """
     ray_env.prepare(address)
     try:
         import ray

@@ -1,8 +1,8 @@
-"""What is to be heard: files, folders, globs and manifests as entries, in order, each once.
+"""Lists the input of `classify`: files, folders, globs and manifests as entries, in order, each once.
 
-A manifest is a list in CSV, lines of JSON or Parquet, with a column `path` (or `file`, `audio`, `filename`), and
-perhaps `id` and `seconds`; paths are relative to its folder. A row of it that names no file becomes an entry with an
-error, so that it is counted. Opens no audio.
+A manifest is a list in CSV, JSON lines or Parquet, with a column `path` (or `file`, `audio`, `filename`), and
+optionally `id` and `seconds`; paths are relative to its folder. A row without a file becomes an entry with an error,
+so that it is counted. Opens no audio.
 """
 
 import csv
@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """All entries, and how many were left out because they stood there before."""
+    """All entries, and the number of duplicates that were left out."""
 
     entries: list[Entry]
     doubles: int

@@ -33,7 +33,19 @@ class _Worker:
 def in_processes(
     job: Job, store: Store, parts: Sequence[Part], jobs: int, done: Callable[[Done], object], heard: Heard
 ) -> None:
-    """All parts on so many processes; `done` is told of each. ComputeError where no process comes up."""
+    """Work off all parts in worker processes.
+
+    Args:
+        job: The work.
+        store: Where finished parts are kept.
+        parts: The parts.
+        jobs: Number of processes.
+        done: Called with each finished part.
+        heard: Called with the progress: files and seconds of audio.
+
+    Raises:
+        ComputeError: No process starts.
+    """
     todo = deque(parts)
     workers = [_start(job, store) for _ in range(min(jobs, len(todo)))]
     useless = 0

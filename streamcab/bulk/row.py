@@ -1,4 +1,4 @@
-"""What stands in a table of answers: one row for a file, a channel of it, or a segment of it; errors are rows, too.
+"""Rows of a table of answers: one for a file, a channel of it, or a segment of it; errors are rows, too.
 
 Knows nothing of files or of tables.
 """

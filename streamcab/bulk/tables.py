@@ -16,7 +16,7 @@ from streamcab.extras import missing
 
 KINDS = (".csv", ".jsonl", ".parquet")
 GROUP = 10_000
-"""Rows of a group in Parquet: what is in memory at a time."""
+"""Rows of a group in Parquet, which are in memory at a time."""
 
 
 def check(path: Path) -> None:
@@ -36,7 +36,7 @@ def need_parquet(path: Path) -> None:
 
 
 def write(path: Path, rows: Iterable[Row], labels: list[str], kind: str) -> None:
-    """All rows, in order, in the memory of a few of them."""
+    """Write all rows, in order, with only a few of them in memory."""
     if kind == ".parquet":
         _write_parquet(path, rows, labels)
         return
@@ -69,7 +69,7 @@ def _write_parquet(path: Path, rows: Iterable[Row], labels: list[str]) -> None:
 
 
 def errors(path: Path) -> int:
-    """How many files of a table in Parquet have errors."""
+    """Return the number of files with errors in a Parquet table."""
     from pyarrow import parquet
 
     table = parquet.read_table(path, columns=["id", "path", "error"], partitioning=None).to_pylist()

@@ -26,7 +26,7 @@ from streamcab.ops.cache import openvino_cache
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker must be told, wherever it is; `hash` is the model's."""
+    """All that a worker needs to know, wherever it runs; `hash` is the model's."""
 
     model: Path | None
     hash: str
@@ -61,7 +61,7 @@ Heard = Callable[[int, float], object]
 
 
 def nobody(files: int, seconds: float) -> None:
-    """Who is told when nobody wants to know."""
+    """Ignore the progress."""
 
 
 class PartWorker:
@@ -74,7 +74,13 @@ class PartWorker:
     def run(
         self, parts: Iterable[Part | None], done: Callable[[Done], object], heard: Heard = nobody
     ) -> None:
-        """All parts; `done` is told of each that is whole. None for a part: there is none yet."""
+        """Work off all parts.
+
+        Args:
+            parts: The parts; None means that there is none yet.
+            done: Called with each finished part.
+            heard: Called with the progress: files and seconds of audio.
+        """
         begun: deque[tuple[Part, list[Answered]]] = deque()
 
         def entries() -> Iterator[Entry | None]:

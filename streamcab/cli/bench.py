@@ -87,6 +87,13 @@ def bench() -> None:
     show_default=True,
     help="Largest acceptable 99th percentile of the latency in ms.",
 )
+@click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    metavar="N|auto",
+    help="Processes of the daemon, as `listen --workers`; each may hold all calls.",
+)
 @click.option("--media", is_flag=True, help="Send WebSocket calls, as Twilio does, instead of RTP.")
 @model_option
 @backend_option
@@ -116,6 +123,7 @@ def calls(**o: Any) -> None:
     """
     from streamcab.bench.calls import Serving
     from streamcab.bench.traffic import Traffic
+    from streamcab.nn.device import workers_for
 
     traffic = Traffic(
         streams=o["streams"],
@@ -135,7 +143,7 @@ def calls(**o: Any) -> None:
     words += ["--model", str(o["model"])] if o["model"] else []
     words += ["--threads", str(o["threads"])] if o["threads"] else []
     words += ["--record", str(o["record"])] if o["record"] else []
-    serving = Serving(o["every"], o["budget_ms"], words)
+    serving = Serving(o["every"], o["budget_ms"], words, workers_for(o["workers"]))
     if o["ramp"]:
         _ramp(traffic, serving, as_json=o["as_json"], verbose=o["verbose"])
     elif o["find_max"]:

@@ -1,4 +1,4 @@
-"""What `classify` does with many files: prints answers as they come, or keeps them in a table.
+"""`classify` for many files: prints answers as they come, or writes them to a table.
 
 Knows click; nothing of nets or of audio.
 """
@@ -143,7 +143,7 @@ def _work(o: Classify, listing: "Listing") -> _Work:
 
 
 def _run(o: Classify, work: _Work, store: "Store", there: "list[Part]") -> int:
-    """What is left to do; how many files of all have errors."""
+    """Work off the parts that are left; return the number of files with errors."""
     from streamcab.view.answers import progress
 
     left = [part for part in work.parts if part not in set(there)]
@@ -192,7 +192,7 @@ def _rows_by_many(o: Classify, listing: "Listing", jobs: int) -> "Iterator[Row]"
 
 
 def _bar(listing: "Listing") -> "AbstractContextManager[Bar]":
-    """On a terminal, unless the answers go there too, or are few."""
+    """Return the progress bar, shown on a terminal unless the answers go there too, or are few."""
     from streamcab.view.answers import progress
 
     shown = len(listing.entries) > FEW and sys.stderr.isatty() and not sys.stdout.isatty()
@@ -215,7 +215,7 @@ def _jobs(o: Classify) -> int:
 
 
 def say_doubles(listing: "Listing") -> None:
-    """On standard error, if there are any."""
+    """Report duplicates on standard error, if there are any."""
     if listing.doubles:
         click.echo(f"Note: {listing.doubles} files were listed twice and are answered once.", err=True)
 

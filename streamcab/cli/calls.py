@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def calls() -> None:
-    """The calls that `listen --store` has kept: what was answered, when, and how it went."""
+    """List, show, export and delete the calls that `listen --store` has kept."""
 
 
 @calls.command("list", cls=Command)
@@ -98,7 +98,7 @@ def show(o: Calls, id: int) -> None:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Default: standard output.")
 @click.option("--pieces", is_flag=True, help="A row per 10 s in place of one per call.")
 def export(o: Calls, kind: str | None, out: Path | None, pieces: bool) -> None:
-    """All calls that match, the oldest first, as CSV, JSON lines or Parquet."""
+    """Export all matching calls, oldest first, as CSV, JSON lines or Parquet."""
     from streamcab.store import export as e
     from streamcab.store.read import Reader
     from streamcab.store.when import zone_of

@@ -65,7 +65,7 @@ class Command(click.Command):
             loaded()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As in click, but keep the arguments for `read_again`, and refuse NaN."""
+        """Parse as click does, but keep the arguments for `read_again`, and refuse NaN."""
         ctx.meta[WORDS] = tuple(args)
         rest = super().parse_args(ctx, args)
         for param in self.get_params(ctx):
@@ -75,7 +75,7 @@ class Command(click.Command):
         return rest
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """As in click, but an unreadable settings file is reported like any other failure."""
+        """Do as click does, but report an unreadable settings file like any other failure."""
         try:
             return super().make_context(*args, **kwargs)
         except StreamcabError as error:
@@ -93,7 +93,7 @@ class Group(click.Group):
         return plain(*args, standalone_mode=False, **extra)
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """As in click, but output always fits the terminal, and failed output is one line and exit code 1."""
+        """Do as click does, but fit output to the terminal, and report failed output in one line, with exit code 1."""
         if not standalone_mode:
             return self._run(*args, **extra)
         for stream in (sys.stdout, sys.stderr):

@@ -8,8 +8,8 @@ from streamcab.cli.command import Command, stop_on_signals
 from streamcab.cli.load import backend_maker, load_checkpoint
 from streamcab.cli.notice import loaded, loading
 from streamcab.cli.options import config_option, settings
+from streamcab.config.address import HostPort
 from streamcab.config.commands import Demo
-from streamcab.config.setting import HostPort
 from streamcab.errors import StreamcabError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What `classify --explain` does: an answer a file, and a folder of what told. Knows nothing of nets or of audio."""
+"""`classify --explain`: an answer for each file, and a folder of explanations. Knows nothing of nets or of audio."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -80,8 +80,9 @@ def metrics(o: Metrics, endpoint: str) -> None:
 
     The default address is http://127.0.0.1:9464/metrics. docs/how-to/operations.md lists the metrics.
     """
+    from streamcab.config.address import is_loopback
     from streamcab.feed import Subscriber
-    from streamcab.health.exporter import export, is_loopback
+    from streamcab.health.exporter import export
 
     if not o.expose and not is_loopback(o.listen.host):
         raise ConfigError(

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from streamcab.feed.curve import ServerKeys
     from streamcab.message import ModelInfo
     from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.rtp.ports import Ports
     from streamcab.sinks.parcel import Sink
     from streamcab.source import Source
+    from streamcab.source.rtp import RtpSource
     from streamcab.web.child import Page
 
 log = logging.getLogger("streamcab")
@@ -52,6 +54,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     if not o.screen.quiet:
         loading()
     from streamcab.daemon.reload import Reload, limits
+    from streamcab.daemon.session import Screen, listen_in_workers
     from streamcab.daemon.session import listen as run
     from streamcab.daemon.sidecars import Extras
     from streamcab.health.feed_log import Thinning
@@ -91,6 +94,16 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             thinning=Thinning(lines.jsonl_every, lines.jsonl_last),
         )
         _keep_calls(o, extras, around)
+        screen = (
+            None
+            if o.screen.quiet
+            else Screen(o.screen.view, o.screen.json, caption=_caption(o, extras), ready=loaded)
+        )
+        workers = _workers(o, sources)
+        if workers > 1:
+            calls = rtp_source(o)
+            listen_in_workers(o, settings_for(o, pseudonyms), calls, workers, stop, extras, screen)
+            return
         checkpoint, device = load_checkpoint(net.model, net.compute)
         if o.answers.voices == 1:
             checkpoint = checkpoint.with_one_voice
@@ -101,14 +114,29 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             checkpoint,
             backend,
             sources,
-            _settings(o, pseudonyms),
+            settings_for(o, pseudonyms),
             stop,
             extras,
-            view=o.screen.view,
-            as_json=o.screen.json,
-            quiet=o.screen.quiet,
-            ready=loaded,
+            screen,
         )
+
+
+def _caption(o: Listen, extras: "Extras") -> str:
+    return o.feed.endpoint if extras.page is None else f"{o.feed.endpoint}, {extras.page.url}"
+
+
+def _workers(o: Listen, sources: "list[Source]") -> int:
+    """The number of processes. Raises ConfigError and click's UsageError."""
+    from streamcab.nn.device import workers_for
+
+    count = workers_for(o.rtp.workers)
+    if count > 1 and not (o.rtp.rtp or o.rtp.sdp):
+        raise click.UsageError("--workers shares out calls by RTP: give --rtp.")
+    if count > 1 and len(sources) > 1:
+        raise click.UsageError(
+            "--workers serves calls by RTP only: run another daemon for the other sources."
+        )
+    return count
 
 
 def _page(o: Listen) -> "Page | None":
@@ -130,7 +158,7 @@ def _page(o: Listen) -> "Page | None":
 
 
 def _keep_calls(o: Listen, extras: "Extras", around: ExitStack) -> None:
-    """Opens the store and the sinks of calls: what is wrong with them is said before anything is heard."""
+    """Open the store and the sinks of calls, so that their errors are reported before any audio is heard."""
     told: list[Callable[[Entry | ModelInfo], None]] = []
     extras.run = secrets.token_hex(6)
     if o.store.store:
@@ -147,13 +175,12 @@ def _keep_calls(o: Listen, extras: "Extras", around: ExitStack) -> None:
         extras.post = around.enter_context(post)
         told.append(extras.post)
     if told:
-        from streamcab.calls import Tally
 
         def tell(entry: "Entry | ModelInfo") -> None:
             for each in told:
                 each(entry)
 
-        extras.taps.append(Tally(tell))
+        extras.told = tell
 
 
 def _sinks(o: Listen) -> "list[Sink]":
@@ -192,7 +219,8 @@ def _hidden_by(pseudonyms: "Pseudonyms") -> "Iterator[None]":
         raise SystemExit(1) from None
 
 
-def _settings(o: Listen, pseudonyms: "Pseudonyms | None") -> "Settings":
+def settings_for(o: Listen, pseudonyms: "Pseudonyms | None") -> "Settings":
+    """What the options come to in a daemon."""
     from streamcab.daemon.settings import Settings
 
     return Settings(
@@ -236,25 +264,29 @@ def _sources(o: Listen) -> "list[Source]":
             raise click.UsageError(f"--stdin {s.stdin} is raw audio and needs --rate.")
         sources.append(Stdin(s.stdin, s.rate, s.channels, s.channel))
     if o.rtp.rtp or o.rtp.sdp:
-        from streamcab.source.rtp import RtpSource
-
-        sources.append(
-            RtpSource(
-                o.rtp.rtp,
-                max_streams=o.max_streams,
-                allow=o.rtp.allow,
-                payload_types=o.rtp.pt,
-                sdp=o.rtp.sdp,
-                name_map=o.rtp.name_map,
-                lookback_ms=o.rtp.lookback_ms,
-                idle_s=o.rtp.idle,
-                same_call=o.rtp.same_call,
-                channel=s.channel,
-            )
-        )
+        sources.append(rtp_source(o))
     if o.media.media or o.media.audiosocket:
         sources.append(_media(o))
     return sources
+
+
+def rtp_source(o: Listen, ports: "Ports | None" = None) -> "RtpSource":
+    """The source of calls by RTP, on its own ports or on these."""
+    from streamcab.source.rtp import RtpSource
+
+    return RtpSource(
+        o.rtp.rtp,
+        max_streams=o.max_streams,
+        allow=o.rtp.allow,
+        payload_types=o.rtp.pt,
+        sdp=o.rtp.sdp,
+        name_map=o.rtp.name_map,
+        lookback_ms=o.rtp.lookback_ms,
+        idle_s=o.rtp.idle,
+        same_call=o.rtp.same_call,
+        channel=o.sources.channel,
+        ports=ports,
+    )
 
 
 def _no_address(file: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What the values of the common options stand for: a checkpoint, a device, a backend, a client's keys.
+"""Loads what common options name: a checkpoint, a device, a backend, a client's keys.
 
 Imports heavy packages only inside its functions.
 """
@@ -69,7 +69,7 @@ def load_classifier(model: Path | None, compute: str, threads: int | None) -> "C
 
 
 def _limit_torch(backend: str, device: str, threads: int | None) -> None:
-    """If torch is the backend, set its threads; the default is 1."""
+    """Set torch's threads if torch is the backend; the default is 1."""
     from streamcab.nn.backend import resolved
 
     if resolved(backend, device) == "torch":

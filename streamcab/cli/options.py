@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from streamcab.cli.command import WORDS
-from streamcab.config.setting import HostPort, Setting, build, settings_of
+from streamcab.config.address import HostPort
+from streamcab.config.setting import Setting, build, settings_of
 from streamcab.config.tree import ENDPOINT, Net
 from streamcab.errors import ConfigError
 

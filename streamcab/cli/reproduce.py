@@ -75,7 +75,7 @@ def reproduce(
     with installed():
         from streamcab_train.reproduce import Shrunk
         from streamcab_train.reproduce import reproduce as run
-        from streamcab_train.run import cache_folder
+        from streamcab_train.run_folder import cache_folder
         from streamcab_train.split import DISJOINT, SHARED
 
     if image is not None and image % 64:

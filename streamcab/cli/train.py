@@ -169,7 +169,7 @@ def pretrain(data: Path, config: Path, out: Path, threads: int | None) -> None:
     """Pretrain the distiller on cepstra, from the speakers of a corpus who are outside the recipe's classes."""
     with installed():
         from streamcab_train.pretrain import pretrain as run
-        from streamcab_train.run import cache_folder
+        from streamcab_train.run_folder import cache_folder
     run(data, config, out, cache=cache_folder(), threads=threads)
 
 
@@ -236,7 +236,7 @@ def evaluate(
     """Evaluate a model on unseen speakers: scores, confidence intervals, calibration, groups."""
     with installed():
         from streamcab_train.evaluate import evaluate as run
-        from streamcab_train.run import cache_folder
+        from streamcab_train.run_folder import cache_folder
 
     from streamcab.nn.device import device_for
 

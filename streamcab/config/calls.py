@@ -1,9 +1,14 @@
-"""The settings of what is kept of calls, and of where they are sent: sections of the tree of `listen`."""
+"""Settings of the store of calls and of the sinks: sections of the tree of `listen`."""
 
 from pathlib import Path
 from typing import Annotated
 
 from streamcab.config.setting import Section, setting
+
+SinkQueue = Annotated[
+    Path,
+    setting("File of what is not delivered yet.", path="file", unset="~/.local/state/streamcab/sinks.db"),
+]
 
 
 class Store(Section, frozen=True):
@@ -65,12 +70,4 @@ class Sinks(Section, frozen=True):
             most=86_400,
         ),
     ] = 0.0
-    sink_queue: (
-        Annotated[
-            Path,
-            setting(
-                "File of what is not delivered yet.", path="file", unset="~/.local/state/streamcab/sinks.db"
-            ),
-        ]
-        | None
-    ) = None
+    sink_queue: SinkQueue | None = None

@@ -8,19 +8,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from streamcab.config.setting import HostPort, Section, setting, settings_of
-from streamcab.config.tree import (
-    Backend,
-    Channel,
-    Compute,
-    Gate,
-    Json,
-    JsonLines,
-    Listen,
-    Model,
-    Threads,
-    View,
-)
+from streamcab.config.address import HostPort
+from streamcab.config.calls import SinkQueue
+from streamcab.config.files import JsonLines
+from streamcab.config.setting import Section, setting, settings_of
+from streamcab.config.tree import Backend, Channel, Compute, Gate, Json, Listen, Model, Threads, View
 from streamcab.config.web import PAGE, Cert, CertKey, Hosts, Token
 
 METRICS = HostPort("127.0.0.1:9464")
@@ -120,7 +112,7 @@ class Classify(Section, frozen=True):
         Annotated[
             Path,
             setting(
-                "Write what told into this folder, for each file: JSON, SVG, TextGrid.",
+                "Explain the answer to each file in this folder: JSON, SVG, TextGrid.",
                 metavar="FOLDER",
                 path="folder",
             ),
@@ -247,6 +239,12 @@ class Calls(Section, frozen=True):
     ) = None
 
 
+class Queue(Section, frozen=True):
+    """Settings of `streamcab sinks`."""
+
+    sink_queue: SinkQueue | None = None
+
+
 class Keys(Section, frozen=True):
     """Settings of `streamcab keys`."""
 
@@ -282,6 +280,7 @@ TREES: dict[str, type[msgspec.Struct]] = {
     "bridge": Bridge,
     "log": FeedLog,
     "calls": Calls,
+    "sinks": Queue,
     "keys": Keys,
     "train": Training,
 }

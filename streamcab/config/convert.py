@@ -36,7 +36,7 @@ def convert(table: Mapping[str, Any], tree: type[T], where: str) -> T:
 
 
 def _explained(text: str, table: Mapping[str, Any], tree: type[msgspec.Struct]) -> str:
-    """What msgspec found, in the words of the file."""
+    """Return msgspec's complaint in the words of the file."""
     found = re.search(r" - at `\$\.?(.*)`$", text)
     section, _, name = (found[1] if found else "").partition(".")
     name = re.split(r"[.\[]", name)[0]
@@ -52,7 +52,7 @@ def _explained(text: str, table: Mapping[str, Any], tree: type[msgspec.Struct]) 
 
 
 def _wrong(one: Setting, value: Any, key: str) -> str:
-    """What is wrong with the value of one setting."""
+    """Return what is wrong with the value of one setting."""
     if one.table:
         return f"{key} is {value!r}; it must be a table of strings"
     if one.many:
@@ -67,7 +67,7 @@ def _wrong(one: Setting, value: Any, key: str) -> str:
 
 
 def _is(value: Any, kind: type) -> bool:
-    """Whether a value is of a kind, as TOML has them: an integer is a number, true is none."""
+    """Return whether a value is of a kind by TOML's rules: an integer is a number, true is not."""
     if kind is not bool and isinstance(value, bool):
         return False
     return isinstance(value, (int, float) if kind is float else kind)

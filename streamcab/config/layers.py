@@ -1,7 +1,7 @@
-"""What lies above the defaults: a TOML file and the environment, checked against the settings that there are.
+"""The layers above the defaults: a TOML file and the environment, checked against the known settings.
 
-Precedence is the command line's business: it lies above the environment, which lies above the file, which lies
-above the defaults. Unknown keys are errors that name the nearest known one. Knows nothing of what a setting means.
+The command line has precedence over the environment, that over the file, and that over the defaults; the command line
+is not read here. Unknown keys are errors that name the nearest known one. Knows nothing of a setting's meaning.
 """
 
 import tomllib
@@ -87,7 +87,7 @@ def check_environment(environment: Mapping[str, str], known: Iterable[str]) -> N
 
 
 def _converted(one: Setting, value: Any) -> tuple[Any, str]:
-    """`value` as the setting wants it, and what is wrong with it in words."""
+    """Return `value` in the setting's type, and in words what is wrong with it."""
     if isinstance(value, dict):
         return None, f"{one.name} is a table; write {one.name} = VALUE"
     several = value if isinstance(value, list) else [value]

@@ -1,8 +1,8 @@
-"""What a setting is: a field of a msgspec Struct with type, unit, range, default and help.
+"""Settings: fields of msgspec Structs with type, unit, range, default and help.
 
-A tree is a Struct whose fields are settings or sections, which are Structs of settings. The name of a setting is the
-same on the command line (`--max-lag`), in the environment (`STREAMCAB_MAX_LAG`) and in a file (`max-lag`), whichever
-section it stands in. Knows nothing of which settings there are, nor of files, variables or options.
+A tree is a Struct whose fields are settings or sections, which are Structs of settings. A setting has the same name on
+the command line (`--max-lag`), in the environment (`STREAMCAB_MAX_LAG`) and in a file (`max-lag`), whichever section it
+belongs to. Knows nothing of individual settings, of files, variables or options.
 """
 
 import sys
@@ -15,38 +15,17 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
+from streamcab.config.address import HostPort
+
 T = TypeVar("T", bound=msgspec.Struct)
 
 PREFIX = "STREAMCAB_"
 FINITE = sys.float_info.max
-"""The most that a number may be where anything but infinity will do."""
+"""Limit of numbers for which any value but infinity is valid."""
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings that belong together, or sections of them. The docstring is the title in docs/configuration.md."""
-
-
-class HostPort(str):
-    """An address to connect to or to serve at: HOST:PORT, or [HOST]:PORT for IPv6."""
-
-    __slots__ = ()
-
-    def __new__(cls, text: str) -> "HostPort":
-        """ValueError when it is none."""
-        host, _, port = text.rpartition(":")
-        if not host.removeprefix("[").removesuffix("]") or not port.isdecimal() or int(port) > 65_535:
-            raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9464")
-        return super().__new__(cls, text)
-
-    @property
-    def host(self) -> str:
-        """Without the brackets of IPv6."""
-        return self.rpartition(":")[0].removeprefix("[").removesuffix("]")
-
-    @property
-    def port(self) -> int:
-        """0 to 65535."""
-        return int(self.rpartition(":")[2])
+    """Settings that belong together, or sections of them. The docstring is the title in the configuration reference."""
 
 
 def setting(
@@ -62,16 +41,19 @@ def setting(
     unset: str = "",
     path: Literal["", "file", "folder"] = "",
 ) -> msgspec.Meta:
-    """The metadata of a setting, for `Annotated`.
+    """Return the metadata of a setting, for `Annotated`.
 
     Args:
         help: One or two sentences.
-        unit: Of a number: s, ms, Hz, MB, ...
-        least, above, most, below: The range of a number, or of each number of a list.
-        reload: Whether SIGHUP changes it in a running daemon.
-        metavar: What the help shows in place of the type.
-        unset: What holds where the setting is None, in words.
-        path: What a path must not be: for a file no folder, for a folder no file.
+        unit: Unit of a number: s, ms, Hz, MB, ...
+        least: Smallest number, or element of a list.
+        above: Limit that numbers must exceed.
+        most: Largest number.
+        below: Limit that numbers must stay below.
+        reload: Whether SIGHUP changes the setting in a running daemon.
+        metavar: Shown in the help instead of the type.
+        unset: Meaning of None, in words.
+        path: "file" if a path must not be a folder, "folder" if it must not be a file.
     """
     extra = {"unit": unit, "reload": reload, "metavar": metavar, "unset": unset, "path": path}
     limits: dict[str, Any] = {"ge": least, "gt": above, "le": most, "lt": below}
@@ -82,12 +64,16 @@ def setting(
 class Setting:
     """One setting of a tree.
 
-    name      in the tree; dashes and underscores are the same in files
-    section   title of its section
-    type      as annotated, for msgspec
-    kind      bool, int, float, str, Path or HostPort; of the elements where it takes `many`
-    choices   the words that it may be, if only some
-    many      whether it takes several values; None in place of a default where it takes none: `unset` says what holds
+    Attributes:
+        name: In the tree; dashes and underscores are the same in files.
+        section: Title of its section.
+        type: Its annotation, for msgspec.
+        kind: bool, int, float, str, Path or HostPort; with `many`, of the elements.
+        default: None if there is none and it is not required: `unset` says what holds.
+        help, unit, reload, metavar, unset, path, least, above, most, below: See `setting`.
+        choices: The allowed words, if only some are.
+        many: Whether it takes several values.
+        table: Whether it takes a table.
     """
 
     name: str
@@ -111,17 +97,17 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """As on the command line."""
+        """Its name on the command line."""
         return "--" + self.key
 
     @property
     def key(self) -> str:
-        """As in a file."""
+        """Its name in a file."""
         return self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """As in the environment."""
+        """Its name in the environment."""
         return PREFIX + self.name.upper()
 
     @property
@@ -131,7 +117,7 @@ class Setting:
 
     @property
     def range(self) -> str:
-        """What a number may be, in words; empty when any will do."""
+        """The range of a number, in words; empty if any number is valid."""
         least, most = self.least, self.most
         if self.kind is int and least == 1 and most is None:
             return "positive"
@@ -147,7 +133,7 @@ class Setting:
 
     @property
     def wanted(self) -> str:
-        """What a value must be, in words."""
+        """The valid values, in words."""
         if self.choices:
             return listed(self.choices)
         if self.range == "positive":
@@ -156,7 +142,7 @@ class Setting:
         return f"{text}, or a list" if self.many else text
 
     def holds(self, value: float) -> bool:
-        """Whether a number lies in the range."""
+        """Return whether a number is in the range."""
         return (
             (self.least is None or value >= self.least)
             and (self.above is None or value > self.above)
@@ -165,7 +151,7 @@ class Setting:
         )
 
     def shown(self, value: Any) -> str:
-        """A value as `config show` and the documentation have it."""
+        """Format a value as `config show` and the documentation do."""
         if value is None or value in ((), "") or value is msgspec.NODEFAULT:
             return self.unset or "-"
         if self.many:
@@ -184,7 +170,7 @@ _WORDS = {
 
 
 def plain(value: Any) -> str:
-    """A value as TOML writes it, text without quotes."""
+    """Format a value as TOML does, text without quotes."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -193,13 +179,13 @@ def plain(value: Any) -> str:
 
 
 def listed(words: tuple[str, ...]) -> str:
-    """`a, b or c`."""
+    """Join words as `a, b or c`."""
     return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
 
 
 @cache
 def settings_of(tree: type[msgspec.Struct]) -> Mapping[str, Setting]:
-    """All settings of a tree by name, in their order."""
+    """Return all settings of a tree by name, in order."""
     found = {}
     for one in _settings(tree):
         assert one.name not in found, f"{one.name} stands twice in {tree.__name__}"
@@ -208,7 +194,7 @@ def settings_of(tree: type[msgspec.Struct]) -> Mapping[str, Setting]:
 
 
 def build(tree: type[T], values: Mapping[str, Any]) -> T:
-    """A tree of these values by name, defaults elsewhere; they are not checked again."""
+    """Build a tree from values by name, with defaults elsewhere; the values are not checked again."""
     fields = {}
     for field in msgspec.structs.fields(tree):
         if _is_section(field.type):
@@ -219,7 +205,7 @@ def build(tree: type[T], values: Mapping[str, Any]) -> T:
 
 
 def values_of(tree: msgspec.Struct) -> dict[str, Any]:
-    """The values of a tree by name, whichever section they stand in."""
+    """Return the values of a tree by name, regardless of sections."""
     found: dict[str, Any] = {}
     for field in msgspec.structs.fields(tree):
         value = getattr(tree, field.name)
@@ -228,7 +214,11 @@ def values_of(tree: msgspec.Struct) -> dict[str, Any]:
 
 
 def decode(kind: type, value: Any) -> Any:
-    """For msgspec: a path or an address from its text."""
+    """Decode a path or an address from its text, for msgspec.
+
+    Raises:
+        ValueError: `value` is not text, or is invalid.
+    """
     if issubclass(kind, Path | HostPort) and isinstance(value, str):
         return kind(value)
     raise ValueError(f"{value!r} is no text")
@@ -266,7 +256,7 @@ def _settings(tree: type[msgspec.Struct]) -> Iterator[Setting]:
 
 
 def _metadata(kind: Any) -> msgspec.Meta:
-    """Of an annotation: its own, or that of the numbers within an optional one or a list."""
+    """Return the metadata of an annotation: its own, or that of its element type."""
     for one in getattr(kind, "__metadata__", ()):
         if isinstance(one, msgspec.Meta):
             return one
@@ -278,7 +268,7 @@ def _metadata(kind: Any) -> msgspec.Meta:
 
 
 def _flattened(kind: Any) -> Iterator[Any]:
-    """The plain types and the words that an annotation is made of."""
+    """Yield the plain types and literal values of an annotation."""
     origin = get_origin(kind)
     if origin is Annotated:
         yield from _flattened(get_args(kind)[0])

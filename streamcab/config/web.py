@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from streamcab.config.setting import HostPort, Section, setting
+from streamcab.config.address import HostPort
+from streamcab.config.setting import Section, setting
 
 PAGE = HostPort("127.0.0.1:8484")
 

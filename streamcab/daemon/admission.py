@@ -1,4 +1,4 @@
-"""Who is let in: new streams wait until there is time for them, and those that end while they wait were refused.
+"""Admission: new streams wait until there is time for them; those that end while they wait were refused.
 
 Knows nothing of the feed, of threads or of what a stream costs.
 """
@@ -8,9 +8,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
 
+import numpy as np
+
 from streamcab.daemon.capacity import Capacity
 from streamcab.daemon.duty import Duty
-from streamcab.daemon.streams import Live, StreamTable
+from streamcab.daemon.streams import Live, StreamTable, flowing
 from streamcab.source import Line, Source
 
 log = logging.getLogger("streamcab.daemon")
@@ -25,6 +27,10 @@ REFUSALS = {
     "refused-overload": "the machine has no time for more streams; they wait for it, unheard",
 }
 """Reasons for refusing new streams: names of counters, and their meaning."""
+
+
+def _flows(line: Line, now: float) -> bool:
+    return bool(flowing(line.bank, np.array([line.row]), now)[0])
 
 
 class Admission:
@@ -56,6 +62,7 @@ class Admission:
         if now < self._balanced + BALANCE_S:
             return
         self._balanced = now
+        self._streams.look(now)
         self._capacity.measure(now, self._duty.hearing, waiting_s())
         self._duty.balance(self._capacity.streams, now)
 
@@ -87,13 +94,17 @@ class Admission:
             if not self._streams.free:
                 self._refuse("refused-full", source, line, now, name)
             # Sources that can wait make no stream late.
-            elif not source.live or not (full := full or not self._room(now)):
+            elif not source.live or (
+                # One that has fallen silent while it waited has perhaps ended.
+                _flows(line, now) and not (full := full or not self._room(now))
+            ):
                 yield source, line
             elif line.bank.ended[line.row]:
                 self._refuse("refused-overload", source, line, now, name)
             else:
                 self._waiting.append((source, line))
-                self._warn("refused-overload", line, now, name)
+                if full:
+                    self._warn("refused-overload", line, now, name)
         self._full = full
 
     def _room(self, now: float) -> bool:
@@ -116,5 +127,5 @@ class Admission:
     def in_words(self) -> Iterator[str]:
         """Messages to the operator: who rests, and who waits."""
         yield self._duty.in_words()
-        n = len(self._waiting)
+        n = sum(_flows(line, self._balanced) for _, line in self._waiting)
         yield f"{n} stream{'s wait' if n > 1 else ' waits'} for the machine to have time" if n else ""

@@ -1,20 +1,20 @@
-"""How many streams this machine can hear, from what the streams cost while they are heard.
+"""The number of streams that this machine can hear, from what the streams cost while they are heard.
 
 The cost of a stream is the work of the loop for each second of its audio, averaged over the last seconds. It is
-measured as the daemon runs, so it follows the model, the machine, and whatever else the machine does. Knows nothing of
-which streams there are: times and counts are passed in.
+measured as the daemon runs, so it follows the model, the machine, and the machine's other load. Knows nothing of
+individual streams: times and counts are passed in.
 """
 
 from math import exp, inf
 
 import numpy as np
 
-SHARE = 0.85
+SHARE = 0.8
 """Share of the loop's time that may be planned for: the rest is for bursts."""
 FEW = 64
 """So many streams share passes that cost little more than those of one: what one costs says nothing of them."""
 MEMORY_S = 2.0
-"""What was measured so many seconds ago counts for a third of what is measured now."""
+"""Seconds after which a measurement counts for a third of a new one."""
 
 
 class Capacity:

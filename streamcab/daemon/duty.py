@@ -1,9 +1,9 @@
-"""Who rests when there are more streams than can be heard: streams whose answer stands, in whole spells.
+"""Duty: which streams rest when there are more than can be heard. Those whose answer stands do, in whole spells.
 
 The paper finds that more than 30 s of speech add nothing to an answer. So when there is not time for all, streams that
 have had as much are heard for a spell of ten seconds and rest for up to twenty, in turns, and newcomers are heard from
-their first word. A stream that rests keeps its answer, and its audio is left out as a gap that was announced. Nothing
-is ever left out within a spell. Knows nothing of clocks, audio or of what streams cost: times and room are passed in.
+their first word. A stream that rests keeps its answer, and its audio is left out as an announced gap. Nothing is ever
+left out within a spell. Knows nothing of clocks, audio or costs: times and room are passed in.
 """
 
 from math import ceil
@@ -18,15 +18,17 @@ from streamcab.message import Prediction
 SPEECH_S = 30.0
 """Seconds of speech after which a stream may rest."""
 CALM_S = 10.0
-"""Its answer has been the same for so many seconds."""
+"""Seconds for which the answer must have been the same."""
 SPELL_S = 10.0
-"""A stream is heard for at least so many seconds between two rests."""
+"""Least seconds for which a stream is heard between two rests."""
 LEAST = 1 / 3
-"""Streams are let in as long as those that rest in turns are heard for this share of the time."""
+"""New streams are admitted while those that rest in turns are heard for at least this share of the time."""
 REST_S = SPELL_S / LEAST - SPELL_S
 """How long a stream rests then, in seconds."""
 SHORTEST_S = 5.0
-"""A rest lasts at least so many seconds: each costs the time of half a second of audio."""
+"""Least seconds of a rest: each rest costs the time of half a second of audio."""
+SPARE = 0.8
+"""Where those that bring audio are fewer than this share of those that can be heard, nobody need rest any longer."""
 
 
 class Duty:
@@ -53,33 +55,37 @@ class Duty:
 
     @property
     def hearing(self) -> int:
-        """Streams that are heard now and have a pace of their own."""
-        return int(np.count_nonzero(self._streams.paced & ~self._streams.resting))
+        """Streams that bring audio at a pace of their own, and are heard now."""
+        return int(np.count_nonzero(self._streams.flows & ~self._streams.resting))
 
     def sustained(self) -> float:
         """Return how many streams are heard at a time if all that can rest do so as much as they may."""
-        paced = self._streams.paced
-        can = paced & (self._settled | self._streams.resting)
-        return float(np.count_nonzero(paced)) - (1 - LEAST) * float(np.count_nonzero(can))
+        flows = self._streams.flows
+        can = flows & (self._settled | self._streams.resting)
+        return float(np.count_nonzero(flows)) - (1 - LEAST) * float(np.count_nonzero(can))
 
     def balance(self, room: float, now: float) -> None:
         """Let streams rest, or hear them again, so that at most `room` are heard: as few rest as possible."""
         self._recover(now)
         streams = self._streams
-        paced = int(np.count_nonzero(streams.paced))
-        wanted = 0 if paced <= room else ceil(paced - room)
+        flowing = int(np.count_nonzero(streams.flows))
+        wanted = 0 if flowing <= room else ceil(flowing - room)
         resting = np.flatnonzero(streams.resting)
         rested = now - self._since[resting]
-        # The longest rest ends first; none ends at once.
+        # The longest rest ends first; none ends at once, unless there is time for all with something to spare.
         order = np.argsort(-rested, kind="stable")
-        order = order[rested[order] >= SHORTEST_S]
+        if flowing > SPARE * room:
+            order = order[rested[order] >= SHORTEST_S]
         resting, rested = resting[order], rested[order]
-        missing = wanted - int(np.count_nonzero(streams.resting))
+        missing = wanted - int(np.count_nonzero(streams.resting & streams.flows))
+        if not wanted:
+            self._wake(resting, now)
+            return
         if missing < 0:
             self._wake(resting[:-missing], now)
             return
         # In turns: a rest is to a spell as those that rest are to those that could.
-        could = int(np.count_nonzero(streams.paced & ~streams.resting & self._settled))
+        could = int(np.count_nonzero(streams.flows & ~streams.resting & self._settled))
         due = int(np.count_nonzero(rested >= SPELL_S * wanted / max(could, 1)))
         ready = self._ready(now)
         swapped = max(min(due, len(ready) - missing), 0)
@@ -101,7 +107,7 @@ class Duty:
         """Streams that may rest now, the one first that has most to tell no more: sure, and long heard."""
         streams = self._streams
         spell = now - self._since
-        may = streams.paced & ~streams.resting & self._settled & (spell >= SPELL_S)
+        may = streams.flows & ~streams.resting & self._settled & (spell >= SPELL_S)
         slots = np.flatnonzero(may)
         return slots[np.lexsort((-spell[slots], ~self._sure[slots]))]
 

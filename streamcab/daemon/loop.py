@@ -23,8 +23,9 @@ from streamcab.daemon.passes import PassRunner
 from streamcab.daemon.reporter import Reporter
 from streamcab.daemon.scheduler import GATHER, Load, Scheduler
 from streamcab.daemon.settings import Settings
-from streamcab.daemon.streams import Live, StreamTable
+from streamcab.daemon.streams import Live, Names, StreamTable
 from streamcab.errors import ConfigError
+from streamcab.feed import Publisher
 from streamcab.inference.answer import Standings
 from streamcab.inference.cadence import Due
 from streamcab.inference.engine import Engine
@@ -69,11 +70,14 @@ class Daemon:
         beside: Sequence[Callable[[], Mapping[str, int]]] = (),
         taps: Sequence[Callable[[AnyMessage], None]] = (),
         run: str | None = None,
+        names: Names | None = None,
+        feed: Publisher | None = None,
     ) -> None:
         """Warm up the network, bind the feed and start the sources; each of these may raise a StreamcabError.
 
         `beside`: returns the counters of other parts of this process, for the feed. `taps`: take its messages.
-        `run`: identifies this run in the feed; random unless given.
+        `run`: identifies this run in the feed; random unless given. `names`: those in use, if other processes use
+        some too. `feed`: publishes, in place of one at `settings.endpoint`.
         """
         arch = checkpoint.architecture
         if arch.normaliser != "running":
@@ -84,7 +88,7 @@ class Daemon:
         self.settings = self._applied = settings
         self._clock, self._sources, self._recorder = clock, list(sources), recorder
         self._beside = beside
-        self._streams = StreamTable(arch, settings.max_streams, clock)
+        self._streams = StreamTable(arch, settings.max_streams, clock, names)
         self.engine = Engine(checkpoint.net, self._streams, backend)
         length = arch.intervals(settings.window_s)
         self.window = window_of(checkpoint.net, settings.max_streams, length, settings.voices)
@@ -93,7 +97,8 @@ class Daemon:
             self.engine, self.window, self._streams, gate=gate, attention=settings.attention
         )
         self._admission = Admission(self._streams, cost=self._passes.warm_up())
-        self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor, taps, run)
+        feed = feed or Publisher(settings.endpoint, run, keys=settings.keys, ipc_group=settings.ipc_group)
+        self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor, taps, feed)
         self.endpoint = self._reporter.feed.endpoint
         self._scheduler = Scheduler(self._streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
@@ -144,8 +149,7 @@ class Daemon:
                 dropped_s = self._passes.skip_to_live(self.settings.max_lag_s, self._clock.monotonic())
                 slots = self._scheduler.take(began)
                 bunch = BUNCH if len(self._streams) > GATHER else 1
-                self._passes.rest(slots[self._streams.resting[slots]], began)
-                awake = slots[~self._streams.resting[slots]]
+                awake = self._passes.rest(slots, began)
                 done = self._passes.run(awake, bunch, began, self.settings.every_s)
                 self._publish(done.due)
                 self._publish_due(slots)

@@ -12,6 +12,7 @@ from math import inf
 from time import monotonic
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamcab.audio.quality import Flaws
 from streamcab.audio.ring import Bank
@@ -63,6 +64,7 @@ class PassRunner:
         self.retry = Retry(engine)
         self._engine, self._window, self._streams = engine, window, streams
         self._flaws = Flaws(engine.slots)
+        self._rested: NDArray[np.bool_] = streams.column(np.bool_)  # when last visited
         streams.add(window.reset, window.bytes_per_slot)
         streams.add(self._flaws.reset, self._flaws.bytes_per_slot)
         self.gate, self._attention = gate, attention
@@ -114,13 +116,20 @@ class PassRunner:
             )
         return lost_s
 
-    def rest(self, slots: Slots, now: float) -> None:
-        """Leave out what has arrived of streams that rest; those that have ended rest no more."""
-        for bank, some, waiting in self._engine.backlog(slots):
+    def rest(self, slots: Slots, now: float) -> Slots:
+        """Leave out the audio of streams that rest, or have rested until now; a stream that has ended rests no more.
+
+        Returns:
+            The streams among `slots` that do not rest.
+        """
+        resting = self._streams.resting
+        for bank, some, waiting in self._engine.backlog(slots[resting[slots] | self._rested[slots]]):
             ended = bank.ended[self._streams.row[some]]
-            self._streams.resting[some[ended]] = False
+            resting[some[ended]] = False
             if not ended.all():
                 self.retry.pause(some[~ended], waiting[~ended], now)
+        self._rested[slots] = resting[slots]
+        return slots[~resting[slots]]
 
     def waiting_s(self) -> float:
         """Return the seconds of audio that wait to be classified, of all paced streams that do not rest."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from streamcab.config.calls import Store
+from streamcab.config.files import Recordings
 from streamcab.config.setting import Setting, build, settings_of, values_of
-from streamcab.config.tree import Listen, Recordings
+from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 from streamcab.ops.logs import Log, form_for
 from streamcab.record.retention import Limits
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from streamcab.record.recorder import Recorder
     from streamcab.source import Source
     from streamcab.store.writer import Keep, Writer
+    from streamcab.workers.pool import WorkerPool
 
 log = logging.getLogger("streamcab.reload")
 
@@ -33,22 +35,30 @@ log = logging.getLogger("streamcab.reload")
 class Parts:
     """The parts of a running daemon that can take new settings."""
 
-    daemon: "Daemon"
+    daemon: "Daemon | WorkerPool"
     sources: "Sequence[Source]"
     recorder: "Recorder | None" = None
     lines: "JsonLinesFile | None" = None
     store: "Writer | None" = None
     reopen: threading.Event = field(default_factory=threading.Event)
     """Set this to make the writer of `lines` start a new file."""
+    pass_on: Callable[[Listen], None] | None = None
+    """Takes the settings that hold from now on."""
 
 
 class Reload:
-    """`options` are those of the daemon's start; `read` returns the current ones, or raises a StreamcabError."""
+    """`options` are those of the daemon's start; `read` returns the current ones, or raises a StreamcabError.
 
-    def __init__(self, options: Listen, read: Callable[[], Listen], journal: Log) -> None:
+    `level`: of the line that says what was applied.
+    """
+
+    def __init__(
+        self, options: Listen, read: Callable[[], Listen], journal: Log, level: int = logging.WARNING
+    ) -> None:
         self._options = options
         self._read = read
         self.journal = journal
+        self._level = level  # a warning, so that the answer appears at the default level too
 
     def __call__(self, parts: Parts) -> None:
         """Apply the settings that can change, and log the result; never raises a StreamcabError."""
@@ -65,8 +75,10 @@ class Reload:
         fixed = [one for one in changed if not one.reload]
         _retune(parts, new)
         self._options = build(Listen, before | {one.name: now[one.name] for one in taken})
-        # A warning, so that the answer appears at the default level too.
-        log.warning(
+        if parts.pass_on is not None:
+            parts.pass_on(self._options)
+        log.log(
+            self._level,
             "SIGHUP: %s%s%s",
             f"applied: {_spelled(taken)}" if taken else "no reloadable setting has changed",
             f"; restart needed for: {_spelled(fixed)}" if fixed else "",

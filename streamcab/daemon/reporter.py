@@ -35,16 +35,16 @@ class Reporter:
         clock: Clock,
         supervisor: Supervisor | None,
         taps: Sequence[Callable[[AnyMessage], None]] = (),
-        run: str | None = None,
+        feed: Publisher | None = None,
     ) -> None:
-        """Bind the feed; FeedError if this fails.
+        """Bind the feed unless one is given; FeedError if this fails.
 
         `gate`: whether only voiced intervals vote. `taps`: take every message in this thread, and must not block.
         """
         self._checkpoint, self._settings = checkpoint, settings
         self._streams, self._gate, self._clock = streams, gate, clock
         self._predictions = PredictionBuilder(checkpoint.architecture, checkpoint.hash, checkpoint.confidence)
-        self.feed = Publisher(settings.endpoint, run, keys=settings.keys, ipc_group=settings.ipc_group)
+        self.feed = feed or Publisher(settings.endpoint, keys=settings.keys, ipc_group=settings.ipc_group)
         self._taps = list(taps)
         self._started = clock.monotonic()
         self._supervisor, self._ready = supervisor, False
@@ -183,7 +183,8 @@ class Reporter:
         if not self._ready:
             words.append("waiting for the first audio")
         elif heard:
-            words.append(f"{standings.lag_ms[~standings.lost].max() / 1000:.1f} s behind")
+            waiting = (standings.written - standings.sample) / standings.rate
+            words.append(f"{waiting[~standings.lost].max():.1f} s behind")
         words.append(f"model {self._checkpoint.card.get('name', 'unnamed')} {self._checkpoint.hash}".rstrip())
         return ", ".join(words)
 

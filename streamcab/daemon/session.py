@@ -7,6 +7,7 @@ options or exit codes.
 import csv
 import gc
 import os
+import secrets
 import sys
 import threading
 import time
@@ -22,13 +23,19 @@ from streamcab.message import AnyMessage, Prediction, encode
 from streamcab.ops.output import Output
 
 if TYPE_CHECKING:
+    from streamcab.config.tree import Listen
+    from streamcab.daemon.loop import Daemon
     from streamcab.daemon.settings import Settings
     from streamcab.daemon.sidecars import Extras
     from streamcab.feed.curve import ClientKeys
     from streamcab.nn.backend import Backend
     from streamcab.nn.checkpoint import Checkpoint
+    from streamcab.ops.notify import Supervisor
+    from streamcab.record.recorder import Recorder
     from streamcab.source import Source
+    from streamcab.source.rtp import RtpSource
     from streamcab.web.child import Page
+    from streamcab.workers.pool import WorkerPool
 
     MakeBackend = Callable[[int], Backend]  # from the number of slots
 
@@ -46,27 +53,47 @@ def listen(
     sources: "Sequence[Source]",
     settings: "Settings",
     stop: threading.Event,
-    extras: "Extras | None" = None,
-    *,
-    view: bool | None = None,
-    as_json: bool = False,
-    quiet: bool = False,
-    ready: Callable[[], None] = lambda: None,
+    extras: "Extras",
+    screen: "Screen | None" = None,
 ) -> None:
-    """Serve until `stop` or until every source is done, and show the feed meanwhile, unless `quiet`.
+    """Serve until `stop` or until every source is done, and show the feed meanwhile.
 
-    `ready` is called before anything is shown. If the session ends by itself, raises the error of a source that has
-    failed.
+    If the session ends by itself, raises the error of a source that has failed.
     """
-    page = extras.page if extras is not None else None
-    caption = settings.endpoint if page is None else f"{settings.endpoint}, {page.url}"
-    screen = None if quiet else _Screen(view, as_json, caption=caption, ready=ready)
     by_itself = _serve(checkpoint, backend, sources, settings, stop, screen, extras)
     if screen is not None:
         screen.summarise()
     failures = [failure for source in sources if (failure := getattr(source, "failure", None))]
     if by_itself and failures:
         raise failures[0]
+
+
+def listen_in_workers(
+    options: "Listen",
+    settings: "Settings",
+    calls: "RtpSource",
+    count: int,
+    stop: threading.Event,
+    extras: "Extras",
+    screen: "Screen | None" = None,
+) -> None:
+    """Serve in `count` processes until `stop`, and show the feed meanwhile. `calls` is not started: workers are.
+
+    Raises:
+        WorkerError: A worker cannot start.
+    """
+    from streamcab.nn.device import threads_for_many
+    from streamcab.ops.notify import from_environment
+    from streamcab.workers.pool import Beside, WorkerPool
+
+    systemd = from_environment()
+    run = extras.run or secrets.token_hex(6)
+    beside = Beside(run, extras.told, extras.counters(), systemd)
+    threads = options.net.threads or threads_for_many(count)
+    pool = WorkerPool(options, settings, calls.spread(count), threads, beside)
+    _attend(pool, [calls], settings, stop, screen, systemd, extras)
+    if screen is not None:
+        screen.summarise()
 
 
 def watch(
@@ -80,7 +107,7 @@ def watch(
 ) -> None:
     """Show the feed of another process until `stop`; FeedError if it refuses the connection."""
     with Subscriber(endpoint, streams or None, keys=keys) as feed:
-        _Screen(None, as_json, every_s, caption=endpoint).show(feed, stop)
+        Screen(None, as_json, every_s, caption=endpoint).show(feed, stop)
 
 
 def demo(
@@ -108,7 +135,7 @@ def demo(
     files.sort(key=lambda f: (f.stem.rpartition("-")[2], f.name))
     sources = [AudioFile(f, "live", delay_s=i * STAGGER_S) for i, f in enumerate(files)]
     caption = "synthetic voices" if clips is None else str(clips)
-    screen = _Screen(view, caption=caption if page is None else f"{caption}, {page.url}", ready=ready)
+    screen = Screen(view, caption=caption if page is None else f"{caption}, {page.url}", ready=ready)
     _serve(checkpoint, backend, sources, Settings(endpoint, max_streams=len(files)), stop, screen, page=page)
     screen.summarise(_spoken(folder))
     if clips is None:
@@ -126,7 +153,7 @@ def _spoken(folder: Path) -> dict[str, str]:
         return {}
 
 
-class _Screen:
+class Screen:
     """Shows the feed: as a view on a terminal, else as lines; or as JSON, every prediction at once."""
 
     def __init__(
@@ -195,7 +222,7 @@ def _serve(
     sources: "Sequence[Source]",
     settings: "Settings",
     stop: threading.Event,
-    screen: _Screen | None,
+    screen: Screen | None,
     extras: "Extras | None" = None,
     page: "Page | None" = None,
 ) -> bool:
@@ -204,7 +231,6 @@ def _serve(
     Returns whether the daemon ended by itself.
     """
     from streamcab.daemon.loop import Daemon
-    from streamcab.daemon.sidecars import beside
     from streamcab.ops.notify import from_environment
 
     supervisor, recorder = from_environment(), None
@@ -212,7 +238,6 @@ def _serve(
         from streamcab.record.recorder import Recorder
 
         recorder = Recorder(extras.retention)
-    readers = (screen is not None) + (extras is not None and extras.lines is not None)
     daemon = Daemon(
         checkpoint,
         sources,
@@ -221,11 +246,29 @@ def _serve(
         supervisor,
         recorder=recorder,
         beside=extras.counters() if extras is not None else (),
-        taps=extras.taps if extras is not None else (),
+        taps=extras.taps() if extras is not None else (),
         run=extras.run if extras is not None else None,
     )
     # Otherwise the interpreter walks all of torch at its exit, which takes more than a second.
     gc.freeze()
+    return _attend(daemon, sources, settings, stop, screen, supervisor, extras, recorder, page)
+
+
+def _attend(
+    daemon: "Daemon | WorkerPool",
+    sources: "Sequence[Source]",
+    settings: "Settings",
+    stop: threading.Event,
+    screen: Screen | None,
+    supervisor: "Supervisor | None",
+    extras: "Extras | None" = None,
+    recorder: "Recorder | None" = None,
+    page: "Page | None" = None,
+) -> bool:
+    """Run a daemon in a thread, and the work beside it here; see `_serve`."""
+    from streamcab.daemon.sidecars import beside
+
+    readers = (screen is not None) + (extras is not None and extras.lines is not None)
     died: list[BaseException] = []
     by_itself = False
 

@@ -7,12 +7,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamcab.feed import Subscriber
 
 if TYPE_CHECKING:
+    from streamcab.calls import Told
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.reload import Reload
     from streamcab.feed.curve import ClientKeys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from streamcab.source import Source
     from streamcab.store.writer import Writer
     from streamcab.web.child import Page
+    from streamcab.workers.pool import WorkerPool
 
 log = logging.getLogger("streamcab.beside")
 
@@ -34,7 +36,7 @@ log = logging.getLogger("streamcab.beside")
 class Extras:
     """The optional parts beside the daemon: reloading, recordings, JSON lines, a store, a page.
 
-    `taps` take the messages of the feed as they are made; `run` is what they call this run of the daemon.
+    `told` takes what becomes of calls; `run` is what it calls this run of the daemon.
     """
 
     again: threading.Event
@@ -45,8 +47,14 @@ class Extras:
     thinning: "Thinning | None" = None
     store: "Writer | None" = None
     post: "Post | None" = None
-    taps: "list[Callable[[AnyMessage], None]]" = field(default_factory=list)
+    told: "Told | None" = None
     run: str | None = None
+
+    def taps(self) -> "list[Callable[[AnyMessage], None]]":
+        """Return what takes the messages of the feed as they are made."""
+        from streamcab.calls import Tally
+
+        return [Tally(self.told)] if self.told is not None else []
 
     def counters(self) -> "list[Callable[[], Mapping[str, int]]]":
         """Return the counters of the files."""
@@ -56,7 +64,7 @@ class Extras:
 
 @contextmanager
 def beside(
-    daemon: "Daemon",
+    daemon: "Daemon | WorkerPool",
     sources: "Sequence[Source]",
     extras: Extras,
     recorder: "Recorder | None",
@@ -68,7 +76,8 @@ def beside(
     from streamcab.health.feed_log import record
 
     over = threading.Event()
-    parts = Parts(daemon, sources, recorder, extras.lines, extras.store)
+    pass_on = getattr(daemon, "retune", None)
+    parts = Parts(daemon, sources, recorder, extras.lines, extras.store, pass_on=pass_on)
 
     def reload() -> None:
         while True:

@@ -6,10 +6,12 @@ needed. Knows nothing of threads, sockets or of how answers are computed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.audio.ring import Bank
 from streamcab.clock import MACHINE, Clock
 from streamcab.inference.answer import Standings
 from streamcab.inference.slots import Slots, SlotTable
@@ -19,6 +21,15 @@ from streamcab.source import GONE, Line, Source
 from streamcab.text import LONGEST
 
 Times = NDArray[np.float64]
+
+FLOW_S = 1.0
+"""Seconds without audio after which a source counts as costing nothing."""
+
+
+def flowing(bank: Bank, rows: Slots, now: float) -> NDArray[np.bool_]:
+    """Return which rows of a bank have brought audio of late, or are still to bring their first, at monotonic `now`."""
+    found: NDArray[np.bool_] = (bank.stamp[rows] > now - FLOW_S) | (bank.written[rows] == 0)
+    return found
 
 
 @dataclass
@@ -38,6 +49,33 @@ class Live:
     told: Prediction | None = None
 
 
+class Names(Protocol):
+    """The names of streams that are in use."""
+
+    def take(self, name: str) -> bool:
+        """Take a name; return False if it is in use."""
+
+    def free(self, name: str) -> None:
+        """Give a name back."""
+
+
+class OwnNames:
+    """The names that this process uses."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def take(self, name: str) -> bool:
+        """See Names."""
+        free = name not in self._used
+        self._used.add(name)
+        return free
+
+    def free(self, name: str) -> None:
+        """See Names."""
+        self._used.discard(name)
+
+
 class StreamTable(SlotTable):
     """The streams that are being answered, by slot.
 
@@ -46,22 +84,26 @@ class StreamTable(SlotTable):
     news    (size,) bool     paced, and intervals were answered since the last prediction
     due     (size,) float64  monotonic time of the next prediction
     told    (size,) float64  monotonic time of the last status
+    flows   (size,) bool     paced, and its source has brought audio of late, when that was last looked at
     resting (size,) bool     paced, and left out for a while (duty.py)
     duty    (size,) float64  share of the time in which it is heard
     power   (size,) float64  level of the newest intervals
     """
 
-    def __init__(self, architecture: Architecture, size: int, clock: Clock = MACHINE) -> None:
+    def __init__(
+        self, architecture: Architecture, size: int, clock: Clock = MACHINE, names: Names | None = None
+    ) -> None:
         super().__init__(size)
         self._architecture, self._clock = architecture, clock
         self._live: dict[int, Live] = {}
-        self._names: set[str] = set()
+        self._names = names or OwnNames()
         self._lost_before_ms = 0.0
         self.paced: NDArray[np.bool_] = self.column(np.bool_)
         self.turn: Times = self.column(np.float64, np.inf)
         self.news: NDArray[np.bool_] = self.column(np.bool_)
         self.due: Times = self.column(np.float64)
         self.told: Times = self.column(np.float64)
+        self.flows: NDArray[np.bool_] = self.column(np.bool_)
         self.resting: NDArray[np.bool_] = self.column(np.bool_)
         self.duty: NDArray[np.float64] = self.column(np.float64, 1.0)
         self.power: NDArray[np.float64] = self.column(np.float64)
@@ -85,7 +127,7 @@ class StreamTable(SlotTable):
         slot = self.attach(line.bank, line.row)
         live = Live(line, source, self._name(name or line.name), slot, description)
         self._live[slot] = live
-        self.paced[slot] = source.live
+        self.paced[slot] = self.flows[slot] = source.live
         # A stream that is not paced has a turn whenever there is time.
         self.turn[slot] = now if source.live else 0.0
         self.news[slot], self.due[slot], self.told[slot] = source.live, now, now
@@ -95,16 +137,21 @@ class StreamTable(SlotTable):
         """Remove a stream; its lost audio stays counted."""
         self._lost_before_ms += float(self.lost_ms(np.array([live.slot]))[0])
         del self._live[live.slot]
-        self._names.discard(live.name)
+        self._names.free(live.name)
         self.detach(live.slot)
+
+    def look(self, now: float) -> None:
+        """Note which sources have brought audio of late."""
+        for which, bank, rows in self.by_bank(self.slots):
+            some = self.slots[which]
+            self.flows[some] = self.paced[some] & flowing(bank, rows, now)
 
     def _name(self, wanted: str) -> str:
         """Return this name, with a number appended if it is taken."""
         name, n = wanted, 1
-        while name in self._names:
+        while not self._names.take(name):
             n += 1
             name = f"{wanted[: LONGEST - 8]}-{n}"
-        self._names.add(name)
         return name
 
     def lost_ms(self, slots: Slots) -> NDArray[np.float64]:
@@ -135,9 +182,12 @@ class StreamTable(SlotTable):
         ended = self.finished[slots] & (intervals is None)
         written, sample, rate, overflows = np.zeros((4, n), np.int64)
         captured = np.full(n, now)
+        ahead = (heard > 0) & ~ended
         for which, bank, rows in self.by_bank(slots):
             have = bank.written[rows]
-            used = np.minimum(heard[which] * arch.interval * bank.rate // arch.pooled_rate, have)
+            used = heard[which] * arch.interval * bank.rate // arch.pooled_rate
+            ahead[which] &= used <= have
+            used = np.minimum(used, have)
             used = np.where(ended[which], have, used)
             begun = have > 0
             captured[which[begun]] = (bank.stamp[rows] - (have - used) / bank.rate)[begun]
@@ -150,7 +200,8 @@ class StreamTable(SlotTable):
             sample=sample,
             rate=rate,
             power=self.power[slots] if power is None else power,
-            lag_ms=np.maximum(now - captured, 0.0) * 1000,
+            # An answer is as old as its newest interval, which waits for what the net hears ahead of it.
+            lag_ms=(np.maximum(now - captured, 0.0) + ahead * arch.delay * arch.interval_s) * 1000,
             lost_ms=self.lost_ms(slots),
             overflows=overflows,
             ended=ended,

@@ -215,6 +215,8 @@ class Detector:
         # Bytes: inputs in steps of 1/STEP, activations of 1/ACTIVE_STEP, at (absolute interval) % room.
         self._past = [np.zeros((slots, r, w), np.uint8) for r, w in zip(self._room, widths, strict=True)]
         self._pushed = np.zeros(slots, np.int64)
+        # Intervals of silence that were skipped since the last one that was pushed.
+        self._silent = np.zeros(slots, np.int64)
         self._still = self._silence()
         self.reset(np.arange(slots))
 
@@ -227,6 +229,7 @@ class Detector:
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
         self._pushed[slots] = 0
+        self._silent[slots] = self._weights.form.reach + 1
         self._inputs.reset(slots)
         for past, still in zip(self._past, self._still, strict=True):
             past[slots] = still
@@ -234,16 +237,19 @@ class Detector:
     def skip(self, slots: Ints, n: NDArray[np.int64]) -> None:
         """Let n (B,) intervals of silence pass."""
         nothing = np.full((1, self._margin, BANDS), FLOOR, np.int16)
-        for slot, left in zip(slots.tolist(), n.tolist(), strict=True):
-            one = np.array([slot])
-            if left > self._weights.form.reach:
-                at = int(self._pushed[slot]) + left
-                self.reset(one)
-                self._pushed[slot], left = at, 0
-            while left:
-                h = min(left, self._margin)
-                self.push(one, nothing[:, :h])
-                left -= h
+        reach, silent = self._weights.form.reach, self._silent[slots]
+        # Beyond its reach the net holds nothing but silence, and more of it need only be counted.
+        far = silent + n > reach
+        at = self._pushed[slots] + n
+        self.reset(slots[far & (silent <= reach)])
+        left = np.where(far, 0, n)
+        while left.any():
+            step = np.minimum(left, self._margin)
+            for h in np.unique(step[step > 0]).tolist():
+                some = slots[step == h]
+                self.push(some, np.repeat(nothing[:, :h], len(some), axis=0))
+            left -= step
+        self._pushed[slots], self._silent[slots] = at, silent + n
 
     def push(self, slots: Ints, levels: NDArray[np.int16]) -> NDArray[np.float32]:
         """Take in the next H <= margin intervals of some streams.
@@ -257,7 +263,7 @@ class Detector:
         """
         b, h = levels.shape[:2]
         first = self._pushed[slots]
-        self._pushed[slots] = first + h
+        self._pushed[slots], self._silent[slots] = first + h, 0
         x, means = self._inputs.push(slots, first, levels)
         form = self._weights.form
         for i, (past, room, n, d) in enumerate(

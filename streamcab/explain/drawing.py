@@ -1,7 +1,7 @@
-"""What told as a drawing in SVG, without a library for it. Pure: in an explanation, out a text.
+"""Draws an explanation as SVG, without a library for it. Pure: an explanation in, a text out.
 
-From the top: the mean of c_t by second, with the named stretches behind it; the running answer; what each stretch
-moved; what is heard; attention by second.
+From the top: the mean of c_t by second, with the named stretches behind it; the running answer; how much each stretch
+moved; what was heard; attention by second.
 """
 
 from collections.abc import Iterator
@@ -103,7 +103,7 @@ def _lines(
 
 
 def _bars(told: Explanation, whole: float, label: str | None) -> Iterator[str]:
-    """What each stretch moved, up for the label and down against it."""
+    """Yield a bar for how much each stretch moved, up for the label and down against it."""
     top, height = MOVED
     middle = top + height / 2
     yield _text(LEFT, top - 5, f"log-odds of {label} that half a second moved" if label else "nothing moved")

@@ -1,4 +1,4 @@
-"""What told as JSON: all that the picture shows, in numbers. Pure: in an explanation, out bytes."""
+"""Encodes an explanation as JSON: all that the picture shows, in numbers. Pure: an explanation in, bytes out."""
 
 import json
 from typing import Any

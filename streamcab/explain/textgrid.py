@@ -1,4 +1,4 @@
-"""What told as a TextGrid of Praat, in its long text format. Pure: in an explanation, out a text."""
+"""Writes an explanation as a TextGrid of Praat, in its long text format. Pure: an explanation in, a text out."""
 
 from collections.abc import Iterable, Iterator
 
@@ -15,7 +15,7 @@ Interval = tuple[float, float, str]
 
 
 def textgrid(one: Explained) -> str:
-    """Tiers: accent, the running answer; speech, what is heard; voice, its number; moved, the named stretches."""
+    """Tiers: accent, the running answer; speech, the kind of sound; voice, its number; moved, the named stretches."""
     told = one.explanation
     tiers = {
         "accent": _whole(_accents(told, one.labels), one),
@@ -82,7 +82,7 @@ def _moved(told: Explanation) -> Iterator[Interval]:
 
 
 def _whole(intervals: Iterable[Interval], one: Explained) -> list[Interval]:
-    """As long as the file, of which the last fraction of an interval, or more, is not answered."""
+    """Extend the intervals to the length of the file, the end of which is not answered."""
     found = list(intervals)
     start, end, text = found[-1]
     if one.seconds - end < one.explanation.interval_s:

@@ -79,7 +79,7 @@ class ConnectionMonitor:
         return left
 
     def _judge(self, event: int, value: int) -> str:
-        """Why the connection cannot succeed after this event; empty while it can."""
+        """Return why the connection cannot succeed after this event; empty while it can."""
         judged, self._judged = self._judged, event != zmq.EVENT_CONNECTED
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._known = True

@@ -56,7 +56,11 @@ class ClientKeys:
 
     @classmethod
     def load(cls, key: Path | str, server_key: Path | str) -> Self:
-        """From the subscriber's secret file and the server's public one. ConfigError when either is wrong."""
+        """Load the subscriber's secret file and the server's public one.
+
+        Raises:
+            ConfigError: Either is wrong.
+        """
         return cls(read_pair(Path(key)), read_public(Path(server_key)))
 
 

@@ -47,7 +47,7 @@ MAX_BODY = 1 << 20  # bytes of a frame that a subscriber takes
 
 @dataclass(slots=True)
 class _Seen:
-    """What has arrived of one stream."""
+    """The messages of one stream that have arrived."""
 
     last: dict[str, int] = field(default_factory=dict)  # seq by kind
     over: set[str] = field(default_factory=set)  # kinds whose next seq may jump, since the stream ended
@@ -212,7 +212,7 @@ class Subscriber:
         return message if self._is_new(message, kind) else None
 
     def _is_new(self, message: AnyMessage, kind: str) -> bool:
-        """Whether `message` has not been here; counts what is missing before it."""
+        """Return whether `message` has not arrived before; count what is missing before it."""
         if message.run != self.run:
             self.restarts += self.run is not None
             self.run = message.run
@@ -240,7 +240,7 @@ class Subscriber:
         return True
 
     def _forget(self) -> None:
-        """What was known of streams that ended: nobody repeats them any more."""
+        """Forget streams that ended: their messages are not repeated any more."""
         while self._over:
             stream, ended = next(iter(self._over.items()))
             if self._heard - ended <= OVER_S and len(self._over) <= OVER_STREAMS:
@@ -254,7 +254,7 @@ def _listed(names: Iterable[str]) -> list[str]:
 
 
 def _prefixes(streams: Iterable[str] | None, kinds: Iterable[str] | None) -> list[str]:
-    """What to subscribe to: up to a slash or a whole topic, since `v1/mic` would match `mic2` too."""
+    """Return the topics to subscribe to: up to a slash or whole, since `v1/mic` would match `mic2` too."""
     for kind in _listed(kinds or ()):
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is not a kind of message: {', '.join(KINDS)}")

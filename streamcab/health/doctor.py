@@ -32,7 +32,7 @@ ANSWER_S = 1.5
 
 @dataclass(frozen=True)
 class Finding:
-    """What was checked, its state, and the remedy if it is not well."""
+    """The result of a check: its subject, its state, and the remedy if it is not well."""
 
     name: str
     grade: Grade
@@ -57,7 +57,7 @@ def microphones() -> Finding:
 
 
 def permissions(folder: Path = SOUND) -> Finding:
-    """Whether this user may open the sound cards."""
+    """Check whether this user may open the sound cards."""
     cards = sorted(folder.glob("pcm*c")) if folder.is_dir() else []
     if not cards:
         return Finding("sound cards", "ok", "none with an input; a sound server and RTP need none")
@@ -69,7 +69,7 @@ def permissions(folder: Path = SOUND) -> Finding:
 
 
 def receive_buffer(limit: Path = RMEM_MAX) -> Finding:
-    """Whether the kernel grants RTP a buffer for bursts."""
+    """Check whether the kernel grants RTP a buffer for bursts."""
     try:
         granted = int(limit.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -105,7 +105,7 @@ def descriptors() -> Finding:
 
 
 def gpu() -> Finding:
-    """Whether torch finds a GPU; without torch, whether OpenVINO loads."""
+    """Check whether torch finds a GPU; without torch, whether OpenVINO loads."""
     from streamcab.nn.device import device_for
 
     try:
@@ -126,7 +126,7 @@ def gpu() -> Finding:
 
 
 def model() -> Finding:
-    """Whether the bundled model loads."""
+    """Check whether the bundled model loads."""
     try:
         from streamcab.nn import checkpoint
 
@@ -137,7 +137,7 @@ def model() -> Finding:
 
 
 def port(number: int, kind: socket.SocketKind, use: str, option: str) -> Finding:
-    """Whether a port on the loopback is free."""
+    """Check whether a port on the loopback interface is free."""
     name = f"port {number}"
     with socket.socket(socket.AF_INET, kind) as probe:
         if kind == socket.SOCK_STREAM:
@@ -156,7 +156,7 @@ def port(number: int, kind: socket.SocketKind, use: str, option: str) -> Finding
 
 
 def feed_port(endpoint: str) -> Finding:
-    """Whether the feed's port is free, or used by a daemon that answers."""
+    """Check whether the feed's port is free, or used by a daemon that answers."""
     from streamcab.feed import Subscriber
 
     number = int(endpoint.rpartition(":")[2])
@@ -170,7 +170,7 @@ def feed_port(endpoint: str) -> Finding:
 
 
 def clock(now: float | None = None, synchronised: bool | None = None) -> Finding:
-    """Whether the time is plausible and synchronised."""
+    """Check whether the time is plausible and synchronised."""
     mend = "apt install systemd-timesyncd (or chrony), timedatectl set-ntp true"
     now = time.time() if now is None else now
     if now < BORN:
@@ -185,7 +185,7 @@ def clock(now: float | None = None, synchronised: bool | None = None) -> Finding
 
 
 def curve() -> Finding:
-    """Whether ZeroMQ supports encryption."""
+    """Check whether ZeroMQ supports encryption."""
     from streamcab.feed.curve import Pair
 
     try:

@@ -3,7 +3,6 @@
 Owns the listening socket of the exporter. Knows nothing of what is counted.
 """
 
-import ipaddress
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,21 +21,13 @@ TURN_S = 0.5
 
 
 class _Collector:
-    """What prometheus-client asks at each scrape."""
+    """The metrics that prometheus-client asks for at each scrape."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def collect(self) -> "Iterator[Metric]":
         yield from self._ledger.families(time.monotonic())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine reach `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def export(feed: Subscriber, host: str, port: int, stop: threading.Event, say: Callable[[str], None]) -> None:

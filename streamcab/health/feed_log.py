@@ -22,7 +22,7 @@ SAY_S = 10.0
 
 @dataclass
 class Thinning:
-    """Which messages are written: all, or of each stream and kind one every `every_s`, or only its `last`.
+    """Selects the messages to write: all, one per stream and kind every `every_s`, or only the `last` of each.
 
     The last words of a stream are always written, and so are models. A change of state is written at once.
     """
@@ -32,7 +32,7 @@ class Thinning:
     _written: dict[tuple[str, type[AnyMessage]], tuple[float, str]] = field(default_factory=dict)
 
     def keeps(self, message: AnyMessage) -> bool:
-        """Whether to write the next message of the feed."""
+        """Return whether to write the next message of the feed."""
         if isinstance(message, ModelInfo):
             return not self.last
         key = message.stream, type(message)

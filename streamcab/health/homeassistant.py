@@ -23,7 +23,7 @@ class EntityNames:
         self.available = f"{base}/available"
 
     def topic(self, stream: str, kind: str) -> str:
-        """Where the newest message of a stream stands, e.g. `streamcab/mic/prediction`."""
+        """Return the topic of a stream's newest message, e.g. `streamcab/mic/prediction`."""
         return f"{self.base}/{stream}/{kind}"
 
     def id(self, stream: str) -> str:

@@ -98,7 +98,7 @@ class Bridge:
                     self._forget(message.stream)
 
     def alive(self, heard: bool) -> None:
-        """Whether the daemon is heard: what Home Assistant shows as available."""
+        """Publish whether the daemon is heard, which Home Assistant shows as its availability."""
         word = ONLINE if heard else OFFLINE
         if word != self._available:
             self._available = word
@@ -184,7 +184,7 @@ def bridge(
 def _learn(
     passing: Bridge, news: "SimpleQueue[tuple[str, str, bytes]]", where: str, say: Callable[[str], None]
 ) -> None:
-    """What the connection's own thread has seen since the last time."""
+    """Take over what the connection's own thread has seen since the last call."""
     while True:
         try:
             what, topic, body = news.get_nowait()

@@ -1,7 +1,7 @@
-"""From window and counters to a Prediction: what one stream is told, whoever asks.
+"""Builds a Prediction from a window and counters, for everyone who asks.
 
-The daemon and the Python interface build their answers here, so they cannot differ. Knows nothing of
-clocks or sockets: times are handed in.
+The daemon and the Python interface build their answers here, so they cannot differ. Knows nothing of clocks or sockets:
+times are passed in.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ WARM_S = 2.0
 """Voiced seconds before an answer is called `live`."""
 
 AUDIBLE = 1e-6
-"""Power, -60 dB of full scale: what is louder and no speech is called sound."""
+"""Power, -60 dB of full scale: anything louder that is not speech is called sound."""
 LARGEST_DB = 60.0
 """No estimate of a ratio to noise is given beyond this."""
 
@@ -35,12 +35,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a stream beside its window.
+    """The state of a stream outside its window. Other fields are as in `message.Prediction`.
 
-    time    Unix seconds at which its newest sample used was captured
-    sample  samples used so far, at `rate` Hz        power  of its newest intervals, full scale being 1
-    ended   these are its last words                 lost   its source is gone
-    The rest is as in `message.Prediction`.
+    Attributes:
+        time: Unix time at which its newest used sample was captured, in seconds.
+        sample: Samples used so far, at `rate` Hz.
+        power: Mean square of its newest intervals; full scale is 1.
+        ended: Whether this is its last message.
+        lost: Whether its source is gone.
     """
 
     stream: str

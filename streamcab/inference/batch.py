@@ -49,9 +49,14 @@ class Clip(Generic[Key]):
 
 @dataclass(frozen=True)
 class Heard(Generic[Key]):
-    """What a clip is answered, from interval `start` on: of one stream; `samples` it had up to here, at its rate.
+    """The result for a clip, or for a part of it.
 
-    power  mean level of its intervals      last  nothing follows      error  why it broke off: there is no reading
+    Attributes:
+        start: First interval.
+        samples: Samples of the clip up to here, at its rate.
+        power: Mean level of the intervals.
+        last: Whether nothing follows.
+        error: Why the clip broke off; then there is no reading.
     """
 
     key: Key
@@ -81,7 +86,7 @@ class _Playing(Generic[Key]):
     since: int = 0
 
     def fill(self, least: int) -> None:
-        """Pool until so many intervals wait, or the clip has ended."""
+        """Pool until enough intervals wait, or the clip has ended."""
         while self.waiting < least and not self.ended:
             piece = next(self.pieces, None)
             if piece is None:
@@ -126,9 +131,11 @@ class _Playing(Generic[Key]):
 
 
 class ClipBatch(Generic[Key]):
-    """Up to `slots` clips at a time on one net.
+    """Computes clips in batches of up to `slots` on one net.
 
-    gate   whether only voiced intervals count        block  intervals of a step, at most a second of them
+    Args:
+        gate: Whether only voiced intervals count.
+        block: Intervals of a step, at most a second of them.
     """
 
     def __init__(self, net: Net, backend: Backend, slots: int, gate: bool, block: int = BLOCK) -> None:
@@ -148,9 +155,10 @@ class ClipBatch(Generic[Key]):
         self._power, self._wide = np.zeros((slots, delay)), np.zeros((slots, delay), np.bool_)
 
     def hear(self, clips: Iterable[Clip[Key] | None]) -> Iterator[Heard[Key]]:
-        """All clips, in the order in which they end; the next one is asked for when there is room for it.
+        """Compute all clips, and yield results as clips end.
 
-        None in place of a clip: there is none yet, go on with those that are heard.
+        The next clip is taken when there is room for it. None in place of a clip means that there is none yet: go on
+        with those in work.
         """
         more = iter(clips)
         exhausted = False
@@ -199,7 +207,7 @@ class ClipBatch(Generic[Key]):
                 yield Heard(playing.clip.key, playing.since, None, playing.samples, 0.0, True, error)
 
     def _push(self, slots: NDArray[np.intp]) -> None:
-        """The next block of each clip, missing beyond its end: what is missing changes nothing before it."""
+        """Return the next block of each clip, missing beyond its end, which changes nothing before it."""
         shape = (len(slots), self._block)
         pooled = Pooled(
             np.zeros((*shape, self._arch.interval), np.float32),

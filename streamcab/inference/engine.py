@@ -71,11 +71,11 @@ class Engine:
         table.add(self._forget)
 
     def attach(self, bank: Bank, row: int) -> int:
-        """As `SlotTable.attach`."""
+        """See `SlotTable.attach`."""
         return self.table.attach(bank, row)
 
     def detach(self, slot: int) -> None:
-        """As `SlotTable.detach`."""
+        """See `SlotTable.detach`."""
         self.table.detach(slot)
 
     def _forget(self, slots: NDArray[np.intp]) -> None:
@@ -98,7 +98,7 @@ class Engine:
             yield bank, some, written - own - np.maximum(silent, 0)
 
     def sample(self, slot: int, k: int) -> int:
-        """How many samples of the stream's source lie in its first k intervals."""
+        """Return the number of samples of the stream's source in its first k intervals."""
         front = self._front(self.table.bank(slot))
         return k * front.interval * front.rate_in // front.pooled_rate
 
@@ -129,7 +129,7 @@ class Engine:
         self._paused[slots] = 0
 
     def _leave_out(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """As `skip`, and nobody is to blame."""
+        """Do as `skip`, without counting the samples as dropped."""
         n = self._intervals(slots, samples)
         long = n >= self._memory
         known = self._quiet is not None
@@ -252,7 +252,7 @@ class Engine:
     def _pass_over(
         self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], ends: NDArray[np.int64]
     ) -> None:
-        """Streams with announced silence, or a hole: what lies before it is taken in, and the rest of it left out."""
+        """Take in what precedes announced silence or a gap, and leave the rest of the gap out."""
         front, rate = self._front(bank), bank.rate
         for i in range(len(slots)):
             slot, row = slots[[i]], rows[[i]]
@@ -332,7 +332,7 @@ class Engine:
         )
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
-        """Streams without another interval: decide what is held, and flush the look-ahead as offline padding does."""
+        """End streams without another interval: decide on holds, and flush the look-ahead as offline padding does."""
         self._end[slots] = self.heard[slots]
         self.normaliser.finish(slots)
         self._drain(slots)

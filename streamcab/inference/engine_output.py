@@ -1,6 +1,6 @@
-"""What a step of the net has answered: c_t and all that came with it, of some intervals of some streams; which vote.
+"""The output of a step of the net: c_t and what belongs to it, of some intervals of some streams, and which vote.
 
-Knows nothing of how it came about.
+Knows nothing of how it was computed.
 """
 
 from dataclasses import dataclass, fields
@@ -12,13 +12,13 @@ from streamcab.dsp.gate import MISSING, SOUND, VOICED
 
 
 def voting(kind: NDArray[np.uint8], gate: bool) -> NDArray[np.bool_]:
-    """Which intervals count, in the shape of `kind`: the voiced ones; without a gate all that were heard."""
+    """Return which intervals count, in the shape of `kind`: voiced ones, or without a gate all that were heard."""
     votes: NDArray[np.bool_] = kind == VOICED if gate else kind != MISSING
     return votes
 
 
 def no_evidence(kind: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which intervals are no part of evidence, however close to speech: those missing, and music and the like."""
+    """Return which intervals are excluded from evidence: missing ones, and music and the like."""
     left_out: NDArray[np.bool_] = (kind == MISSING) | (kind == SOUND)
     return left_out
 
@@ -42,12 +42,12 @@ class EngineOutput:
     wide: NDArray[np.bool_]
 
     def votes(self, gate: bool) -> NDArray[np.bool_]:
-        """Which intervals count, (B, H)."""
+        """Return which intervals count, (B, H)."""
         return voting(self.kind, gate)
 
     @property
     def heard(self) -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]]:
-        """As `Window.add` takes it."""
+        """Return kind, power and `wide`, as `Window.add` takes them."""
         return self.kind, self.power, self.wide
 
     def of(self, keep: NDArray[np.bool_]) -> "EngineOutput":

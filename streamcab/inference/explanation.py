@@ -1,8 +1,9 @@
-"""What told: the course of an answer over a clip, and the stretches of talk that moved it most.
+"""Explanations: the course of an answer over a clip, and the stretches of speech that moved it most.
 
-A stretch is half a second of voting intervals. What it moved is found by leaving its votes out: the log-odds of the
-answer's label, less the log-odds without it. So it is about the mean of c_t, which is the whole answer of a model
-without evidence. What a vote itself heard stays as it was: c_t has seconds of context. Knows nothing of nets or files.
+A stretch is half a second of voting intervals. How much it moved the answer is found by leaving its votes out: the
+log odds of the answer's label, minus the log odds without it. So it concerns the mean of c_t, which is the whole answer
+of a model without evidence. The votes themselves stay unchanged, and each c_t has seconds of context. Knows nothing of
+nets or files.
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ STRETCH_S = 0.5
 PAUSE_S = 0.5
 """A pause that ends a stretch."""
 SHARE = 0.1
-"""Of all stretches, those that are named: so many for the answer, and so many against it."""
+"""Share of all stretches that is named for the answer, and the same share against it."""
 
 Floats = NDArray[np.float64]
 
@@ -56,14 +57,20 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Of K intervals; NaN where nothing has voted.
+    """The explanation of an answer to K intervals. NaN where nothing has voted.
 
-    second (K, labels): the mean of c_t over the second around an interval
-    running (K, labels): the answer by all votes so far, with the model's temperature
-    attention (seconds, classifiers): its mean by second
-    hears (K,): speech, sound or silence        voices (K,): the number of the voice
-    stretches: all of them in order        pro, contra: numbers of those that spoke most for the label, and against it
-    log_odds: of the label                 without_pro, without_contra: the same without the votes of those
+    Attributes:
+        second: Mean of c_t over the second around each interval, (K, labels).
+        running: The answer by all votes so far, with the model's temperature, (K, labels).
+        attention: Mean by second, (seconds, classifiers).
+        hears: Speech, sound or silence, (K,).
+        voices: Number of the voice, (K,).
+        stretches: All stretches in order.
+        pro: Numbers of the stretches that spoke most for the label.
+        contra: Numbers of those that spoke most against it.
+        log_odds: Of the label.
+        without_pro: The same without the votes of `pro`.
+        without_contra: The same without the votes of `contra`.
     """
 
     interval_s: float
@@ -82,7 +89,7 @@ class Explanation:
 
 
 def explain(course: Course, label: int | None, temperature: float = 1.0) -> Explanation:
-    """What told for a label by its number; None where the clip has no answer."""
+    """Explain the answer for a label, given by its number; None if the clip has no answer."""
     span = max(round(SECOND_S / course.interval_s), 1)
     second = _around(course, span)
     running = _running(course, temperature)
@@ -122,7 +129,7 @@ def without(
 
 
 def runs(values: NDArray[np.generic]) -> Iterator[tuple[int, int]]:
-    """Where equal values (K,) stand side by side: start and stop of each run."""
+    """Yield start and stop of each run of equal values (K,)."""
     if not len(values):
         return
     edges = [0, *(np.flatnonzero(values[1:] != values[:-1]) + 1).tolist(), len(values)]

@@ -45,7 +45,7 @@ class Retry:
         self._words = ""
 
     def advance(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[EngineOutput]:
-        """As `Engine.advance`; raises ComputeError alone."""
+        """Do as `Engine.advance`; raises only ComputeError."""
         if self._most >= self._engine.slots and not self._strikes.any():
             return self._try(slots, bunch, now)
         if now - self._calm_since > CALM_S:
@@ -58,7 +58,7 @@ class Retry:
         return emitted
 
     def skip(self, slots: NDArray[np.intp], samples: NDArray[np.int64], now: float) -> NDArray[np.int64]:
-        """As `Engine.skip`; raises ComputeError alone."""
+        """Do as `Engine.skip`; raises only ComputeError."""
         try:
             return self._engine.skip(slots, samples)
         except Exception as error:
@@ -66,14 +66,14 @@ class Retry:
             return np.zeros(len(slots), np.int64)
 
     def pause(self, slots: NDArray[np.intp], samples: NDArray[np.int64], now: float) -> None:
-        """As `Engine.pause`; raises ComputeError alone."""
+        """Do as `Engine.pause`; raises only ComputeError."""
         try:
             self._engine.pause(slots, samples)
         except Exception as error:
             self._failed(slots, error, now)
 
     def in_words(self, now: float) -> str:
-        """What an operator should know; empty when all is well."""
+        """Return what an operator should know; empty if all is well."""
         return self._words if now - self._told < TELL_S else ""
 
     def _try(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[EngineOutput]:

@@ -17,14 +17,15 @@ Slots = NDArray[np.intp]
 
 
 class SlotTable:
-    """Up to `size` streams.
+    """The slots of up to `size` streams. Each column has an entry per slot.
 
-    in_use    (size,) bool, a stream has the slot
-    row       (size,) its row in its bank
-    heard     (size,) intervals taken from the ring, in stream time
-    stepped   (size,) intervals that have gone into the net
-    dropped   (size,) samples that were captured and not classified
-    finished  (size,) bool, the stream has ended and its last interval has been answered
+    Attributes:
+        in_use: Whether a stream has the slot, bool.
+        row: The stream's row in its bank.
+        heard: Intervals taken from the ring, in stream time.
+        stepped: Intervals that have gone into the net.
+        dropped: Samples that were captured and not classified.
+        finished: Whether the stream has ended and its last interval has been answered, bool.
     """
 
     def __init__(self, size: int) -> None:
@@ -32,7 +33,7 @@ class SlotTable:
         self._columns: list[tuple[NDArray[Any], object]] = []
         self._resets: list[Callable[[Slots], object]] = []
         self.bytes_per_slot = 0
-        """Memory of one stream in all columns, and in what was added."""
+        """Memory of one stream in all columns, including added ones."""
         self._free = list(range(size - 1, -1, -1))
         self._banks: list[Bank | None] = []
         self._bank: NDArray[np.intp] = self.column(np.intp)
@@ -51,7 +52,7 @@ class SlotTable:
         return made
 
     def add(self, reset: Callable[[Slots], object], bytes_per_slot: int = 0) -> None:
-        """Somebody has arrays of his own, of so many bytes a stream: `reset` makes slots of them as new."""
+        """Add another owner's arrays, of `bytes_per_slot` each: `reset` clears slots in them."""
         self._resets.append(reset)
         self.bytes_per_slot += bytes_per_slot
 

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Change:
-    """In `slot` another voice has been heard since `since`, as `hear` was told of intervals.
+    """In `slot` another voice has been heard from interval `since` on, as was clear after `told`.
 
     before, after  places of the two voices        number  of the new one, counted from 1 in its stream
     fresh          it has not been heard before: its place may have been another's
@@ -39,6 +39,7 @@ class Change:
 
     slot: int
     since: int
+    told: int
     before: int
     after: int
     number: int
@@ -59,7 +60,7 @@ class Voices:
         """(slots,) its number."""
         self._sum = np.zeros((slots, n))
         self._votes = np.zeros(slots, np.int64)
-        self._began = np.zeros(slots, np.int64)
+        self._began, self._ended = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
         # The newest blocks, newest last: means, where each began, and how many there are; zeros before them.
         self._new = np.zeros((slots, NEWEST, n))
         self._new_began = np.zeros((slots, NEWEST), np.int64)
@@ -76,7 +77,7 @@ class Voices:
     @property
     def _columns(self) -> tuple[NDArray[np.float64] | Ints, ...]:
         return (
-            self.place, self._sum, self._votes, self._began, self._new, self._new_began, self._filled, self._mean,
+            self.place, self._sum, self._votes, self._began, self._ended, self._new, self._new_began, self._filled, self._mean,
             self._blocks, self._numbers, self._last, self._changes,
         )  # fmt: skip
 
@@ -125,6 +126,7 @@ class Voices:
         begins = self._votes[s] == 0
         self._began[s] = np.where(begins, at[rows, some.argmax(1)], self._began[s])
         self._sum[s] += np.where(some[..., None], v[rows], 0).sum(1, dtype=np.float64)
+        self._ended[s] = at[rows, some.shape[1] - 1 - some[:, ::-1].argmax(1)]
         self._votes[s] += some.sum(1)
 
     def _complete(self, s: Slots) -> list[Change]:
@@ -188,7 +190,7 @@ class Voices:
         self._new[slot, :-n] = 0
         self.place[slot], self.number[slot] = to, self._numbers[slot, to]
         since = int(self._new_began[slot, -n])
-        return Change(slot, since, before, to, int(self.number[slot]), fresh)
+        return Change(slot, since, int(self._ended[slot]), before, to, int(self.number[slot]), fresh)
 
 
 def course(net: Net, u: NDArray[np.float32], votes: NDArray[np.bool_], most: int) -> Ints:

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 class WholeSums:
-    """Of `slots` clips. `power` (slots,) sums the level of all intervals, `seen` counts them."""
+    """Sums over `slots` clips. `power` (slots,) sums the levels of all intervals, `seen` counts them."""
 
     def __init__(self, net: Net, slots: int) -> None:
         arch = net.architecture
@@ -86,7 +86,7 @@ class WholeSums:
             self._sums.fold(full)
 
     def read(self, slots: Slots) -> Reading:
-        """All that they say."""
+        """Return the reading of some clips."""
         votes = self._total[slots, -1]
         mean = self._total[slots, :-1] / np.maximum(votes, 1)[:, None]
         if self._evidence is not None and self._sums is not None:

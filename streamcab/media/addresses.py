@@ -1,16 +1,16 @@
-"""Where a server listens, and its TLS. Knows nothing of who may connect."""
+"""Addresses that a server listens at, and its TLS. Knows nothing of admission."""
 
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamcab.config.setting import HostPort
+from streamcab.config.address import HostPort
 from streamcab.errors import ConfigError
 
 
 def parsed(addresses: Sequence[str]) -> list[HostPort]:
-    """Addresses from their texts. ConfigError for what is none."""
+    """Parse addresses. ConfigError if one is invalid."""
     try:
         return [HostPort(text) for text in addresses]
     except ValueError as error:
@@ -18,7 +18,7 @@ def parsed(addresses: Sequence[str]) -> list[HostPort]:
 
 
 def address_of(server: Any) -> str:
-    """Where a server listens."""
+    """Return the address that a server listens at."""
     host, port = server.sockets[0].getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -1,6 +1,6 @@
-"""Who may send calls: tokens and vendors' signatures, decided on the opening request alone.
+"""Admission of calls: tokens and vendors' signatures, checked in the opening request alone.
 
-The secrets stand in a file, so that no command line and no environment shows them. Knows nothing of sockets.
+The secrets are in a file, so that no command line and no environment shows them. Knows nothing of sockets.
 """
 
 import base64
@@ -81,7 +81,13 @@ class Admission:
         }
 
     def refusal(self, protocol: str, shake: Handshake, now: float) -> str:
-        """Why this request is refused, in words that hold nothing of it; empty if it is admitted. `now`: Unix time."""
+        """Return why a request is refused, without any part of it; empty if it is admitted.
+
+        Args:
+            protocol: Name of the protocol.
+            shake: The request.
+            now: Unix time, in seconds.
+        """
         secrets = self._secrets
         if secrets is None:
             return _stranger(shake)
@@ -139,7 +145,7 @@ class Admission:
 
 
 def _shown(shake: Handshake, token: str) -> bool:
-    """Whether the request shows this token, in any of the ways that platforms have."""
+    """Return whether the request shows this token, in any of the ways that platforms use."""
     scheme, _, rest = shake.headers.get("authorization", "").partition(" ")
     shown = [shake.params.get("token", "")]
     if scheme.lower() == "bearer":
@@ -176,13 +182,3 @@ def _literal(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address to serve at."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -41,7 +41,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class News:
-    """What happened to a stream."""
+    """An event of a stream."""
 
     stream: Stream
     what: Literal["began", "stalled", "live", "lost", "ended"]
@@ -64,7 +64,7 @@ class Call:
 
     @property
     def form(self) -> tuple[object, ...]:
-        """What a connection must share to carry the call on."""
+        """Return what a connection must share to continue the call."""
         start = self.start
         return start.codec, start.rate, start.interleaved, start.tracks
 
@@ -197,11 +197,11 @@ class Calls:
             self.rings.give(stream.bank, stream.row)
 
     def tick(self, now: float) -> None:
-        """Let the readers have what came. Call it several times a second."""
+        """Give the readers the samples that came. Call it several times a second."""
         self._writer.flush(now)
 
     def watch(self, now: float) -> None:
-        """What happens because nothing came: streams stall, calls that broke off end."""
+        """Act on silence: streams stall, and calls that broke off end."""
         for call in list(self._calls.values()):
             if call.lost_at is not None:
                 if now - call.lost_at >= self.idle_s:

@@ -1,4 +1,4 @@
-"""What a serializer reports of one connection, whichever protocol it speaks. Knows nothing of how it was said."""
+"""The events that a serializer reports of one connection, whichever protocol it speaks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ RATES = frozenset(
 
 
 class Malformed(ValueError):
-    """A message is not what the protocol says. The text tells what is wrong, and holds nothing of the message."""
+    """A message violates the protocol. The text says how, and contains nothing of the message."""
 
 
 @dataclass(frozen=True)

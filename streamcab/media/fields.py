@@ -102,5 +102,5 @@ def numbers_of(table: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_number(name: str, value: str) -> bool:
-    """Whether a label is a telephone number, by its name or by its form."""
+    """Return whether a label is a telephone number, by its name or by its form."""
     return name.lower() in PHONES or _PHONE.fullmatch(value) is not None

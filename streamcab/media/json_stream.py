@@ -3,6 +3,7 @@
 `start`, `media`, `dtmf`, `mark` and `stop` are objects of these names. The subclasses say what they hold.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -49,7 +50,7 @@ _TRACKS = {"inbound_track": "inbound", "outbound_track": "outbound"}
 _G711 = {"mulaw": "PCMU", "pcmu": "PCMU", "ulaw": "PCMU", "alaw": "PCMA", "pcma": "PCMA"}
 
 
-class JsonStream(Serializer):
+class JsonStream(Serializer, ABC):
     """One connection. Subclasses read `start`."""
 
     only: ClassVar[str] = ""
@@ -60,9 +61,9 @@ class JsonStream(Serializer):
         self._stream = ""
         self._tracks: dict[str, int] = {}
 
+    @abstractmethod
     def _read(self, start: Mapping[str, Any], message: Message) -> Start:
-        """What `start` says."""
-        raise NotImplementedError
+        """Return what the `start` message announces."""
 
     def text(self, data: bytes) -> Sequence[Event]:
         """See Serializer."""

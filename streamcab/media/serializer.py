@@ -1,4 +1,4 @@
-"""What every protocol must tell the server: a base class with the usual answers, and the opening request.
+"""The interface of a protocol to the server: a base class with the usual answers, and the opening request.
 
 Knows nothing of sockets: headers and queries are plain dictionaries here.
 """
@@ -53,7 +53,7 @@ class Serializer:
         self.started: Start | None = None
 
     def opened(self) -> Sequence[Event]:
-        """What the opening request alone tells."""
+        """Return the events of the opening request alone."""
         return ()
 
     def text(self, data: bytes) -> Sequence[Event]:
@@ -65,11 +65,11 @@ class Serializer:
         raise Malformed("a binary message")
 
     def hung_up(self, code: int) -> bool:
-        """Whether a connection that closed with this code is a call that is over, not one that broke off."""
+        """Return whether a connection that closed with this code is a finished call, not a broken one."""
         return not self.stops and code == 1000
 
     def begin(self, start: Start) -> Start:
-        """Remember what was announced. Malformed if something was already."""
+        """Remember the announcement. Malformed if there was one before."""
         if self.started is not None:
             raise Malformed("a second start")
         self.started = start

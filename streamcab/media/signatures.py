@@ -1,6 +1,6 @@
-"""How platforms prove who they are: signatures of the opening request. Pure functions; the time is an argument.
+"""Signatures by which platforms authenticate the opening request. Pure functions; the time is an argument.
 
-Every comparison takes the same time whatever differs. Knows nothing of settings or sockets.
+Comparisons take constant time. Knows nothing of settings or sockets.
 """
 
 import base64
@@ -30,7 +30,7 @@ NONCE = 22
 
 
 def same(a: str, b: str) -> bool:
-    """Whether two texts are equal, in constant time."""
+    """Return whether two texts are equal, in constant time."""
     return hmac.compare_digest(a.encode(errors="surrogatepass"), b.encode(errors="surrogatepass"))
 
 
@@ -55,7 +55,7 @@ def as_http(url: str) -> list[str]:
 
 
 def jwt(token: str, secret: str, now: float) -> bool:
-    """Whether a JSON Web Token is signed by HS256 with this secret and valid now: it must say when it expires."""
+    """Return whether a JSON Web Token is signed by HS256 with this secret and valid now; it must have an expiry."""
     try:
         head, body, signature = token.split(".")
         if _json(head).get("alg") != "HS256":

@@ -22,7 +22,7 @@ NEAR, NEAR_S = 0.75, 0.012
 FOLLOW = 1 / 64
 """How much of such an offset the clock follows: the platform's clock and its samples drift apart."""
 LEAP_S = 30.0
-"""Timestamps that are off by more tell nothing: the clock began anew."""
+"""Timestamps that are off by more carry no information: the clock was reset."""
 HOLES = 64
 """Of a leg, that may still be filled by late messages."""
 PIECES = 4
@@ -115,7 +115,7 @@ class Leg:
         return self._append(n)
 
     def miss(self, n: int) -> None:
-        """So many samples have not come."""
+        """Add n missing samples."""
         self.holes.append((self.position, self.position + n))
         self.position += n
         if len(self.holes) > HOLES:
@@ -139,7 +139,7 @@ class Leg:
         return at
 
     def settle(self, floor: int) -> None:
-        """The reader may have what lies before `floor`: what is missing there is lost."""
+        """Give the reader all samples before `floor`; missing ones there are lost."""
         self.floor = max(self.floor, min(floor, self.position))
         while self.holes and self.holes[0][0] < self.floor:
             start, end = self.holes.pop(0)
@@ -162,7 +162,7 @@ class _Group:
 
 
 class Writer:
-    """What has come since the last flush."""
+    """Collects the samples that have come since the last flush."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[ScatterBank, str, int, int], _Group] = {}
@@ -221,13 +221,10 @@ class Writer:
             bank.arrived.set()
 
     def finish(self, leg: Leg, now: float) -> None:
-        """The leg is over: the reader may have all of it."""
+        """The leg is over: the reader may have all of it. The caller ends the rings, once the reason is known."""
         leg.lookback = 0
         self.touch(leg)
         self.flush(now)
-        if leg.bank is not None:
-            for row in leg.rows:
-                leg.bank.finish(row)
 
 
 def _by_row(legs: Sequence[Leg], values: Sequence[int]) -> tuple[NDArray[np.intp], Column]:

@@ -72,7 +72,7 @@ class Acb(nn.Module):
 
 
 def affine(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """What a batch norm multiplies by and adds at inference, each (features,)."""
+    """Return what a batch norm multiplies by and adds at inference, each (features,)."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)

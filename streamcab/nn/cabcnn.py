@@ -21,7 +21,7 @@ __all__ = ["Architecture", "CabCnn", "PhoneLayer", "mean_of_votes"]
 
 
 class PhoneLayer(nn.Module):
-    """What `phones.py` reads: a net of two layers, and how each phone usually sounds. Taught, not trained."""
+    """The layer that `phones.py` reads: a net of two layers, and the mean sound of each phone. Fitted apart."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class VoiceLayer(nn.Module):
 
 
 class DetectorLayer(nn.Module):
-    """The weights of `detector.py`: taught apart, and no part of the net's training."""
+    """The weights of `detector.py`, which are trained separately."""
 
     def __init__(self, channels: int, form: int) -> None:
         super().__init__()
@@ -119,7 +119,14 @@ class CabCnn(nn.Module):
         return c, alpha
 
     def heard(self, x: Tensor) -> Tensor:
-        """What the ACB reads of whole clips, a_t or the trunk of it: x (B, T) -> (B, T / interval, features)."""
+        """Compute the ACB's input for whole clips, a_t or the trunk's output.
+
+        Args:
+            x: (B, T).
+
+        Returns:
+            (B, T / interval, features).
+        """
         a: Tensor = self.distiller(x)
         if self.trunk is not None:
             a = self.trunk(a)
@@ -140,7 +147,7 @@ class CabCnn(nn.Module):
         return torch.cat((self.read(h), self.voice.of_interval(middle)), -1)
 
     def read(self, a: Tensor) -> Tensor:
-        """All that is made of what was heard but the voice: a (..., features) -> c, attention and the summary."""
+        """Compute all results of the ACB's input but the voice: a (..., features) -> c, attention and the summary."""
         parts = [*self.acb(a)] if self.summary is None else [*self.acb(a), self.summary(a)]
         return torch.cat(parts, -1)
 

@@ -27,7 +27,11 @@ class Confidence:
 
     @classmethod
     def of(cls, card: Mapping[str, Any]) -> "Confidence":
-        """From a checkpoint's card; ValueError for what cannot be. A card without either is as good."""
+        """Read the confidence from a checkpoint's card, which may lack it.
+
+        Raises:
+            ValueError: The card's values are impossible.
+        """
         temperature, below = _number(card, "calibration", "temperature"), _number(card, "abstain", "below")
         if temperature is not None and not COLDEST <= temperature <= HOTTEST:
             raise ValueError(f"its temperature is {temperature}; it can be {COLDEST} to {HOTTEST}")
@@ -42,7 +46,7 @@ class Confidence:
         return np.where(means.any(1, keepdims=True), tempered(means, self.temperature), means)
 
     def sure(self, confidence: float) -> bool | None:
-        """Whether an answer reaches the threshold; None without one."""
+        """Return whether an answer reaches the threshold; None without a threshold."""
         return None if self.abstain_below is None else confidence >= self.abstain_below
 
 

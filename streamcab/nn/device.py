@@ -1,4 +1,4 @@
-"""Where to compute: the device that a user's word means, and how many threads the net may take.
+"""The device to compute on, from a user's setting, and the number of threads of the net.
 
 Knows nothing of models or streams.
 """
@@ -40,7 +40,7 @@ def device_for(compute: str) -> str:
 
 
 def _driver() -> bool:
-    """Whether this machine has a driver that torch could compute with."""
+    """Return whether this machine has a driver that torch could compute with."""
     for name in DRIVERS:
         try:
             ctypes.CDLL(name)
@@ -51,17 +51,32 @@ def _driver() -> bool:
 
 
 def _count() -> int:
-    """How many devices torch finds."""
+    """Return the number of devices that torch finds."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+MOST_WORKERS = 1024
+
 THREADS = 2
 """From two on the net takes less of a turn than all that is around it (docs/results/performance.md)."""
 
 
-def threads_for_many() -> int:
-    """How many threads the net of many streams should have on this machine, if the user does not say."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, THREADS)
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_for_many(workers: int = 1) -> int:
+    """Return the default number of threads for the net of many streams, in each of so many processes."""
+    return max(min(cores() // workers, THREADS), 1)
+
+
+def workers_for(text: str) -> int:
+    """Return the number of processes for `--workers`: a number, or `auto`, one for every THREADS cores. ConfigError."""
+    if text == "auto":
+        return max(cores() // THREADS, 1)
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
+        raise ConfigError(f"--workers is {text!r}; it can be auto, or 1 to {MOST_WORKERS}")
+    return int(text)

@@ -34,10 +34,11 @@ __all__ = [
 
 @dataclass
 class StageState:
-    """What one stage keeps of each stream: the newest inputs of its convolution and of its pooling.
+    """The state of one stage for each stream: the newest inputs of its convolution and of its pooling.
 
-    conv  (streams, context, input channels)
-    pool  (streams, context, filters)
+    Attributes:
+        conv: (streams, context, input channels)
+        pool: (streams, context, filters)
     """
 
     conv: Tensor
@@ -57,9 +58,14 @@ def _pool(x: Tensor, size: int, stride: int) -> Tensor:
 
 
 def _outside(first: Tensor, end: Tensor, per_interval: int, delay: int, length: int) -> Tensor:
-    """Which of a step's samples lie before their stream's start or after its end: (B, length, 1).
+    """Return which of a step's samples lie before their stream's start or after its end: (B, length, 1).
 
-    first  (B,) intervals of the stream before this step        end  (B,) intervals of the whole stream
+    Args:
+        first: Intervals of each stream before this step, (B,).
+        end: Intervals of the whole stream, (B,).
+        per_interval: Samples per interval.
+        delay: Samples by which the masked signal lags behind the step.
+        length: Samples of the step.
     """
     position = first[:, None] * per_interval - delay + torch.arange(length, device=first.device)
     return ((position < 0) | (position >= end[:, None] * per_interval)).unsqueeze(-1)

@@ -20,13 +20,13 @@ __all__ = ["Block", "BlockShape", "Trunk", "outside"]
 
 
 def outside(first: Tensor, end: Tensor, delay: int, length: int) -> Tensor:
-    """Which of a step's intervals lie before their stream's start or after its end: (B, length, 1).
+    """Return which of a step's intervals lie before their stream's start or after its end: (B, length, 1).
 
     Args:
-        first: (B,) intervals of the stream before this step.
-        end: (B,) intervals of the whole stream.
-        delay: intervals by which what is masked lags behind the step.
-        length: intervals of the step.
+        first: Intervals of each stream before this step, (B,).
+        end: Intervals of the whole stream, (B,).
+        delay: Intervals by which the masked signal lags behind the step.
+        length: Intervals of the step.
     """
     position = first[:, None] - delay + torch.arange(length, device=first.device)
     return ((position < 0) | (position >= end[:, None])).unsqueeze(-1)

@@ -29,7 +29,7 @@ class Net(Protocol):
 
     @property
     def architecture(self) -> Architecture:
-        """What shapes it."""
+        """The architecture of the net."""
 
     @property
     def weights(self) -> "Weights":
@@ -120,7 +120,7 @@ def detector_of(net: Net) -> detector.Weights | None:
 
 
 def affine(weights: Weights) -> tuple[Floats, Floats]:
-    """What the BatchNorm multiplies by and adds at inference, each (features,)."""
+    """Return what the BatchNorm multiplies by and adds at inference, each (features,)."""
     weight, bias = weights.layer("distiller.norm")
     mean, variance = weights["distiller.norm.running_mean"], weights["distiller.norm.running_var"]
     gain = weight / np.sqrt(variance + np.float32(NORM_EPSILON))

@@ -15,7 +15,7 @@ KEPT = 64
 
 
 def cache_folder() -> Path | None:
-    """Where this user's caches of streamcab lie; None where there is no home. It need not exist yet."""
+    """Return the folder of this user's caches, which need not exist yet; None if there is no home."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     try:
         # As the XDG specification wants it: a relative path counts for nothing.

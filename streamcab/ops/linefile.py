@@ -28,7 +28,7 @@ class LineFile:
 
     @classmethod
     def on(cls, descriptor: int) -> "LineFile":
-        """An open descriptor, which stays its owner's: it is never opened anew or closed."""
+        """Use an open descriptor that belongs to its owner: it is never reopened or closed."""
         file = cls(None)
         file._fd = descriptor
         return file
@@ -56,7 +56,11 @@ class LineFile:
         return removed
 
     def append(self, data: bytes) -> None:
-        """All of `data`, which is whole lines, or OSError."""
+        """Append `data`, which is whole lines, completely.
+
+        Raises:
+            OSError: It could not be written.
+        """
         view = memoryview(b"\n" * self._torn + data)
         whole = len(view)
         try:

@@ -2,7 +2,7 @@
 
 For people, for the journal of systemd (which wants the level as `<4>` and has a clock of its own), or as JSON.
 Of one kind of line BURST come at once and PER_SECOND after that; how many were left out is said with the next one.
-A file that was removed or moved away is begun anew with the next line; while it cannot be written, lines go to
+If the file was removed or moved away, the next line creates a new one; while it cannot be written, lines go to
 standard error. Knows nothing of what is logged. Nothing here raises once it has begun: a full disk must not end the
 daemon.
 """
@@ -36,7 +36,7 @@ _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (log
 
 @dataclass(slots=True)
 class _Bucket:
-    """How many lines of one kind may still come, and how many did not."""
+    """A count of the lines of one kind that may still be logged, and of those that were suppressed."""
 
     left: float
     filled: float
@@ -44,7 +44,7 @@ class _Bucket:
 
 
 class Limit:
-    """Lets a burst of each kind pass, then so many a second. A kind is a logger and a text without its values."""
+    """Passes a burst of each kind, then a fixed rate. A kind is a logger and a text without its values."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Log(logging.Handler):
         super().close()
 
     def _to_file(self, file: LineFile, record: logging.LogRecord) -> bool:
-        """Whether the file has it now; that it cannot be written, and that it can again, is said once."""
+        """Return whether the line is in the file. A failure to write, and its end, are reported once."""
         try:
             news = "it was removed, this is a new one" if file.renew() else ""
             if self._missing:
@@ -158,7 +158,7 @@ class Log(logging.Handler):
         file.append((self._line(line) + "\n").encode())
 
     def _line(self, line: str) -> str:
-        """Without what must not be said, and without what could steer a terminal."""
+        """Return the text without secrets, and without codes that could control a terminal."""
         return printable_lines(self.scrub(line))
 
 
@@ -208,7 +208,11 @@ def form_for(word: str, file: Path | None, environment: Mapping[str, str] = os.e
 
 
 def start(level: str, form: Form = "text", file: Path | None = None) -> Log:
-    """All of the program's log goes there from now on. StreamcabError when the file cannot be opened."""
+    """Direct all of the program's log to one place.
+
+    Raises:
+        StreamcabError: The file cannot be opened.
+    """
     log = Log(form, file)
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if isinstance(handler, Log)]:

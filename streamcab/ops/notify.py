@@ -17,22 +17,25 @@ PATIENCE_S = 0.5
 
 
 class Supervisor:
-    """The supervisor of this process. `watched`: whether it kills a process that stops reporting."""
+    """The supervisor of this process.
+
+    watched: whether it kills a process that stops reporting   serves: whether it was told that this one is ready
+    """
 
     def __init__(self, address: str, watched: bool) -> None:
         """`address`: the path of a socket, or, behind an @, an abstract name."""
         self.watched = watched
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._warned = False
-        self._serves = False
+        self.serves = False
 
     def waiting(self, text: str) -> None:
-        """Not ready yet, and why."""
+        """Report that the daemon is not ready yet, and why."""
         self._tell(f"STATUS={_line(text)}")
 
     def ready(self, text: str) -> None:
         """Report that the daemon is serving."""
-        self._serves = True
+        self.serves = True
         self._tell("READY=1", f"STATUS={_line(text)}", *self._ping)
 
     def alive(self, text: str) -> None:
@@ -41,18 +44,18 @@ class Supervisor:
 
     def reloading(self) -> None:
         """Settings are being read again; `reloaded` follows. Who never was ready says neither."""
-        if self._serves:
+        if self.serves:
             # The clock is what systemd from 253 on (Type=notify-reload) asks for; older ones ignore it.
             self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def reloaded(self) -> None:
         """They have been."""
-        if self._serves:
+        if self.serves:
             self._tell("READY=1")
 
     def stopping(self) -> None:
         """Report that the daemon is stopping."""
-        self._serves = False
+        self.serves = False
         self._tell("STOPPING=1", "STATUS=saying goodbye")
 
     @property

@@ -61,7 +61,7 @@ class Output:
         return self._stream.fileno()
 
     def give_up(self) -> None:
-        """Nothing more will be said: what the interpreter still holds for this stream goes nowhere."""
+        """Discard everything from now on, including what the interpreter still holds for this stream."""
         with contextlib.suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())

@@ -73,11 +73,11 @@ class Pseudonyms:
         return name
 
     def of(self, line: Line, text: str) -> str:
-        """What is said of one stream, without what would tell whose it is."""
+        """Return a text about one stream, without the parts that would identify it."""
         return _replaced(text, dict.fromkeys(_forms(_secrets(line)), self.name(line.name)))
 
     def learn(self, record: LogRecord) -> None:
-        """What a record of the log is about: sources speak of streams before anybody else knows of them."""
+        """Learn names from a log record: sources mention streams before anything else knows of them."""
         line = getattr(record, "line", None)
         if isinstance(line, Line):
             self.cover(line)
@@ -130,7 +130,7 @@ def _of_path(text: str) -> Iterator[str]:
 
 
 def _forms(secrets: Iterable[str]) -> Iterator[str]:
-    """As they are, as Python quotes them, as JSON does, and as what is no text is written."""
+    """Yield secrets as they are, as Python and JSON quote them, and with bytes that are not text escaped."""
     for secret in secrets:
         if secret and secret != "*":
             plain = secret.encode(errors="backslashreplace").decode()

@@ -79,7 +79,7 @@ def program() -> list[str]:
 
 
 def unreachable(paths: Iterable[Path]) -> str | None:
-    """Why the user of the system service could not run what lies at these paths; None when it could."""
+    """Return why the user of the system service could not run what is at these paths; None if it could."""
     for path in paths:
         for p in (path, path.resolve()):
             hidden = next((f"/{u}" for u in UNSEEN if p.is_relative_to(f"/{u}")), None)

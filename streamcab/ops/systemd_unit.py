@@ -24,7 +24,7 @@ Found = Callable[[Path], str | None]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a manager of systemd looks for units, and where our units look for settings."""
+    """The folders in which a systemd manager looks for units, and our units for settings."""
 
     units: Path
     settings: Path
@@ -62,7 +62,7 @@ class Step:
     old: str | None = None
 
     def words(self, *, dry: bool = False) -> str:
-        """What is done, or would be, for people."""
+        """Return what is done, or with `dry` would be done, for people."""
         verbs = {"put": "would put", "same": "would leave", "keep": "would keep", "remove": "would remove"}
         done = {"put": "put", "same": "up to date", "keep": "kept", "remove": "removed"}
         verb = verbs[self.verb] if dry else done[self.verb]

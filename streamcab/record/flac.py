@@ -123,7 +123,7 @@ class _Disk:
             os.pwrite(self._fd, value.to_bytes(8, "big"), _LENGTH_AT)
 
     def refusal(self, other: Exception | None = None) -> OSError:
-        """Why the disk did not take it, in words; `other` is what libsndfile made of it."""
+        """Return why the disk refused the data, in words; `other` is libsndfile's own error."""
         if self.error is not None:
             return OSError(self.error.errno, self.error.strerror, str(self._path))
         return OSError(f"{self._path}: {other or 'the disk took only a part'}")

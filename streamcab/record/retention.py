@@ -18,6 +18,9 @@ from streamcab.errors import StreamcabError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*\.[0-9]{8}T[0-9]{6}\.[0-9]{3}Z\.flac")
 
+STILL_S = 60.0
+"""A file that was written so recently may belong to another process that records here."""
+
 
 @dataclass
 class Limits:
@@ -31,8 +34,9 @@ class Limits:
 class Retention:
     """Recordings in `folder`, which is made. StreamcabError: it cannot be written, or the disk is nearly full."""
 
-    def __init__(self, folder: Path, limits: Limits, clock: Clock = MACHINE) -> None:
-        self.folder, self.limits = folder, limits
+    def __init__(self, folder: Path, limits: Limits, clock: Clock = MACHINE, alone: bool = True) -> None:
+        """`alone`: no other process records here."""
+        self.folder, self.limits, self._alone = folder, limits, alone
         self.doubt = ""  # why nothing is too old, in words
         self._clock, self._doubt = clock, Doubt(clock)
         self.deleted = 0  # files
@@ -49,7 +53,7 @@ class Retention:
             raise StreamcabError(f"not recorded: {self.why}")
 
     def path(self, stream: str, unix: float) -> Path:
-        """Where a recording of `stream` that begins at this Unix time goes; nothing is there yet."""
+        """Return a new path for a recording of `stream` that begins at this Unix time."""
         while True:
             whole, ms = divmod(round(unix * 1000), 1000)
             stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(whole))
@@ -79,7 +83,7 @@ class Retention:
             too_old = not jumped_s and now - written > self.limits.max_age_s
             if not too_old and total <= 0.9 * self.limits.max_bytes:
                 break
-            if name not in in_use:
+            if name not in in_use and (self._alone or now - written > STILL_S):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self.folder / name)
                     self.deleted += 1

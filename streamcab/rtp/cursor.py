@@ -16,12 +16,17 @@ Knows nothing of rings, tables or payloads. `timeline.py` uses this for packets 
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-TOLERANCE_S = 0.018
-"""A clock error below this is ignored: less than a packet, more than the 16 ms of a coarse clock."""
+EXPECTED_S = 0.018
+"""A clock error up to this is common: less than a packet, more than the 16 ms of a coarse clock."""
+TOLERANCE_S = 0.045
+"""A larger clock error means another time. The error of a clock that is off by up to 20 ms either way stays below twice
+as much, since it is relative to earlier packets."""
+GROWN_S = 0.024
+"""An error that grows beyond this is one of the rate. SRTP's tag of 10 bytes looks like an error of 20 ms."""
 LEAK = 15 / 16
 """Share of a clock's error that is kept at the next packet: a clock that runs 5 % fast is followed."""
-STEADY = 0.5
-"""Samples: a clock with a smaller error is exact."""
+STEADY = 1e-6
+"""Samples: a smaller error of a clock is one of rounding."""
 SLACK_S = 0.1
 """A pause may be shorter by our clock than by its timestamps by this much, since delays of packets vary."""
 PAUSE_S = 0.25
@@ -34,10 +39,12 @@ LONGEST_S = 0.12
 """The longest packet of a common format, in seconds."""
 CERTAIN = 4
 """Packets whose timestamps are wrong in the same way before their clock is corrected."""
+SLOWLY = 8
+"""The same where the error grows within what is tolerated, from packet to packet."""
 HOPELESS = 16
 """Packets whose timestamps are wrong in different ways before timestamps are ignored."""
 NEAR = 16
-"""Packets between two wrong ones that are counted together."""
+"""Packets between two intolerable ones that are counted together."""
 
 
 class Verdict(IntEnum):
@@ -68,6 +75,18 @@ def difference(time: int, base: int) -> int:
     return (time - base + 2**31) % 2**32 - 2**31
 
 
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A packet whose timestamp disagrees with the length of the packet before it."""
+
+    ticks: int
+    span: float
+    """Samples of the packet before it."""
+    sequence: int
+    near: int
+    """Packets ahead at which another one is counted with it, at most."""
+
+
 @dataclass(slots=True)
 class Cursor:
     """The newest packet of a call: its number, time, position and length in samples; and its last result."""
@@ -96,8 +115,8 @@ class Cursor:
     """Position before which everything has been read."""
     leapt: tuple[int, int] | None = None
     """Number and timestamp of the newest leap that has been neither accepted nor given up."""
-    wrong: list[tuple[int, float, int]] = field(default_factory=list)
-    """Ticks, samples and number of packets whose timestamps did not fit."""
+    wrong: list[Misfit] = field(default_factory=list)
+    """Packets whose timestamps did not fit."""
 
     lost: tuple[int, float] = (0, 0.0)
     """Results for the last packet: the numbers and samples missing before it,"""
@@ -127,15 +146,18 @@ class Cursor:
             return self._no_audio(p, ahead, off)
         tolerance = TOLERANCE_S * self.rate
         drift = self.drift * LEAK + off
-        if ahead == 1 and abs(drift) <= tolerance:
-            return self._move(p, self.edge, drift)
-        if self.leapt is not None and self._follows(p, *self.leapt):
+        expected = abs(drift) <= EXPECTED_S * self.rate
+        if not (ahead == 1 and expected) and self.leapt is not None and self._follows(p, *self.leapt):
             return Verdict.LEAP, 0.0
+        if ahead == 1 and abs(drift) <= tolerance:
+            if abs(drift) > max(GROWN_S * self.rate, abs(self.drift)):
+                self._doubt(ticks, p.sequence, 1, SLOWLY)
+            return self._move(p, self.edge, 0.0 if self.flaw else drift)
         if ahead == 1:
             return self._next(p, ticks, off)
         if 1 < ahead < MAX_DROPOUT:
             return self._after_gap(p, ahead, off, tolerance)
-        if timed and off >= -self.span / 2:
+        if timed and off >= -self.span / 2 and not self._belongs(p, ahead, ticks * self.step, tolerance):
             return self._stepped(p, off, tolerance)
         if -MAX_MISORDER < ahead <= 0 and not p.known:
             return self._overtaken(p, ahead, ticks if timed else None, tolerance)
@@ -147,7 +169,7 @@ class Cursor:
             return self._move(p, self.edge + off, 0.0)
         pause = self.pause(p.now)
         if not pause:
-            self._doubt(ticks, p.sequence)
+            self._doubt(ticks, p.sequence, NEAR, CERTAIN)
         self.stepped = True
         return self._move(p, self.edge + pause, 0.0)
 
@@ -156,7 +178,7 @@ class Cursor:
         ticks = difference(p.time, time)
         return (
             p.sequence == (number + 1) % 65536
-            and abs(ticks * self.step - p.samples) <= TOLERANCE_S * self.rate
+            and abs(ticks * self.step - p.samples) <= EXPECTED_S * self.rate
         )
 
     def _after_gap(self, p: Packet, ahead: int, off: float, tolerance: float) -> tuple[Verdict, float]:
@@ -165,15 +187,18 @@ class Cursor:
         # If all packets have one length, the missing samples follow from the missing numbers.
         alike = self.largest == self.span == p.samples
         most = missing * (self.span if alike else LONGEST_S * self.rate) + tolerance
-        if off < -tolerance or (off > most and not self._passed(off - most, p)):
-            return Verdict.LEAP, 0.0
-        if self.drift and abs(off - missing * self.span) <= tolerance and p.samples == self.span:
+        drift = self.drift * LEAK + off - missing * self.span
+        if self.drift and abs(drift) <= tolerance and p.samples == self.span:
             off = missing * self.span  # its clock is known to be unsteady, but its numbers are not
+        elif off < -tolerance or (off > most and not self._passed(off - most, p)):
+            return Verdict.LEAP, 0.0
+        else:
+            drift = self.drift
         off = max(off, 0.0)
         if off > 0:
             self.lost = missing, min(off, missing * self.largest + tolerance)
         self.count += missing
-        return self._move(p, self.edge + off, self.drift)
+        return self._move(p, self.edge + off, drift)
 
     def _stepped(self, p: Packet, off: float, tolerance: float) -> tuple[Verdict, float]:
         """Handle a packet whose number is old or far away, and whose timestamp continues."""
@@ -186,16 +211,25 @@ class Cursor:
         """Handle a packet whose number is an old one that has not arrived yet."""
         by_number = self.position + ahead * self.span
         start = by_number if ticks is None else self.position + ticks * self.step
-        if self.drift and p.samples == self.span and abs(start - by_number) <= tolerance:
+        if ticks is not None and self._belongs(p, ahead, ticks * self.step, tolerance):
             start = by_number
         far = 2 * (1 - ahead) * LONGEST_S * self.rate + SLACK_S * self.rate
-        if not self.position - far <= start <= self.position + tolerance - p.samples:
+        if not self.position - far <= start <= self.position + EXPECTED_S * self.rate - p.samples:
             return Verdict.LEAP, 0.0
         counted = self.count + ahead > 0
         if start < self.floor:
             return (Verdict.LATE if counted else Verdict.LEAP), start
         self.found = counted
         return Verdict.GOOD, start
+
+    def _belongs(self, p: Packet, ahead: int, samples: float, tolerance: float) -> bool:
+        """Return whether an old number tells where a packet belongs, `samples` after the newest one by its timestamp.
+
+        The clock is known to be unsteady, and the number has not arrived yet.
+        """
+        missing = not p.known and ahead <= 0 < self.count + ahead
+        near = p.samples == self.span and abs(samples - ahead * self.span) <= tolerance
+        return missing and near and self.drift != 0
 
     def _no_audio(self, p: Packet, ahead: int, off: float) -> tuple[Verdict, float]:
         """Handle a packet without audio (event, comfort noise): it takes a number, and no time."""
@@ -235,24 +269,27 @@ class Cursor:
             passed = max(passed, (p.now - self.at) * self.rate - self.span)
         return self.announced or off - min(SLACK_S * self.rate, off / 2) <= passed
 
-    def _doubt(self, ticks: int, number: int) -> None:
-        """Record that a packet's length and the next timestamp disagree; after a few, correct the clock."""
-        if self.wrong and (number - self.wrong[-1][2]) % 65536 > NEAR:
+    def _doubt(self, ticks: int, number: int, near: int, enough: int) -> None:
+        """Record that a packet's length and the next timestamp disagree; correct the clock after `enough` of these.
+
+        near: the next one counts with this one if it is at most so many packets ahead.
+        """
+        if self.wrong and (number - self.wrong[-1].sequence) % 65536 > self.wrong[-1].near:
             self.wrong.clear()
-        self.wrong.append((ticks, self.span, number))
+        self.wrong.append(Misfit(ticks, self.span, number, near))
+        chosen = self.wrong[-enough:]
         nominal = self.rate / self.clock
-        if not self.step or len(self.wrong) < CERTAIN or any(span <= 0 for _, span, _ in self.wrong):
+        if not self.step or len(chosen) < enough or any(misfit.span <= 0 for misfit in self.wrong):
             return
-        ratios = [ticks / span for ticks, span, _ in self.wrong[-CERTAIN:]]
-        thousandths = all(abs(t - 1000 * span / self.rate) <= 1.01 for t, span, _ in self.wrong[-CERTAIN:])
+        ratios = [misfit.ticks / misfit.span for misfit in chosen]
+        thousandths = all(abs(m.ticks - 1000 * m.span / self.rate) <= 1.01 for m in chosen)
         said = f"its timestamps count {ticks} a packet of {self.span / nominal:.0f}"
         if max(ratios) == 0 == min(ratios):
             self.step, self.flaw = 0.0, "its timestamps stand still: its numbers are gone by"
         elif thousandths and self.clock != 1000:
             self.step, self.flaw = self.rate / 1000, f"{said}, in milliseconds: corrected"
         elif 1 / 64 < min(ratios) * nominal < 64 and max(ratios) <= 1.01 * min(ratios):
-            chosen = self.wrong[-CERTAIN:]
-            self.step = sum(span for _, span, _ in chosen) / sum(t for t, _, _ in chosen)
+            self.step = sum(misfit.span for misfit in chosen) / sum(misfit.ticks for misfit in chosen)
             self.flaw = f"{said}: corrected"
         elif len(self.wrong) >= HOPELESS:
             self.step, self.flaw = 0.0, f"{said}, now so and now so: its numbers are gone by"

@@ -205,7 +205,8 @@ class Decoders:
                 self.failed += 1
                 log.exception("a job of the RTP decoder failed")
                 job.bank.written[job.row] = max(int(job.bank.written[job.row]), job.upto)
-                job.bank.ended[job.row] |= job.ended
+                if job.ended:
+                    job.bank.finish(job.row)
             if job.ended:
                 del voices[job.key]
 
@@ -232,7 +233,7 @@ class Decoders:
         bank.stamp[job.row] = job.stamp - (job.upto - upto) / bank.rate
         bank.written[job.row] = max(int(bank.written[job.row]), upto)
         if job.ended:
-            bank.ended[job.row] = True
+            bank.finish(job.row)
         bank.arrived.set()
 
 

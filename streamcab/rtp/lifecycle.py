@@ -4,6 +4,7 @@ Knows nothing of datagrams: `intake.py` reports what has arrived.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +35,15 @@ Column = NDArray[np.int64]
 class Lifecycle:
     """Up to `slots` calls and the state of each.
 
-    events     what has happened to the calls, for the reader of this queue
-    fates      datagrams by fate
-    first      earliest position of a call on probation
-    kind       payload type of a call's newest packet
-    converted  whether a call changed its rate and is resampled
-    misfits    callers whose packets do not fit the format that their type suggests
-    leaps      packets whose number and timestamp leapt, until others follow them
+    Attributes:
+        events: Events of the calls, for the reader of this queue.
+        tell: Called before a ring ends, so that its reader can know the reason from `events`.
+        fates: Datagrams by fate.
+        first: Earliest position of a call on probation.
+        kind: Payload type of a call's newest packet.
+        converted: Whether a call changed its rate and is resampled.
+        misfits: Callers whose packets do not fit the format that their type suggests.
+        leaps: Packets whose number and timestamp leapt, until others follow them.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Lifecycle:
             each=each,
         )
         self.events: deque[Event] = deque()
+        self.tell: Callable[[], object] = lambda: None
         self.fates = np.zeros(len(Fate), np.int64)
         self.succeeded = 0
         self.idle_s = idle_s
@@ -264,9 +268,10 @@ class Lifecycle:
     def end(self, slot: int, reason: str) -> None:
         """End a live call. The reader gets all that has arrived."""
         self.give_up({slot})
-        self.jitter_buffer.finish(slot, int(self.table.form[slot]))
         self.table.leave(np.array([slot]), State.ENDED)
         self.events.append(CallEnded(slot, int(self.jitter_buffer.generation[slot]), reason))
+        self.tell()
+        self.jitter_buffer.finish(slot, int(self.table.form[slot]))
 
     def end_all(self, reason: str) -> None:
         """End every live call, since the source closes."""

@@ -6,6 +6,7 @@ Owns these sockets, their counts of losses, and the interface of each multicast 
 import logging
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 from streamcab.errors import SourceError
 from streamcab.rtp.udp import BUFFER, Address, buffer_bytes, join_anew, kernel_drops, listen
@@ -14,6 +15,8 @@ log = logging.getLogger("streamcab.source")
 
 PAIRS = 20
 """Attempts to find a port whose neighbour is free for RTCP, if the system may choose."""
+DISCARDED = 200_000
+"""Datagrams that `empty` discards of one socket at most, lest it follow a flood."""
 
 
 class Ports:
@@ -31,7 +34,7 @@ class Ports:
         self.rtcp: list[socket.socket] = []
         self.bound: list[str] = []
         self.warnings: list[str] = []
-        self.dropped = 0
+        self.dropped = self._dropped_before = 0
         self._groups: dict[socket.socket, tuple[Address, int]] = {}  # and the number of the interface
         asked = {(a.host, a.port) for a in addresses}
         try:
@@ -40,6 +43,25 @@ class Ports:
         except SourceError:
             self.close()
             raise
+        self._look_at_buffers()
+
+    @classmethod
+    def of(cls, rtp: list[socket.socket], rtcp: list[socket.socket], bound: Sequence[str]) -> "Ports":
+        """Return sockets that are bound already, in the form of ports."""
+        ports = cls(())
+        ports.rtp, ports.rtcp, ports.bound = rtp, rtcp, list(bound)
+        ports._dropped_before = sum(kernel_drops(sock) for sock in ports.sockets)
+        ports._look_at_buffers()
+        return ports
+
+    def empty(self) -> None:
+        """Discard datagrams that arrived while nothing was received."""
+        for sock in self.sockets:
+            with suppress(BlockingIOError):
+                for _ in range(DISCARDED):
+                    sock.recv(1)
+
+    def _look_at_buffers(self) -> None:
         least = min((buffer_bytes(sock) for sock in self.rtp), default=BUFFER)
         self.short = least < BUFFER
         if self.short:
@@ -55,7 +77,7 @@ class Ports:
 
     def look(self) -> None:
         """Count the kernel's drops, and follow groups whose interface went away or came back."""
-        self.dropped = sum(kernel_drops(sock) for sock in self.sockets)
+        self.dropped = sum(kernel_drops(sock) for sock in self.sockets) - self._dropped_before
         for sock, (address, index) in self._groups.items():
             now = join_anew(sock, address, index)
             if now != index:

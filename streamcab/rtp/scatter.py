@@ -1,4 +1,4 @@
-"""From payload bytes to samples in rings: one gather, one look-up and one write for all payloads of a size.
+"""Writes payload bytes as samples into rings: one gather, one look-up and one write for all payloads of a size.
 
 Knows codecs and rings; nothing of headers, calls or loss.
 """

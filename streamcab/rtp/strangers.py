@@ -87,7 +87,7 @@ class Stranger:
 
 
 class Strangers:
-    """All senders of payload types that cannot be decoded."""
+    """Senders of payload types that cannot be decoded."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, int], Stranger] = {}

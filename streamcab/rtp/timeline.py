@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.rtp.cursor import LEAK, STEADY, TOLERANCE_S, Cursor, Packet, Verdict
+from streamcab.rtp.cursor import EXPECTED_S, LEAK, STEADY, Cursor, Misfit, Packet, Verdict
 from streamcab.rtp.loss import Sequences
 
 Column = NDArray[np.int64]
@@ -58,7 +58,7 @@ class Timeline:
         self._count = np.zeros(slots, np.int64)
         self._at, self._begun = np.zeros((2, slots))
         self._announced = np.zeros(slots, np.bool_)
-        self._wrong: dict[int, list[tuple[int, float, int]]] = {}
+        self._wrong: dict[int, list[Misfit]] = {}
 
     def begin(
         self,
@@ -104,7 +104,7 @@ class Timeline:
         easy &= (samples > 0) & (packets.clock == self._clock[slot])
         drift = self._drift[slot] * LEAK + off
         if drift.any():
-            easy &= np.abs(drift) <= TOLERANCE_S * self._rate[slot]
+            easy &= np.abs(drift) <= EXPECTED_S * self._rate[slot]
             drift[np.abs(drift) < STEADY] = 0.0
         position: Samples = self._position[slot] + self._span[slot]
         if easy.all():
@@ -128,7 +128,7 @@ class Timeline:
         drift = np.where(head, self._drift[slot] * LEAK + off, off)
         easy = number - np.where(head, self._number[slot], number[before]) == 1
         easy &= (samples > 0) & (packets.clock[order] == self._clock[slot])
-        easy &= np.where(head, np.abs(drift) <= TOLERANCE_S * self._rate[slot], drift == 0)
+        easy &= np.where(head, np.abs(drift) <= EXPECTED_S * self._rate[slot], drift == 0)
         self._odd[slot] = False
         self._odd[slot[~easy]] = True
         easy = ~self._odd[slot]

@@ -57,10 +57,10 @@ class Address:
         return f"[{self.host}{zone}]:{self.port}" if ":" in self.host else f"{self.host}{zone}:{self.port}"
 
 
-def listen(address: Address, dual: bool = False) -> socket.socket:
+def listen(address: Address, dual: bool = False, shared: bool = False) -> socket.socket:
     """Return a bound, non-blocking UDP socket with the largest possible buffer and its group joined. SourceError.
 
-    dual: `[::]` includes IPv4
+    dual: `[::]` includes IPv4      shared: other sockets of this user may be bound there too
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
@@ -75,6 +75,8 @@ def listen(address: Address, dual: bool = False) -> socket.socket:
             )
         if address.group:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.bind((address.host, address.port, 0, index))
         else:

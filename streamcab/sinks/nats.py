@@ -96,4 +96,4 @@ class NatsStream:
 
 
 async def _silent(_error: Exception) -> None:
-    """What goes wrong is the outcome of a parcel; the client would print it too."""
+    """Ignore an error that the client would print: it is the outcome of a parcel already."""

@@ -1,4 +1,4 @@
-"""What sinks are given, and what they answer. Knows nothing of queues or of networks."""
+"""The protocol of sinks: what they are given, and what they return. Knows nothing of queues or of networks."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,10 +9,13 @@ from streamcab.calls import Call
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What a sink sends, as JSON: a call that has ended, or one that goes on.
+    """The JSON object that a sink sends: a call that has ended, or one that goes on.
 
-    id    the same at each try: a receiver drops what it has        type  call.ended or call.update
-    run   of the daemon, as in the feed                              call  as streamcab.calls.Call
+    Attributes:
+        id: The same at each try, so that receivers can drop duplicates.
+        type: call.ended or call.update.
+        run: Of the daemon, as in the feed.
+        call: As streamcab.calls.Call.
     """
 
     id: str
@@ -31,6 +34,18 @@ class Parcel:
     body: bytes
     born: float
     tries: int
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A parcel that was given up, with the last reason."""
+
+    sink: str
+    uid: str
+    body: bytes
+    born: float
+    tries: int
+    error: str
 
 
 @dataclass(frozen=True)

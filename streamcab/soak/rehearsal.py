@@ -36,7 +36,7 @@ SETTLED = 2
 
 @dataclass(frozen=True)
 class Weight:
-    """Of the process at one moment of the rehearsal."""
+    """Memory and files of the process at one moment of the rehearsal."""
 
     hours: float
     rss_mb: float
@@ -46,7 +46,7 @@ class Weight:
 
 @dataclass
 class Report:
-    """What a rehearsal has shown. `hours` are the clock's, `audio_hours` those of all streams together."""
+    """The result of a rehearsal. `hours` are the clock's, `audio_hours` those of all streams together."""
 
     hours: float
     audio_hours: float

@@ -1,8 +1,8 @@
-"""Where samples come from: the seam between capture and the engine.
+"""Sources of samples: the seam between capture and the engine.
 
-A source runs a thread of its own, writes into rows of banks that it owns, and tells of streams that begin. It
-never calls the engine; the daemon reads the banks. One microphone is one source with one stream; one RTP
-socket is one source with thousands. Knows nothing of models, intervals or sockets of the feed.
+A source runs a thread of its own, writes into rows of banks that it owns, and announces streams that begin. It never
+calls the engine; the daemon reads the banks. One microphone is one source with one stream; one RTP socket is one source
+with thousands. Knows nothing of models, intervals or sockets of the feed.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ __all__ = ["GONE", "Line", "Source", "Speaking", "Tunable"]
 
 
 class Source(Protocol):
-    """What the daemon asks of a source. Only `start` may raise; later, everything is said instead."""
+    """The interface of a source to the daemon. Only `start` may raise; later errors are reported as states."""
 
     def start(self) -> None:
         """Open the device, file or socket, and begin to capture in a thread of its own.
@@ -30,7 +30,7 @@ class Source(Protocol):
         """The daemon has published the stream's end: its row may be used again."""
 
     def counters(self) -> dict[str, int]:
-        """Everything refused, dropped or lost, by reason, since the start."""
+        """Return the number of samples or packets refused, dropped or lost, by reason, since the start."""
 
     def close(self) -> None:
         """Stop capturing, end the thread, free the device; within a second, whatever the device does."""
@@ -41,7 +41,7 @@ class Source(Protocol):
 
     @property
     def done(self) -> bool:
-        """No stream will come any more."""
+        """Whether no more streams will come."""
 
 
 @runtime_checkable
@@ -50,7 +50,7 @@ class Speaking(Protocol):
 
     @property
     def in_words(self) -> str:
-        """What an operator should know now, without names of anybody; empty when all is well."""
+        """What an operator should know now, without names; empty if all is well."""
 
 
 @runtime_checkable
@@ -58,4 +58,8 @@ class Tunable(Protocol):
     """A source of calls whose senders and patience can change while it runs."""
 
     def retune(self, allow: Iterable[str], name_map: str | Path | None, idle_s: float) -> None:
-        """From now on; from any thread. ConfigError: all stays as it was."""
+        """Apply new settings from now on; from any thread.
+
+        Raises:
+            ConfigError: A setting is wrong; nothing has changed.
+        """

@@ -22,7 +22,7 @@ log = logging.getLogger("streamcab.source")
 REFUSALS_S = 10.0
 """Between two warnings of calls for which there is no row."""
 RECENT_S = 2.0
-"""What came in the last so many seconds is refused now."""
+"""Packets of the last seconds count as being refused now."""
 SHARE = 0.1
 """Refused packets, of all that come, of which the daemon speaks itself."""
 TYPES = 3
@@ -31,7 +31,7 @@ NO_PACKETS = f"no packet for {STALL_S:g} s: silence suppression, or the sender o
 
 
 class Calls:
-    """Of one intake; `addresses` are those of its sockets, in words, by number."""
+    """The calls of one intake as lines; `addresses` are those of its sockets, in words, by number."""
 
     def __init__(self, intake: Intake, names: CallNames, addresses: Sequence[str]) -> None:
         self._intake, self._names, self._addresses = intake, names, addresses
@@ -115,7 +115,7 @@ class Calls:
         calls.clear()
 
     def tell(self) -> None:
-        """What the intake has told becomes lines; what the reader has released becomes free."""
+        """Turn the intake's events into lines, and free the rows that the reader has released."""
         while self._released:
             line = self._released.popleft()
             if line.row not in self._lines or self._lines[line.row][1] is not line:
@@ -160,7 +160,7 @@ class Calls:
         return f"RTP {codec} from {_spelled(started)} at {self._addresses[started.local]}{which}"
 
     def _let_go(self, row: int) -> None:
-        """Nobody needs an ended call any more: its row and its name are free."""
+        """Free the row and the name of an ended call."""
         started, line = self._lines.pop(row)
         self._refused.discard(row)
         self._names.free(line.name)

@@ -9,9 +9,10 @@ SIDES = {"left": 1, "right": 2}
 
 
 def channel_number(channel: str, count: int) -> int | None:
-    """Which of `count` channels is meant, counted from 1; None for all of them, mixed or each by itself.
+    """Return which of `count` channels is meant, counted from 1; None for all, mixed or each by itself.
 
-    ConfigError when `channel` is no channel, or one that the source has not.
+    Raises:
+        ConfigError: `channel` is no channel, or the source lacks it.
     """
     if channel in ("mix", "each"):
         return None

@@ -21,10 +21,12 @@ _alone = threading.Lock()
 
 
 class Complaints:
-    """Of one file.
+    """The complaints of a decoder about one file.
 
-    count   how many there were
-    damage  how many of them were of samples        first  what the first of these said
+    Attributes:
+        count: Number of complaints.
+        damage: Number of those that concern samples.
+        first: Text of the first of these.
     """
 
     def __init__(self) -> None:

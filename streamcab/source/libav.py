@@ -1,6 +1,6 @@
-"""What FFmpeg decodes, where the package av is installed: AAC, AMR, WebM, the sound of video files, and the rest.
+"""Decodes with FFmpeg, if the package av is installed: AAC, AMR, WebM, the sound of video files, and others.
 
-Only formats that are one file are opened: a playlist could name others, on this machine or in the network. Knows
+Only formats that consist of one file are opened: a playlist could name others, on this machine or in the network. Knows
 nothing of streams.
 """
 
@@ -23,7 +23,7 @@ OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
 
 
 def installed() -> bool:
-    """Whether the package av is there."""
+    """Return whether the package av is installed."""
     return find_spec("av") is not None
 
 

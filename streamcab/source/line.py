@@ -78,7 +78,7 @@ class Line:
 
     @property
     def in_words(self) -> str:
-        """Its description, and what is wrong with how its samples come."""
+        """Its description, with the defects in how its samples arrive."""
         return "; ".join([self.description, *self.flaws.copy().values()])
 
     @property
@@ -92,7 +92,7 @@ class Line:
         self._say(logging.INFO, description)
 
     def flaw(self, name: str, words: str) -> None:
-        """Something is wrong with how its samples come; without words, it is not any more."""
+        """Report a defect in how the samples arrive; without words, its end."""
         if words:
             self.flaws[name] = words
         else:
@@ -144,5 +144,5 @@ class Line:
         return True
 
     def __post_init__(self) -> None:
-        """What is said of a stream goes into the feed and onto terminals: a file may be called anything."""
+        """Clean what goes into the feed and onto terminals: a file may have any name."""
         self.description, self.detail = printable(self.description), printable(self.detail)

@@ -13,10 +13,11 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from streamcab.config.address import is_loopback
 from streamcab.errors import ConfigError, SourceError
 from streamcab.media import server, tcp
 from streamcab.media.addresses import address_of, parsed, tls_context
-from streamcab.media.admission import Admission, Secrets, is_loopback
+from streamcab.media.admission import Admission, Secrets
 from streamcab.media.calls import Calls, News, Stream
 from streamcab.media.fields import is_number
 from streamcab.media.tracks import RING_S
@@ -238,7 +239,7 @@ class MediaSource:
     # -- lines -----------------------------------------------------------------------------------------------
 
     def _tell(self) -> None:
-        """What the calls tell becomes lines; what the reader has released becomes free."""
+        """Turn the calls' news into lines, and free the rows that the reader has released."""
         while self._calls.news:
             self._hear(self._calls.news.popleft())
         while self._released:
@@ -261,8 +262,11 @@ class MediaSource:
         if line_of is None:
             return
         line_of.move(news.what, news.why)
-        if news.what == "ended" and stream.released:
-            self._forget(stream)
+        if news.what == "ended":
+            if stream.released:
+                self._forget(stream)
+            else:
+                stream.bank.finish(stream.row)
 
     def _forget(self, stream: Stream) -> None:
         line = self._lines.pop(stream, None)

@@ -91,7 +91,7 @@ class Microphone(SingleStream):
             raise
 
     def _name_line(self) -> None:
-        """Begin, and say what was opened."""
+        """Start the stream, and log the device that was opened."""
         d = self._device
         self._begin(
             self._name or stream_name(d.name),
@@ -122,7 +122,7 @@ class Microphone(SingleStream):
         return super().streams()
 
     def close(self) -> None:
-        """As every source. A thread that hangs in the driver is left behind, and so is PortAudio."""
+        """Close the source. A thread that hangs in the driver is left behind, and so is PortAudio."""
         super().close()
         if self._thread is not None and self._thread.is_alive():
             log.warning(
@@ -233,5 +233,5 @@ class Microphone(SingleStream):
             )
 
     def counters(self) -> dict[str, int]:
-        """As every stream, and `reopened`: how often the device returned."""
+        """Return the counters of every stream, and `reopened`: how often the device returned."""
         return super().counters() | {"reopened": self._reopened}

@@ -90,7 +90,7 @@ class Mixer:
         return Mixer(self._channel, channels, self._rate)
 
     def push(self, frames: Samples) -> Samples:
-        """What can be said of these frames and of those that were kept back."""
+        """Take in frames; return those that can be mixed now, of these and earlier ones."""
         if self._each:
             return np.ascontiguousarray(frames)
         if self._number is not None:
@@ -117,7 +117,7 @@ class Mixer:
         return _joined(out)
 
     def finish(self) -> Samples:
-        """What is still kept back: the source has ended."""
+        """Return the frames that are still held back, at the end of the source."""
         return _joined(self._let_go() if self._weighs and self._held is not None else [])
 
     def _let_go(self) -> list[Samples]:
@@ -149,9 +149,9 @@ class Mixer:
 
 
 class _Levels:
-    """What was heard on each channel, block by block; older sums fade.
+    """Levels of each channel, block by block; older sums fade.
 
-    An interval is speech that stands out of the lowest level of the two seconds before and of those after it: hum that
+    An interval is speech if it stands out of the lowest level of the two seconds before and of those after it: hum that
     begins or ends stands out of one of them only. Until it is two seconds old it is judged by what is known.
     """
 
@@ -194,13 +194,13 @@ class _Levels:
         self._either = self._either * _fade(SPEECH_S) + pairs * either
 
     def _known(self) -> tuple[Floats, Floats]:
-        """Intervals and power of speech and of the rest, those that are not judged for good among them."""
+        """Return intervals and power of speech and of the rest, including intervals whose verdict may change."""
         near = self._power[: min(self.blocks, NEAR)].reshape(-1, self._power.shape[2])
         voiced = _stands_out(near, near.min(0))
         return self._spoken + _counted(voiced, near), self._rest + _counted(~voiced, near)
 
     def decided(self) -> tuple[Floats, dict[str, str]]:
-        """The weights (channels,), of the mean of all where nothing is wrong, and what is, in words."""
+        """Return the weights (channels,), equal ones if nothing is wrong, and in words what is."""
         (count, energy), (quiet, left) = self._known()
         speech = energy / np.maximum(count, 1e-9)
         noise = left / np.maximum(quiet, 1e-9)
@@ -276,7 +276,7 @@ def _stands_out(power: Floats, floor: Floats) -> NDArray[np.bool_]:
 
 
 def _counted(which: NDArray[np.bool_], power: Floats) -> Floats:
-    """How many intervals of each channel, and their power: (2, channels)."""
+    """Return the number of intervals of each channel, and their power: (2, channels)."""
     return np.stack([which.sum(0), (which * power).sum(0)])
 
 

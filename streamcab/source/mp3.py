@@ -56,7 +56,7 @@ def frame_bytes(head: bytes) -> int:
 
 
 def find_frame(data: bytes) -> int:
-    """Where the first frame begins in some bytes, told by those that follow it; -1 when none does."""
+    """Return where the first frame begins in some bytes, confirmed by those that follow it; -1 if none does."""
     at = data.find(b"\xff")
     while at >= 0:
         here, agree = at, 0
@@ -73,7 +73,7 @@ def find_frame(data: bytes) -> int:
 
 
 def has_index(frame: bytes) -> bool:
-    """Whether this first frame is an index that knows how many there are."""
+    """Return whether this first frame is an index that knows the number of frames."""
     if frame[36:40] == b"VBRI":
         return bool(int.from_bytes(frame[50:54]))
     mono, mpeg1 = frame[3] >> 6 == 3, frame[1] >> 3 & 3 == 3
@@ -82,7 +82,7 @@ def has_index(frame: bytes) -> bool:
 
 
 def audio_span(file: BinaryIO) -> tuple[int, int]:
-    """Where the frames of a file lie: after the tags in front of them, and before those behind."""
+    """Return where the frames of a file begin and end: after the tags before them, and before those after them."""
     start, end = 0, file.seek(0, os.SEEK_END)
     while True:
         file.seek(start)
@@ -204,7 +204,7 @@ class Mp3Decoder(Decoder):
         return frames[:n]
 
     def _next(self) -> bool:
-        """Whether frames follow where this part ends, a file behind it or the rest behind a hole; they are opened."""
+        """Open what follows this part, a second file or the rest behind a hole; return whether there is any."""
         at = max(self._start + self._bytes.at, self._start + 4)
         found, skipped = -1, 0
         while found < 0 and at + skipped < self._end:
@@ -229,7 +229,7 @@ class Mp3Decoder(Decoder):
         return True
 
     def _tell(self) -> None:
-        """At the end: what was wrong."""
+        """Note, at the end, what was wrong."""
         if self.notes:
             return
         there = self._at / self.rate

@@ -33,13 +33,14 @@ WIDTHS = {"alaw": 1, "mulaw": 1, "u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f
 
 @dataclass(frozen=True)
 class Format:
-    """How the samples of a stream lie in its bytes.
+    """The layout of samples in the bytes of a stream.
 
-    encoding    a key of WIDTHS
-    rate        Hz
-    size        bytes of the data, or None: until the stream ends
-    unfinished  the header says 0 bytes, as a recorder does until it is stopped
-    chunks      the header says that chunks of other kinds follow the data
+    Attributes:
+        encoding: A key of WIDTHS.
+        rate: In Hz.
+        size: Bytes of the data, or None: until the stream ends.
+        unfinished: Whether the header says 0 bytes, as a recorder does until it is stopped.
+        chunks: Whether the header says that other chunks follow the data.
     """
 
     encoding: str
@@ -122,7 +123,7 @@ def read_wav_header(read: Callable[[int], bytes]) -> Format:
 
 
 def _format(body: bytes) -> Format:
-    """What the chunk `fmt ` says."""
+    """Parse the chunk `fmt `."""
     if len(body) < 16:
         raise AudioError(
             "the WAV stream ends inside its header; is the program that writes it still running?"

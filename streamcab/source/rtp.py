@@ -24,6 +24,7 @@ from streamcab.rtp.names import CallNames, Rule, parse_name_map
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.rtp.ports import Ports
 from streamcab.rtp.receive import Receiver, receiver
+from streamcab.rtp.reuseport import spread
 from streamcab.rtp.sdp import TypeMap, parse_sdp, parse_types
 from streamcab.rtp.stalls import STALL_S
 from streamcab.rtp.udp import Address
@@ -35,7 +36,6 @@ from streamcab.text import read_text
 log = logging.getLogger("streamcab.source")
 
 DEFAULT, SETTINGS = Rtp(), settings_of(Listen)
-
 CLOSE_S = 0.8
 SAME_CALL = SETTINGS["same_call"].choices
 BATCHES = 64
@@ -78,6 +78,7 @@ class RtpSource:
     ring_s         seconds of audio kept per call
     channel        of stereo audio: mix, left, right, a number, or each: every channel is a stream
     decoders       threads for G.722 and Opus
+    ports          sockets that are bound already, in place of `binds`
     same_call      `ssrc`: a call goes on under another SSRC of its address and port; `never`: that is another call
     """
 
@@ -97,6 +98,7 @@ class RtpSource:
         tick_s: float = 0.01,
         decoders: int = 1,
         same_call: str = DEFAULT.same_call,
+        ports: Ports | None = None,
     ) -> None:
         for name, value, key in (
             ("max_streams", max_streams, "max_streams"),
@@ -138,7 +140,7 @@ class RtpSource:
         """Where it listens, after `start`: with the ports that the system chose."""
         self.warnings: list[str] = []
         """What the operator should know, after `start`."""
-        self._ports: Ports | None = None
+        self._ports = ports
         self._intake: Intake | None = None
         self._decoders: Decoders | None = None
         self._calls: Calls | None = None
@@ -157,6 +159,10 @@ class RtpSource:
         if self._intake is not None:
             self._intake.retune(allowed, idle_s)
 
+    def spread(self, count: int) -> list[Ports]:
+        """Bind `count` sockets at each address, one for each process; SourceError or ConfigError if they cannot be."""
+        return spread(self._addresses, count, by_port=self._same_call)
+
     # -- Source ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -164,7 +170,9 @@ class RtpSource:
         assert self._thread is None, "started twice"
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
         types = self._types()
-        ports = self._ports = Ports(self._addresses)
+        if self._ports is not None:
+            self._ports.empty()
+        ports = self._ports = self._ports or Ports(self._addresses)
         self.addresses, self.warnings = ports.bound, ports.warnings
         if len(types.forms) > 1 or types.forms[0].decoder:  # else no call can change its rate
             self._decoders = Decoders(self._max_streams, self._threads)
@@ -181,12 +189,13 @@ class RtpSource:
             same_call=self._same_call,
             each=self._each,
         )
-        self._calls = Calls(self._intake, self._names, self.addresses)
+        calls = self._calls = Calls(self._intake, self._names, self.addresses)
+        self._intake.calls.tell = calls.tell
         for warning in self.warnings:
             log.warning("RTP: %s", warning)
         self._thread = threading.Thread(
             target=self._run,
-            args=(receiver(ports.sockets), ports, self._intake, self._calls),
+            args=(receiver(ports.sockets), ports, self._intake, calls),
             name="rtp",
             daemon=True,
         )

@@ -1,6 +1,6 @@
-"""What libsndfile decodes: FLAC, OGG, Opus, AIFF and the rarer kinds of WAV.
+"""Decodes with libsndfile: FLAC, OGG, Opus, AIFF and the rarer kinds of WAV.
 
-Owns what its errors and its log mean. Knows nothing of streams.
+Owns the meaning of its errors and of its log. Knows nothing of streams.
 """
 
 import os
@@ -99,7 +99,7 @@ class SndfileDecoder(Decoder):
 
 
 def _ogg_ends(path: Path) -> bool:
-    """Whether an OGG file ends with a whole page that says that it is the last."""
+    """Return whether an OGG file ends with a complete page that is marked as the last."""
     with path.open("rb") as raw:
         raw.seek(max(0, path.stat().st_size - 2 * PAGE))
         tail = raw.read()

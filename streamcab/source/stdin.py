@@ -63,7 +63,7 @@ class Stdin(SingleStream):
 
     @property
     def live(self) -> bool:
-        """False: what is in a pipe can wait."""
+        """False: data in a pipe can wait."""
         return False
 
     def start(self) -> None:
@@ -100,7 +100,7 @@ class Stdin(SingleStream):
         )
 
     def _fetch(self, limit: int, deadline: float | None = None) -> bytes | None:
-        """Up to `limit` bytes as soon as there are some; b"" at the end; None when closed or too late."""
+        """Read up to `limit` bytes as soon as there are some; b"" at the end; None if closed or too late."""
         assert self._file is not None
         while not self._stop.is_set():
             if self._poll is None:
@@ -146,5 +146,5 @@ class Stdin(SingleStream):
         self._note([data.note] if data.note else [])
 
     def counters(self) -> dict[str, int]:
-        """As every stream, and `odd_bytes`: left over at the end, less than one frame."""
+        """Return the counters of every stream, and `odd_bytes`: left over at the end, less than one frame."""
         return super().counters() | {"odd_bytes": self._odd}

@@ -97,7 +97,7 @@ class NetStream(SingleStream):
             raise
 
     def counters(self) -> dict[str, int]:
-        """As every stream, and `reconnected`: how often the stream returned."""
+        """Return the counters of every stream, and `reconnected`: how often the stream returned."""
         return super().counters() | {"reconnected": self._reconnected}
 
     # -- opening ---------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class NetStream(SingleStream):
 
     @property
     def _read_s(self) -> float:
-        """How long a read may take."""
+        """Return how long a read may take, in seconds."""
         return SEGMENT_S if self._parts.path.endswith(".m3u8") else self._patience
 
     # -- the thread ------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class NetStream(SingleStream):
             container = self._reopen()
 
     def _listen(self, container: "InputContainer") -> str:
-        """Write what comes until the source is closed or the stream breaks off; why, in words."""
+        """Write the samples that arrive until the source is closed or the stream breaks off; return why, in words."""
         import av
 
         block = round(BLOCK_S * self._rate)

@@ -106,7 +106,7 @@ class WavData:
         self.odd = len(rest)
 
     def _behind(self, size: int) -> bytes:
-        """What follows the claimed end, if it is samples: its first bytes, else nothing."""
+        """Return the first bytes after the claimed end if they are samples, or else nothing."""
         lacks = -size % self._format.frame
         padding = (
             size % 2 if not lacks else 0
@@ -133,7 +133,7 @@ class WavData:
 
     @property
     def note(self) -> str:
-        """At the end: what was wrong with the header, in words; or empty."""
+        """Return, at the end, what was wrong with the header, in words; or an empty text."""
         format = self._format
         there = self.frames / format.rate
         if not self.frames:

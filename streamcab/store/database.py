@@ -139,7 +139,7 @@ def explained(engine: Engine) -> Iterator[None]:
 
 
 def unusable(error: SQLAlchemyError) -> bool:
-    """Whether waiting cannot help: the file is no database."""
+    """Return whether waiting cannot help: the file is no database."""
     cause = error.orig if isinstance(error, DBAPIError) else None
     return isinstance(cause, sqlite3.DatabaseError) and not isinstance(cause, sqlite3.OperationalError)
 

@@ -24,7 +24,7 @@ ROWS = 5_000
 def calls(found: Iterable[StoredCall]) -> Iterator[Row]:
     """Yield a row per call."""
     for call in found:
-        yield msgspec.structs.asdict(call)
+        yield {"id": call.id, "run": call.run} | msgspec.structs.asdict(call)
 
 
 def pieces(store: Reader, found: Iterable[StoredCall]) -> Iterator[Row]:

@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Select, and_, case, cast, extract, func, or_, select
 from sqlalchemy import types as kinds
 
+from streamcab.calls import CallFacts, Piece
 from streamcab.errors import StoreError
 from streamcab.store.database import connect, explained, url_of
 from streamcab.store.schema import calls, models, pieces
@@ -27,45 +28,17 @@ QUARTER_S = 900
 PAGE = 1_000
 
 
-class StoredCall(msgspec.Struct, frozen=True):
+class StoredCall(CallFacts, frozen=True):
     """A row of `calls`; see schema.py. `id` is below 2**53."""
 
     id: int
     run: int
-    name: str
-    source: str
-    state: str
-    began: float
-    seen: float
-    ended: float | None
-    audio_s: float
-    speech_s: float
-    top: str | None
-    confidence: float | None
-    sure: bool | None
-    probs: dict[str, float]
-    model: str
-    flaws: list[str]
-    snr_db: float | None
-    lost_ms: float
-    overflows: int
-    detail: str
-    labels: dict[str, Any]
 
 
-class StoredPiece(msgspec.Struct, frozen=True):
-    """Ten seconds of a call, from Unix time `n` * 10 on. `probs` are in the order of the model's labels."""
+class StoredPiece(Piece, frozen=True):
+    """A piece of the call with the id `call`."""
 
-    n: int
     call: int
-    probs: list[float]
-    top: str | None
-    speech_s: float
-    audio_s: float
-    lost_ms: float
-    hears: str
-    level_db: float | None
-    flaws: list[str]
 
 
 class StoredModel(msgspec.Struct, frozen=True):
@@ -88,7 +61,7 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class Total(msgspec.Struct, frozen=True):
-    """How many calls share a value, such as an accent or a kind of source."""
+    """The number of calls that share a value, such as an accent or a kind of source."""
 
     value: str | None
     calls: int
@@ -96,13 +69,18 @@ class Total(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Filter:
-    """Which calls; what is None does not matter.
+    """A filter of calls; fields that are None do not matter.
 
-    since, until  they began at or after, and before              top     the answer; "" for calls without one
-    name          of the stream, with * and ? for what may differ  source  a part of its description, any case
-    state         open, ended or interrupted                       run     of the daemon
-    party         who called or was called, as a platform said: a pseudonym, unless told otherwise
-    least_speech_s  seconds
+    Attributes:
+        since: They began at or after this Unix time.
+        until: They began before this Unix time.
+        top: The answer; "" for calls without one.
+        name: Name of the stream, with the wildcards * and ?, or the call id of a platform.
+        source: A part of its description, in any case.
+        state: open, ended or interrupted.
+        run: Of the daemon.
+        party: Caller or callee, as the platform names it; a pseudonym by default.
+        least_speech_s: Seconds of speech, at least.
     """
 
     since: float | None = None
@@ -118,7 +96,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class After:
-    """Where a page of calls goes on: after the call that began then, with this id."""
+    """The place at which a page of calls continues: after the call that began then, with this id."""
 
     began: float
     id: int
@@ -251,7 +229,7 @@ def _filtered(query: Select[Any], which: Filter) -> Select[Any]:
     if which.top is not None:
         conditions.append(calls.c.top == which.top if which.top else calls.c.top.is_(None))
     if which.name is not None:
-        conditions.append(_named(which.name))
+        conditions.append(or_(_named(which.name), calls.c.labels["call"].as_string() == which.name))
     if which.source is not None:
         conditions.append(calls.c.source.icontains(which.source, autoescape=True))
     if which.state is not None:

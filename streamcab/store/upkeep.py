@@ -1,4 +1,4 @@
-"""What keeps the store in order: runs that are over, rows that are too old, and people who want to be forgotten.
+"""Upkeep of the store: runs that are over, rows that are too old, and people who want to be forgotten.
 
 Knows nothing of threads or of messages.
 """
@@ -120,14 +120,14 @@ def _shrink(engine: Engine, *pragmas: str) -> None:
 
 
 def _over(host: str, pid: int, ticks: int, silent_s: float) -> bool:
-    """Whether the process of a run is gone: known on its own machine, guessed elsewhere."""
+    """Return whether the process of a run is gone: known on its own machine, guessed elsewhere."""
     if host == socket.gethostname():
         return _ticks(pid) != ticks
     return silent_s > SILENT_S
 
 
 def _ticks(pid: int) -> int:
-    """When a process began, as Linux counts; 0 for none: a process id alone may be another's by now."""
+    """Return when a process began, in Linux' ticks; 0 if there is none. A process id alone may be reused."""
     with suppress(OSError, ValueError, IndexError):
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
         return int(text.rpartition(")")[2].split()[19])

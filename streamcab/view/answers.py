@@ -41,14 +41,14 @@ def show(answers: Sequence[tuple[str, Prediction | str]]) -> None:
 
 
 class Bar:
-    """How far it is: files, seconds of audio, and how many times as fast as they last."""
+    """Progress: files, seconds of audio, and their ratio to the time that has passed."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._seconds = progress, 0.0
         self._task = None if progress is None else progress.add_task("", total=total, audio="", rate="")
 
     def heard(self, files: int, seconds: float) -> None:
-        """So many more."""
+        """Add files and seconds."""
         if self._progress is None or self._task is None:
             return
         self._seconds += seconds

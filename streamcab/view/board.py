@@ -149,7 +149,7 @@ class Board:
         return found
 
     def labels(self) -> list[str]:
-        """All labels seen, ordered by number."""
+        """Return all labels seen, ordered by number."""
         return list(self._labels)
 
     def model(self, stream: Stream) -> ModelInfo | None:

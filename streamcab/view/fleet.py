@@ -45,7 +45,7 @@ def render_fleet(
     caption: str = "",
     hint: str = "",
 ) -> Frame:
-    """All streams in `size` (columns, rows); `names` is an order computed before by `sort`."""
+    """Draw all streams in `size` (columns, rows); `names` is an order computed before by `sort`."""
     view_state = view_state or ViewState()
     if not board.streams:
         return render_waiting(board, size, now, caption=caption, hint=hint)
@@ -75,7 +75,7 @@ def render_fleet(
 
 
 def table_rows(height: int) -> int:
-    """How many streams fit into a picture of this height."""
+    """Return how many streams fit into a picture of this height."""
     return max(height - 3 - 2 * (height >= 8) - (height >= 16) - (height >= 20), 1)
 
 

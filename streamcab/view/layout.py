@@ -22,7 +22,7 @@ _STEADY = {"answer", "bars", "header", "footer"}
 
 
 def grant(height: int, bars: int, most: dict[str, int]) -> dict[str, int]:
-    """How many rows each section gets: `bars` rows of bars are wished for, `most` limits sections."""
+    """Return the number of rows of each section: `bars` rows of bars are wanted, and `most` limits sections."""
     given: dict[str, int] = {}
     refused = False
     for section, rows in _WISHES:

@@ -28,12 +28,15 @@ SORT_S = 1.0  # seconds that an order of rows stands, so that rows can be read
 
 
 def drawable(console: Console) -> bool:
-    """Whether the view can draw on this console; otherwise use `lines`. A terminal without TERM counts as dumb."""
+    """Return whether the view can draw on this console; otherwise use `lines`.
+
+    A terminal without TERM counts as dumb.
+    """
     return console.is_terminal and not console.is_dumb_terminal and named(console._environ)
 
 
 def named(environ: Mapping[str, str]) -> bool:
-    """Whether TERM names a terminal whose escape codes are known."""
+    """Return whether TERM names a terminal whose escape codes are known."""
     return bool(environ.get("TERM", "").strip())
 
 
@@ -191,7 +194,7 @@ class _Signals:
 
 
 def _hung_up(console: Console) -> bool:
-    """Whether the error means that the terminal is gone."""
+    """Return whether the error means that the terminal is gone."""
     try:
         return not os.isatty(console.file.fileno())
     except (OSError, ValueError):

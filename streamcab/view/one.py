@@ -111,7 +111,7 @@ class _Picture:
         yield row.to(self.width - self.margin - cell_len(word)).put(word, style)
 
     def _words(self) -> tuple[str, Style, str]:
-        """What stands in the place of the answer, how, and its percentage."""
+        """Return the answer or what stands in its place, its style, and its percentage."""
         state, top = self.stream.state, self.stream.top
         if state == "lost":
             return "source lost", ALERT, ""
@@ -142,7 +142,7 @@ class _Picture:
             yield row
 
     def _about(self) -> str:
-        """What there is to say about the stream besides its state."""
+        """Return what there is to say about the stream besides its state."""
         status = self.stream.status
         said = {
             "silent": "nobody is speaking",
@@ -302,7 +302,7 @@ class _Picture:
 
 
 def _duty(p: Prediction | None) -> str:
-    """What share of the time a stream is heard, where that is not all of it."""
+    """Return the share of the time for which a stream is heard, if it is not all of it."""
     return f" ({percent(p.duty)} of the time)" if p is not None and p.duty < 1 else ""
 
 

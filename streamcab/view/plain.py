@@ -18,14 +18,14 @@ from streamcab.view.frame import clean, duration, percent
 
 
 class Feed(Protocol):
-    """What the view needs of a `streamcab.feed.Subscriber`."""
+    """The part of a `streamcab.feed.Subscriber` that the view needs."""
 
     def drain(self) -> list[AnyMessage]:
         """Every message that has arrived, without waiting."""
 
 
 class Writer(Protocol):
-    """Where lines go: a text file, or what stands before one."""
+    """The destination of lines: a text file, or its wrapper."""
 
     def write(self, text: str, /) -> int: ...
 
@@ -103,7 +103,7 @@ def _clock(unix: float) -> str:
 
 
 class _Due:
-    """What has not been written yet: each stream's newest prediction, and statuses of a new state."""
+    """Messages that are not written yet: each stream's newest prediction, and statuses of a new state."""
 
     def __init__(self) -> None:
         self._newest: dict[str, Prediction] = {}
@@ -139,7 +139,7 @@ class _Due:
 
 
 def _mute(stream: Writer) -> None:
-    """Nobody reads: what is still buffered goes nowhere, or the interpreter would complain at its end."""
+    """Discard what is still buffered: nobody reads, and the interpreter would complain at its end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

@@ -55,7 +55,7 @@ class Summary:
         return Frame(width, rows)
 
     def _counted(self) -> str:
-        """How many of how many are right, and how many of those that the model is sure of."""
+        """Return how many answers are right, of all and of those that the model is sure of."""
         found = [
             (p, label) for name, label in self._spoken.items() if (p := self._answers.get(name)) and p.top
         ]

@@ -16,7 +16,7 @@ def render_waiting(
     hint: str = "",
     since: float | None = None,
 ) -> Frame:
-    """No stream to show: says whether it is the feed or its streams that are missing."""
+    """Draw the picture without streams, which says whether the feed or its streams are missing."""
     width, height = max(size[0], 1), max(size[1], 1)
     if board.heard is None:
         waited = "" if since is None or now - since < 2 else f"for {now - since:.0f} s"

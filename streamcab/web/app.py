@@ -1,6 +1,6 @@
-"""What the page asks: its own files, the events of the wall, one call, and the history of a store.
+"""The page's requests: its own files, the events of the wall, one call, and the history of a store.
 
-Knows nothing of who may ask (`guard.py`) and of the socket (`serve.py`).
+Knows nothing of access (`guard.py`) and of the socket (`serve.py`).
 """
 
 import hashlib

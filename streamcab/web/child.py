@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
-from streamcab.config.setting import HostPort
+from streamcab.config.address import HostPort
 from streamcab.extras import missing
 from streamcab.feed import Subscriber
 from streamcab.feed.curve import ClientKeys, Pair

@@ -17,7 +17,7 @@ _NO_DB = -128
 
 
 class Course:
-    """What one call was, second by second. `labels`: how many probabilities a point has."""
+    """The course of one call, second by second. `labels` is the number of probabilities of a point."""
 
     __slots__ = ("_first", "_levels", "_size", "flaws")
 

@@ -1,4 +1,4 @@
-"""Who may read the page: the checks before every answer, and the headers on it.
+"""Access to the page: the checks before every answer, and the headers on it.
 
 Owns tokens, names of hosts and the policy for browsers. Nothing here changes anything, so only GET and HEAD pass, and
 a foreign page has nothing to forge. Knows nothing of what is served.

@@ -1,13 +1,15 @@
 """One call of the wall, and text made fit to be shown. Knows nothing of other calls or of JSON."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from streamcab.message import ModelInfo, Prediction, Status
 from streamcab.text import printable
 from streamcab.web.course import Course
+from streamcab.web.told import Said
 
-LONGEST = 300
-"""Characters of a text."""
+LONGEST, MOST_PARAMETERS = 300, 30
+"""Characters of a text, and what is shown of what a platform says of a call."""
 STATES = ("warming", "live", "silent", "stalled", "reconnecting", "lost", "ended")
 
 
@@ -21,7 +23,7 @@ class Line:
 
     __slots__ = (
         "answer", "began", "course", "fields", "heard", "id", "intro", "key",
-        "labels", "length", "model", "name", "row", "run", "state", "status",
+        "labels", "length", "model", "name", "platform", "row", "run", "said", "state", "status",
     )  # fmt: skip
 
     def __init__(self, id: int, name: str, run: str, now: float, began: float) -> None:
@@ -31,14 +33,22 @@ class Line:
         self.model: ModelInfo | None = None
         self.answer: Prediction | None = None
         self.status: Status | None = None
+        self.platform: dict[str, str] = {}
         self.labels: list[int] = []  # of its model, as numbers of the wall
         self.course: Course | None = None
+        self.said: Said | None = None
         self.row: list[Any] = []
         self.intro: list[Any] = []
 
+    def hear_of(self, status: Status) -> None:
+        """Take a status."""
+        if self.status is None or self.status.call != status.call:
+            self.platform = told_by_platform(status.call)
+        self.status = status
+
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
+        """Whether the call has ended."""
         return self.state == "ended"
 
     @property
@@ -49,6 +59,11 @@ class Line:
 
 
 def flaws(line: Line) -> list[str]:
-    """Of the samples and of the window's speech, each once."""
+    """Return the flaws of the samples and of the window's speech, each once."""
     found = [*(line.status.flaws if line.status else []), *(line.answer.flaws if line.answer else [])]
     return [shown(flaw) for flaw in dict.fromkeys(found)][:8]
+
+
+def told_by_platform(call: Mapping[str, Any]) -> dict[str, str]:
+    """What a platform says of a call: its id, the parties, the customer's parameters."""
+    return {shown(str(key)): shown(str(text)) for key, text in list(call.items())[:MOST_PARAMETERS]}

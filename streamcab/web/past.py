@@ -3,34 +3,37 @@
 Knows nothing of databases (`store/read.py`) and of who may ask (`guard.py`).
 """
 
-import csv
-import io
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from functools import partial
+from importlib.util import find_spec
+from tempfile import SpooledTemporaryFile
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from streamcab.errors import StoreError
+from streamcab.store import export
 from streamcab.store.read import After, Filter, Reader, StoredCall
+from streamcab.web import told
 from streamcab.web.course import FULL, HEARS
-from streamcab.web.line import shown
+from streamcab.web.line import shown, told_by_platform
 from streamcab.web.wall import encode
 
 log = logging.getLogger("streamcab.web")
 
 PAGE = 100
 MOST_DAYS = 400
-COLUMNS = (
-    "id", "name", "source", "state", "began", "ended", "audio_s", "speech_s", "top", "confidence", "sure",
-    "flaws", "snr_db", "lost_ms", "model", "detail",
-)  # fmt: skip
+IN_MEMORY = 32 << 20
+"""Bytes of a file that is being made, before it goes to the disk."""
+FORMATS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 
 
 class _Wrong(Exception):
@@ -53,6 +56,11 @@ class Past:
             self._opened.close()
 
     @property
+    def formats(self) -> list[str]:
+        """Of the files that are here to be had."""
+        return [kind for kind in FORMATS if kind != "parquet" or find_spec("pyarrow") is not None]
+
+    @property
     def _reader(self) -> Reader:
         with self._lock:
             if self._opened is None:
@@ -63,7 +71,7 @@ class Past:
         """The routes of the history."""
         return [
             Route("/api/history", _careful(self._list)),
-            Route("/api/history.csv", _careful(self._csv)),
+            *(Route(f"/api/history.{kind}", _careful(partial(self._file, kind))) for kind in self.formats),
             Route("/api/history/call/{id:int}", _careful(self._call)),
         ]
 
@@ -85,6 +93,7 @@ class Past:
                 "counts": [[c.at, _label(c.top), c.calls] for c in counts],
                 "accents": [[_label(total.value), total.calls] for total in self._reader.accents(times)],
                 "sources": [[shown(total.value or ""), total.calls] for total in self._reader.sources(times)],
+                "files": self.formats,
                 "zone": str(zone),
                 "from": _date(which.since, zone),
                 "to": _date((which.until or 1.0) - 1.0, zone),
@@ -97,11 +106,11 @@ class Past:
             return Response(b'{"error":"This call is not in the store."}', 404, media_type="application/json")
         model = self._reader.models().get(call.model)
         labels = [shown(label) for label in (model.labels if model else call.probs)]
-        pieces = self._reader.pieces(call)
+        pieces, top = self._reader.pieces(call), _label(call.top)
         flaws = list(dict.fromkeys(flaw for piece in pieces for flaw in piece.flaws))[:8]
         began = call.began
         starts = [max(0.0, piece.n * 10.0 - began) for piece in pieces]
-        course = {
+        course: dict[str, Any] = {
             "t": starts,
             "step": [
                 min(piece.n * 10.0 + 10.0, call.seen) - began - start
@@ -122,16 +131,23 @@ class Past:
             "course": course if pieces else None,
             "flaw_names": [shown(flaw) for flaw in flaws],
             "model": {"name": shown(model.name if model else ""), "hash": shown(call.model)},
+            "told": told.moved(
+                course["t"], course["step"], course["probs"], labels.index(top) if top in labels else None
+            ),
         }
         return Response(encode(answer), media_type="application/json")
 
-    def _csv(self, request: Request) -> Response:
+    def _file(self, kind: str, request: Request) -> Response:
+        """All calls that fit, as a file: made first, so that what goes wrong is an answer and no broken file."""
         which, zone = _filter(request)
-        calls = self._reader.every(which)
+        made: Any = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - it is closed when it was sent
+        export.FORMATS[kind](export.calls(self._reader.every(which)), made, zone)
+        made.seek(0)
         return StreamingResponse(
-            _lines(calls, zone),
-            media_type="text/csv",
-            headers={"Content-Disposition": 'attachment; filename="streamcab-calls.csv"'},
+            iter(partial(made.read, 1 << 16), b""),
+            media_type=FORMATS[kind],
+            headers={"Content-Disposition": f'attachment; filename="streamcab-calls.{kind}"'},
+            background=BackgroundTask(made.close),
         )
 
 
@@ -151,7 +167,7 @@ def _careful(answer: Callable[[Request], Response]) -> Callable[[Request], Respo
 
 
 def _filter(request: Request) -> tuple[Filter, ZoneInfo]:
-    """Which calls are asked for: days `from` and `to`, both included, in the time zone `tz`."""
+    """Parse which calls are requested: days `from` and `to`, both included, in the time zone `tz`."""
     asked = request.query_params
     name = asked.get("tz") or "UTC"
     try:
@@ -213,31 +229,5 @@ def _row(call: StoredCall) -> dict[str, Any]:
     for key in ("name", "source", "state", "top", "detail", "model"):
         if isinstance(row[key], str):
             row[key] = shown(row[key])
-    del row["labels"]
+    row["platform"] = told_by_platform(row.pop("labels"))
     return row
-
-
-def _lines(calls: Iterator[StoredCall], zone: ZoneInfo) -> Iterator[str]:
-    """Yield CSV, some rows at a time; times in ISO 8601 with their offset."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for n, call in enumerate(calls, 1):
-        row = _row(call)
-        for key in ("began", "ended"):
-            if row[key] is not None:
-                row[key] = (
-                    datetime.fromtimestamp(row[key], UTC).astimezone(zone).isoformat("T", "milliseconds")
-                )
-        row["flaws"] = " ".join(row["flaws"])
-        writer.writerow(_cell(row[column]) for column in COLUMNS)
-        if n % 200 == 0:
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """A spreadsheet would compute text that begins like a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value

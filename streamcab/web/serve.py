@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamcab.config.setting import HostPort
+from streamcab.config.address import HostPort, is_loopback
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.extras import missing
 from streamcab.feed import Subscriber
-from streamcab.health.exporter import is_loopback
 
 if TYPE_CHECKING:
     from streamcab.web.hub import Hub
@@ -62,7 +61,7 @@ def bind(address: HostPort, access: Access) -> socket.socket:
 
 
 def url(bound: socket.socket, access: Access) -> str:
-    """Where a browser finds the page."""
+    """Return the address of the page for a browser."""
     host, port = bound.getsockname()[:2]
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"{'https' if access.cert else 'http'}://{shown}:{port}/"

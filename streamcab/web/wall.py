@@ -13,6 +13,7 @@ import msgspec
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
 from streamcab.web.course import HEARS, Course
 from streamcab.web.line import STATES, Line, flaws, shown
+from streamcab.web.told import KEPT, Said
 
 MOST_LIVE, MOST_OVER, MOST_LABELS = 20_000, 1_000, 64
 """Calls that go on and calls that have ended, and labels of all models together."""
@@ -122,6 +123,7 @@ class Wall:
             "id": line.id,
             "name": line.name,
             "source": shown(s.source) if s else "",
+            "platform": line.platform,
             "state": line.shown_state,
             "detail": shown(s.detail) if s else "",
             "began": line.began,
@@ -150,7 +152,16 @@ class Wall:
             else None,
             "course": line.course.points() if line.course else None,
             "flaw_names": line.course.flaws if line.course else [],
+            "told": self._told(line),
         }
+
+    def _told(self, line: Line) -> dict[str, Any] | None:
+        p, m = line.answer, line.model
+        number = self._numbers.get(p.top) if p and p.top and p.state != "silent" else None
+        if line.said is None or number not in line.labels:
+            return None
+        window_s, temperature = (m.window_s, m.temperature) if m else (float(KEPT), 1.0)
+        return line.said.told(line.labels.index(number), window_s, temperature)
 
     def _begin(self, message: AnyMessage, now: float) -> Line | None:
         if len(self._open) >= MOST_LIVE:
@@ -186,7 +197,7 @@ class Wall:
         """The status of a call whose last answer ended it already; a late joiner gets it in that order."""
         line = self._lately.get(message.stream)
         if line is not None and isinstance(message, Status) and line.run == message.run:
-            line.status = message
+            line.hear_of(message)
             self._touched[line.id] = line
 
     def _model(self, line: Line, model: ModelInfo) -> None:
@@ -199,34 +210,37 @@ class Wall:
                 self._numbers[label] = len(self.labels)
                 self.labels.append(shown(label))
         line.labels = [self._numbers[label] for label in labels if label in self._numbers]
-        line.course = Course(len(line.labels))
+        line.course, line.said = Course(len(line.labels)), Said(len(line.labels))
 
     def _answer(self, line: Line, p: Prediction) -> None:
         if line.course is None:
             self._learn(line, p.labels)
         assert line.course is not None
+        assert line.said is not None
         line.answer, line.state = p, p.state
         if p.rate:
             known = [label for label in p.labels if label in self._numbers]
             probs = [p.probs.get(label, 0.0) for label in known] if p.probs and p.state != "silent" else []
             line.course.put(p.sample / p.rate, probs, p.hears, p.level_db, flaws(line))
+            now = [p.now.get(label, 0.0) for label in known] if p.now else []
+            line.said.put(p.sample / p.rate, now, line.model.temperature if line.model else 1.0)
         if p.state == "ended":
             self._end(line)
 
     def _status(self, line: Line, s: Status) -> None:
-        line.status = s
+        line.hear_of(s)
         if s.state == "ended":
             self._end(line)
         elif line.answer is None:
             line.state = s.state
 
     def _intro(self, line: Line) -> list[Any]:
-        """What seldom changes of a call."""
+        """Return the fields of a call that seldom change."""
         source = shown(line.status.source) if line.status else ""
-        return [line.id, line.name, source, round(line.began, 1)]
+        return [line.id, line.name, source, round(line.began, 1), line.platform]
 
     def _row(self, line: Line) -> list[Any]:
-        """What often changes of a call; numbers stand for words, and are rounded to what is shown."""
+        """Return the fields of a call that often change: words as numbers, values rounded as shown."""
         p, s = line.answer, line.status
         top = confidence = sure = None
         probs: list[int] = []

@@ -1,7 +1,7 @@
-"""What a recording might have sounded like elsewhere: other rooms, microphones, lines and codecs.
+"""Augmentation: a recording as it might have sounded in other rooms, on other microphones, lines and codecs.
 
-Corpora differ in their channels, and a net that is free to will learn these in place of accents. Every function takes
-samples (n,) and gives as many back, `change_speed` excepted. Knows nothing of corpora or of labels.
+Corpora differ in their channels, and a net will learn these in place of accents if it can. Every function takes samples
+(n,) and returns as many, except `change_speed`. Knows nothing of corpora or of labels.
 """
 
 import io

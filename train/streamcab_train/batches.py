@@ -19,9 +19,12 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """x (B, K * I) float32, votes (B, K) bool: which intervals count, y (B,) int64: classes.
+    """A batch of B clips.
 
-    Of distilled clips x is (B, K, features).
+    Attributes:
+        x: (B, K * I) float32, or (B, K, features) of distilled clips.
+        votes: Which intervals count, (B, K) bool.
+        y: Classes, (B,) int64.
     """
 
     x: NDArray[np.float32]
@@ -31,7 +34,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Selection:
-    """Some clips of the features: their numbers clips (n,) and their classes y (n,)."""
+    """Some clips of the features.
+
+    Attributes:
+        clips: Their numbers, (n,).
+        y: Their classes, (n,).
+    """
 
     features: Features
     clips: Ints
@@ -39,11 +47,11 @@ class Selection:
     gate: bool
 
     def votes(self, kind: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Which intervals count, in the shape of `kind`."""
+        """Return which intervals count, in the shape of `kind`."""
         return voting(kind, self.gate)
 
     def __add__(self, other: "Selection") -> "Selection":
-        """The clips of both, of the same features."""
+        """Return the clips of both, which must have the same features."""
         clips, y = np.concatenate((self.clips, other.clips)), np.concatenate((self.y, other.y))
         return Selection(self.features, clips, y, self.gate)
 

@@ -1,7 +1,6 @@
-"""What is said of a model in its checkpoint: where it comes from, how it was judged, under which terms.
+"""The card of a model, kept in its checkpoint: its origin, its scores, and its licence.
 
-Holds nothing that depends on the clock or the machine: the same run gives the same file. Knows nothing of
-training.
+Contains nothing that depends on the clock or the machine: the same run gives the same file. Knows nothing of training.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from streamcab_train.twins import taught_on
 
 
 def protocol(shared: bool) -> str:
-    """What every score has to be read with."""
+    """Return the note on the split that every score must be read with."""
     return SHARED if shared else DISJOINT
 
 
@@ -33,7 +32,16 @@ def make_card(
     parameters: int,
     shared: bool,
 ) -> dict[str, Any]:
-    """The card, as JSON takes it. judged: by part."""
+    """Return the card, as JSON takes it.
+
+    Args:
+        recipe: Of the run.
+        dataset: Its clips.
+        judged: Answers on each part.
+        progress: The epochs.
+        parameters: Number of the model's parameters.
+        shared: Whether speakers may be in several parts.
+    """
     labels = dataset.architecture.labels
     counts = list(dataset.counts())
     return {
@@ -59,13 +67,14 @@ def make_card(
 
 
 def speaker_hashes(speakers: Iterable[str]) -> list[str]:
-    """By these `streamcab evaluate` knows a speaker again, and nobody reads who it is: 12 hex digits each."""
+    """Return hashes by which `streamcab evaluate` recognises a speaker without knowing the name, 12 hex digits."""
     return sorted({hashlib.sha256(speaker.encode()).hexdigest()[:12] for speaker in speakers if speaker})
 
 
 def taught(dataset: Dataset, *parts: str) -> dict[str, Any]:
-    """By this `streamcab evaluate` knows a recording again. The salt is this corpus' own: it is no secret, but what was
-    reckoned for another model is of no use.
+    """Return hashes by which `streamcab evaluate` recognises a recording of these parts.
+
+    The salt belongs to this corpus. It is no secret, but makes hashes computed for another model useless.
     """
     salt = hashlib.sha256(f"taught {dataset.hash}".encode()).hexdigest()[:32]
     told = zip(dataset.features.fingerprints, dataset.parts, strict=True)
@@ -90,7 +99,7 @@ def _scores(dataset: Dataset, part: str, judged: Judged, shared: bool) -> dict[s
 
 
 def speakers_of(dataset: Dataset, part: str) -> list[str]:
-    """Of each clip of a part; a clip of an unknown speaker counts as one by himself."""
+    """Return the speaker of each clip of a part; a clip of an unknown speaker counts as a speaker of its own."""
     return [
         clip.speaker or clip.path for clip, p in zip(dataset.clips, dataset.parts, strict=True) if p == part
     ]

@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 
 def cepstra(x: Floats, rate: int, interval: int) -> Floats:
-    """Of normalised samples x (K * interval,) at `rate` Hz: (K, CEPSTRA)."""
+    """Compute cepstra (K, CEPSTRA) of normalised samples x (K * interval,) at `rate` Hz."""
     k, hop = len(x) // interval, interval // 2
     padded: NDArray[np.float64] = np.zeros(hop + 1 + (k + 1) * interval + hop)
     padded[hop + 1 : hop + 1 + k * interval] = x[: k * interval]

@@ -1,8 +1,8 @@
-"""What a trunk is taught, interval by interval: a teacher's frames as a few numbers of variance 1.
+"""The targets of a trunk for each interval: a teacher's frames, reduced to a few numbers of variance 1.
 
-First principal components, then the directions that tell accents: these have little of the variance, and all of what
-matters (docs/lab-notebook.md). Of each frame what its mere place in the clip tells is taken off first: a streaming
-pupil cannot know where a clip began. Knows nothing of who the teacher is, of labels or of nets.
+First principal components, then the directions that distinguish accents: these have little of the variance, but all of
+what matters (docs/results/lab-notebook.md). From each frame, the part that its mere position in the clip explains is
+subtracted first: a streaming pupil cannot know where a clip began. Knows nothing of the teacher, of labels or of nets.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,7 +48,10 @@ class Components:
 
 
 def place_means(clips: Iterable[NDArray[np.floating]]) -> Floats:
-    """What a frame's place tells: how its mean over clips (n, width) differs from all places', (PLACES, width)."""
+    """Return the part of a frame that its position explains, (PLACES, width).
+
+    This is how its mean over clips (n, width) differs from the mean over all positions.
+    """
     total: Doubles | None = None
     count = np.zeros(PLACES)
     for frames in clips:

@@ -38,7 +38,7 @@ class Votes:
     evidence: Evidence | None = None
 
     def mean(self, gate: bool, intervals: int | None = None) -> NDArray[np.float64]:
-        """The mean of those that vote among the first so many; uniform where none does."""
+        """Return the mean over the votes among the first intervals; uniform if there are none."""
         kind, c = self.kind[:intervals], self.c[:intervals]
         votes = voting(kind, gate)
         if not votes.any():
@@ -84,7 +84,7 @@ def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
 
 
 def stream(classifier: Classifier, samples: Samples, rate: int, seed: int = 0) -> Votes:
-    """As the daemon hears it: pushed in chunks of 1 sample to 2 s, and every c_t as the engine emits it."""
+    """Classify as the daemon does: push chunks of 1 sample to 2 s, and collect every c_t that the engine emits."""
     line = classifier.stream(rate)
     evidence = evidence_of(classifier.checkpoint.model)
     c, u, kind = [], [], []
@@ -99,7 +99,7 @@ def stream(classifier: Classifier, samples: Samples, rate: int, seed: int = 0) -
 
 
 def through_mu_law(samples: Samples, rate: int) -> Samples:
-    """At 8 kHz, each sample the nearest of the 256 of ITU-T G.711 mu-law."""
+    """Return samples at 8 kHz, each rounded to the nearest of the 256 values of ITU-T G.711 mu-law."""
     if rate != TELEPHONE:
         samples = _resampled(samples, rate, TELEPHONE)
     table = (np.unique(TABLES["PCMU"]) / 32768).astype(np.float32)

@@ -59,17 +59,18 @@ def train(
     gate: Net | None = None,
     say: Say = print,
 ) -> Checkpoint:
-    """All of it.
+    """Train a model with a trunk, all stages.
 
     Args:
-        keys: the recipe.
-        manifests: the corpora.
-        encode: the teacher: samples (n,), rate -> frames (m, width).
-        out: the run's folder. In it, at the end, the model and `twin.safetensors`: what was judged, as it was before
-            stages of everyone.
-        frames_per_s: of the teacher.
-        gate: a net whose speech detector says who votes, and which the model is given; by level without it.
-        say: where it tells how it goes.
+        keys: The recipe.
+        manifests: The corpora.
+        encode: The teacher: samples (n,), rate -> frames (m, width).
+        out: The run's folder. At the end it contains the model and `twin.safetensors`, the model that was evaluated,
+            from before the stages that use all voices.
+        frames_per_s: Frame rate of the teacher.
+        gate: A net whose speech detector decides which intervals vote, and which the model is given; without it, by
+            level.
+        say: Receives progress messages.
 
     Returns:
         The model, with the twin's figures in its card.
@@ -144,7 +145,7 @@ def _twin(
     out: Path,
     say: Say,
 ) -> dict[str, object]:
-    """The pupil as it stands, saved as the twin of what is to come; its card, with its figures."""
+    """Save the pupil as it is, as the twin of the final model; return its card, with its figures."""
     twin = Checkpoint(_served(pupil, keys, gate))
     figures = judge(twin.model, recordings, voices, parts)
     everyone = keys.stages[-1].everyone
@@ -168,7 +169,7 @@ def _twin(
 
 
 def _left(state: Path, stage: StageKeys) -> bool:
-    """Whether steps of a stage are still to be made."""
+    """Return whether steps of a stage are left to do."""
     return not state.exists() or int(torch.load(state, weights_only=True)["step"]) < stage.steps
 
 

@@ -72,7 +72,11 @@ class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     @property
     def architecture(self) -> Architecture:
-        """Of the model; ConfigError for one that cannot be."""
+        """Return the model's architecture.
+
+        Raises:
+            ConfigError: The keys describe none.
+        """
         try:
             return Architecture(
                 self.labels,

@@ -21,17 +21,21 @@ from streamcab.source.file import read_audio
 from streamcab_train.augment import augment
 
 CLIPS = 200
-"""A file holds so many."""
+"""Clips per file."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Copy:
-    """Of n clips, each `speed` times as fast as its recording.
+    """A copy of n clips, each `speed` times as fast as its recording.
 
-    x (N, width) float16: samples of each interval, or a_t        votes (N,) bool
-    start, length (n,) in intervals                               speed (n,)
+    Attributes:
+        x: Samples of each interval, or a_t, (N, width) float16.
+        votes: Which intervals count, (N,) bool.
+        start: First interval of each clip, (n,).
+        length: Number of intervals of each clip, (n,).
+        speed: Of each clip, (n,).
     """
 
     x: NDArray[np.float16]
@@ -46,7 +50,7 @@ class Copy:
         return self.x[at].astype(np.float32), self.votes[at]
 
     def clip(self, i: int) -> tuple[Floats, NDArray[np.bool_]]:
-        """All of clip i."""
+        """Return all of clip i: x (K, width) and votes (K,)."""
         return self.cut(i, 0, int(self.length[i]))
 
 
@@ -91,7 +95,7 @@ def make_copy(
 
 
 def load_copy(folder: Path, number: int) -> Copy:
-    """The copy that stands in `folder`."""
+    """Open the copy in `folder`."""
     files = [np.load(file) for file in sorted(folder.glob(f"{number}-*.npz"))]
     x, votes, length, speed = (
         np.concatenate([f[k] for f in files]) for k in ("x", "votes", "length", "speed")

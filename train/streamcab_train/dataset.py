@@ -1,6 +1,6 @@
-"""What a run learns from: the clips of a manifest that can be heard, their features, and the part of each.
+"""The dataset of a run: the usable clips of a manifest, their features, and the part of each.
 
-Brings manifest, features and split together, and counts what came of it. Knows nothing of models' weights.
+Combines manifest, features and split, and counts the result. Knows nothing of models' weights.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from streamcab_train.twins import Twins, find_twins
 
 @dataclass(frozen=True)
 class Count:
-    """How much there is of a class in a part."""
+    """Clips, speakers and seconds of one class in one part."""
 
     label: str
     part: str
@@ -36,11 +36,16 @@ class Count:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Clips (n) with their parts (n), and the features, whose clip i is clips[i].
+    """The n clips of a run; clip i of the features is clips[i].
 
-    dropped  how many rows of the manifest are not here, by reason
-    hash     of paths, classes, speakers and the contents of the files: 12 hex digits
-    twins    which clips are the same recording
+    Attributes:
+        clips: (n,)
+        parts: Part of each clip: train, validation or test, (n,).
+        features: Features of all clips.
+        architecture: Of the model that is trained.
+        dropped: Number of rows of the manifest that are not used, by reason.
+        hash: Hash of paths, classes, speakers and contents of the files: 12 hex digits.
+        twins: Clips that are the same recording.
     """
 
     clips: tuple[Clip, ...]
@@ -52,7 +57,7 @@ class Dataset:
     twins: Twins = field(default_factory=Twins)
 
     def select(self, part: str) -> Selection:
-        """The clips of a part."""
+        """Return the clips of a part."""
         labels = self.architecture.labels
         chosen = [i for i, p in enumerate(self.parts) if p == part]
         y = [labels.index(self.clips[i].label) for i in chosen]
@@ -61,7 +66,7 @@ class Dataset:
         )
 
     def counts(self) -> Iterator[Count]:
-        """For each class and part."""
+        """Yield the counts of each class in each part."""
         for label in self.architecture.labels:
             for part in PARTS:
                 rows = [
@@ -84,11 +89,20 @@ def gather(
     progress: Progress = quietly,
     net: Net | None = None,
 ) -> Dataset:
-    """The dataset of a manifest: features from the cache or made now, short and silent clips dropped, the
-    rest split. With a `net` they are as it hears them, and its architecture is that of the recipe's place.
+    """Build the dataset of a manifest: drop short and silent clips, and split the rest.
 
-    CorpusError for a file that cannot be heard, a class of which nothing is left, speakers or a recording on two sides,
-    and with `strict` for a recording that stands there twice.
+    Args:
+        manifest: The clips.
+        recipe: Determines architecture, lengths and split.
+        cache: Folder of cached features.
+        shared: Whether a speaker may be in several parts.
+        strict: Refuse a corpus that contains a recording twice.
+        progress: Reports progress while features are computed.
+        net: Take architecture and speech detector from this net instead of the recipe.
+
+    Raises:
+        CorpusError: A file cannot be decoded, a class is empty, a speaker or a recording is in two parts, or with
+            `strict` a recording occurs twice.
     """
     if net is None:
         architecture, detector = recipe.architecture(manifest.labels), None
@@ -128,14 +142,18 @@ def gather(
 
 
 def replaced(architecture: Architecture, labels: tuple[str, ...]) -> Architecture:
-    """The same for other labels; evidence, which was fitted for the labels before, is left out."""
+    """Return the architecture for other labels, without evidence, which was fitted for the labels before."""
     return dataclasses.replace(
         architecture, labels=labels, summary=0, lags=(), phones=0, reach=0, phone_hidden=0
     )
 
 
 def twins_of(manifest: Manifest, clips: Sequence[Clip], features: Features, strict: bool) -> Twins:
-    """Which clips are the same recording. With `strict` CorpusError where any is."""
+    """Return which clips are the same recording.
+
+    Raises:
+        CorpusError: Some clips are, and `strict` is set.
+    """
     found = find_twins(features.fingerprints, features.rows)
     if strict and found.count:
         raise CorpusError(f"{manifest.file}: {found.in_words(clips)}; leave them out, or leave out --strict")

@@ -36,7 +36,7 @@ def inputs(levels: NDArray[np.int16]) -> tuple[Tensor, Tensor]:
 
 
 def _rounded(x: Tensor, step: int) -> Tensor:
-    """To multiples of 1 / step; the gradient passes as if it were not."""
+    """Round to multiples of 1 / step; the gradient passes unchanged."""
     return x + (torch.round(x * step) / step - x).detach()
 
 
@@ -51,7 +51,7 @@ class Net(nn.Module):
         self.out = nn.Linear(channels, 1)
 
     def weights(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Of a layer, as they will be: rounded. The first learns on inputs of about mean 0 and deviation 1."""
+        """Return the rounded weights of a layer. The first learns on inputs of about mean 0 and deviation 1."""
         linear = self.layers[layer]
         assert isinstance(linear, nn.Linear)
         step = WEIGHT_STEPS[min(layer, 1)]
@@ -79,7 +79,8 @@ class Net(nn.Module):
         return x @ out[0] + _rounded(self.out.bias, OUT_STEP)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """As a checkpoint holds them: kernels (taps * inputs, channels), the oldest instant first, then the means."""
+        """Return the tensors of a checkpoint: kernels (taps * inputs, channels), the oldest instant first, then
+        means."""
         found: dict[str, Tensor] = {}
         for i in range(len(self.layers)):
             w, b = (part.detach() for part in self.weights(i))

@@ -1,7 +1,7 @@
-"""What the ACB reads of every clip, computed once and cached: an epoch of the ACB then takes seconds.
+"""The cached input of the ACB for every clip, computed once: an epoch of the ACB then takes seconds.
 
-That is the a_t of a frozen distiller, or what a trunk makes of it. A clip is distilled as a whole, as in evaluation,
-so a crop of it equals a part of the served result. Knows nothing of the training on it.
+The input is the a_t of a frozen distiller, or the output of a trunk on it. A clip is distilled as a whole, as in
+evaluation, so that a crop of it equals a part of the served result. Knows nothing of the training on it.
 """
 
 import contextlib
@@ -98,7 +98,7 @@ def _make(part: Path, features: Features, model: CabCnn, progress: Progress) -> 
 
 
 def _blocks(rows: NDArray[np.float32], model: CabCnn) -> Iterator[Tensor]:
-    """What the ACB reads of a clip's intervals (K, I), in blocks that leave no trace."""
+    """Yield the ACB's input for a clip's intervals (K, I), in blocks that leave no trace in it."""
     size, halo = model.architecture.intervals(BLOCK_S), model.architecture.context
     for k in range(0, len(rows), size):
         first, end = max(0, k - halo), min(k + size, len(rows))

@@ -40,15 +40,24 @@ def evaluate(
     threads: int | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Evaluate a model (by default the bundled one) on a manifest; print the report, and write it to `out`.
+    """Evaluate a model on a manifest; print the report.
 
-    out               a folder
-    split             train, validation, test or all; see `selection.py`
-    fit               fit the temperature on the validation clips, and write the model with it to this file,
-                      with the threshold of `abstain_accuracy` where that is asked for, too
-    draws             of the bootstrap
-    threads           of torch, for the whole process; by default as torch chooses
-    abstain_accuracy  choose the threshold below which not to answer, on the validation clips
+    Args:
+        data: The manifest.
+        model: Checkpoint; by default the bundled one.
+        cache: Folder of cached features.
+        split: train, validation, test or all; see `selection.py`.
+        split_column: Column of the manifest that holds the split.
+        label_column: Column of the labels.
+        out: Folder that the report is written to.
+        fit: Fit the temperature on the validation clips, and write the model with it (and the threshold, if
+            `abstain_accuracy` is given) to this file.
+        abstain_accuracy: Choose the threshold below which not to answer, on the validation clips.
+        allow_shared: Accept speakers that the model was trained on.
+        draws: Draws of the bootstrap.
+        device: Device, by torch's name.
+        threads: Threads of torch, for the whole process; by default torch's own choice.
+        console: Where the report is printed.
     """
     if threads is not None:
         torch.set_num_threads(threads)

@@ -1,10 +1,9 @@
-"""The cache of features: what the net hears of each clip, in one memory-mapped array, so that an epoch reads
-no audio.
+"""The cache of features: the net's input for each clip, in one memory-mapped array, so that no epoch reads audio.
 
-A folder for each set of files and front end: `x.npy` (N, I) float32, normalised pooled samples; `kind.npy`
-(N,) uint8, SILENT, VOICED or MISSING; `index.json`, where each clip begins, and the SHA-256 of its file. It
-appears whole or not at all; making it can be killed and goes on where it was; processes that want the same
-one wait for the first. Knows nothing of labels, splits or models.
+Each set of files and front end has a folder. It holds `x.npy`, the normalised pooled samples, (N, I) float32;
+`kind.npy`, the kinds of intervals (gate.py), (N,) uint8; and `index.json`, where each clip begins, and the SHA-256 of
+its file. The folder appears complete or not at all. A killed process leaves its work for the next one to continue, and
+processes that want the same features wait for the first. Knows nothing of labels, splits or models.
 """
 
 import contextlib
@@ -37,19 +36,32 @@ HEADER = 128
 
 
 class Progress(Protocol):
-    """Who is told how far it is."""
+    """Iterates over the files and reports progress.
+
+    Args:
+        files: The files that are left: a name for errors, and a path.
+        done: Number of files that were done before.
+    """
 
     def __call__(self, files: Sequence[tuple[str, Path]], done: int) -> Iterable[tuple[str, Path]]: ...
 
 
 def quietly(files: Sequence[tuple[str, Path]], done: int) -> Iterable[tuple[str, Path]]:
-    """No progress shown: the files that are left."""
+    """Return the files as they are, without reporting progress."""
     return files[done:]
 
 
 @dataclass(frozen=True)
 class Features:
-    """Of n clips: x (N, I) float32, kind (N,) uint8, mapped; start, length (n,) in intervals; sha256 (n,)."""
+    """The features of n clips.
+
+    Attributes:
+        x: Normalised pooled samples, (N, I) float32, memory-mapped. Distilled features are (N, features).
+        kind: Kinds of intervals, (N,) uint8, memory-mapped.
+        start: First interval of each clip, (n,).
+        length: Number of intervals of each clip, (n,).
+        sha256: Hash of each clip's file, (n,).
+    """
 
     x: NDArray[np.float32]
     kind: NDArray[np.uint8]
@@ -62,16 +74,22 @@ class Features:
     """Whether x (N, features) are a_t of a frozen distiller in place of samples."""
 
     def rows(self, i: int) -> NDArray[np.float32]:
-        """All intervals of clip i, (K, I)."""
+        """Return all intervals of clip i, (K, I)."""
         first = int(self.start[i])
         return self.x[first : first + int(self.length[i])]
 
     def clip(
         self, i: int, first: int = 0, count: int | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """`count` intervals of clip i from `first` on, by default all: x (count * I,), kind (count,).
+        """Return intervals of clip i.
 
-        Of distilled ones x is (count, features).
+        Args:
+            i: Number of the clip.
+            first: First interval.
+            count: Number of intervals; by default all that follow.
+
+        Returns:
+            x (count * I,), or (count, features) of distilled features, and kind (count,).
         """
         at = int(self.start[i]) + first
         end = int(self.start[i] + self.length[i]) if count is None else at + count
@@ -86,10 +104,19 @@ def load_features(
     progress: Progress = quietly,
     weights: Weights | None = None,
 ) -> Features:
-    """The features of `files`, (what to call it in an error, where it lies), from the cache or made now.
+    """Return the features of some files, from the cache or computed now.
 
-    `weights`: of the model's detector, where the architecture has one. A damaged cache is made anew. CorpusError for a
-    file that cannot be heard, or a cache that cannot be written.
+    A damaged cache is computed again.
+
+    Args:
+        files: A name for errors, and the path, of each clip.
+        architecture: Determines the front end.
+        cache: Folder of all caches.
+        progress: Reports progress while features are computed.
+        weights: Weights of the model's speech detector, if the architecture has one.
+
+    Raises:
+        CorpusError: A file cannot be decoded, or the cache cannot be written.
     """
     home = cache / _key(files, architecture, weights)
     try:
@@ -108,7 +135,7 @@ def load_features(
 
 
 def _key(files: Sequence[tuple[str, Path]], arch: Architecture, weights: Weights | None) -> str:
-    """Name of the cache: changes with any file, with the front end's numbers, the detector, and with their code."""
+    """Return the cache's name, which changes with the files, the front end's numbers, the detector and their code."""
     code = [inspect.getsource(module) for module in _CODE]
     numbers = [arch.rate, arch.pooled_rate, arch.interval, arch.normaliser, arch.extra.get("seconds")]
     stats = [(str(path.resolve()), s.st_size, s.st_mtime_ns) for _, path in files for s in [path.stat()]]
@@ -121,14 +148,14 @@ def _key(files: Sequence[tuple[str, Path]], arch: Architecture, weights: Weights
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Alone; the system lets go when the process ends, however it ends."""
+    """Hold a lock while in the context; the system releases it when the process ends, however it ends."""
     with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _open(home: Path, clips: int, interval: int) -> Features | None:
-    """The cache in a folder, or None when it is not there or not whole."""
+    """Return the cache in a folder, or None if there is none or it is incomplete."""
     try:
         index = json.loads((home / "index.json").read_text(encoding="utf-8"))
         x = np.load(home / "x.npy", mmap_mode="r")
@@ -152,7 +179,7 @@ def _make(
     progress: Progress,
     weights: Weights | None,
 ) -> None:
-    """Write the cache beside its place, going on where a killed process left off, and move it there."""
+    """Compute the cache beside its place, continuing where a killed process stopped, and move it there."""
     part = home.with_suffix(".part")
     part.mkdir(exist_ok=True)
     with (
@@ -190,7 +217,7 @@ def _make(
 
 
 def _left_off(log: BinaryIO) -> list[dict[str, Any]]:
-    """What a killed process has finished; a half-written last line is cut off."""
+    """Return the entries that a killed process has finished; an incomplete last line is cut off."""
     log.seek(0)
     done, size = [], 0
     for line in log:
@@ -208,7 +235,7 @@ def _left_off(log: BinaryIO) -> list[dict[str, Any]]:
 def _hear(
     name: str, path: Path, arch: Architecture, weights: Weights | None
 ) -> tuple[dict[str, Any], NDArray[np.float32], NDArray[np.uint8]]:
-    """One file: its length and hash, x (K * I,), kind (K,)."""
+    """Compute the features of one file: its length and hash, x (K * I,) and kind (K,)."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -223,7 +250,7 @@ def _hear(
 
 
 def _write_header(path: Path, dtype: str, shape: tuple[int, ...]) -> None:
-    """Put the header of an .npy, version 1.0, into the place kept for it, and have it all on the disk."""
+    """Write the header of an .npy file, version 1.0, into the space reserved for it, and sync the file."""
     text = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode()
     with path.open("r+b") as file:
         file.write(

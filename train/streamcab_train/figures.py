@@ -29,7 +29,7 @@ DIGITS = 4
 
 
 def about(model: Checkpoint, path: Path) -> dict[str, Any]:
-    """Which model was judged, and by what."""
+    """Return which model was evaluated."""
     return {
         "file": path.name,
         "hash": model.hash,
@@ -44,7 +44,7 @@ def about(model: Checkpoint, path: Path) -> dict[str, Any]:
 def who(
     chosen: Chosen, answers: ClipPredictions, split: str, dropped: Counter[str], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Whose voices judged it: clips, speakers and hours of each class, and what was left out."""
+    """Return the voices of the test: clips, speakers and hours of each class, and what was left out."""
     classes = {}
     for i, label in enumerate(labels):
         own = np.flatnonzero(answers.truth == i)
@@ -65,7 +65,7 @@ def who(
 
 
 def overall(answers: ClipPredictions, p: Floats, labels: Sequence[str], draws: int) -> dict[str, Any]:
-    """All scores of the answers p (n, labels), with intervals, and what guessing would score."""
+    """Return all scores of the answers p (n, labels), with intervals, and the scores of guessing."""
     top, m = p.argmax(1), len(labels)
     s = scores(confusion_matrix(answers.truth, top, m))
     sure = intervals_95(answers.truth, top, answers.speakers, m, draws)
@@ -146,7 +146,7 @@ def enough(by_seconds: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 def calibration(
     answers: ClipPredictions, served: Confidence, temperature: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Reliability of what is served, and of the bare mean of c_t."""
+    """Return the reliability of the served answers, and of the bare mean of c_t."""
     p = answers.by_condition[OFFLINE]
     return {
         "as_served": dataclasses.asdict(reliability(served(p), answers.truth)),
@@ -156,7 +156,7 @@ def calibration(
 
 
 def by_coverage(answers: ClipPredictions, served: Confidence) -> list[dict[str, Any]]:
-    """What answering the surest only would score, as it is served."""
+    """Return the scores of the surest answers only, as served, by coverage."""
     return [dataclasses.asdict(c) for c in coverage(served(answers.by_condition[OFFLINE]), answers.truth)]
 
 

@@ -1,9 +1,9 @@
-"""Speaker-disjoint folds, repeated: what `streamcab train --folds K --repeats R` calls.
+"""Speaker-disjoint folds, repeated, as `streamcab train --folds K --repeats R` calls them.
 
-Each fold is a run of its own, so it is resumed as any run is. Knows nothing of how one trains. The folder:
+Each fold is a run of its own and is resumed like any run. Knows nothing of training. The folder:
 
-    folds.json               what these runs are of; `--resume` must find the same, but for more repeats
-    R/K.csv                  the manifest of a fold, with its split: `streamcab evaluate --data` takes it
+    folds.json               identity of these runs; `--resume` must find the same, except for more repeats
+    R/K.csv                  manifest of a fold, with its split: `streamcab evaluate --data` takes it
     R/K/                     its run
     summary.json, summary.md the scores
 """
@@ -28,7 +28,8 @@ from streamcab_train.fold_answers import FoldAnswers, read_answers
 from streamcab_train.manifest import PARTS, Clip, Manifest, read_manifest
 from streamcab_train.pool import Run, run_all
 from streamcab_train.recipe import Recipe, read_recipe
-from streamcab_train.run import ANSWERS, MODEL, cache_folder, hold, same_run, train_quietly
+from streamcab_train.run import train_quietly
+from streamcab_train.run_folder import ANSWERS, MODEL, cache_folder, hold, same_run
 from streamcab_train.split import fold_clips
 from streamcab_train.summary import render, summarise
 from streamcab_train.twins import Twins
@@ -40,14 +41,14 @@ SPLIT = "split"
 
 @dataclass(frozen=True)
 class Fold:
-    """One run: which repeat and fold, the part of each clip."""
+    """One run: its repeat and fold, and the part of each clip."""
 
     repeat: int
     fold: int
     parts: tuple[str, ...]
 
     def folder(self, out: Path) -> Path:
-        """Of its run."""
+        """Return the folder of the run."""
         return out / str(self.repeat) / str(self.fold)
 
 
@@ -67,10 +68,23 @@ def train_folds(
     strict: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Train and judge all folds of all repeats; the summary, printed and written to `out`.
+    """Train and evaluate all folds of all repeats.
 
-    jobs   so many at a time, each with `threads` of torch; the rest is as in `run.train`
-    Errors: ConfigError, CorpusError, CheckpointError.
+    Args:
+        data: The manifest.
+        config: The recipe.
+        out: Folder of all runs.
+        folds: Number of folds.
+        repeats: How many times the speakers are dealt anew.
+        resume: Continue the runs in `out`.
+        jobs: Runs at a time, each with `threads` of torch.
+        overrides, threads, device, cache, strict, console: As in `run.train`.
+
+    Returns:
+        The summary, which is also printed and written to `out`.
+
+    Raises:
+        ConfigError, CorpusError, CheckpointError: As in `run.train`.
     """
     if folds < 2:
         raise ConfigError(f"folds is {folds}; it must be 2 or more")
@@ -123,7 +137,7 @@ def train_folds(
 
 
 def _twins(manifest: Manifest, recipe: Recipe, cache: Path, strict: bool) -> Twins:
-    """Which clips are the same recording; the features are made on the way, which every fold needs."""
+    """Return which clips are the same recording; computes the features, which every fold needs."""
     files = [(f"{manifest.file} row {clip.row}", manifest.audio(clip)) for clip in manifest.clips]
     features = load_features(files, recipe.architecture(manifest.labels), cache)
     return twins_of(manifest, manifest.clips, features, strict)
@@ -163,7 +177,7 @@ def _run(
 
 
 def _write_manifest(file: Path, manifest: Manifest, recipe: Recipe, fold: Fold) -> None:
-    """The corpus' rows of our clips, paths made absolute, with the split."""
+    """Write a fold's manifest: the corpus' rows of our clips with absolute paths and the split."""
     keys = recipe.corpus
     part_of = {clip.path: part for clip, part in zip(manifest.clips, fold.parts, strict=True)}
     with opened(manifest.file) as text:
@@ -184,7 +198,7 @@ def _write_manifest(file: Path, manifest: Manifest, recipe: Recipe, fold: Fold) 
 
 
 def _table(manifest: Manifest, folds: Sequence[Fold]) -> Table:
-    """Speakers of each class in each part of each fold of the first repeat."""
+    """Return a table of the speakers of each class in each part of each fold of the first repeat."""
     table = Table()
     table.add_column("class")
     for fold in folds:
@@ -201,7 +215,11 @@ def _voices(clips: Sequence[Clip], fold: Fold, label: str, part: str) -> int:
 
 
 def _each_once(folds: Sequence[FoldAnswers]) -> None:
-    """ConfigError when a speaker was tested in two folds of a repeat: their scores could not be pooled."""
+    """Check that no speaker was tested in two folds of a repeat, so that their scores may be pooled.
+
+    Raises:
+        ConfigError: One was.
+    """
     seen: dict[str, int] = {}
     for number, answered in enumerate(folds):
         for speaker in set(answered.speakers):

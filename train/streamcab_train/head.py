@@ -28,11 +28,12 @@ BLOCK = 4000
 
 @dataclass(frozen=True)
 class HeadKeys:
-    """How it is trained.
+    """Keys of the training of an ACB.
 
-    heard    intervals that stand for a window: neighbours hear nearly the same
-    every    steps between two looks at the validation voices; the best of these is kept
-    soften   by which the logits of classifiers and attention are divided at the end (pupil.py)
+    Attributes:
+        heard: Intervals that stand for a window: neighbours are nearly the same.
+        every: Steps between evaluations on the validation voices; the best state is kept.
+        soften: Divisor of the logits of classifiers and attention at the end (pupil.py).
     """
 
     seed: int = 0
@@ -47,7 +48,7 @@ class HeadKeys:
     soften: tuple[float, float] = (4.0, 2.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON gives it back."""
+        """Return the keys as JSON gives them back."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
@@ -141,7 +142,7 @@ def fit_head(
 
 @torch.no_grad()
 def begun(acb: Acb, labels: int) -> Acb:
-    """A new ACB for so many labels: attention and hidden layers begin as they are in `acb`, the answers anew."""
+    """Return a new ACB for `labels` labels: all layers start as in `acb`, except the last, which is random."""
     n, last = acb.classifiers.n, len(acb.classifiers.weights) - 1
     sizes = [weight.shape[1] for weight in acb.classifiers.weights]
     attention = [layer.out_features for layer in acb.attention if isinstance(layer, nn.Linear)]

@@ -31,11 +31,11 @@ from streamcab_train.voices import NO_CLASS, deal, read_voices
 JOINED_S = (10.0, 20.0, 30.0)
 SURE = 0.8
 TASKS = 12
-"""After so many chunks a process is replaced: OpenVINO keeps some 5 MB of each new length of 4 s."""
+"""Chunks after which a process is replaced: OpenVINO keeps some 5 MB of each new length of 4 s."""
 
 
 def figures(heard: Heard, labels: Sequence[str], below: float | None) -> dict[str, object]:
-    """All that a row of the table has."""
+    """Return all figures of a row of the table."""
     p, truth = heard.p, heard.truth
     got = scores(confusion_matrix(truth, p.argmax(1), len(labels)))
     logs, sure = np.log(np.maximum(p, 1e-12)), p.max(1) >= (0 if below is None else below)
@@ -63,7 +63,7 @@ def figures(heard: Heard, labels: Sequence[str], below: float | None) -> dict[st
 
 
 def strangers(inside: Heard, outside: Heard, below: float | None) -> dict[str, object]:
-    """How well the largest probability tells clips of a class from strangers, and what strangers are called."""
+    """Return how well the largest probability separates clips of a class from others, and the others' answers."""
     sure = [h.p.max(1) for h in (inside, outside)]
     of_class = np.repeat([True, False], [len(s) for s in sure])
     return {

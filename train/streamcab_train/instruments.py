@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 
 
 def unit(x: Floats) -> Floats:
-    """At an RMS of about 1."""
+    """Scale to an RMS of about 1."""
     return x / max(float(x.std()), 1e-9)
 
 

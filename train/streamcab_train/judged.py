@@ -1,6 +1,6 @@
-"""How a model does on the clips that were kept apart: by corpus, single clips, the mean of c_t over what votes.
+"""Scores of a model on held-out clips: by corpus, single clips, the mean of c_t over the intervals that vote.
 
-Knows nothing of how it was taught.
+Knows nothing of training.
 """
 
 from collections.abc import Sequence

@@ -37,9 +37,14 @@ KERAS_EPSILON = 1e-7
 
 @dataclass(frozen=True)
 class Judged:
-    """Answers on n clips: probabilities (n, m), truth (n,), scores.
+    """Answers on n clips.
 
-    loss  mean over clips        balanced  mean over classes of the mean over their clips
+    Attributes:
+        probabilities: (n, m)
+        truth: Classes, (n,).
+        scores: Scores of the answers.
+        loss: Mean over clips.
+        balanced: Mean over classes of the mean over their clips.
     """
 
     probabilities: NDArray[np.float32]
@@ -53,17 +58,22 @@ class Watcher:
     """Observer of a run. This one does nothing; a subclass shows the progress on a screen."""
 
     def epoch(self, number: int, batches: int) -> None:
-        """An epoch of so many batches begins."""
+        """Called when an epoch of `batches` batches begins."""
 
     def batch(self) -> None:
-        """A batch of it is done."""
+        """Called after each batch."""
 
     def judged(self, record: dict[str, Any], progress: Progress) -> None:
-        """It is over and saved. record: its line of the history, and train_s and epoch_s, seconds it took."""
+        """Called when an epoch is finished and saved.
+
+        Args:
+            record: Its line of the history, with `train_s` and `epoch_s`, the seconds that it took.
+            progress: All epochs so far.
+        """
 
 
 def judge(model: CabCnn, clips: Iterable[Batch], ranks: ProcessGroup = ALONE) -> Judged:
-    """Return the model's answers on whole clips; several ranks share the work, and each gets all answers."""
+    """Compute the model's answers on whole clips; several ranks share the work, and each gets all answers."""
     device = next(model.parameters()).device
     model.eval()
     own = []
@@ -96,10 +106,24 @@ def fit(
     watcher: Watcher | None = None,
     ranks: ProcessGroup = ALONE,
 ) -> tuple[CabCnn, Progress]:
-    """Train in `folder`, resuming from its state if there is one; return the model with its best weights. With
-    several ranks the first writes, and each gets the model.
+    """Train in `folder`, resuming from its state if there is one.
 
-    ConfigError if the loss becomes NaN or infinite; CheckpointError if the state is damaged.
+    Args:
+        architecture: Of the net.
+        train: Clips to train on.
+        validation: Clips that choose the epoch.
+        keys: How to train.
+        folder: Receives the state and the history.
+        device: Device, by torch's name.
+        watcher: Observes the run.
+        ranks: Processes that share each batch. The first one writes; each gets the model.
+
+    Returns:
+        The model with its best weights, and the epochs.
+
+    Raises:
+        ConfigError: The loss became NaN or infinite.
+        CheckpointError: The state is damaged.
     """
     watcher = watcher or Watcher()
     with seeded(keys.seed, 0):
@@ -108,12 +132,8 @@ def fit(
             begin_from(model, Path(keys.start))
         model.to(device)
         model.distiller.requires_grad_(not keys.frozen)
-    adam = torch.optim.Adam(
-        model.parameters(),
-        lr=keys.learning_rate,
-        eps=KERAS_EPSILON,
-        weight_decay=keys.weight_decay,
-        decoupled_weight_decay=True,
+    adam = torch.optim.AdamW(
+        model.parameters(), lr=keys.learning_rate, eps=KERAS_EPSILON, weight_decay=keys.weight_decay
     )
     progress, best = Progress(), _copy(model)
     if (folder / STATE).exists():
@@ -219,7 +239,7 @@ def seeded(seed: int, *numbers: int) -> Iterator[None]:
 
 
 def _send(batch: Batch, device: torch.device, ranks: ProcessGroup = ALONE) -> tuple[Tensor, Tensor, Tensor]:
-    """Return this rank's share of a batch."""
+    """Move this rank's share of a batch to the device."""
     own = ranks.own(len(batch.y))
     x, votes, y = (torch.from_numpy(a[own]).to(device) for a in (batch.x, batch.votes, batch.y))
     return x, votes, y

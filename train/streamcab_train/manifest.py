@@ -1,8 +1,7 @@
 """A corpus as a list of clips with files, classes and speakers.
 
-A manifest is a CSV with a header: a path relative to it, a label, a speaker, and other
-columns. All errors are found here, with file and row, before training starts. Knows nothing of audio: no file is
-opened.
+A manifest is a CSV file with a header: a path relative to the file, a label, a speaker, and other columns. All errors
+are found here, with file and row, before training starts. Knows nothing of audio: no audio file is opened.
 """
 
 import csv
@@ -20,7 +19,15 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Clip:
-    """One file. path: as the manifest has it; part: empty unless the manifest splits; row: its line there."""
+    """One file of a corpus.
+
+    Attributes:
+        path: As in the manifest.
+        label: Class.
+        speaker: Empty if unknown.
+        part: Empty unless the manifest has a split.
+        row: Its line in the manifest.
+    """
 
     path: str
     label: str
@@ -31,7 +38,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The clips of the classes that are wanted, and how many rows were dropped for which reason."""
+    """The clips of the wanted classes, and the number of rows dropped, by reason."""
 
     file: Path
     clips: tuple[Clip, ...]
@@ -39,14 +46,22 @@ class Manifest:
     dropped: Counter[str]
 
     def audio(self, clip: Clip) -> Path:
-        """Where a clip lies."""
+        """Return the path of a clip's file."""
         return self.file.parent / clip.path
 
 
 def read_manifest(file: Path, keys: CorpusKeys, *, speakers: bool = True) -> Manifest:
-    """Read and check a manifest. With `speakers=False` a row may lack its speaker.
+    """Read and check a manifest.
 
-    Classes keep the order of the label map; without a map they are sorted. CorpusError in one line.
+    Classes keep the order of the label map; without a map they are sorted.
+
+    Args:
+        file: The manifest.
+        keys: How to read it.
+        speakers: Whether every row must name its speaker.
+
+    Raises:
+        CorpusError: Anything in it is wrong; a message of one line.
     """
     try:
         with opened(file) as text:
@@ -68,7 +83,7 @@ def read_manifest(file: Path, keys: CorpusKeys, *, speakers: bool = True) -> Man
 
 
 def read_rows(file: Path, keys: CorpusKeys) -> tuple[list[Clip], Counter[str]]:
-    """The rows of the labels in `keys`, of however many classes, and how many others there are by reason."""
+    """Read the rows with the labels in `keys`, of any number of classes, and count the others by reason."""
     with opened(file) as text:
         return _rows(file, csv.DictReader(text, strict=True), keys, True)
 

@@ -1,8 +1,8 @@
-"""What the speech detector is taught on: clean speech with the teacher's opinion, and sounds without speech.
+"""Material for training the speech detector: clean speech with the teacher's opinion, and sounds without speech.
 
 `gather` reads corpora and folders of packages once, and writes 8 kHz arrays to a scratch folder; `material` opens them.
-Of the corpora in `judged` everything is for the test; of the packages in `voices` nothing. Knows nothing of mixing
-and of nets.
+All of the corpora in `judged` is for the test; none of the packages in `voices` is. Knows nothing of mixing and of
+nets.
 """
 
 import csv
@@ -64,7 +64,7 @@ class Material:
 
 
 def at_8k(path: Path) -> Floats:
-    """At most `MOST_SOUND_S` of a file, as the mean of its channels at 8 kHz."""
+    """Read at most `MOST_SOUND_S` of a file, as the mean of its channels at 8 kHz."""
     with soundfile.SoundFile(path) as file:
         rate = file.samplerate
         x: Floats = file.read(MOST_SOUND_S * rate, dtype="float32", always_2d=True).mean(1)
@@ -75,7 +75,7 @@ def at_8k(path: Path) -> Floats:
 
 
 def is_test(name: str, share: float = 0.15) -> bool:
-    """Whether a speaker is kept for the test: by his name, so that more speakers do not shuffle the others."""
+    """Return whether a speaker is kept for the test: by name, so that new speakers do not move the others."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32 < share
 
 
@@ -147,7 +147,7 @@ def sure(x: Floats, said: Floats) -> Floats:
 
 
 def material(folder: Path, side: str, sounds: str | None = None) -> Material:
-    """What `gather` has found of one side: `train`, `test`, or a judged corpus with the sounds of another side."""
+    """Open what `gather` wrote for one side: `train`, `test`, or a judged corpus with the sounds of another side."""
     clips, data = _open(folder / f"speech-{side}.npz")
     recorded, _ = _open(folder / f"sounds-{sounds or side}.npz")
     cuts = np.cumsum([len(c) // INTERVAL for c in clips])[:-1]
@@ -168,7 +168,7 @@ def _whole(path: Path) -> Floats:
 
 
 def _clips(manifest: Path, most: int) -> list[tuple[str, Floats]]:
-    """Group or speaker and samples of at most so many clips, whole intervals, a second at least."""
+    """Return group or speaker and samples of at most `most` clips, whole intervals, at least a second."""
     with manifest.open() as file:
         rows = list(csv.DictReader(file))
     found = []

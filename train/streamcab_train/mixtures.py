@@ -22,7 +22,7 @@ LENGTH = SECONDS * RATE
 
 @dataclass(frozen=True)
 class Piece:
-    """What is heard, x (LENGTH,), and how surely each interval of it is speech."""
+    """A mixture, x (LENGTH,), and the probability of speech in each of its intervals."""
 
     x: NDArray[np.float32]
     speech: NDArray[np.float32]

@@ -39,7 +39,16 @@ class Regression:
 
 
 def regress(x: Floats, y: Labels, weight: Doubles, penalty: float) -> Regression:
-    """Of x (n, features), y (n,) in 0 .. m - 1: minimises sum(weight * cross entropy) + penalty / 2 * |weights|^2."""
+    """Fit a multinomial regression.
+
+    It minimises sum(weight * cross entropy) + penalty / 2 * |weights|^2.
+
+    Args:
+        x: (n, features).
+        y: Classes from 0 to m - 1, (n,).
+        weight: Of each example, (n,).
+        penalty: Strength of the regularisation.
+    """
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     z = torch.from_numpy(((x - mean) / deviation).astype(np.float64))
     truth, w = torch.from_numpy(y), torch.from_numpy(weight)

@@ -1,7 +1,7 @@
-"""One's own accents, from a trained model: what `streamcab train` does without a recipe.
+"""A model for one's own accents, from a trained model: `streamcab train` without a recipe.
 
-The distiller, the trunk and the speech detector of the model stay as they are; a new ACB learns the labels of the
-manifest. Owns the run's folder, which holds `run.json`, `test.csv` and `model.safetensors`, as `run.py` has them.
+Distiller, trunk and speech detector of the model stay unchanged; a new ACB learns the labels of the manifest. Owns the
+run's folder, which contains `run.json`, `test.csv` and `model.safetensors`, as in `run.py`.
 """
 
 import contextlib
@@ -25,13 +25,12 @@ from streamcab_train.calibration import abstain_below, fitted, nll
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of
 from streamcab_train.dataset import Dataset, gather, replaced
 from streamcab_train.distilled import as_read
-from streamcab_train.fold_answers import write_answers
 from streamcab_train.head import HeadKeys, fit_head, judge_head
 from streamcab_train.loop import Judged
 from streamcab_train.manifest import PARTS, read_manifest
 from streamcab_train.recipe import CorpusKeys, Recipe, SplitKeys
-from streamcab_train.run import ANSWERS, MODEL, RUN, cache_folder, hold, same_run
-from streamcab_train.show import Screen, confusion_table, corpus_table, score_line
+from streamcab_train.run_folder import MODEL, RUN, cache_folder, hold, same_run, save_results
+from streamcab_train.show import Screen
 from streamcab_train.state import Progress
 
 LABELS, SPEAKERS = ("label", "accent"), ("speaker", "group", "client_id")
@@ -64,8 +63,16 @@ def train_own(
 ) -> Checkpoint:
     """Train a model for the labels of the manifest `data`, from the checkpoint `start`.
 
-    label_column  by default `label`, or else `accent`
-    The other options are as in `run.train`. Errors: ConfigError, CorpusError, CheckpointError.
+    Args:
+        data: The manifest.
+        start: Checkpoint of the model to start from.
+        out: The run's folder.
+        label_column: Column of the labels; by default `label`, or else `accent`.
+        keys: How the ACB is trained.
+        resume, allow_shared_speakers, strict, threads, device, cache, console: As in `run.train`.
+
+    Raises:
+        ConfigError, CorpusError, CheckpointError: As in `run.train`.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -94,7 +101,9 @@ def train_own(
         began = {"model": start.name, "hash": base.hash}
         identity = {"start": began, "head": keys.to_dict(), "corpus": dataset.hash, "labels": manifest.labels}
         same_run(out / RUN, msgspec.to_builtins(identity))
-        _tell(dataset, allow_shared_speakers, screen)
+        screen.show_corpus(dataset, protocol(allow_shared_speakers))
+        for line in few(dataset):
+            screen.say(line)
         start_model = CabCnn.of(base.net)
         read = as_read(dataset.features, start_model, where, screen.trunk)
         size = dataset.features.x.nbytes + read.x.nbytes
@@ -119,13 +128,8 @@ def train_own(
         before = base.card.get("training_speakers") or []
         card["training_speakers"] = sorted({*speaker_hashes(heard), *before})
         card |= _calibrated(judged["validation"], speakers_of(dataset, "validation"), 1 / keys.soften[0])
-        tested = [c for c, part in zip(dataset.clips, dataset.parts, strict=True) if part == "test"]
-        served = Confidence.of(card)(judged["test"].probabilities.astype(np.float64))
-        write_answers(out / ANSWERS, manifest.labels, tested, served)
-        checkpoint.save(Checkpoint(model.cpu(), card), out / MODEL)
-        screen.say(confusion_table(judged["test"].scores, manifest.labels))
-        for part, j in judged.items():
-            screen.say(score_line(part, j.scores, card["scores"][part]))
+        served = save_results(out, dataset, model, card, judged["test"])
+        screen.show_results(judged, card, manifest.labels)
         for line in (*_sureness(card, served), *believed(dataset, card["scores"]["test"])):
             screen.say(line)
         screen.say(f"{out / MODEL}: streamcab classify --model {out / MODEL} FILE")
@@ -134,14 +138,18 @@ def train_own(
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Of a manifest: who speaks, and how."""
+    """The columns of a manifest that hold the label and the speaker."""
 
     label: str
     speaker: str
 
 
 def columns_of(data: Path, label: str = "", *, speakers: bool = True) -> Columns:
-    """The columns of label and speaker; CorpusError where there are none."""
+    """Return the columns of label and speaker.
+
+    Raises:
+        CorpusError: There are none.
+    """
     with contextlib.suppress(OSError, UnicodeDecodeError, csv.Error), opened(data) as text:
         there = csv.DictReader(text).fieldnames or []
         found = {}
@@ -159,14 +167,14 @@ def columns_of(data: Path, label: str = "", *, speakers: bool = True) -> Columns
 
 
 def from_scratch(data: Path, label: str, *, speakers: bool = True) -> dict[str, Any]:
-    """What of a recipe is this manifest's, as `run.train` takes it: its labels as they stand, of any corpus."""
+    """Return recipe keys for a manifest, as `run.train` takes them: its labels as they are, of any corpus."""
     columns = columns_of(data, label, speakers=speakers)
     own = {"label": columns.label, "speaker": columns.speaker, "labels": {}}
     return {f"corpus.{k}": v for k, v in {**own, "name": data.stem, "licence": "unknown"}.items()}
 
 
 def _with_labels(base: Checkpoint, labels: tuple[str, ...]) -> CabCnn:
-    """The base's layers below an ACB that has learnt nothing."""
+    """Return a net with the base's layers and a new ACB."""
     model = CabCnn(replaced(base.architecture, labels))
     kept = {k: v for k, v in CabCnn.of(base.net).state_dict().items() if k.startswith(KEPT)}
     missing = [k for k in model.load_state_dict(kept, strict=False).missing_keys if k.startswith(KEPT)]
@@ -176,10 +184,10 @@ def _with_labels(base: Checkpoint, labels: tuple[str, ...]) -> CabCnn:
 
 
 def _calibrated(validation: Judged, speakers: list[str], coldest: float) -> dict[str, Any]:
-    """Temperature and threshold, as a card holds them.
+    """Return temperature and threshold, as a card holds them.
 
-    A few voices that are all answered rightly ask for the coldest temperature there is: none below `coldest`, which
-    undoes the softening, is believed.
+    If a few voices are all answered correctly, the best temperature is the coldest. None below `coldest`, which undoes
+    the softening, is accepted.
     """
     p = validation.probabilities.astype(np.float64)
     calibration = fitted(p, validation.truth, speakers)
@@ -198,19 +206,8 @@ def _calibrated(validation: Judged, speakers: list[str], coldest: float) -> dict
     return card
 
 
-def _tell(dataset: Dataset, shared: bool, screen: Screen) -> None:
-    if dataset.dropped:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(dataset.dropped.items()))
-        screen.say(f"dropped {sum(dataset.dropped.values())} clips: {reasons}")
-    if said := dataset.twins.in_words(dataset.clips):
-        screen.say(f"{said}; they are kept on one side of the split (--strict refuses them)")
-    screen.say(corpus_table(dataset.counts(), f"corpus {dataset.hash}, {protocol(shared)}"))
-    for line in few(dataset):
-        screen.say(line)
-
-
 def speakers_a_class(dataset: Dataset) -> dict[str, int]:
-    """How many there are of each; a clip of nobody counts as one by himself."""
+    """Return the number of speakers of each class; a clip without a speaker counts as one."""
     return {
         label: len({clip.speaker or clip.path for clip in dataset.clips if clip.label == label})
         for label in dataset.architecture.labels
@@ -218,7 +215,7 @@ def speakers_a_class(dataset: Dataset) -> dict[str, int]:
 
 
 def few(dataset: Dataset) -> list[str]:
-    """A warning for classes of few speakers."""
+    """Return a warning if a class has few speakers."""
     named = [f"{label} {n}" for label, n in speakers_a_class(dataset).items() if n < FEW]
     if not named:
         return []
@@ -229,7 +226,7 @@ def few(dataset: Dataset) -> list[str]:
 
 
 def believed(dataset: Dataset, entry: dict[str, Any]) -> list[str]:
-    """What the test's figure is worth, and how many speakers it would take to know it better."""
+    """Return how reliable the test's figure is, and how many speakers a more precise one would take."""
     chance, interval = 1 / len(dataset.architecture.labels), entry["uar_95"]
     fewest = min(speakers_a_class(dataset).values())
     if interval is None:
@@ -245,7 +242,7 @@ def believed(dataset: Dataset, entry: dict[str, Any]) -> list[str]:
 
 
 def _sureness(card: dict[str, Any], served: np.ndarray[Any, Any]) -> list[str]:
-    """Temperature and threshold, and what part of the test is answered at it."""
+    """Return a line on temperature, threshold, and the share of test clips answered at it."""
     confidence = Confidence.of(card)
     sure = float((served.max(1) >= (confidence.abstain_below or 0)).mean())
     return [

@@ -48,7 +48,7 @@ def read_alignment(path: Path) -> dict[str, Phones]:
 
 
 def phone_names(aligned: Mapping[str, Phones]) -> tuple[str, ...]:
-    """All phones of an alignment, silence first."""
+    """Return all phones of an alignment, silence first."""
     found = {name for phones in aligned.values() for name, _, _ in phones} - {SILENCE}
     return (SILENCE, *sorted(found))
 

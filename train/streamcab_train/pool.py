@@ -91,7 +91,8 @@ def _die_with_parent() -> None:
 
 
 class _View:
-    """On a terminal a bar for the whole and one for each active run; else a line for each finished run."""
+    """The pool's display: on a terminal, a bar for all runs and one for each active run; else a line per finished
+    run."""
 
     def __init__(self, console: Console, runs: Sequence[Run], what: str) -> None:
         columns = (

@@ -1,4 +1,4 @@
-"""All clips of a split heard in every way: the answers that every figure is counted from.
+"""Predictions for all clips of a split under every condition, from which every figure is computed.
 
 Knows nothing of scores, or of how a split came about.
 """
@@ -28,8 +28,10 @@ SECONDS = (5, 10, 20, 30, 60)
 
 @dataclass(frozen=True)
 class ClipPredictions:
-    """Of n clips: truth (n,), length in seconds (n,), and probabilities (n, m) by condition and by seconds
-    heard."""
+    """Predictions for n clips.
+
+    `truth` (n,) and `seconds`, the length of each clip, (n,); probabilities (n, m) by condition and by seconds heard.
+    """
 
     clips: tuple[Clip, ...]
     truth: NDArray[np.int64]
@@ -51,7 +53,7 @@ def hear(
     dropped: Counter[str],
     console: Console,
 ) -> ClipPredictions:
-    """The answers to clips in each way; as in training, what is too short or unvoiced is dropped."""
+    """Predict clips under each condition; as in training, short and unvoiced clips are dropped."""
     arch, shortest = model.architecture, model_recipe(model).corpus.shortest_s
     other = f"gate {'off' if arch.gate else 'on'}"
     kept, truth, length = [], [], []

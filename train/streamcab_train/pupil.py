@@ -19,9 +19,9 @@ from streamcab_train.fast_backward import run_stages
 from streamcab_train.rows import Row
 
 BANDS_A_HALF = 26
-"""Log-mel bands of each half of an interval, that a_t is taught beside the teacher's frames."""
+"""Log-mel bands of each half of an interval, which a_t learns beside the teacher's frames."""
 NEAR, SPECTRUM = 0.2, 0.1
-"""Weights of what a_t alone is taught, beside 1 for what the trunk is."""
+"""Weights of the targets of a_t alone; those of the trunk have 1."""
 TELLING = 2.0
 """Weight of the numbers that tell accents, beside 1 for the principal components."""
 LOCAL, LOCAL_S = (2.0, 8.0), 1.0
@@ -38,7 +38,7 @@ BARELY = 1e-3
 
 @dataclass(frozen=True)
 class Weights:
-    """Of the losses: the teacher's frames, its opinion, labels."""
+    """Weights of the losses: the teacher's frames, its opinion, labels."""
 
     frames: float
     opinion: float = 0.0
@@ -58,8 +58,11 @@ class Batch:
 
 
 def frame_loss(error: Tensor, principal: int, local: int) -> Tensor:
-    """Of errors (B, T, numbers), the first `principal` of principal components: interval by interval, in the mean over
-    `local` intervals, and in the mean over all."""
+    """Return the loss of errors (B, T, numbers) on the teacher's frames.
+
+    It counts the first `principal` numbers, which are principal components, in three ways: by interval, in the mean
+    over `local` intervals, and in the mean over all.
+    """
     b, t, numbers = error.shape
     whole = t // local * local
     near = error[:, :whole].view(b, -1, local, numbers).mean(2)
@@ -182,7 +185,8 @@ def mean_answer(c: Tensor, votes: Tensor) -> Tensor:
 
 
 def log_mel(x: Tensor, rate: int) -> Tensor:
-    """Of samples (B, T, interval): logarithms of bands in each half of an interval, (B, T, 2 * BANDS_A_HALF)."""
+    """Compute logarithms of bands in each half of an interval, (B, T, 2 * BANDS_A_HALF), of samples (B, T,
+    interval)."""
     b, t, interval = x.shape
     hop, size = interval // 2, 1 << interval.bit_length()
     pad = (size - hop) // 2

@@ -29,7 +29,7 @@ STAGES = {
 
 
 class CorpusKeys(Section, frozen=True):
-    """How to read the manifest, and what to say of the corpus."""
+    """Keys of the corpus: how to read the manifest, and what the card says of the corpus."""
 
     name: Annotated[str, setting("Name of the corpus, for the model's card.")] = "unnamed"
     licence: Annotated[str, setting("Licence of the recordings: it follows the weights.")] = "unknown"
@@ -213,7 +213,7 @@ and produces the same file."""
 
 
 class Recipe(Section, frozen=True):
-    """All of it. On a CPU, runs with the same recipe, corpus and number of threads give the same weights."""
+    """A recipe. On a CPU, runs with the same recipe, corpus and number of threads give the same weights."""
 
     corpus: CorpusKeys = CorpusKeys()
     split: SplitKeys = SplitKeys()
@@ -223,14 +223,14 @@ class Recipe(Section, frozen=True):
     evidence: EvidenceKeys = EvidenceKeys()
 
     def architecture(self, labels: tuple[str, ...]) -> Architecture:
-        """What to build and what to feed it."""
+        """Return the architecture of a net with these labels."""
         keys = msgspec.structs.asdict(self.model) | {"stages": STAGES[self.model.stages]}
         # A `clip` model normalises over what it may hear (paper, section 4: the first T seconds).
         extra = {"seconds": self.training.seconds} if self.model.normaliser == "clip" else {}
         return Architecture(labels=labels, extra=extra, **keys)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON gives it back."""
+        """Return the recipe as JSON gives it back."""
         plain, mine = _tables(Recipe()), _tables(self)
         return {
             section: {
@@ -273,7 +273,11 @@ def _tables(recipe: Recipe) -> dict[str, dict[str, Any]]:
 
 
 def _check(recipe: Recipe, where: str) -> None:
-    """What types alone do not catch: ConfigError for the first thing that does not hold."""
+    """Check what types alone do not catch.
+
+    Raises:
+        ConfigError: The first key that is wrong.
+    """
 
     def want(holds: bool, otherwise: str) -> None:
         if not holds:

@@ -30,7 +30,8 @@ from streamcab_train.pool import Run, run_all
 from streamcab_train.protocols import Protocol, disjoint, limited, shared
 from streamcab_train.recipe import TrainingKeys, read_recipe
 from streamcab_train.reproduced import render
-from streamcab_train.run import ANSWERS, MODEL, train_quietly
+from streamcab_train.run import train_quietly
+from streamcab_train.run_folder import ANSWERS, MODEL
 from streamcab_train.scores import confusion_matrix, interval_95, scores
 from streamcab_train.split import DISJOINT, SHARED
 
@@ -39,10 +40,12 @@ SETUP = "setup.json"
 
 @dataclass(frozen=True)
 class Shrunk:
-    """What may be made smaller than the paper has it: None or the paper's own number leave it as it is.
+    """Sizes that may be smaller than the paper's; None leaves a size as it is.
 
-    image      pixels of the baselines' pictures        speakers  at most so many of each class
-    pieces     into which each file is cut where the speakers are shared; not from the paper
+    Attributes:
+        image: Pixels of the baselines' pictures.
+        speakers: Most speakers of each class.
+        pieces: Pieces into which each file is cut if speakers are shared; not from the paper.
     """
 
     repeats: int = paper.REPEATS
@@ -146,7 +149,7 @@ def _make_folder(out: Path) -> None:
 
 
 def _same_setup(file: Path, shrunk: dict[str, Any], protocols: Sequence[Protocol]) -> None:
-    """What stands in the folder must be of the same clips and sizes; repeats and a protocol may be added."""
+    """Check that the folder holds runs of the same clips and sizes; repeats and a protocol may be added."""
     setup = {k: v for k, v in shrunk.items() if k not in ("repeats", "pieces")}
     setup |= {p.name: [f"{c.speaker} {c.label} {c.part}" for c in p.clips] for p in protocols}
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -198,7 +201,7 @@ def _run(
 
 
 def _overrides(protocol: Protocol, training: TrainingKeys) -> dict[str, Any]:
-    """All keys of a recipe but the corpus' name and the shares of its split."""
+    """Return all keys of a recipe except the corpus' name and the shares of its split."""
     corpus = structs.asdict(protocol.corpus)
     keys = {k: corpus[k] for k in ("path", "label", "speaker", "split", "labels", "shortest_s")}
     found: dict[str, Any] = {f"corpus.{k}": v for k, v in keys.items()}

@@ -1,8 +1,8 @@
-"""What a step of teaching a trunk is made of: rows of intervals, clips of one kind end to end.
+"""The batches of a trunk's training: rows of intervals, clips of one kind end to end.
 
-Rows of speech come from all that may be learnt from; rows of a class from one corpus and class, and a third of these
-from one group. Each corpus and class has its share, so that no class means a corpus. Everything follows from the seed.
-Knows nothing of nets.
+Rows of speech come from all clips to learn from. Rows of a class come from one corpus and class, and a third of them
+from one group. Each corpus and class has its share, so that no class comes to mean a corpus. Everything follows from
+the seed. Knows nothing of nets.
 """
 
 from collections.abc import Sequence
@@ -157,7 +157,7 @@ class Rows:
     def _piece(
         self, i: int, rng: np.random.Generator, most: int, *, whole: bool
     ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """At most so many intervals of some copy of clip i, from its start if `whole`."""
+        """Return at most `most` intervals of some copy of clip i, from its start if `whole`."""
         copy = self._copies[int(rng.integers(len(self._copies)))]
         known = len(self._frames[i]) / self._frames_per_s / self._interval_s / float(copy.speed[i])
         n = max(min(int(copy.length[i]), int(known)), 1)

@@ -1,9 +1,9 @@
-"""One training run, from a manifest to a checkpoint: what `streamcab train` calls.
+"""One training run, from a manifest to a checkpoint, as `streamcab train` calls it.
 
-Wires the other files together, knows nothing of how any of them works, and owns the run's folder:
+Connects the other files without knowing how they work, and owns the run's folder:
 
-    run.json           what this run is of: recipe, corpus, split; `--resume` must find the same
-    state.safetensors  where it stands
+    run.json           recipe, corpus and split of the run; `--resume` must find the same
+    state.safetensors  the state after the last finished epoch
     history.jsonl      a line for each epoch
     test.csv           the answer to each clip of the test split
     model.safetensors  the model, with its card
@@ -12,23 +12,19 @@ Wires the other files together, knows nothing of how any of them works, and owns
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
-from streamcab.errors import CheckpointError, ConfigError, StreamcabError
+from streamcab.errors import ConfigError, StreamcabError
 from streamcab.nn import checkpoint
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.checkpoint import Checkpoint
-from streamcab.nn.confidence import Confidence
 from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.calibration import fitted
 from streamcab_train.card import make_card, protocol, speaker_hashes, speakers_of, taught
@@ -36,15 +32,11 @@ from streamcab_train.dataset import Dataset, gather
 from streamcab_train.distilled import distilled
 from streamcab_train.distributed import ProcessGroup, joined
 from streamcab_train.evidence import chosen_shrinkage, fit_evidence, summed_up
-from streamcab_train.fold_answers import write_answers
 from streamcab_train.loop import Judged, fit, judge
 from streamcab_train.manifest import PARTS, Manifest, read_manifest
 from streamcab_train.recipe import Recipe, read_recipe
-from streamcab_train.show import Screen, confusion_table, corpus_table, score_line
-
-MODEL = "model.safetensors"
-RUN = "run.json"
-ANSWERS = "test.csv"
+from streamcab_train.run_folder import MODEL, RUN, cache_folder, hold, same_run, save_results
+from streamcab_train.show import Screen
 
 
 def train(
@@ -61,17 +53,31 @@ def train(
     cache: Path | None = None,
     console: Console | None = None,
 ) -> Checkpoint:
-    """Train a model on the manifest `data` with the recipe `config`; what is in `out` is listed above.
+    """Train a model.
 
-    overrides  dotted recipe keys, as {"training.seed": 1, "corpus.licence": "CC0-1.0"}
-    threads    of torch, for the whole process; by default as torch chooses. Other numbers round differently
-    device     as torch names it
-    strict     refuse a corpus in which a recording stands twice; else that is said, and it stands on one side
-    cache      where features are kept; by default ~/.cache/streamcab
-    Started by torchrun, the processes share each batch; the first writes and speaks, and what the others return has no
-    card. They must see the same folders.
-    Errors: ConfigError, CorpusError, CheckpointError. KeyboardInterrupt passes through after a line that says
-    how to go on; at most the running epoch is lost.
+    Processes started by torchrun share each batch. The first one writes and prints; the checkpoints that the others
+    return have no card. All must see the same folders.
+
+    Args:
+        data: The manifest.
+        config: The recipe.
+        out: The run's folder.
+        resume: Continue the run in `out`.
+        allow_shared_speakers: Split by clip, so that a speaker may be in several parts.
+        strict: Refuse a corpus that contains a recording twice; otherwise that is reported, and the recording stays in
+            one part.
+        overrides: Dotted recipe keys, such as {"training.seed": 1, "corpus.licence": "CC0-1.0"}.
+        threads: Threads of torch, for the whole process; by default torch's own choice. Other numbers round
+            differently.
+        device: Device, by torch's name.
+        cache: Folder of cached features; by default ~/.cache/streamcab.
+        console: Where progress is shown.
+
+    Raises:
+        ConfigError: The recipe, `out` or an option is wrong.
+        CorpusError: The manifest or a file of it is wrong.
+        CheckpointError: The state in `out` is damaged.
+        KeyboardInterrupt: Passed on after a line that says how to continue; at most the current epoch is lost.
     """
     if threads is not None:
         if threads < 1:
@@ -153,14 +159,8 @@ def _train(
             ) from error
         parameters = sum(p.numel() for p in model.parameters())
         card = make_card(recipe, dataset, judged, progress, parameters, allow_shared_speakers) | extra
-        tested = [c for c, part in zip(dataset.clips, dataset.parts, strict=True) if part == "test"]
-        # As it is served: at the temperature that validation chose.
-        served = Confidence.of(card)(judged["test"].probabilities.astype(np.float64))
-        write_answers(out / ANSWERS, dataset.architecture.labels, tested, served)
-        checkpoint.save(Checkpoint(model.cpu(), card), out / MODEL)
-        screen.say(confusion_table(judged["test"].scores, dataset.architecture.labels))
-        for part, j in judged.items():
-            screen.say(score_line(part, j.scores, card["scores"][part]))
+        save_results(out, dataset, model, card, judged["test"])
+        screen.show_results(judged, card, dataset.architecture.labels)
         screen.say(f"{out / MODEL}: epoch {progress.best_epoch} of {progress.epoch}")
     return checkpoint.load(out / MODEL)
 
@@ -168,7 +168,7 @@ def _train(
 def _judged(
     model: CabCnn, recipe: Recipe, dataset: Dataset, parts: Mapping[str, Selection]
 ) -> tuple[dict[str, Judged], dict[str, Any]]:
-    """The answers to validation and test; a model's evidence is fitted first, and then its card has more to say."""
+    """Return the answers on validation and test, and what they add to the card; evidence is fitted first, if any."""
 
     def on(part: str) -> Judged:
         return judge(model, whole_clips(parts[part], recipe.training, dataset.architecture.interval_s))
@@ -193,42 +193,12 @@ def _judged(
 
 
 def train_quietly(data: Path, config: Path, out: Path, **options: Any) -> None:
-    """`train`, going on where `out` is, without a word: for a pool of runs, which shows them all."""
+    """Call `train` without output, continuing the run in `out`: for a pool, which shows all its runs."""
     train(data, config, out, resume=True, console=Console(quiet=True), **options)
 
 
-def cache_folder() -> Path:
-    """Where features and distilled clips are kept unless another folder is given."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamcab"
-
-
-@contextlib.contextmanager
-def hold(out: Path, resume: bool, mark: str) -> Iterator[None]:
-    """A folder to train in, made and held, one process at a time; where it is not new, the file `mark` is there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        held = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise ConfigError(f"cannot use {out} as the run's folder: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"another process is training in {out}") from None
-        inside = {path.name for path in out.iterdir() if not path.name.startswith(".")}
-        if inside and not resume:
-            raise ConfigError(
-                f"{out} is not empty; add --resume to continue its run, or choose another --out"
-            )
-        if inside and mark not in inside:
-            raise ConfigError(f"{out} contains no run to resume (no {mark}); choose another --out")
-        yield
-    finally:
-        os.close(held)
-
-
 def _identity(recipe: Recipe, dataset: Dataset, shared: bool) -> dict[str, Any]:
-    """What must be the same for a run to go on."""
+    """Return what must stay the same when a run is resumed."""
     split = hashlib.sha256(json.dumps(dataset.parts).encode()).hexdigest()[:12]
     return {
         "recipe": recipe.to_dict(),
@@ -239,43 +209,11 @@ def _identity(recipe: Recipe, dataset: Dataset, shared: bool) -> dict[str, Any]:
     }
 
 
-def same_run(path: Path, identity: dict[str, Any]) -> None:
-    """Write down what the run is of, or compare with what was written."""
-    if not path.exists():
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(json.dumps(identity, indent=1) + "\n")
-        os.replace(part, path)
-        return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise CheckpointError(f"{path} is damaged; start a new run in another folder") from None
-    was, now = _flat(before), _flat(identity)
-    for key in sorted(was.keys() | now.keys()):
-        if was.get(key) != now.get(key):
-            raise ConfigError(
-                f"cannot resume {path.parent}: {key} was {was.get(key)!r} and is {now.get(key)!r}; "
-                "take another --out"
-            )
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 def _tell(
     dataset: Dataset, shared: bool, device: str, cache: Path, screen: Screen, ranks: ProcessGroup
 ) -> None:
-    """The corpus and how it was split, before anything takes long."""
-    if dataset.dropped:
-        reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(dataset.dropped.items()))
-        screen.say(f"dropped {sum(dataset.dropped.values())} clips: {reasons}")
-    if said := dataset.twins.in_words(dataset.clips):
-        screen.say(f"{said}; they are kept on one side of the split (--strict refuses them)")
-    screen.say(corpus_table(dataset.counts(), f"corpus {dataset.hash}, {protocol(shared)}"))
+    """Print the corpus and its split before the long work begins."""
+    screen.show_corpus(dataset, protocol(shared))
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     processes = f", {ranks.size} processes" if ranks.size > 1 else ""
     screen.say(f"on {device}{threads}{processes}; features in {cache}")

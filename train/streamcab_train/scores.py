@@ -31,7 +31,7 @@ def confusion_matrix(truth: ArrayLike, answers: ArrayLike, labels: int) -> Ints:
 
 
 def scores(confusion: ArrayLike) -> Scores:
-    """All scores of a confusion matrix with at least one clip."""
+    """Compute all scores of a confusion matrix with at least one clip."""
     matrix = np.asarray(confusion, np.int64)
     hits, truth, answers = np.diag(matrix), matrix.sum(1), matrix.sum(0)
     there = truth > 0

@@ -1,8 +1,8 @@
-"""Which clips a trained model is judged by, and whether it was trained on their speakers.
+"""Selects the clips that evaluate a trained model, and determines whether it was trained on their speakers.
 
-The split comes from a column of the manifest; or from the model's own recipe, if this is the corpus that it
-was trained on, file by file; or all is taken. The speakers trained on are those whose hashes the model's card
-lists, else those of the split made again. Opens no audio but to tell whether it is that corpus.
+The split comes from a column of the manifest, or from the model's own recipe if this is the corpus that it was trained
+on, file by file, or all clips are taken. The speakers of training are those whose hashes are in the model's card, or
+else those of the repeated split. Opens audio only to tell whether it is that corpus.
 """
 
 import csv
@@ -44,10 +44,10 @@ class Chosen:
     protocol: str
     dropped: Counter[str]
     known: bool = False
-    """Whether recordings that the model was taught on may be among them."""
+    """Whether recordings that the model was trained on may be among them."""
 
     def file(self, clip: Clip) -> Path:
-        """Where a clip lies."""
+        """Return the path of a clip's file."""
         return self.manifest.parent / clip.path
 
 
@@ -126,7 +126,11 @@ def model_recipe(checkpoint: Checkpoint) -> Recipe:
 
 
 def _protocol(clips: Sequence[Clip], trained: Sequence[str] | None, allow_shared: bool) -> str:
-    """Whether the speakers are new to the model; CorpusError when they are not and need be."""
+    """Return whether the speakers are new to the model, in words.
+
+    Raises:
+        CorpusError: They are not, and `allow_shared` is not set.
+    """
     voices = {clip.speaker for clip in clips} - {""}
     if trained is None:
         return "speakers unchecked: the model's card does not list its training speakers"
@@ -145,7 +149,7 @@ def _protocol(clips: Sequence[Clip], trained: Sequence[str] | None, allow_shared
 
 
 def _raw(data: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows as they stand; what is wrong with them is `read_manifest`'s to say."""
+    """Return header and rows unchecked: `read_manifest` reports their errors."""
     try:
         with opened(data) as text:
             reader = csv.DictReader(text, restval="")

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from streamcab_train.dataset import Count
-from streamcab_train.loop import Watcher
+from streamcab_train.dataset import Count, Dataset
+from streamcab_train.loop import Judged, Watcher
 from streamcab_train.manifest import PARTS
 from streamcab_train.recipe import TrainingKeys
 from streamcab_train.scores import Scores
@@ -84,6 +84,23 @@ class Screen(Watcher):
     def say(self, what: str | Table) -> None:
         """A line or a table, above whatever moves."""
         self._console.print(what, highlight=False, soft_wrap=isinstance(what, str))
+
+    def show_corpus(self, dataset: Dataset, protocol: str) -> None:
+        """Print what a dataset consists of, and how it was split."""
+        if dataset.dropped:
+            reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(dataset.dropped.items()))
+            self.say(f"dropped {sum(dataset.dropped.values())} clips: {reasons}")
+        if said := dataset.twins.in_words(dataset.clips):
+            self.say(f"{said}; they are kept on one side of the split (--strict refuses them)")
+        self.say(corpus_table(dataset.counts(), f"corpus {dataset.hash}, {protocol}"))
+
+    def show_results(
+        self, judged: Mapping[str, Judged], card: Mapping[str, Any], labels: Sequence[str]
+    ) -> None:
+        """Print the confusion of the test clips and the scores of each part."""
+        self.say(confusion_table(judged["test"].scores, labels))
+        for part, j in judged.items():
+            self.say(score_line(part, j.scores, card["scores"][part]))
 
     def features(self, files: Sequence[tuple[str, Path]], done: int) -> Iterator[tuple[str, Path]]:
         """Yield the remaining files one by one, and show the progress on the console."""

@@ -1,8 +1,8 @@
-"""Which clips are trained on, which choose the epoch, and which are kept to be judged by.
+"""The split of a corpus: clips to train on, clips that choose the epoch, and clips for the test.
 
-By speaker: all clips of a voice stand on one side, or the score says how well voices are remembered.
-Stratified by class, seeded. By clip only when it is asked for, as the paper did, and called so. Knows nothing
-of files.
+Split by speaker: all clips of a voice are in one part, or else the score would measure how well voices are remembered.
+Stratified by class, and seeded. Split by clip, as in the paper, only on request, and labelled so. Knows nothing of
+files.
 """
 
 from collections import Counter, defaultdict
@@ -22,12 +22,16 @@ SHARED = "speakers shared"
 def split_clips(
     clips: Sequence[Clip], keys: SplitKeys, *, shared: bool = False, twins: Twins | None = None
 ) -> list[str]:
-    """The part of each clip: that of its row, where the manifest splits, else drawn from the seed.
+    """Return the part of each clip: that of its row, if the manifest has a split, or else drawn from the seed.
 
-    shared  draw clip by clip, whoever speaks. Else CorpusError when a speaker stands on two sides
-    twins   clips that are the same recording, which stand on one side; CorpusError where the manifest has it otherwise
+    Args:
+        clips: The clips.
+        keys: Shares of the parts, and the seed.
+        shared: Draw clip by clip, whoever speaks.
+        twins: Clips that are the same recording, which stay together.
 
-    CorpusError also when a class has too little to be in all parts.
+    Raises:
+        CorpusError: A speaker (unless `shared`) or a recording is in two parts, or a class is too small for all parts.
     """
     parts = [clip.part for clip in clips]
     if not all(parts):
@@ -48,7 +52,11 @@ def split_clips(
 
 
 def check_disjoint(clips: Sequence[Clip], parts: Sequence[str]) -> None:
-    """CorpusError when a speaker stands on two sides."""
+    """Check that no speaker is in two parts.
+
+    Raises:
+        CorpusError: One is.
+    """
     side: dict[str, tuple[str, int]] = {}
     for clip, part in zip(clips, parts, strict=True):
         other, row = side.setdefault(clip.speaker, (part, clip.row))
@@ -67,10 +75,18 @@ def _draw(clips: Sequence[Clip], keys: SplitKeys, own: Sequence[Hashable]) -> li
 def fold_clips(
     clips: Sequence[Clip], keys: SplitKeys, folds: int, repeat: int, twins: Twins | None = None
 ) -> list[list[str]]:
-    """The part of each clip in each fold: every speaker is tested in one fold, and in no other.
+    """Return the part of each clip in each fold: every speaker is tested in exactly one fold.
 
-    What a fold does not test is split into train and validation in the proportion of `keys`. Each `repeat` deals
-    the speakers anew. CorpusError when a class has too few for a part of some fold.
+    Args:
+        clips: The clips.
+        keys: Shares and seed; the clips that a fold does not test are split into train and validation in their
+            proportion.
+        folds: Number of folds.
+        repeat: Each repeat deals the speakers anew.
+        twins: Clips that are the same recording, which stay together.
+
+    Raises:
+        CorpusError: A class has too few speakers for a part of some fold.
     """
     for label in dict.fromkeys(clip.label for clip in clips):
         voices = len({c.speaker for c in clips if c.label == label})
@@ -98,7 +114,7 @@ def fold_clips(
 def _deal(
     clips: Sequence[Clip], of: Sequence[float], rng: np.random.Generator, own: Sequence[Hashable]
 ) -> list[int]:
-    """Give away units, the biggest first, each to the share that lacks most; the share of each clip."""
+    """Deal out units, the largest first, each to the share that lacks most; return the share of each clip."""
     together: dict[Hashable, list[int]] = defaultdict(list)
     for i, unit in enumerate(own):
         together[unit].append(i)

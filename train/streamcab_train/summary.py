@@ -52,7 +52,7 @@ def summarise(repeats: Sequence[Sequence[FoldAnswers]], corpus: str) -> Summary:
 
 
 def render(s: Summary) -> str:
-    """As Markdown."""
+    """Return the summary as Markdown."""
     who = ", ".join(f"{label} {n}" for label, n in s["speakers"].items())
     pool = s["pooled"]
     sure = pool["interval_95"]

@@ -1,6 +1,6 @@
-"""What a teacher says of the recordings of a recipe: frames, the directions that tell accents, opinions.
+"""A teacher's output on the recordings of a recipe: frames, the directions that distinguish accents, opinions.
 
-Frames are kept in files of some clips each, so that what was killed goes on where it was. Knows nothing of nets.
+Frames are kept in files of a few clips each, so that a killed process can be continued. Knows nothing of nets.
 """
 
 import os
@@ -16,9 +16,9 @@ from streamcab_train.opinion import balance, opinions, regress
 from streamcab_train.voices import NO_CLASS, Parts, Voice
 
 CLIPS = 200
-"""A file of the teacher's frames holds so many clips."""
+"""Clips per file of the teacher's frames."""
 FEW = 25
-"""Clips of an accent from which on what tells it from others is taught."""
+"""Least clips of an accent for its direction to be learnt."""
 
 Floats = NDArray[np.float32]
 Encode = Callable[[Floats, int], Floats]
@@ -27,7 +27,7 @@ Encode = Callable[[Floats, int], Floats]
 def hear_teacher(
     voices: Sequence[Voice], encode: Encode, folder: Path, say: Callable[[str], object]
 ) -> list[NDArray[np.float16]]:
-    """What the teacher says of each recording: frames (n, width)."""
+    """Return the teacher's frames (n, width) for each recording."""
     folder.mkdir(parents=True, exist_ok=True)
     for first in range(0, len(voices), CLIPS):
         file = folder / f"{first:06d}.npz"

@@ -39,7 +39,7 @@ BLOCK = 256
 SHOWN = 8
 
 PARTS_OF_ALL = 48
-"""Of a recording, whose levels stand for it where its last bits do not."""
+"""Seconds of a recording, whose levels identify it if its last bits differ."""
 SWING_DB = 6.0
 """Between its loudest and its softest part, at least: steady noise is like any other."""
 
@@ -47,10 +47,10 @@ Floats = NDArray[np.float32]
 
 
 def fingerprint(samples: NDArray[np.float32], rate: int) -> str:
-    """What stands for some samples (n,): 32 hex digits of themselves, to 16 bits, and twice 32 of their levels.
+    """Return a fingerprint of samples (n,): 32 hex digits of the samples in 16 bits, and twice 32 of their levels.
 
-    Levels are counted in dB from whole ones and from halves: rounding of the samples may move one over an edge of the
-    one or of the other, and hardly ever of both.
+    Levels are rounded to dB twice, once shifted by a half: rounding of the samples may move a level over an edge of one
+    grid, but hardly ever of both.
     """
     whole = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
     marks = [_mark(rate, whole.tobytes())]
@@ -69,9 +69,10 @@ def _mark(rate: int, what: bytes) -> str:
 
 @dataclass(frozen=True)
 class Twins:
-    """Of some clips: for each the number of the first clip that is the same recording, its own where there is none.
+    """For each of some clips, the number of the first clip that is the same recording; its own if there is none.
 
-    near  whether it is the same by its envelope only
+    Attributes:
+        near: Whether it is the same by its envelope only.
     """
 
     first: tuple[int, ...] = ()
@@ -147,7 +148,7 @@ def _look(envelope: Floats) -> Floats:
 
 
 def _fine(x: Floats) -> Floats:
-    """How the level moves within each interval, PARTS values of each."""
+    """Return how the level moves within each interval, PARTS values of each."""
     part = max(x.shape[1] // PARTS, 1)
     level = x[:, : x.shape[1] // part * part].reshape(len(x), -1, part).mean(2)
     moved: Floats = (level - level.mean(1, keepdims=True)).ravel()
@@ -155,7 +156,7 @@ def _fine(x: Floats) -> Floats:
 
 
 def _together(a: Floats, b: Floats, lags: int = LAGS) -> float:
-    """The largest correlation of two envelopes, one moved against the other by up to so many points."""
+    """Return the largest correlation of two envelopes, one shifted against the other by up to `lags` points."""
     n = min(len(a), len(b)) - 2 * lags
     own = b[lags : lags + n].astype(np.float64)
     own -= own.mean()
@@ -169,7 +170,8 @@ def _together(a: Floats, b: Floats, lags: int = LAGS) -> float:
 
 
 def units(clips: Sequence[Clip], twins: Twins | None, shared: bool) -> list[Hashable]:
-    """What of each clip may only stand on one side: its speaker, or with `shared` itself; joined with its twins."""
+    """Return what must stay in one part, for each clip: its speaker, or with `shared` the clip; joined with its
+    twins."""
     own: list[Hashable] = [i if shared else clip.speaker for i, clip in enumerate(clips)]
     if twins is None or not twins.count:
         return own
@@ -202,13 +204,13 @@ def check_sides(clips: Sequence[Clip], parts: Sequence[str], twins: Twins) -> No
 
 
 def taught_on(fingerprints: Iterable[str], salt: str) -> dict[str, Any]:
-    """For a card: what recordings a model was taught on, as nobody can list them. `salt`: of this model alone."""
+    """Return for a card the recordings that a model was trained on, hashed with a `salt` of this model alone."""
     marks = (mark for told in fingerprints for mark in told.split("-"))
     return {"salt": salt, "recordings": sorted({_salted(mark, salt) for mark in marks})}
 
 
 def was_taught(card: dict[str, Any], told: str) -> bool:
-    """Whether the model of this card was taught on this recording, as far as it remembers any."""
+    """Return whether a model was trained on this recording, as far as its card tells."""
     memory = card.get("taught_on")
     if not isinstance(memory, dict):
         return False

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamcab.errors import CorpusError
 
 KEPT = 3
-"""One group of so many of a corpus and class is kept apart to judge."""
+"""One in this many groups of a corpus and class is held out."""
 NO_CLASS = -1
 
 
@@ -35,12 +35,13 @@ class Voice:
 
 @dataclass(frozen=True)
 class Parts:
-    """What each clip of a list is for, all (n,) bool.
+    """The use of each clip of a list, all (n,) bool.
 
-    teaches   its sound may be learnt from
-    judges    it is of a class and kept apart
-    stranger  its accent is of no class, and taught as such
-    left_out  its accent is of no class, and never taught: strangers are judged by these
+    Attributes:
+        teaches: It is trained on.
+        judges: It is of a class, and held out.
+        stranger: Its accent is of no class, and it is trained on as such.
+        left_out: Its accent is of no class, and it is never trained on: strangers are judged by these.
     """
 
     teaches: NDArray[np.bool_]
@@ -76,13 +77,13 @@ def read_voices(manifest: Path, classes: Mapping[str, int]) -> list[Voice]:
 def deal(
     voices: Sequence[Voice], seed: int, *, strangers: Collection[str], left_out: Collection[str]
 ) -> Parts:
-    """Who teaches and who judges.
+    """Choose the clips to train on and the clips to hold out.
 
     Args:
-        voices: all clips.
-        seed: of the draw.
-        strangers: accents of no class that are taught as such.
-        left_out: accents of no class that are kept for judging.
+        voices: All clips.
+        seed: Of the draw.
+        strangers: Accents of no class to train on as such.
+        left_out: Accents of no class to hold out.
     """
     labels = np.array([v.label for v in voices])
     corpora, accents = np.array([v.corpus for v in voices]), np.array([v.accent for v in voices])

@@ -1,4 +1,4 @@
-"""What the process does with memory that it frees. Knows nothing of nets."""
+"""The process's policy for memory that it frees. Knows nothing of nets."""
 
 import ctypes
 

@@ -74,7 +74,7 @@ class TorchBackend:
         return self._fresh.nbytes
 
     def prepare(self, *, wait: bool = True) -> None:
-        """Nothing compiles: see Backend."""
+        """Do nothing: nothing is compiled. See Backend."""
 
     @torch.inference_mode()
     def reset(self, slots: Ints) -> None:

@@ -1,4 +1,4 @@
-"""What Alembic runs: the revisions in `versions`, on the connection that `database.migrate` hands over."""
+"""Runs the revisions in `versions` for Alembic, on the connection that `database.migrate` passes."""
 
 from alembic import context
 

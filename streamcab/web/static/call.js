@@ -1,11 +1,12 @@
 // One call: its answer over its whole time, and everything that is known of it.
 
 import { $, ask, clock, colour, make, palette, percent, whole } from "./dom.js";
-import { drawCourse } from "./chart.js";
+import { drawCourse, drawTold } from "./chart.js";
 
 const AGAIN_MS = 1000;
 const BAD = ["stalled", "lost", "reconnecting"];
 const HEARS = ["speech", "sound", "silence"];
+const PLATFORM = { platform: "Platform", call: "Call id", track: "Track", from: "From", to: "To" };
 
 export class Call {
   #path = null;
@@ -71,7 +72,7 @@ export class Call {
       name: make("h1", { id: "call-name" }), state: make("span", { className: "state-word" }),
       chip: make("i", { className: "chip" }), top: make("strong"), sure: make("span"),
       canvas: make("canvas", { role: "img" }), keys: make("ul", { className: "keys" }),
-      facts: make("dl", { className: "facts" }), told: make("div"), table: make("div", { className: "scroll" }), source: bdi(),
+      facts: make("dl", { className: "facts" }), told: make("div"), weights: make("div"), table: make("div", { className: "scroll" }), source: bdi(),
     };
     s.details = make("details", {}, make("summary", {}, "The same as a table"), s.table);
     s.details.addEventListener("toggle", () => this.#table());
@@ -81,7 +82,7 @@ export class Call {
       make("header", {}, s.name, s.state),
       make("div", { className: "verdict" }, s.chip, s.top, s.sure),
       make("figure", { className: "chart" }, s.canvas, s.keys),
-      s.facts, s.told, s.details,
+      s.told, s.facts, s.weights, s.details,
     );
     this.#shown = s;
   }
@@ -101,6 +102,7 @@ export class Call {
     this.#keys(d);
     this.#facts(d);
     this.#told(d);
+    this.#weights(d);
     this.#draw();
     if (s.details.open) this.#table();
   }
@@ -124,6 +126,7 @@ export class Call {
     const now = Object.entries(d.now ?? {}).sort((a, b) => b[1] - a[1])[0];
     this.#shown.facts.replaceChildren(...[
       fact("Source", d.source, { wide: true }),
+      ...Object.entries(d.platform ?? {}).map(([name, text]) => fact(Object.hasOwn(PLATFORM, name) ? PLATFORM[name] : name, text)),
       fact("Began", new Date(d.began * 1000).toLocaleString()),
       fact("Length", clock(this.#span(d))),
       fact("Speech", `${d.speech_s.toFixed(1)} s`),
@@ -141,9 +144,28 @@ export class Call {
     ].filter(Boolean));
   }
 
+  /** Which stretches moved the answer, and by how much: a picture, and the strongest in words. */
   #told(d) {
+    const s = this.#shown;
+    if (!d.told) return s.told.replaceChildren();
+    if (!s.bars) s.bars = make("canvas", { role: "img" });
+    const { t, step, moved, by } = d.told;
+    const seconds = Math.round(step.reduce((a, b) => a + b, 0));
+    const what = by === "leaving out"
+      ? `How far each of the last ${seconds} s of talk moves the log-odds of ${d.top}: with it, less without it.`
+      : `How far the log-odds of ${d.top} moved in each 10 s.`;
+    const strongest = (sign) => [...t.keys()].filter((i) => moved[i] * sign > 0.005).sort((a, b) => sign * (moved[b] - moved[a])).slice(0, 3)
+      .map((i) => `${clock(t[i])} (${moved[i] > 0 ? "+" : "−"}${Math.abs(moved[i]).toFixed(2)})`).join(", ") || "none";
+    const words = `Most for ${d.top}: ${strongest(1)}. Most against: ${strongest(-1)}.`;
+    s.bars.setAttribute("aria-label", `${what} ${words}`);
+    if (!s.bars.isConnected) s.told.replaceChildren(make("h2", {}, "What told"), make("figure", { className: "chart told" }, s.bars), make("p", { className: "quiet" }), make("p", { className: "quiet" }));
+    s.told.children[2].textContent = words;
+    s.told.children[3].textContent = what;
+  }
+
+  #weights(d) {
     const weights = Array.isArray(d.attention) ? d.attention : [];
-    if (!weights.length) return this.#shown.told.replaceChildren();
+    if (!weights.length) return this.#shown.weights.replaceChildren();
     const most = Math.max(...weights, 1e-9);
     const bars = weights.map((weight, i) => {
       const bar = make("i", { title: `classifier ${i + 1}: ${percent(weight)}` });
@@ -152,7 +174,7 @@ export class Call {
     });
     const first = [...weights.keys()].sort((a, b) => weights[b] - weights[a]).slice(0, 3).map((i) => `${i + 1} with ${percent(weights[i])}`);
     const words = `${weights.length} classifiers; most weight has ${first.join(", ")}`;
-    this.#shown.told.replaceChildren(make("h2", {}, "Attention"), make("div", { className: "weights", role: "img", "aria-label": words }, ...bars), make("p", { className: "quiet" }, words));
+    this.#shown.weights.replaceChildren(make("h2", {}, "Attention"), make("div", { className: "weights", role: "img", "aria-label": words }, ...bars), make("p", { className: "quiet" }, words));
   }
 
   #span(d) {
@@ -162,7 +184,9 @@ export class Call {
 
   #draw() {
     const d = this.#data, s = this.#shown;
-    if (!d.course || this.box.hidden) return;
+    if (this.box.hidden) return;
+    if (d.told) drawTold(s.bars, d.told, d.numbers[d.labels.indexOf(d.top)] ?? 0, palette());
+    if (!d.course) return;
     drawCourse(s.canvas, d.course, d.numbers, this.#span(d), palette(), d.flaw_names.length > 0);
     const said = d.labels.map((label) => `${label} ${percent(d.probs[label]) || "no answer"}`).join(", ");
     s.canvas.setAttribute("aria-label", `Probabilities over ${clock(this.#span(d))}. Now: ${said}. A table follows below.`);

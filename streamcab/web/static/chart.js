@@ -95,6 +95,31 @@ export function drawCourse(canvas, course, numbers, span, colours, flaws) {
   }
 }
 
+/** Bars up where a stretch spoke for the answer, down where it spoke against it. */
+export function drawTold(canvas, { t, step, moved }, number, colours) {
+  const { pen, width, height } = prepare(canvas);
+  const left = 46, axis = 20, top = 4;
+  const from = t[0], span = Math.max(t.at(-1) + step.at(-1) - from, 1);
+  const most = Math.max(0.02, ...moved.map(Math.abs));
+  const middle = top + (height - axis - top) / 2, half = (height - axis - top) / 2;
+  const x = (at) => left + ((at - from) / span) * (width - left);
+  pen.font = "12px system-ui, sans-serif";
+  pen.textBaseline = "middle";
+  t.forEach((at, i) => {
+    const h = (moved[i] / most) * half, w = Math.max(1, x(at + step[i]) - x(at) - 1);
+    pen.fillStyle = h > 0 ? colours.labels[number % 10] : colours.quiet;
+    pen.fillRect(x(at), Math.min(middle, middle - h), w, Math.abs(h));
+  });
+  pen.strokeStyle = colours.line;
+  pen.fillStyle = colours.quiet;
+  line(pen, left, Math.round(middle) + 0.5, width, Math.round(middle) + 0.5);
+  pen.textAlign = "right";
+  for (const [word, y] of [[`+${most.toFixed(2)}`, top + 6], ["0", middle], [`−${most.toFixed(2)}`, height - axis - 6]]) pen.fillText(word, left - 6, y);
+  const every = nice(span / Math.max(2, (width - left) / 90));
+  pen.textAlign = "center";
+  for (let at = Math.ceil(from / every) * every; at <= from + span; at += every) pen.fillText(short(at), Math.min(Math.max(x(at), left + 12), width - 16), height - 8);
+}
+
 /** Stacked counts: `piles` is [{name, counts: number per series}]. */
 export function drawCounts(canvas, piles, series, colours) {
   const { pen, width, height } = prepare(canvas);

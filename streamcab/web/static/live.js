@@ -82,9 +82,10 @@ export class Live extends EventTarget {
       this.ribbon = [];
     }
     if (tick.labels) this.labels = tick.labels;
-    for (const [id, name, source, began] of tick.new ?? []) {
+    for (const [id, name, source, began, platform] of tick.new ?? []) {
       const call = this.calls.get(id) ?? blank(id);
-      Object.assign(call, { name, source, began, text: `${name}\n${source}`.toLowerCase() });
+      const text = [name, source, ...Object.values(platform)].join("\n").toLowerCase();
+      Object.assign(call, { name, source, began, text });
       this.calls.set(id, call);
     }
     for (const [id, state, top, sure, certain, speech, hears, flaws, probs, length] of tick.rows) {

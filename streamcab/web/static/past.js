@@ -41,7 +41,7 @@ export class Past {
       canvas: make("canvas", { role: "img" }), keys: make("ul", { className: "keys" }),
       count: make("p", { className: "count", role: "status" }), body: make("tbody"),
       more: make("button", { type: "button", className: "more" }, "Show more"),
-      csv: make("a", { download: "" }, "CSV of all of them"),
+      files: make("span", { className: "files" }),
       top: select("top"), source: select("source"),
     });
     p.form.append(
@@ -49,7 +49,7 @@ export class Past {
       field("to", make("input", { type: "date", name: "to" })),
       field("by", select("by", ["", "day"], ["hour", "hour"])),
       field("Accent", p.top), field("Source", p.source),
-      make("input", { type: "search", name: "name", placeholder: "Name, * for any letters", "aria-label": "Name", maxLength: 200 }),
+      make("input", { type: "search", name: "name", placeholder: "Name or call id, * for any letters", "aria-label": "Name or call id", maxLength: 200 }),
     );
     p.form.addEventListener("submit", (event) => { event.preventDefault(); this.#go(); });
     p.form.addEventListener("change", () => this.#go());
@@ -58,7 +58,7 @@ export class Past {
     this.box.replaceChildren(
       make("h1", {}, "History"), p.form,
       make("figure", { className: "chart counts" }, p.canvas, p.keys),
-      make("div", { className: "figures" }, p.count, p.csv),
+      make("div", { className: "figures" }, p.count, p.files),
       make("div", { className: "scroll" }, make("table", {},
         make("thead", {}, make("tr", {}, ...heads.map(([word, className = ""]) => make("th", { scope: "col", className }, word)))), p.body)),
       p.more,
@@ -96,8 +96,10 @@ export class Past {
       this.#fields();
       for (const name of ["from", "to"]) p.form.elements[name].value = data[name];
       p.count.replaceChildren(make("strong", {}, whole(data.count)), ` ${data.count === 1 ? "call" : "calls"}, times in ${data.zone}`);
-      p.csv.href = `/api/history.csv?${this.#asked}`;
-      p.csv.hidden = data.count === 0;
+      const names = { csv: "CSV", parquet: "Parquet" };
+      const links = data.files.map((kind) => make("a", { download: "", href: `/api/history.${kind}?${this.#asked}` }, `${names[kind]} of all of them`));
+      p.files.replaceChildren(...links.flatMap((link) => [link, " "]));
+      p.files.hidden = data.count === 0;
       p.body.replaceChildren();
       this.#rows(data);
       this.#chart();

@@ -1,7 +1,7 @@
-"""From the voices of a layout to a manifest: labels mapped, lengths read, what is dropped counted by reason.
+"""Builds a manifest from the voices of a layout: maps labels, reads lengths, counts dropped files by reason.
 
-The manifest is a CSV: path (relative to it), label (the class), speaker, accent (the corpus' own word), sex,
-age, seconds. It appears whole or not at all. Knows nothing of any one corpus.
+The manifest is a CSV file: path (relative to it), label (the class), speaker, accent (the corpus' own word), sex, age,
+seconds. It appears complete or not at all. Knows nothing of any one corpus.
 """
 
 import csv
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was written, and how many files were not, by reason."""
+    """The result of a preparation, with the number of files dropped by reason."""
 
     rows: tuple[Row, ...]
     dropped: Counter[str]
@@ -95,14 +95,14 @@ def prepare(corpus: str, folder: Path, out: Path, labels: Mapping[str, str] | No
 
 
 def reasons(dropped: Counter[str], most: int = 12) -> str:
-    """Why files were dropped, in one line, the frequent reasons first."""
+    """Return why files were dropped, in one line, frequent reasons first."""
     named = [f"{reason} {n}" for reason, n in dropped.most_common(most)]
     left = len(dropped) - most
     return ", ".join([*named, f"and {left} reasons more"] if left > 0 else named)
 
 
 def tell(prepared: Prepared, console: Console | None = None) -> None:
-    """What was found, what was dropped, and what it means for training."""
+    """Print what was found and dropped, and what it means for training."""
     console = console or Console()
     console.print(summary(prepared))
     if prepared.dropped:
@@ -175,7 +175,7 @@ def _seconds(file: Path, dropped: Counter[str]) -> float | None:
 
 
 def _one_class_a_speaker(rows: list[Row], dropped: Counter[str]) -> list[Row]:
-    """Without the speakers who stand in two classes: one of the two labels is wrong."""
+    """Drop speakers who are in two classes: one of the two labels is wrong."""
     classes: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         classes[row.speaker].add(row.label)

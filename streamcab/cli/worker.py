@@ -1,0 +1,137 @@
+"""The program of a worker of `listen --workers`: a daemon with a share of the calls.
+
+Its orders come on standard input, from streamcab/workers/process.py; it ends when that closes. Errors that keep it from
+starting go to standard output, for the pool to say.
+"""
+
+import logging
+import queue
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from streamcab.errors import StreamcabError
+from streamcab.message import ModelInfo
+from streamcab.workers.process import Orders, Told, unpacked
+
+WAITING = 100_000
+"""Entries that wait for the pool at most, before new ones are dropped."""
+
+
+def main() -> int:
+    """Follow the orders of standard input; return the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
+    teller = _Teller(sys.stdout.buffer)
+    try:
+        _serve(orders, stop, teller)
+    except StreamcabError as error:
+        teller(Told(error=str(error)))
+        return error.exit_code
+    except Exception:
+        logging.getLogger("streamcab").exception("internal error in a worker")
+        return 1
+    finally:
+        teller.close()
+    return 0
+
+
+def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
+    from streamcab.calls import Entry, Tally
+    from streamcab.cli.listen import rtp_source, settings_for
+    from streamcab.cli.load import backend_maker, load_checkpoint
+    from streamcab.daemon.loop import Daemon
+    from streamcab.daemon.reload import Parts, Reload, limits
+    from streamcab.ops import logs
+    from streamcab.ops.notify import from_environment
+    from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.record.recorder import Recorder
+    from streamcab.record.retention import Retention
+    from streamcab.workers.last_words import LastWords
+    from streamcab.workers.local_feed import LocalFeed
+    from streamcab.workers.names import SharedNames
+
+    o = newest = unpacked(orders.settings)
+    journal = logs.start(o.log.log_level, logs.form_for(o.log.log_format, o.log.log_file), o.log.log_file)
+    pseudonyms = Pseudonyms.load(o.names.hash_salt) if o.names.hash_names else None
+    if pseudonyms is not None:
+        pseudonyms.know(*([o.rtp.sdp] if o.rtp.sdp else []))
+        journal.learn, journal.scrub = pseudonyms.learn, pseudonyms.scrub
+    checkpoint, device = load_checkpoint(o.net.model, o.net.compute)
+    backend = backend_maker(checkpoint, device, o.net.backend, o.net.precision, o.net.threads)
+    source = rtp_source(o, orders.sockets.ports())
+
+    def tell(entry: Entry | ModelInfo) -> None:
+        teller(Told(model=entry) if isinstance(entry, ModelInfo) else Told(entry=entry))
+
+    with ExitStack() as around:
+        recorder = None
+        if o.recordings.record:
+            recorder = Recorder(Retention(o.recordings.record, limits(o.recordings), alone=False))
+            around.callback(recorder.close)
+        daemon = Daemon(
+            checkpoint,
+            [source],
+            settings_for(o, pseudonyms),
+            backend(o.max_streams),
+            from_environment(),
+            recorder=recorder,
+            beside=[journal.counters],
+            taps=[Tally(tell)] if orders.tells else [],
+            names=SharedNames(Path(orders.names), orders.index),
+            feed=LocalFeed(orders.endpoint, orders.run, LastWords(orders.words), orders.floor),
+        )
+        reload = Reload(o, lambda: newest, journal, level=logging.DEBUG)
+        parts = Parts(daemon, [source], recorder)
+
+        def obey() -> None:
+            nonlocal newest
+            for line in sys.stdin.buffer:
+                newest = unpacked(msgspec.json.decode(line))
+                reload(parts)
+            stop.set()
+
+        threading.Thread(target=obey, name="orders", daemon=True).start()
+        daemon.run(stop)
+
+
+class _Teller:
+    """Writes lines in a thread of its own, since the pool may read late; from any thread."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._queue: queue.SimpleQueue[Told | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="teller", daemon=True)
+        self._thread.start()
+
+    def __call__(self, told: Told) -> None:
+        """Take a message to send; never blocks."""
+        if self._queue.qsize() < WAITING:
+            self._queue.put(told)
+
+    def close(self) -> None:
+        """Write the remaining messages, for a second at most."""
+        self._queue.put(None)
+        self._thread.join(1.0)
+
+    def _write(self) -> None:
+        encode = msgspec.json.Encoder().encode
+        while (told := self._queue.get()) is not None:
+            try:
+                self._out.write(encode(told) + b"\n")
+                if self._queue.empty():
+                    self._out.flush()
+            except OSError:  # the pool is gone
+                return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

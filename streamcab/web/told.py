@@ -1,0 +1,88 @@
+"""What told in one call: by how much each second, or each 10 s, moved the log-odds of its answer.
+
+From what the feed and the store have: `now` of each second, and the answers of a course. `inference/explanation.py` has
+the intervals themselves, and looks at files. Pure, and bounded.
+"""
+
+import struct
+from collections.abc import Sequence
+from itertools import pairwise
+from math import log
+from typing import Any
+
+KEPT = 120
+"""Seconds of talk: a window may be as long and still be told whole."""
+FULL = 200
+"""The byte of probability 1."""
+TINY = 1 / (4 * FULL)
+
+
+class Said:
+    """What the newest seconds of talk said, each on its own; `labels`: how many probabilities a second has."""
+
+    __slots__ = ("_newest", "_seconds", "_size")
+
+    def __init__(self, labels: int) -> None:
+        self._size = 4 + labels
+        self._seconds = bytearray()
+        self._newest = -1
+
+    def put(self, at_s: float, now: Sequence[float], temperature: float) -> None:
+        """Note `now`, in the order of the labels, of the second before `at_s`; empty where nobody spoke."""
+        second = int(at_s) - 1
+        if not now or second <= self._newest or second < 0:
+            return
+        self._newest = second
+        # The temperature belongs to the mean of many, and is taken off what is averaged.
+        powers = [max(p, 0.0) ** temperature for p in now]
+        total = sum(powers) or 1.0
+        self._seconds += struct.pack("<I", second) + bytes(round(p / total * FULL) for p in powers)
+        if len(self._seconds) > KEPT * self._size:
+            del self._seconds[: self._size]
+
+    def told(self, label: int | None, window_s: float, temperature: float) -> dict[str, Any] | None:
+        """How far each second of talk in the window moved the answer: the log-odds, less those without it.
+
+        None where there is no answer, or nothing to compare a second with.
+        """
+        rows = [
+            (struct.unpack_from("<I", self._seconds, at)[0], self._seconds[at + 4 : at + self._size])
+            for at in range(0, len(self._seconds), self._size)
+        ][-max(int(window_s), 2) :]
+        if label is None or len(rows) < 2:
+            return None
+        total = [sum(said[i] for _, said in rows) for i in range(self._size - 4)]
+        whole = _log_odds(total, label, temperature)
+        without = [
+            _log_odds([t - s for t, s in zip(total, said, strict=True)], label, temperature)
+            for _, said in rows
+        ]
+        return {
+            "by": "leaving out",
+            "t": [float(second) for second, _ in rows],
+            "step": [1.0] * len(rows),
+            "moved": [round(whole - less, 3) for less in without],
+        }
+
+
+def moved(
+    starts: Sequence[float], steps: Sequence[float], answers: Sequence[Sequence[float]], label: int | None
+) -> dict[str, Any] | None:
+    """How far the answer moved from one stretch to the next, from `answers` in any unit; empty: there was none."""
+    rows = [row for row in zip(starts, steps, answers, strict=True) if len(row[2])]
+    if label is None or len(rows) < 2:
+        return None
+    # Before the first there was nothing to go by.
+    odds = [_log_odds([1.0] * len(rows[0][2]), label), *(_log_odds(answer, label) for _, _, answer in rows)]
+    return {
+        "by": "since before",
+        "t": [start for start, _, _ in rows],
+        "step": [step for _, step, _ in rows],
+        "moved": [round(b - a, 3) for a, b in pairwise(odds)],
+    }
+
+
+def _log_odds(shares: Sequence[float], label: int, temperature: float = 1.0) -> float:
+    total = sum(shares) or 1.0
+    powers = [max(share / total, TINY) ** (1 / temperature) for share in shares]
+    return log(powers[label]) - log(sum(powers) - powers[label])
