@@ -52,9 +52,9 @@ def check_alike(one: Reading, other: Reading) -> None:
             np.testing.assert_allclose(a, b, atol=1e-9, err_msg=field.name)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 @given(
-    length=st.sampled_from([5, 100, 400, 1200]),
+    length=st.sampled_from([5, 60, 100, 150, 400, 1200]),
     turns=st.lists(st.tuples(st.integers(0, 3), st.integers(30, 300)), min_size=2, max_size=6),
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6),
     gaps=st.dictionaries(st.integers(0, 9), st.sampled_from([1, 30, 90, 500, 1300]), max_size=3),

@@ -76,10 +76,8 @@ class Voices:
 
     @property
     def _columns(self) -> tuple[NDArray[np.float64] | Ints, ...]:
-        return (
-            self.place, self._sum, self._votes, self._began, self._ended, self._new, self._new_began, self._filled, self._mean,
-            self._blocks, self._numbers, self._last, self._changes,
-        )  # fmt: skip
+        newest = self._sum, self._votes, self._began, self._ended, self._new, self._new_began, self._filled
+        return *newest, self.place, self._mean, self._blocks, self._numbers, self._last, self._changes
 
     @property
     def bytes_per_slot(self) -> int:

@@ -234,7 +234,9 @@ class Window:
         goes_on = (moved == start // second) & (start % second > 0)
         # The second that follows would have cost the oldest one.
         spent = np.arange(start // second, -(-told // second) + 1)[-blocks:] % blocks
-        self._attention[new, there] = self._attention[new, there] * goes_on[:, None] + self._attention[old, here]
+        self._attention[new, there] = (
+            self._attention[new, there] * goes_on[:, None] + self._attention[old, here]
+        )
         self._attention[old, np.union1d(here, spent)] = 0
         self._acoustics.move(old, new, here, there, goes_on)
         self._acoustics.clear(old, spent)
