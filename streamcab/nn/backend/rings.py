@@ -1,7 +1,7 @@
 """The newest intervals of what flows into each block of the trunk, for every slot: a ring for each block.
 
-A step reads all that a block's convolution needs, and writes only what is new. Neighbouring intervals are copied together
-where all streams allow it, since a copy of one costs more than its bytes. Knows nothing of graphs or of weights.
+A step reads all that a block's convolution needs, and writes only what is new. Neighbours are copied together where all
+streams allow it, since the copy of one interval costs more than its bytes. Knows nothing of graphs or of weights.
 """
 
 from collections.abc import Sequence
