@@ -25,6 +25,8 @@ from streamcab.nn.weights import Net
 STREAMS = (32, 8, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
 
+SHAPES = 64
+"""Shapes of which OpenVINO keeps what it has worked out for them."""
 BEHIND = 10
 """Niceness of what compiles while streams are answered."""
 
@@ -118,8 +120,10 @@ class OpenVinoNet:
             return self._compiled[key]
 
     def _compile(self, model: Any, precision: str, threads: int) -> Compiled:
-        settings = {
+        settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
+            # Without a limit, each new length of a clip takes 5 MB for good.
+            "CPU_RUNTIME_CACHE_CAPACITY": SHAPES,
             "PERFORMANCE_HINT": "LATENCY",
             # Processes that pin themselves would all pick the first core.
             "ENABLE_CPU_PINNING": False,
