@@ -50,7 +50,7 @@ _M = TypeVar("_M", bound=AnyMessage)
 
 @dataclass(slots=True)
 class Channel:
-    """One topic, and what was said last under it; `body` is empty until it is encoded."""
+    """One topic, and its last message; `body` is empty until it is encoded."""
 
     topic: bytes
     stream: str
