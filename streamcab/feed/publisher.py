@@ -169,9 +169,11 @@ class Publisher:
         channel.seq += 1
         message = msgspec.structs.replace(message, run=self.run, seq=channel.seq)
         channel.message, channel.body = message, b""
-        if not self._wanted(channel):
+        wanted = self._wanted(channel)
+        if not wanted:
             self._read_subscriptions()
-        if self._wanted(channel):
+            wanted = self._wanted(channel)
+        if wanted:
             self._send(channel)
         return message
 

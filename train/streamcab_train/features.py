@@ -30,6 +30,7 @@ from streamcab.dsp import (
     normalise,
     normalise_offline,
     resample,
+    speech_levels,
 )
 from streamcab.dsp.detector import Weights
 from streamcab.errors import AudioError, CorpusError, SourceError
