@@ -17,6 +17,7 @@ MACHINE = (
     "test_bench_ramp",
     "test_soak",
     "test_stop",
+    "test_store_and_page",
     "test_overload",
     "test_rtp_senders",
     "test_rtp_sipp",

@@ -69,6 +69,12 @@ def test_no_counter_of_loss_may_grow(name: str) -> None:
     assert verdict(heard(daemon(seq=1, counters={name: 7}), daemon(seq=2, counters={name: 7}))) == WELL
 
 
+def test_dead_letters_are_named_as_long_as_they_lie_there() -> None:
+    snapshot = heard(daemon(seq=1, counters={"sink-dead": 3}), daemon(seq=2, counters={"sink-dead": 3}))
+    assert "dead letters: 3; `streamcab sinks dead`" in screen(snapshot, "here")
+    assert "dead letters" not in screen(twice(), "here")
+
+
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize(("refused", "code"), [(9, WELL), (10, SICK), (100, SICK)])
 def test_a_tenth_of_what_arrives_may_not_be_refused(name: str, refused: int, code: int) -> None:

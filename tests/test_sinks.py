@@ -17,6 +17,7 @@ from called import NOON, Line, one_call
 from patience import until
 from ports import free_port
 from receiver import Receiver
+from serving import here
 
 from streamcab.calls import Tally
 from streamcab.errors import ConfigError, StoreError
@@ -113,6 +114,39 @@ def test_what_is_refused_is_a_dead_letter(tmp_path: Path) -> None:
         until(lambda: sent.counters().get("sink-dead") == 1)
         assert "sink-waiting" not in sent.counters()
     assert box.tried == ["r1-1-1"]
+
+
+def test_dead_letters_are_listed_and_sent_again_while_the_daemon_runs(tmp_path: Path) -> None:
+    queue, answers = tmp_path / "q.db", {"says": Refused("410 Gone")}
+    box = Box(lambda _: answers["says"])
+    with Post([box], queue, "r1") as sent:
+        tally = Tally(sent)
+        one_call(tally, "alice")
+        one_call(tally, "bob")
+        until(lambda: sent.counters().get("sink-dead") == 2)
+        listed = here("sinks", "dead", "--sink-queue", queue).stdout.decode().splitlines()
+        assert [line.split()[0] for line in listed] == ["r1-1-1", "r1-2-1"]
+        assert all("410 Gone" in line for line in listed)
+        assert "alice" in listed[0]
+        assert here("sinks", "resend", "r9-9-9", "--sink-queue", queue).returncode == 1
+        answers["says"] = Delivered()
+        assert here("sinks", "resend", "r1-2-1", "--sink-queue", queue).returncode == 0
+        until(lambda: box.events)
+        (left,) = here("sinks", "dead", "--json", "--sink-queue", queue).stdout.splitlines()
+        assert json.loads(left)["event"]["call"]["name"] == "alice"
+        here("sinks", "resend", "--sink-queue", queue)
+        until(lambda: len(box.events) == 2 and "sink-dead" not in sent.counters())
+    assert names(box.events) == ["bob", "alice"]
+    assert b"no dead letters" in here("sinks", "dead", "--sink-queue", queue).stderr
+
+
+def test_a_queue_that_is_not_there_is_said_and_not_made(tmp_path: Path) -> None:
+    done = here("sinks", "resend", "--sink-queue", tmp_path / "none.db")
+    assert (done.returncode, b"there is no queue" in done.stderr) == (1, True)
+    assert not (tmp_path / "none.db").exists()
+    (tmp_path / "other.db").write_bytes(b"no database at all" * 100)
+    done = here("sinks", "dead", "--sink-queue", tmp_path / "other.db")
+    assert (done.returncode, b"cannot use the queue" in done.stderr) == (1, True)
 
 
 def test_a_receiver_that_is_away_for_a_day_gets_dead_letters(

@@ -23,6 +23,7 @@ from streamcab.cli.keys import keys
 from streamcab.cli.listen import listen
 from streamcab.cli.reproduce import reproduce
 from streamcab.cli.service import service
+from streamcab.cli.sinks import sinks
 from streamcab.cli.soak import soak
 from streamcab.cli.train import evaluate, prepare, pretrain, train
 from streamcab.cli.watch import watch
@@ -46,6 +47,6 @@ def main() -> None:
 for command in (
     *(listen, watch, web, demo, classify, verify, devices),
     *(prepare, pretrain, train, evaluate, reproduce),
-    *(calls, status, doctor, metrics, bridge, log, config, keys, service, bench, soak),
+    *(calls, sinks, status, doctor, metrics, bridge, log, config, keys, service, bench, soak),
 ):
     main.add_command(command)

@@ -5,6 +5,11 @@ from typing import Annotated
 
 from streamcab.config.setting import Section, setting
 
+SinkQueue = Annotated[
+    Path,
+    setting("File of what is not delivered yet.", path="file", unset="~/.local/state/streamcab/sinks.db"),
+]
+
 
 class Store(Section, frozen=True):
     """Calls in a database."""
@@ -65,12 +70,4 @@ class Sinks(Section, frozen=True):
             most=86_400,
         ),
     ] = 0.0
-    sink_queue: (
-        Annotated[
-            Path,
-            setting(
-                "File of what is not delivered yet.", path="file", unset="~/.local/state/streamcab/sinks.db"
-            ),
-        ]
-        | None
-    ) = None
+    sink_queue: SinkQueue | None = None

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from streamcab.config.address import HostPort
+from streamcab.config.calls import SinkQueue
 from streamcab.config.files import JsonLines
 from streamcab.config.setting import Section, setting, settings_of
 from streamcab.config.tree import Backend, Channel, Compute, Gate, Json, Listen, Model, Threads, View
@@ -238,6 +239,12 @@ class Calls(Section, frozen=True):
     ) = None
 
 
+class Queue(Section, frozen=True):
+    """Settings of `streamcab sinks`."""
+
+    sink_queue: SinkQueue | None = None
+
+
 class Keys(Section, frozen=True):
     """Settings of `streamcab keys`."""
 
@@ -273,6 +280,7 @@ TREES: dict[str, type[msgspec.Struct]] = {
     "bridge": Bridge,
     "log": FeedLog,
     "calls": Calls,
+    "sinks": Queue,
     "keys": Keys,
     "train": Training,
 }

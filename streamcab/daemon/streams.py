@@ -182,9 +182,12 @@ class StreamTable(SlotTable):
         ended = self.finished[slots] & (intervals is None)
         written, sample, rate, overflows = np.zeros((4, n), np.int64)
         captured = np.full(n, now)
+        ahead = (heard > 0) & ~ended
         for which, bank, rows in self.by_bank(slots):
             have = bank.written[rows]
-            used = np.minimum(heard[which] * arch.interval * bank.rate // arch.pooled_rate, have)
+            used = heard[which] * arch.interval * bank.rate // arch.pooled_rate
+            ahead[which] &= used <= have
+            used = np.minimum(used, have)
             used = np.where(ended[which], have, used)
             begun = have > 0
             captured[which[begun]] = (bank.stamp[rows] - (have - used) / bank.rate)[begun]
@@ -197,7 +200,8 @@ class StreamTable(SlotTable):
             sample=sample,
             rate=rate,
             power=self.power[slots] if power is None else power,
-            lag_ms=np.maximum(now - captured, 0.0) * 1000,
+            # An answer is as old as its newest interval, which waits for what the net hears ahead of it.
+            lag_ms=(np.maximum(now - captured, 0.0) + ahead * arch.delay * arch.interval_s) * 1000,
             lost_ms=self.lost_ms(slots),
             overflows=overflows,
             ended=ended,

@@ -36,7 +36,7 @@ LOST = {
     "record-failed": "is there room on the disk?",
     "record-refused": "the log says which streams are not recorded, and why",
     "jsonl-dropped": "is there room on the disk?",
-    "sink-dead": "a receiver refuses calls, or was away for a day: the log says why",
+    "sink-dead": "a receiver refuses calls, or was away for a day: `streamcab sinks dead` says why",
     "sink-dropped": "a receiver is away: is there room on the disk?",
     "store-waiting": "the database is away or full: the log says why",
     "store-dropped": "is the database there, and is there room? The log says why",
@@ -188,6 +188,10 @@ def screen(snapshot: Snapshot, endpoint: str) -> str:
     counted = {name: n for name, n in sorted(d.counters.items()) if n} if d is not None else {}
     if counted:
         lines.append("counted: " + ", ".join(f"{printable(name)} {n}" for name, n in counted.items()))
+    if letters := counted.get("sink-dead"):
+        lines.append(
+            f"dead letters: {letters}; `streamcab sinks dead` lists them, `sinks resend` sends them again"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -1,8 +1,9 @@
 """The answer: the mean of the voiced c_t of the last seconds (paper, section 3.3), for many streams; weighed by the
 evidence where the model has it.
 
-A ring of c_t for each stream. A mean is a fresh sum of the ring's members each time it is asked for, so nothing drifts,
-for hours or for months. Attention is kept in blocks of a second, since it is shown and not decided by.
+Of each stream a ring of running totals of c_t: a mean is the difference of two. They are whole numbers, so nothing is
+rounded and nothing drifts, for hours or for months. Attention is kept in blocks of a second, since it is shown and not
+decided by.
 
 The window moves on with talk: of a pause only the first second takes up room in it, so that in silence an answer stands
 still, and what leaves gives way to new speech, one interval for one. A pause as long as the window empties it. Knows
@@ -16,11 +17,20 @@ from numpy.typing import NDArray
 
 from streamcab.evidence.layer import Evidence, evidence_of
 from streamcab.inference.acoustics import Acoustics, Quality
+from streamcab.inference.seconds import added, in_seconds
 from streamcab.nn.weights import Net
 
 NOW_S = 1.0
 """Seconds that `now` looks back on, of a block of attention, and of a pause that is talk still: so `now` is empty in
 silence."""
+
+
+UNIT = 2.0**-40
+"""Of the running totals. They may run over: a difference of whole numbers is right all the same."""
+
+
+Flags = NDArray[np.bool_]
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -77,8 +87,9 @@ class Window:
         # Intervals of talk so far, by which all is addressed; and since the newest that voted.
         self._talk = np.zeros(slots, np.int64)
         self._since = np.full(slots, length, np.int64)
-        # Time lies innermost, so that a sum runs over contiguous memory. The last row counts the votes.
-        self._ring = np.zeros((slots, labels + 1, length), np.float32)
+        # Before each interval of talk, at its index % length, and now. The last column counts the votes.
+        self._before = np.zeros((slots, length, labels + 1), np.int64)
+        self._total = np.zeros((slots, labels + 1), np.int64)
         self._attention = np.zeros((slots, -(-length // second), classifiers + 1), np.float64)
         self._evidence = evidence
         self._sums = evidence.sums(slots, evidence_length or length) if evidence is not None else None
@@ -87,7 +98,7 @@ class Window:
     @property
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
-        own = (self._ring.nbytes + self._attention.nbytes) // len(self.seen) + 32
+        own = (self._before.nbytes + self._total.nbytes + self._attention.nbytes) // len(self.seen) + 32
         return own + self._acoustics.bytes_per_slot + (self._sums.bytes_per_slot if self._sums else 0)
 
     def reset(self, slots: NDArray[np.intp]) -> None:
@@ -115,34 +126,64 @@ class Window:
         for i in np.flatnonzero(first > self.seen[slots]):
             self._jump(int(slots[i]), int(first[i]))
         real = first[:, None] + np.arange(h) >= 0
-        weight = (votes & real).astype(np.float32)
-        members = np.concatenate((c * weight[..., None], weight[..., None]), 2)
-        gained = np.concatenate((alpha * weight[..., None], weight[..., None]), 2)
-        for j in range(h):
-            since = np.where(weight[:, j] > 0, 0, self._since[slots] + real[:, j])
-            self._since[slots] = since
-            if (over := since == self.length).any():
-                self._forget(slots[over])
-            talk = real[:, j] & (since <= self._second) & (since < self.length)
+        counted = votes & real
+        most = min(self._second, self.length)
+        for here in (slice(start, start + most) for start in range(0, h, most)):
+            talk, index, since = self._talked(slots, real[:, here], counted[:, here])
             if not talk.any():
                 continue
-            ok = slice(None) if talk.all() else talk
-            s = slots[ok]
-            index = self._talk[s]
-            self._ring[s, :, index % self.length] = members[ok, j]
-            block = index // self._second % self._attention.shape[1]
-            if (new := index % self._second == 0).any():
-                self._attention[s[new], block[new]] = 0
-            self._attention[s, block] += gained[ok, j]
+            weight = counted[:, here, None].astype(np.float32)
+            self._add_members(slots, talk, index, np.concatenate((c[:, here] * weight, weight), 2))
+            self._attend(slots, talk, index, np.concatenate((alpha[:, here] * weight, weight), 2))
             if self._sums is not None:
                 assert u is not None, "a window of evidence wants u"
-                self._sums.add(s, index, u[ok, j : j + 1], votes[ok, j : j + 1])
+                for j in range(talk.shape[1]):
+                    ok, one = talk[:, j], slice(here.start + j, here.start + j + 1)
+                    if ok.any():
+                        self._sums.add(slots[ok], index[ok, j], u[ok, one], votes[ok, one])
             if heard is not None:
                 kind, power, wide = heard
-                self._acoustics.add(s, index, since[ok], kind[ok, j], power[ok, j], wide[ok, j])
-            self._talk[s] = index + 1
+                self._acoustics.add(slots, talk, index, since, kind[:, here], power[:, here], wide[:, here])
         self.seen[slots] = np.maximum(first + h, 0)
-        self.voiced[slots] += weight.sum(1).astype(np.int64)
+        self.voiced[slots] += counted.sum(1)
+
+    def _talked(self, slots: NDArray[np.intp], real: Flags, counted: Flags) -> tuple[Flags, Counts, Counts]:
+        """Advance by H intervals: which are talk, their index in it, and how long before each the newest vote was."""
+        at = np.arange(real.shape[1])
+        newest = np.maximum.accumulate(np.where(counted, at, -1), 1)
+        since = np.where(newest >= 0, at - newest, self._since[slots, None] + real.cumsum(1))
+        self._since[slots] = since[:, -1]
+        talk = real & (since <= self._second) & (since < self.length)
+        over = real & (since == self.length)
+        if over.any():
+            gone = over.any(1)
+            # What came before that is forgotten with the rest.
+            talk[gone] &= at > over[gone].argmax(1)[:, None]
+            kept = self._since[slots]
+            self._forget(slots[gone])
+            self._since[slots] = kept
+        ends = self._talk[slots, None] + talk.cumsum(1)
+        self._talk[slots] = ends[:, -1]
+        return talk, ends - talk, since
+
+    def _add_members(
+        self, slots: NDArray[np.intp], talk: Flags, index: Counts, gained: NDArray[np.float32]
+    ) -> None:
+        if not (whole := talk.all()):
+            gained = gained * talk[..., None]
+        numbers = np.rint(gained * (1 / UNIT)).astype(np.int64)
+        after = self._total[slots, None] + numbers.cumsum(1)
+        self._total[slots] = after[:, -1]
+        b, j = (np.arange(len(slots))[:, None], np.arange(talk.shape[1])) if whole else np.nonzero(talk)
+        self._before[slots[b], index[b, j] % self.length] = (after - numbers)[b, j]
+
+    def _attend(
+        self, slots: NDArray[np.intp], talk: Flags, index: Counts, gained: NDArray[np.float32]
+    ) -> None:
+        for some, block, fresh, here in in_seconds(talk, index, self._second, self._attention.shape[1]):
+            place = slots[some], block
+            self._attention[slots[some[fresh]], block[fresh]] = 0
+            self._attention[place] = added(self._attention[place], gained[some], here)
 
     def read(self, slots: NDArray[np.intp], *, attention: bool) -> Reading:
         """Return the readings of some streams."""
@@ -167,14 +208,18 @@ class Window:
 
     def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Mean of the members that vote, (B, labels), and how many they are, (B,); zeros where none does."""
-        return self._mean(self._ring[slots].sum(-1, dtype=np.float64))
+        return self._newest(slots, self.length)
 
     def now(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same over the newest second only."""
-        n = min(self._second, self.length)
-        at = (self._talk[slots, None] - 1 - np.arange(n)) % self.length
-        members = self._ring[slots[:, None, None], np.arange(self.labels + 1)[:, None], at[:, None, :]]
-        return self._mean(members.sum(-1, dtype=np.float64))
+        return self._newest(slots, min(self._second, self.length))
+
+    def _newest(self, slots: NDArray[np.intp], n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Of the n newest intervals of talk; before there were so many, the ring holds zeros there."""
+        before = self._before[slots, (self._talk[slots] - n) % self.length]
+        total = (self._total[slots] - before) * UNIT
+        votes = total[:, -1]
+        return total[:, :-1] / np.maximum(votes, 1)[:, None], votes.astype(np.int64)
 
     def attention(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """Mean attention over the window, to the whole second: (B, classifiers)."""
@@ -198,7 +243,7 @@ class Window:
             self._forget(np.array([slot]))
         elif (talk := min(max(min(self._second, self.length - 1) - since, 0), gap)) > 0:
             old, second = int(self._talk[slot]), self._second
-            self._ring[slot][:, np.arange(old, old + talk) % self.length] = 0
+            self._before[slot, np.arange(old, old + talk) % self.length] = self._total[slot]
             begun = np.arange(-(-old // second), -(-(old + talk) // second)) % self._attention.shape[1]
             self._attention[slot, begun] = 0
             if self._sums is not None:
@@ -209,16 +254,11 @@ class Window:
 
     def _forget(self, slots: NDArray[np.intp]) -> None:
         """Empty the window."""
-        self._talk[slots] = self._ring[slots] = self._attention[slots] = 0
+        self._talk[slots] = self._before[slots] = self._total[slots] = self._attention[slots] = 0
         self._since[slots] = self.length
         self._acoustics.reset(slots)
         if self._sums is not None:
             self._sums.reset(slots)
-
-    @staticmethod
-    def _mean(total: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        votes = total[:, -1]
-        return total[:, :-1] / np.maximum(votes, 1)[:, None], votes.astype(np.int64)
 
 
 def window_of(net: Net, slots: int, length: int) -> Window:

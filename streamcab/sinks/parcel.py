@@ -37,6 +37,18 @@ class Parcel:
 
 
 @dataclass(frozen=True)
+class Letter:
+    """A parcel that was given up, with the last reason."""
+
+    sink: str
+    uid: str
+    body: bytes
+    born: float
+    tries: int
+    error: str
+
+
+@dataclass(frozen=True)
 class Delivered:
     """The receiver has it."""
 

@@ -6,11 +6,11 @@ One SQLite file for all sinks, which one daemon at a time uses. Knows nothing of
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from streamcab.errors import StoreError
-from streamcab.sinks.parcel import Parcel
+from streamcab.sinks.parcel import Letter, Parcel
 
 MOST = 100_000
 """Parcels that wait for one sink; the oldest are dropped."""
@@ -92,6 +92,17 @@ class Spool:
         """It is a dead letter: kept for a while, and not tried again."""
         words = "UPDATE parcels SET dead = 1, tries = tries + 1, error = ? WHERE row = ?"
         self._db.execute(words, (why, parcel.row)).close()
+
+    def letters(self) -> list[Letter]:
+        """Return the dead letters, the oldest first."""
+        words = "SELECT sink, uid, body, born, tries, error FROM parcels WHERE dead = 1 ORDER BY born, row"
+        return [Letter(*row) for row in self._db.execute(words)]
+
+    def resend(self, uids: Sequence[str], now: float) -> int:
+        """Let dead letters wait again, as if they were new: these, or all. Returns how many."""
+        which = f"dead = 1 AND uid IN ({', '.join('?' * len(uids))})" if uids else "dead = 1"
+        words = f"UPDATE parcels SET dead = 0, tries = 0, born = ?, due = ? WHERE {which}"
+        return self._db.execute(words, (now, now, *uids)).rowcount
 
     def forget(self, now: float) -> None:
         """Delete what is too old."""

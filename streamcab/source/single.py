@@ -35,8 +35,10 @@ LOUDEST = 2.0**32
 """No sample of any scale is beyond this, int32 as float included: garbage, which would poison a mean."""
 STALL_S = 1.0
 """Without samples for so long, and nothing said why, a source has stalled."""
-ROOM_WAIT = 0.002
-"""Seconds between looks at a full ring; so short against the ring that the reader never runs dry."""
+ROOM = 4
+"""A ring that was full is filled again when a part of this many has room: hundreds of files would else only look."""
+ROOM_WAIT, LONGEST_WAIT = 0.002, 0.064
+"""Seconds between looks at a full ring, twice as many after each in vain; the reader never runs dry: a ring is long."""
 
 
 def valid(samples: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -174,16 +176,18 @@ class SingleStream(ABC):
         """Samples (n, rows) into the rings as the reader makes room; returns early when the source is closed."""
         bank, rows = self._bank, range(self._bank.rows)
         samples = self._checked(samples)
+        wait = ROOM_WAIT
         while len(samples) and not self._stop.is_set():
             self._flows()
             # A stream that the daemon refused is read by nobody.
             room = min((bank.room(row) for row in rows if not self._refused[row]), default=len(samples))
-            if room <= 0:
-                self._stop.wait(ROOM_WAIT)
+            if room < min(len(samples), bank.capacity // ROOM):
+                self._stop.wait(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
                 continue
             for row in rows:
                 bank.write(row, samples[:room, row], stamp)
-            samples = samples[room:]
+            samples, wait = samples[room:], ROOM_WAIT
 
     def _flows(self) -> None:
         """Samples came, or wait for the reader."""
