@@ -105,6 +105,8 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             listen_in_workers(o, settings_for(o, pseudonyms), calls, workers, stop, extras, screen)
             return
         checkpoint, device = load_checkpoint(net.model, net.compute)
+        if o.answers.voices == 1:
+            checkpoint = checkpoint.with_one_voice
         backend = backend_maker(checkpoint, device, net.backend, net.precision, net.threads)
         if stop.is_set():
             return
@@ -156,7 +158,7 @@ def _page(o: Listen) -> "Page | None":
 
 
 def _keep_calls(o: Listen, extras: "Extras", around: ExitStack) -> None:
-    """Opens the store and the sinks of calls: what is wrong with them is said before anything is heard."""
+    """Open the store and the sinks of calls, so that their errors are reported before any audio is heard."""
     told: list[Callable[[Entry | ModelInfo], None]] = []
     extras.run = secrets.token_hex(6)
     if o.store.store:
@@ -229,6 +231,7 @@ def settings_for(o: Listen, pseudonyms: "Pseudonyms | None") -> "Settings":
         max_streams=o.max_streams,
         gate=gate_of(o.net.gate),
         attention=o.answers.attention,
+        voices=o.answers.voices,
         keys=_server_keys(o.feed.keys),
         ipc_group=o.feed.ipc_group,
         pseudonyms=pseudonyms,

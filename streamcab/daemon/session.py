@@ -265,7 +265,7 @@ def _attend(
     recorder: "Recorder | None" = None,
     page: "Page | None" = None,
 ) -> bool:
-    """Run a daemon in a thread and what is beside it here; see `_serve`."""
+    """Run a daemon in a thread, and the work beside it here; see `_serve`."""
     from streamcab.daemon.sidecars import beside
 
     readers = (screen is not None) + (extras is not None and extras.lines is not None)

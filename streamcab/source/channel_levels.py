@@ -111,7 +111,7 @@ class Levels:
         self._either = self._either * _fade(SPEECH_S) + pairs * either
 
     def _known(self) -> tuple[Floats, Floats, Floats]:
-        """Sums of speech, of the rest and of lively intervals, those that are not judged for good among them."""
+        """Return sums of speech, of the rest and of lively intervals, including intervals whose verdict may change."""
         channels, n = self._power.shape[2], min(self.blocks, NEAR) * INTERVALS
         places = (self.blocks * INTERVALS - n + np.arange(n - AHEAD)) % (NEAR * INTERVALS)
         near = self._power.reshape(-1, channels)[places]
@@ -120,7 +120,7 @@ class Levels:
         return spoken, rest, self._lively + voiced.any(0).sum(0)
 
     def decided(self) -> tuple[Floats, dict[str, str]]:
-        """The weights (channels,), of the mean of all where nothing is wrong, and what is, in words."""
+        """Return the weights (channels,), equal ones if nothing is wrong, and in words what is."""
         spoken, rest, lively = self._known()
         count, energy = spoken[:, 0], spoken[:, 1]
         speech = energy / np.maximum(count, 1e-9)

@@ -101,7 +101,7 @@ class OpenVinoNet:
         return found
 
     def _rounded_clip(self, x: Floats) -> Floats:
-        """The same as one step of a stream: only there is rounded what is rounded in any other step."""
+        """Compute a clip as one step of a stream, so that it is rounded as in any other step."""
         arch = self.architecture
         n, one = len(x) // arch.interval, np.zeros(1, np.intp)
         padded = np.pad(x, (0, arch.delay * arch.interval))[None]
@@ -193,7 +193,7 @@ class OpenVinoBackend:
                 request.infer([x, *kept, *inside])
 
     def _compile_all(self) -> None:
-        """The shapes that so many slots can fill."""
+        """Return the shapes that `slots` streams can fill."""
         try:
             for h in RUNS:
                 for b in self._sizes:
