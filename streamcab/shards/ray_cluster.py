@@ -5,6 +5,7 @@ Only orders and reports go through Ray, a call a second and shard. Imported only
 
 import logging
 import os
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -36,6 +37,7 @@ class RayCluster:
         except ModuleNotFoundError:
             raise missing("ray", "--ray") from None
         local = address == ray_env.LOCAL
+        handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         try:
             ray.init(
                 address=None if local else address,
@@ -48,6 +50,8 @@ class RayCluster:
             raise ComputeError(
                 f"--ray {address}: no cluster answers there, or its token is another one: {error}"
             ) from None
+        for one, handler in handlers.items():  # Ray's own would abort, and the calls with it
+            signal.signal(one, handler)
         self._ray = ray
 
         class Actor(kind):  # type: ignore[misc]
@@ -102,4 +106,4 @@ class _RayAnswer:
         try:
             return self._ray.get(self._ref, timeout=1)
         except RayError as error:
-            raise ShardLost(type(error).__name__) from None
+            raise ShardLost(f"Ray: {type(error).__name__}") from None
