@@ -1,6 +1,7 @@
 """Backends: whichever computes, a stream is answered as its whole clip is, from any slot, in any company."""
 
 import locale
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from speech import SMALL_STAGES, SMALL_TRUNK, naive_net, tiny_model
 
 import streamcab.nn.backend
 from streamcab.errors import ConfigError, InstallError
+from streamcab.nn import checkpoint
 from streamcab.nn.acb import WIDE, fold
 from streamcab.nn.backend import Backend, make_backend, make_runtime
 from streamcab.nn.backend.cuda import CudaBackend
@@ -357,3 +359,23 @@ def test_nets_that_compile_at_the_same_time_leave_the_locale_as_it_was(tmp_path:
     for thread in compiling:
         thread.join()
     assert locale.setlocale(locale.LC_ALL) == before
+
+
+def test_clips_of_ever_new_lengths_take_no_memory_for_good() -> None:
+    openvino = pytest.importorskip("streamcab.nn.backend.openvino")
+    net = openvino.OpenVinoNet(checkpoint.load(checkpoint.find(None)).net)
+
+    def taken(lengths: range) -> float:
+        """Megabytes."""
+        before = resident()
+        for n in lengths:
+            net.clip(np.zeros(net.architecture.interval * n, np.float32))
+        return (resident() - before) / 1e6
+
+    first = taken(range(260, 180, -1))
+    assert taken(range(180, 100, -1)) < first / 3
+
+
+def resident() -> int:
+    """Bytes of memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

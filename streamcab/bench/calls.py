@@ -54,12 +54,12 @@ def measure(traffic: Traffic, serving: Serving, say: Callable[[str], None] = lam
 
 
 def room(traffic: Traffic) -> int:
-    """`--max-streams`: one for each call, and for those that have ended and are not yet given back."""
+    """`--max-streams`: one for each call, including ended calls that are not yet released."""
     return traffic.streams + ceil(4 * traffic.churn)
 
 
 class Run:
-    """One measurement. `probe` is what was heard of it, and `start` its zero, as monotonic time."""
+    """One measurement: `probe` holds its messages, and `start` is its zero, in monotonic time."""
 
     def __init__(
         self, traffic: Traffic, plan: Plan, serving: Serving, folder: Path, say: Callable[[str], None]

@@ -17,7 +17,7 @@ from streamcab.bench.traffic import Plan, Traffic
 from streamcab.errors import SourceError
 
 SHARES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 0.5)
-"""Calls that are offered in each stretch, as shares of those that the machine carries."""
+"""Calls offered in each stretch, as multiples of the number that the machine carries."""
 SETTLE_S = 5.0
 """At the beginning of each stretch, in which calls join."""
 INTERVAL_S = 0.025

@@ -161,7 +161,7 @@ def _page(o: Listen) -> "Page | None":
 
 
 def _keep_calls(o: Listen, extras: "Extras", around: ExitStack) -> None:
-    """Opens the store and the sinks of calls: what is wrong with them is said before anything is heard."""
+    """Open the store and the sinks of calls, so that their errors are reported before any audio is heard."""
     told: list[Callable[[Entry | ModelInfo], None]] = []
     extras.run = secrets.token_hex(6)
     if o.store.store:

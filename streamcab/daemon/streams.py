@@ -23,7 +23,7 @@ from streamcab.text import LONGEST
 Times = NDArray[np.float64]
 
 FLOW_S = 1.0
-"""A source that has brought nothing for so many seconds takes no time of the machine."""
+"""Seconds without audio after which a source counts as costing nothing."""
 
 
 def flowing(bank: Bank, rows: Slots, now: float) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ Interval = tuple[float, float, str]
 
 
 def textgrid(one: Explained) -> str:
-    """Tiers: accent, the running answer; speech, what is heard; moved, the stretches that are named."""
+    """Tiers: accent, the running answer; speech, the kind of sound; moved, the named stretches."""
     told = one.explanation
     tiers = {
         "accent": _whole(_accents(told, one.labels), one),

@@ -50,7 +50,7 @@ _M = TypeVar("_M", bound=AnyMessage)
 
 @dataclass(slots=True)
 class Channel:
-    """One topic, and what was said last under it; `body` is empty until it is encoded."""
+    """One topic, and its last message; `body` is empty until it is encoded."""
 
     topic: bytes
     stream: str
@@ -169,9 +169,11 @@ class Publisher:
         channel.seq += 1
         message = msgspec.structs.replace(message, run=self.run, seq=channel.seq)
         channel.message, channel.body = message, b""
-        if not self._wanted(channel):
+        wanted = self._wanted(channel)
+        if not wanted:
             self._read_subscriptions()
-        if self._wanted(channel):
+            wanted = self._wanted(channel)
+        if wanted:
             self._send(channel)
         return message
 

@@ -86,7 +86,7 @@ class _Playing(Generic[Key]):
     since: int = 0
 
     def fill(self, least: int) -> None:
-        """Pool until so many intervals wait, or the clip has ended."""
+        """Pool until enough intervals wait, or the clip has ended."""
         while self.waiting < least and not self.ended:
             piece = next(self.pieces, None)
             if piece is None:
@@ -207,7 +207,7 @@ class ClipBatch(Generic[Key]):
                 yield Heard(playing.clip.key, playing.since, None, playing.samples, 0.0, True, error)
 
     def _push(self, slots: NDArray[np.intp]) -> None:
-        """The next block of each clip, missing beyond its end: what is missing changes nothing before it."""
+        """Return the next block of each clip, missing beyond its end, which changes nothing before it."""
         shape = (len(slots), self._block)
         pooled = Pooled(
             np.zeros((*shape, self._arch.interval), np.float32),

@@ -23,7 +23,7 @@ STRETCH_S = 0.5
 PAUSE_S = 0.5
 """A pause that ends a stretch."""
 SHARE = 0.1
-"""Of all stretches, those that are named: so many for the answer, and so many against it."""
+"""Share of all stretches that is named for the answer, and the same share against it."""
 
 Floats = NDArray[np.float64]
 

@@ -40,7 +40,7 @@ class PhoneLayer(nn.Module):
 
 
 class DetectorLayer(nn.Module):
-    """The weights of `detector.py`: taught apart, and no part of the net's training."""
+    """The weights of `detector.py`, which are trained separately."""
 
     def __init__(self, channels: int, form: int) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ log = logging.getLogger("streamcab.recorder")
 TURN_S = 1.0
 """Audio of one stream that is written at once; rings hold at least twice that."""
 SEGMENT_S = 600.0
-"""Of one file: what is too old or too much goes in pieces of this length."""
+"""Seconds of one file: recordings that are too old or too large are deleted in pieces of this length."""
 SILENCE_S = 30.0
 """A longer gap ends the file, and another begins after it."""
 TOGETHER = 64
@@ -116,7 +116,7 @@ class Recorder:
         return dict(self._counts) | {"record-deleted": self.retention.deleted}
 
     def close(self, patience_s: float = 2.0) -> None:
-        """Write what is left and close the files; what is not written after `patience_s` is left behind."""
+        """Write the remaining audio and close the files; give up after `patience_s`."""
         self._stop.set()
         self._thread.join(patience_s)
         if self._thread.is_alive():
@@ -174,7 +174,7 @@ class Recorder:
                 )
 
     def _some(self, bank: Bank, tracks: list[Track]) -> list[Track]:
-        """Write the next TURN_S of each of `tracks` that has so much; those that may have more."""
+        """Write the next TURN_S of each of `tracks` that has as much; return those that may have more."""
         n = round(TURN_S * bank.rate)
         with self._lock:
             tracks = [t for t in tracks if t.line in self._tracks]

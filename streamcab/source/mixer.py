@@ -194,13 +194,13 @@ class _Levels:
         self._either = self._either * _fade(SPEECH_S) + pairs * either
 
     def _known(self) -> tuple[Floats, Floats]:
-        """Intervals and power of speech and of the rest, those that are not judged for good among them."""
+        """Return intervals and power of speech and of the rest, including intervals whose verdict may change."""
         near = self._power[: min(self.blocks, NEAR)].reshape(-1, self._power.shape[2])
         voiced = _stands_out(near, near.min(0))
         return self._spoken + _counted(voiced, near), self._rest + _counted(~voiced, near)
 
     def decided(self) -> tuple[Floats, dict[str, str]]:
-        """The weights (channels,), of the mean of all where nothing is wrong, and what is, in words."""
+        """Return the weights (channels,), equal ones if nothing is wrong, and in words what is."""
         (count, energy), (quiet, left) = self._known()
         speech = energy / np.maximum(count, 1e-9)
         noise = left / np.maximum(quiet, 1e-9)

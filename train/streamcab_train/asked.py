@@ -53,7 +53,7 @@ def one_by_one(voices: Iterable[Voice]) -> Iterator[Item]:
 
 
 def joined(voices: Sequence[Voice], seconds: float) -> Iterator[Item]:
-    """Clips of one class and group end to end until they have so many seconds; what is left over is not asked."""
+    """Join clips of one class and group to items of `seconds`; the remainder is left out."""
     for group in sorted({voice.group for voice in voices}):
         for label in sorted({voice.label for voice in voices if voice.group == group}):
             parts: list[NDArray[np.float32]] = []
@@ -68,7 +68,7 @@ def joined(voices: Sequence[Voice], seconds: float) -> Iterator[Item]:
 
 
 def pieces(voices: Iterable[Voice], seconds: float) -> Iterator[Item]:
-    """Each clip in whole pieces of so many seconds."""
+    """Cut each clip into whole pieces of `seconds`."""
     for voice in voices:
         samples, rate = read_audio(voice.path)
         size = round(seconds * rate)

@@ -31,7 +31,7 @@ from streamcab_train.voices import NO_CLASS, deal, read_voices
 JOINED_S = (10.0, 20.0, 30.0)
 SURE = 0.8
 TASKS = 12
-"""After so many chunks a process is replaced: OpenVINO keeps some 5 MB of each new length of 4 s."""
+"""Chunks after which a process is replaced: OpenVINO keeps some 5 MB of each new length of 4 s."""
 
 
 def figures(heard: Heard, labels: Sequence[str], below: float | None) -> dict[str, object]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamcab.errors import CorpusError
 
 KEPT = 3
-"""One group of so many of a corpus and class is kept apart to judge."""
+"""One in this many groups of a corpus and class is held out."""
 NO_CLASS = -1
 
 

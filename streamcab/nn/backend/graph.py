@@ -148,7 +148,7 @@ def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> A
         return both
 
     def masked(y: Node, outside: float, *, swap: bool = False) -> Node:
-        """Near a stream's edges, what lies outside of it has its own value."""
+        """Set the samples outside a stream, near its edges, to their own value."""
         if not edges:
             return y
         here = next(inside)
@@ -184,7 +184,7 @@ def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> A
 
 
 def _split(state: Node, parts: Sequence[Kept]) -> list[Node | None]:
-    """The parts of a row (b, channels, samples); None for those that are empty."""
+    """Split a row (b, channels, samples) into its parts; empty ones are None."""
     sizes = [k.samples * k.channels for k in parts if k.samples]
     outputs = iter(op.variadic_split(state, _ints(1), _ints(sizes)).outputs())
     return [

@@ -25,6 +25,8 @@ from streamcab.nn.weights import Net
 STREAMS = (32, 8, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
 
+SHAPES = 64
+"""Shapes of which OpenVINO keeps what it has worked out for them."""
 BEHIND = 10
 """Niceness of what compiles while streams are answered."""
 
@@ -99,7 +101,7 @@ class OpenVinoNet:
         return found
 
     def _rounded_clip(self, x: Floats) -> Floats:
-        """The same as one step of a stream: only there is rounded what is rounded in any other step."""
+        """Compute a clip as one step of a stream, so that it is rounded as in any other step."""
         arch = self.architecture
         n, one = len(x) // arch.interval, np.zeros(1, np.intp)
         padded = np.pad(x, (0, arch.delay * arch.interval))[None]
@@ -118,8 +120,10 @@ class OpenVinoNet:
             return self._compiled[key]
 
     def _compile(self, model: Any, precision: str, threads: int) -> Compiled:
-        settings = {
+        settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
+            # Without a limit, each new length of a clip takes 5 MB for good.
+            "CPU_RUNTIME_CACHE_CAPACITY": SHAPES,
             "PERFORMANCE_HINT": "LATENCY",
             # Processes that pin themselves would all pick the first core.
             "ENABLE_CPU_PINNING": False,
@@ -189,7 +193,7 @@ class OpenVinoBackend:
                 request.infer([x, *kept, *inside])
 
     def _compile_all(self) -> None:
-        """The shapes that so many slots can fill."""
+        """Return the shapes that `slots` streams can fill."""
         try:
             for h in RUNS:
                 for b in self._sizes:
