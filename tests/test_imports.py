@@ -132,7 +132,7 @@ TABLE = table()
 def test_the_table_is_read() -> None:
     assert len(TABLE) > 20
     assert TABLE["errors"] == set()
-    assert TABLE["weights"] == {"architecture", "detector"}
+    assert TABLE["weights"] == {"architecture", "detector", "voice"}
     assert TABLE["cli"] is None
     assert {"cabcnn", "normalise", "ring"} <= (TABLE["engine"] or set())
 

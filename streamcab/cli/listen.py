@@ -111,6 +111,8 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
                 screen.summarise()
             return
         checkpoint, device = load_checkpoint(net.model, net.compute)
+        if o.answers.voices == 1:
+            checkpoint = checkpoint.with_one_voice
         backend = backend_maker(checkpoint, device, net.backend, net.precision, net.threads)
         if stop.is_set():
             return
@@ -234,6 +236,7 @@ def settings_for(o: Listen, pseudonyms: "Pseudonyms | None") -> "Settings":
         max_streams=o.max_streams,
         gate=gate_of(o.net.gate),
         attention=o.answers.attention,
+        voices=o.answers.voices,
         keys=_server_keys(o.feed.keys),
         ipc_group=o.feed.ipc_group,
         pseudonyms=pseudonyms,

@@ -172,6 +172,14 @@ class Answers(Section, frozen=True):
         | None
     ) = None
     attention: Annotated[bool, setting("Publish the attention of the classifiers.")] = True
+    voices: Annotated[
+        int,
+        setting(
+            "Voices of a stream that are told apart, each with a window of its own; 1: as in the paper.",
+            least=1,
+            most=16,
+        ),
+    ] = 3
 
 
 class Feed(Section, frozen=True):

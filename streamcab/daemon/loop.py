@@ -91,7 +91,7 @@ class Daemon:
         self._streams = StreamTable(arch, settings.max_streams, clock, names)
         self.engine = Engine(checkpoint.net, self._streams, backend)
         length = arch.intervals(settings.window_s)
-        self.window = window_of(checkpoint.net, settings.max_streams, length)
+        self.window = window_of(checkpoint.net, settings.max_streams, length, settings.voices)
         gate = arch.gate if settings.gate is None else settings.gate
         self._passes = PassRunner(
             self.engine, self.window, self._streams, gate=gate, attention=settings.attention
