@@ -50,7 +50,9 @@ class Live:
 
 
 class Names(Protocol):
-    """The names of streams that are in use."""
+    """The names of streams that are in use; those of this process end in `suffix`."""
+
+    suffix: str
 
     def take(self, name: str) -> bool:
         """Take a name; return False if it is in use."""
@@ -61,6 +63,8 @@ class Names(Protocol):
 
 class OwnNames:
     """The names that this process uses."""
+
+    suffix = ""
 
     def __init__(self) -> None:
         self._used: set[str] = set()
@@ -148,10 +152,12 @@ class StreamTable(SlotTable):
 
     def _name(self, wanted: str) -> str:
         """Return this name, with a number appended if it is taken."""
-        name, n = wanted, 1
+        suffix, n = self._names.suffix, 1
+        room = LONGEST - 8 - len(suffix)
+        name = wanted[:room] + suffix if suffix else wanted
         while not self._names.take(name):
             n += 1
-            name = f"{wanted[: LONGEST - 8]}-{n}"
+            name = f"{wanted[:room]}-{n}{suffix}"
         return name
 
     def lost_ms(self, slots: Slots) -> NDArray[np.float64]:
