@@ -15,7 +15,7 @@ from streamcab.message import AnyMessage, Hears, ModelInfo, Prediction, Status
 PIECE_S = 10.0
 """Seconds of a piece, counted from the Unix epoch."""
 TELL_S = 5.0
-"""Seconds between what is told of one call."""
+"""Seconds between reports on one call."""
 EARLIER_S = 2.0
 """How much earlier than a stream is announced its first sample may be."""
 DIGITS = 4
@@ -108,7 +108,7 @@ class _Open:
 
 
 class Tally:
-    """Adds up the messages of one run, and hands on what is due; `told` must not block."""
+    """Adds up the messages of one run, and passes due reports to `told`, which must not block."""
 
     def __init__(self, told: Told) -> None:
         self._told = told

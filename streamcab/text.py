@@ -16,7 +16,7 @@ from streamcab.message import DAEMON
 LONGEST = 128
 """Characters of a stream's name."""
 DIGITS = 6
-"""Of the hash that stands for letters that nothing could be made of."""
+"""Length of the hash that replaces letters without a transliteration."""
 NAMELESS = "stream"
 
 # Scripts whose letters Unicode does not name by their sounds; each with what it is spelled as.

@@ -19,7 +19,7 @@ from streamcab.message import AnyMessage, Prediction
 from streamcab.nn.checkpoint import Checkpoint
 
 CALLER = str(Path(__file__).with_name("rtp_caller.py"))
-FRESH_MS = 500.0
+FRESH_MS = 1000.0
 """An answer that is no older than this is one in real time."""
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from speech import SMALL_STAGES, naive_intervals, noise, silence, talk, tiny_model
 
 import streamcab
-from streamcab.classifier import Classifier, as_samples
+from streamcab.classifier import Classifier
 from streamcab.errors import AudioError, CheckpointError, ConfigError
 from streamcab.nn import checkpoint
 from streamcab.nn.checkpoint import Checkpoint
@@ -120,25 +120,6 @@ def test_integers_floats_and_channels_are_the_same_sound(clf: Classifier) -> Non
     for way, samples in ways.items():
         got = list(clf.classify(samples, 16000).probs.values())
         np.testing.assert_allclose(got, expected, atol=1e-5, err_msg=way)
-
-
-def test_full_scale_of_integers_is_one() -> None:
-    np.testing.assert_array_equal(as_samples(np.array([-32768, 16384, 0], np.int16), 8000), [-1, 0.5, 0])
-    np.testing.assert_array_equal(as_samples(np.array([-128, 64], np.int8), 8000), [-1, 0.5])
-    np.testing.assert_array_equal(as_samples(np.array([[-32768, 16384]], np.int16), 8000), [-0.25])
-    np.testing.assert_array_equal(as_samples(np.array([0, 128, 192], np.uint8), 8000), [-1, 0, 0.5])
-    assert as_samples([0.5], 8000).dtype == np.float32
-
-
-def test_half_precision_is_heard_as_it_is() -> None:
-    x = np.linspace(-1, 1, 50).astype(np.float16)
-    np.testing.assert_array_equal(as_samples(x, 8000), x.astype(np.float32))
-    with pytest.raises(AudioError, match="number 1"):
-        as_samples(np.array([0, np.inf], np.float16), 8000)
-
-
-def test_a_frame_of_some_channels_stays_a_frame() -> None:
-    assert as_samples(np.array([[0.25, 0.75]]), 8000).tolist() == [0.5]
 
 
 def test_arguments_are_left_as_they_were(clf: Classifier) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from streamcab.config.setting import (
     FINITE,
-    HostPort,
     Section,
     Setting,
     build,
@@ -111,20 +110,6 @@ def test_a_name_may_stand_once() -> None:
 
     with pytest.raises(AssertionError, match="far stands twice"):
         settings_of(Twice)
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [("127.0.0.1:9464", "127.0.0.1", 9464), ("[::1]:80", "::1", 80), ("localhost:0", "localhost", 0)],
-)
-def test_an_address_has_a_host_and_a_port(text: str, host: str, port: int) -> None:
-    assert (HostPort(text).host, HostPort(text).port) == (host, port)
-
-
-@pytest.mark.parametrize("text", ["", "9464", ":9464", "[]:1", "host:", "host:x", "host:65536", "host:-1"])
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not HOST:PORT, such as"):
-        HostPort(text)
 
 
 def test_words_are_listed() -> None:

@@ -194,13 +194,44 @@ def test_wrong_names_are_a_mistake_in_the_program(publisher: Publisher) -> None:
 
 
 def test_what_cannot_be_sent_is_counted_and_not_raised(publisher: Publisher) -> None:
-    publisher.publish(status(source="file: caf\udce9.wav"))  # a file name that is not UTF-8
-    assert (publisher.failed, publisher.sent) == (1, 0)
-    publisher.close()
-    publisher.close()
-    publisher.publish(status())
-    publisher.poll()
+    with Subscriber(publisher.endpoint):
+        until(lambda: bool(publisher.poll() or publisher.joined))
+        publisher.publish(status(source="file: caf\udce9.wav"))  # a file name that is not UTF-8
+        assert (publisher.failed, publisher.sent) == (1, 0)
+        publisher.close()
+        publisher.close()
+        publisher.publish(status())
+        publisher.poll()
     assert (publisher.failed, publisher.sent) == (2, 0)
+
+
+def test_what_nobody_has_subscribed_to_is_not_sent_and_still_there_for_who_does(publisher: Publisher) -> None:
+    publisher.publish(prediction())
+    assert publisher.sent == 0
+    with zmq.Context() as context, context.socket(zmq.SUB) as some:
+        some.linger = 0
+        some.connect(publisher.endpoint)
+        for prefix, wanted in ((b"v1/mic/", 2), (b"v1/mic/prediction", 1), (b"v1/oth", 0), (b"v1/", 2)):
+            taken = publisher.joined
+            some.subscribe(prefix)
+            until(lambda taken=taken: bool(publisher.poll() or publisher.joined > taken))
+            sent, repeated = publisher.sent, publisher.repeated
+            publisher.publish(prediction())
+            publisher.publish(status())
+            assert (publisher.sent - sent, publisher.repeated) == (wanted, repeated), prefix
+            some.unsubscribe(prefix)
+
+            def forgotten() -> bool:
+                publisher.poll()
+                sent = publisher.sent
+                publisher.publish(prediction())
+                return publisher.sent == sent
+
+            until(forgotten)
+        some.subscribe(b"v1/mic/prediction")
+        until(lambda: came(publisher, some))
+        assert some.recv_multipart()[0] == b"v1/mic/prediction"
+        assert publisher.repeated > 0
 
 
 def test_a_gap_is_counted_and_a_restart_is_none(raw: zmq.Socket[bytes]) -> None:

@@ -104,7 +104,7 @@ def test_a_file_that_is_removed_or_moved_away_is_begun_anew_with_the_next_line(t
     lines = JsonLinesFile(tmp_path / "f", 1_000, keep=1)
     lines.write(numbered(0, 1))
     (tmp_path / "f").unlink()
-    assert lines.write(numbered(1, 2)) == f"{tmp_path / 'f'} was removed; it is begun anew"
+    assert lines.write(numbered(1, 2)) == f"{tmp_path / 'f'} was removed; a new file is created"
     (tmp_path / "f").rename(tmp_path / "moved")
     assert lines.write(numbered(2, 3)) == ""
     lines.close()

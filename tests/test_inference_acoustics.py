@@ -14,9 +14,8 @@ def told(kind: NDArray, power: NDArray, wide: NDArray, length: int = 1200, first
     acoustics, since = Acoustics(1, length, 40), 1000
     for k in range(len(kind)):
         since = 0 if kind[k] == VOICED else since + 1
-        acoustics.add(
-            ONE, np.array([first + k]), np.array([since]), kind[k : k + 1], power[k : k + 1], wide[k : k + 1]
-        )
+        one = [x[None, k : k + 1] for x in (kind, power, wide)]
+        acoustics.add(ONE, np.ones((1, 1), np.bool_), np.array([[first + k]]), np.array([[since]]), *one)
     return acoustics
 
 

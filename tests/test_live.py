@@ -130,9 +130,9 @@ def test_the_demo_draws_in_a_terminal_and_leaves_it_clean(model):
     command = " ".join(map(str, (*STREAMCAB, "demo", "--model", model)))
     tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30", f"{command}; echo code=$?; exec sh")
     try:
-        until(lambda: "uk-1" in tmux("capture-pane", "-p").stdout, why="the view shows no stream")
+        until(lambda: "uk-1" in tmux("capture-pane", "-p").stdout, "the view shows no stream")
         assert tmux("display", "-p", "#{alternate_on}").stdout.strip() == "1"
-        until(lambda: "code=0" in tmux("capture-pane", "-p").stdout, why="the demo does not end")
+        until(lambda: "code=0" in tmux("capture-pane", "-p").stdout, "the demo does not end")
         assert tmux("display", "-p", "#{alternate_on} #{cursor_flag}").stdout.strip() == "0 1"
         screen = tmux("capture-pane", "-p", "-S", "-60").stdout
         assert "synthetic" in screen

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from streamcab.config.address import is_loopback
 from streamcab.errors import ConfigError
 from streamcab.media import signatures
 from streamcab.media.admission import Admission, Secrets, read_secrets
@@ -219,16 +218,6 @@ def test_secrets_of_one_vendor_open_no_other_path() -> None:
 def test_without_secrets_no_page_of_the_browser_gets_in(headers: dict[str, str], admitted: bool) -> None:
     why = Admission(None).refusal("twilio", asked(**headers), NOW)
     assert (why == "") is admitted
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.9.9.9"])
-def test_loopback(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
-def test_no_loopback(host: str) -> None:
-    assert not is_loopback(host)
 
 
 def test_secrets_are_read_from_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ HOLD_S = 5.0
 FULL = 0.98
 """From here on a sample is at full scale: the loudest code of mu-law is 0.980."""
 FLAT = 4
-"""Equal samples on end there, which no speech has unless something has cut it."""
+"""Equal consecutive samples near full scale, which speech has only if it was clipped."""
 OFFSET = 0.02
 """A mean of so much of full scale, and of half the deviation, is one."""
 

@@ -83,7 +83,7 @@ class Bank:
         self.arrived.set()
 
     def skip(self, row: int, n: int, stamp: float) -> None:
-        """Append n missing samples: time passed, and what was said in it is lost."""
+        """Append n missing samples: time has passed, and its audio is lost."""
         start = int(self.written[row])
         if n > HOLE_S * self.rate:
             self.silence_from[row], self.silence_to[row] = start, start + n

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from streamcab.bench.habits import CODEC, Habits, other_format
 from streamcab.bench.probe import Probe
-from streamcab.bench.process import child, cpu_s, free_port, last_line, resident
+from streamcab.bench.process import child, cpu_s, family, free_port, last_line, resident
 from streamcab.bench.report import Report, Spread, judge
 from streamcab.bench.traffic import Plan, Traffic
 from streamcab.errors import SourceError
@@ -54,12 +54,12 @@ def measure(traffic: Traffic, serving: Serving, say: Callable[[str], None] = lam
 
 
 def room(traffic: Traffic) -> int:
-    """`--max-streams`: one for each call, and for those that have ended and are not yet given back."""
+    """`--max-streams`: one for each call, including ended calls that are not yet released."""
     return traffic.streams + ceil(4 * traffic.churn)
 
 
 class Run:
-    """One measurement. `probe` is what was heard of it, and `start` its zero, as monotonic time."""
+    """One measurement: `probe` holds its messages, and `start` is its zero, in monotonic time."""
 
     def __init__(
         self, traffic: Traffic, plan: Plan, serving: Serving, folder: Path, say: Callable[[str], None]
@@ -69,6 +69,7 @@ class Run:
         self._say = say
         self.probe = Probe(traffic, plan)
         self.start = 0.0
+        self.heard_from = np.zeros(plan.calls, np.int64)
         self._rss: list[int] = []
         self._cpu: dict[str, list[float]] = {}
 
@@ -125,22 +126,22 @@ class Run:
         """Hear the feed while the calls go on, and look at the processes each second."""
         end = start + self._plan.frames * self._plan.frame_s
         settled = start + self._plan.steady * self._plan.frame_s
-        pids = {**pids, "subscriber": os.getpid()}
+        parts = {name: family(pid) for name, pid in pids.items()} | {"subscriber": [os.getpid()]}
         begun = False
         next_look = start
         while (now := time.monotonic()) < end:
             if now >= settled and not begun:
                 begun = True
-                self._cpu = {name: [cpu_s(pid), now] for name, pid in pids.items()}
+                self._cpu = {name: [cpu_s(*some), now] for name, some in parts.items()}
             if now >= next_look:
                 next_look += 1.0
                 self._rss.append(resident(pids["daemon"]))
                 self._say(f"{now - start:5.0f} s  {self.probe.most_streams} streams")
             self._hear(feed, 0.05)
         now = time.monotonic()
-        for name, pid in pids.items():
+        for name, some in parts.items():
             used, since = self._cpu[name]
-            self._cpu[name] = [(cpu_s(pid) - used) / (now - since)]
+            self._cpu[name] = [(cpu_s(*some) - used) / (now - since)]
 
     def _hear(self, feed: Subscriber, timeout_s: float) -> None:
         first = feed.recv(timeout_s)
@@ -165,7 +166,7 @@ class Run:
         probe, plan, traffic = self.probe, self._plan, self._traffic
         assert probe.status is not None
         counters, habits = probe.status.counters, Habits(plan, traffic)
-        heard_from = np.array(sender["heard_from"], np.int64)
+        self.heard_from = heard_from = np.array(sender["heard_from"], np.int64)
         appeared = (
             probe.appeared - start - plan.due(np.arange(plan.calls), np.maximum(heard_from, 0))
         ) * 1000

@@ -42,7 +42,7 @@ class Probe:
         self.statuses: list[tuple[float, DaemonStatus]] = []
         """All that the daemon said of itself, and when, as monotonic time."""
         self.early_lost_ms = np.zeros(plan.calls)
-        """What each call lost from when it was let in until it had been going on for EARLY_S."""
+        """Return what each call lost in the first EARLY_S after its admission."""
         self._lost_at_first = np.full(plan.calls, np.nan)
         self.changed: set[int] = set()
         """Calls of which the feed has said that they have changed their codec."""
@@ -97,28 +97,37 @@ class Probe:
         """Number of predictions of calls that went on."""
         return len(self._serial)
 
-    def latencies(self, start: float, heard_from: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Milliseconds for each prediction whose packet was sent after all calls had settled.
+    def latencies(
+        self,
+        start: float,
+        heard_from: NDArray[np.int64],
+        *,
+        since: float | None = None,
+        until: float = np.inf,
+    ) -> NDArray[np.float64]:
+        """Return the milliseconds from the sending of the packet that a prediction has heard last to the prediction.
 
-        `start` is the plan's zero as monotonic time; heard_from (calls,) the first packet sent of each.
+        Args:
+            start: The plan's zero as monotonic time.
+            heard_from: Shape (calls,), the first packet sent of each call.
+            since: Predictions that arrived from this monotonic time on; all whose packet was sent after all calls had
+                settled, if not given.
+            until: Predictions that arrived before this monotonic time.
         """
         serial = np.array(self._serial, np.int64)
         packet = (np.array(self._sample, np.int64) - 1) // self._traffic.samples
         packet += np.maximum(heard_from[serial], 0)
-        steady = self._plan.first[serial] + packet >= self._plan.steady
-        due = self._plan.due(serial[steady], packet[steady])
-        latency: NDArray[np.float64] = (np.array(self._at)[steady] - start - due) * 1000
+        at = np.array(self._at)
+        some = self._plan.first[serial] + packet >= self._plan.steady if since is None else at >= since
+        some &= at < until
+        due = self._plan.due(serial[some], packet[some])
+        latency: NDArray[np.float64] = (at[some] - start - due) * 1000
         return latency
 
     def rhythm(self, since: float, until: float) -> float:
         """Predictions per second of each stream between two monotonic times."""
         at = np.array(self._at)
         return float(np.count_nonzero((at >= since) & (at < until))) / (until - since) / self._plan.streams
-
-    def lags_between(self, since: float, until: float) -> NDArray[np.float64]:
-        """Return `lag_ms` of each prediction that arrived between two monotonic times."""
-        at = np.array(self._at)
-        return self.lags()[(at >= since) & (at < until)]
 
     def lags(self) -> NDArray[np.float64]:
         """Return the lags that the daemon states, `lag_ms` of each prediction."""

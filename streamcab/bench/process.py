@@ -52,7 +52,7 @@ def free_port(kind: socket.SocketKind) -> int:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that it has started, and they, that still run."""
+    """Return a process and all that it has started, and they, that still run."""
     found = [pid]
     for one in found:
         with suppress(OSError):
@@ -61,21 +61,21 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def cpu_s(pid: int) -> float:
-    """Seconds of CPU that a process and its children have had, all threads; NaN when it is gone."""
+def cpu_s(*pids: int) -> float:
+    """Return the seconds of CPU that processes have had, all threads; NaN when the first is gone."""
     used = float("nan")
-    for one in family(pid):
+    for one in pids:
         try:
             fields = Path(f"/proc/{one}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             continue
         mine = (int(fields[11]) + int(fields[12])) / TICKS
-        used = mine if one == pid else used + mine
+        used = mine if one == pids[0] else used + mine
     return used
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process and its children have; 0 when it is gone."""
+    """Return the bytes of memory that a process and its children have; 0 when it is gone."""
     total = 0
     for one in family(pid):
         with suppress(OSError):

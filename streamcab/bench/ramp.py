@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from streamcab.bench.calls import Run, Serving
-from streamcab.bench.probe import Probe
 from streamcab.bench.report import Report
 from streamcab.bench.traffic import Plan, Traffic
 from streamcab.errors import SourceError
 
 SHARES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 0.5)
-"""Calls that are offered in each stretch, as shares of those that the machine carries."""
+"""Calls offered in each stretch, as multiples of the number that the machine carries."""
 SETTLE_S = 5.0
 """At the beginning of each stretch, in which calls join."""
 INTERVAL_S = 0.025
@@ -29,7 +28,7 @@ class Level:
     """A stretch of a ramp, without its first seconds.
 
     offered   calls that were sent                      heard    streams that the daemon had, on average
-    goodput   seconds of audio classified each second   p99_ms   of `lag_ms`, of all predictions
+    goodput   seconds of audio classified each second   p99_ms   from a packet to its prediction
     waiting   whether new calls waited                  resting  whether streams rested in turns
     """
 
@@ -81,9 +80,7 @@ def measure(
     if not probe.statuses:
         raise SourceError("the daemon said nothing of itself")
     found = [
-        _level(
-            probe, offered, run.start + i * length + min(SETTLE_S, length / 2), run.start + (i + 1) * length
-        )
+        _level(run, offered, run.start + i * length + min(SETTLE_S, length / 2), run.start + (i + 1) * length)
         for i, offered in enumerate(levels)
     ]
     end = run.start + (len(levels) - 1) * length
@@ -92,16 +89,16 @@ def measure(
     return Ramp(found, float(probe.early_lost_ms.sum()), plan.calls, refused, float(back), report)
 
 
-def _level(probe: Probe, offered: int, since: float, until: float) -> Level:
-    statuses = [status for at, status in probe.statuses if since <= at < until]
-    lags = probe.lags_between(since, until)
+def _level(run: Run, offered: int, since: float, until: float) -> Level:
+    statuses = [status for at, status in run.probe.statuses if since <= at < until]
+    latencies = run.probe.latencies(run.start, run.heard_from, since=since, until=until)
     return Level(
         offered,
         heard=float(np.mean([status.streams for status in statuses])) if statuses else 0.0,
         goodput=float(np.mean([status.intervals_per_s for status in statuses])) * INTERVAL_S
         if statuses
         else 0.0,
-        p99_ms=float(np.percentile(lags, 99)) if len(lags) else float("nan"),
+        p99_ms=float(np.percentile(latencies, 99)) if len(latencies) else float("nan"),
         waiting=any("for the machine to have time" in status.detail for status in statuses),
         resting=any("rest in turns" in status.detail for status in statuses),
     )

@@ -51,7 +51,7 @@ class Report:
     details: dict[str, int]
     budget_ms: float
     events: dict[str, int] = field(default_factory=dict)
-    """Changes in the midst of calls, by kind."""
+    """Changes during calls, by kind."""
     codecs_told: int = 0
     """Changes of codec that the feed has told."""
     failures: list[str] = field(default_factory=list)

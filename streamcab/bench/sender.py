@@ -60,7 +60,7 @@ class Packets:
         speech: NDArray[np.uint8],
         other: NDArray[np.uint8] | None = None,
     ) -> None:
-        """speech, and what is said in the codec that calls change to."""
+        """Speech, and the same in the codec that calls change to."""
         self._sock, self._plan = sock, plan
         self._habits = Habits(plan, traffic)
         self._speech = Speech(traffic.format, traffic.ptime_ms, speech)

@@ -19,13 +19,13 @@ from streamcab.bulk.row import Row
 from streamcab.errors import ConfigError
 
 PART_S = 600.0
-"""Seconds of audio in a part, about: what is lost at most when a process is killed."""
+"""Approximate seconds of audio in a part: the most that is lost when a process is killed."""
 FILES = 500
 """Files in a part, at most."""
 BYTES_PER_S = {".flac": 8_000, ".opus": 2_500, ".ogg": 4_000, ".mp3": 8_000, ".m4a": 8_000, ".amr": 1_600}
 """How much of a file is a second, where a manifest does not say how long it is; of all others 16 kB."""
 TRIES = 2
-"""After so many beginnings without an end a part is heard file by file."""
+"""Unfinished starts of a part after which it is worked off file by file."""
 INDEX = "index.json"
 
 
@@ -38,7 +38,7 @@ class Part:
 
 
 def cut(entries: Sequence[Entry], salt: str, part_s: float = PART_S) -> list[Part]:
-    """Parts of about so many seconds. `salt` names the model and how it is asked."""
+    """Split entries into parts of about `part_s`. `salt` names the model and the options."""
     parts: list[Part] = []
     some: list[Entry] = []
     seconds = 0.0

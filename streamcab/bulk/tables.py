@@ -16,7 +16,7 @@ from streamcab.extras import missing
 
 KINDS = (".csv", ".jsonl", ".parquet")
 GROUP = 10_000
-"""Rows of a group in Parquet: what is in memory at a time."""
+"""Rows of a group in Parquet, which are in memory at a time."""
 
 
 def check(path: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def calls() -> None:
-    """The calls that `listen --store` has kept: what was answered, when, and how it went."""
+    """List, show, export and delete the calls that `listen --store` has kept."""
 
 
 @calls.command("list", cls=Command)

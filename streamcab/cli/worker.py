@@ -86,7 +86,7 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
             recorder=recorder,
             beside=[journal.counters],
             taps=[Tally(tell)] if orders.tells else [],
-            names=SharedNames(Path(orders.names), orders.index),
+            names=SharedNames(Path(orders.names), orders.index, orders.suffix),
             feed=LocalFeed(orders.endpoint, orders.run, LastWords(orders.words), orders.floor),
         )
         reload = Reload(o, lambda: newest, journal, level=logging.DEBUG)
@@ -113,12 +113,12 @@ class _Teller:
         self._thread.start()
 
     def __call__(self, told: Told) -> None:
-        """Take what is to be told; never blocks."""
+        """Take a message to send; never blocks."""
         if self._queue.qsize() < WAITING:
             self._queue.put(told)
 
     def close(self) -> None:
-        """Write what is left, for a second at most."""
+        """Write the remaining messages, for a second at most."""
         self._queue.put(None)
         self._thread.join(1.0)
 

@@ -1,4 +1,4 @@
-"""The settings of what is kept of calls, and of where they are sent: sections of the tree of `listen`."""
+"""Settings of the store of calls and of the sinks: sections of the tree of `listen`."""
 
 from pathlib import Path
 from typing import Annotated

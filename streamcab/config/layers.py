@@ -87,7 +87,7 @@ def check_environment(environment: Mapping[str, str], known: Iterable[str]) -> N
 
 
 def _converted(one: Setting, value: Any) -> tuple[Any, str]:
-    """`value` as the setting wants it, and what is wrong with it in words."""
+    """Return `value` in the setting's type, and in words what is wrong with it."""
     if isinstance(value, dict):
         return None, f"{one.name} is a table; write {one.name} = VALUE"
     several = value if isinstance(value, list) else [value]

@@ -14,7 +14,7 @@ SHARE = 0.8
 FEW = 64
 """So many streams share passes that cost little more than those of one: what one costs says nothing of them."""
 MEMORY_S = 2.0
-"""What was measured so many seconds ago counts for a third of what is measured now."""
+"""Seconds after which a measurement counts for a third of a new one."""
 
 
 class Capacity:

@@ -18,15 +18,15 @@ from streamcab.message import Prediction
 SPEECH_S = 30.0
 """Seconds of speech after which a stream may rest."""
 CALM_S = 10.0
-"""Its answer has been the same for so many seconds."""
+"""Seconds for which the answer must have been the same."""
 SPELL_S = 10.0
-"""A stream is heard for at least so many seconds between two rests."""
+"""Least seconds for which a stream is heard between two rests."""
 LEAST = 1 / 3
-"""Streams are let in as long as those that rest in turns are heard for this share of the time."""
+"""New streams are admitted while those that rest in turns are heard for at least this share of the time."""
 REST_S = SPELL_S / LEAST - SPELL_S
 """How long a stream rests then, in seconds."""
 SHORTEST_S = 5.0
-"""A rest lasts at least so many seconds: each costs the time of half a second of audio."""
+"""Least seconds of a rest: each rest costs the time of half a second of audio."""
 SPARE = 0.8
 """Where those that bring audio are fewer than this share of those that can be heard, nobody need rest any longer."""
 

@@ -111,6 +111,7 @@ class Reporter:
                     hears=told.hears if told else "silence",
                     snr_db=told.snr_db if told else None,
                     duty=duty,
+                    voice=told.voice if told else 1,
                     call=self._call(live.line),
                 )
             )
@@ -182,7 +183,8 @@ class Reporter:
         if not self._ready:
             words.append("waiting for the first audio")
         elif heard:
-            words.append(f"{standings.lag_ms[~standings.lost].max() / 1000:.1f} s behind")
+            waiting = (standings.written - standings.sample) / standings.rate
+            words.append(f"{waiting[~standings.lost].max():.1f} s behind")
         words.append(f"model {self._checkpoint.card.get('name', 'unnamed')} {self._checkpoint.hash}".rstrip())
         return ", ".join(words)
 

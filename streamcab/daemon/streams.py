@@ -23,7 +23,7 @@ from streamcab.text import LONGEST
 Times = NDArray[np.float64]
 
 FLOW_S = 1.0
-"""A source that has brought nothing for so many seconds takes no time of the machine."""
+"""Seconds without audio after which a source counts as costing nothing."""
 
 
 def flowing(bank: Bank, rows: Slots, now: float) -> NDArray[np.bool_]:
@@ -49,8 +49,10 @@ class Live:
     told: Prediction | None = None
 
 
-class Names(Protocol):
-    """The names of streams that are in use."""
+class StreamNames(Protocol):
+    """The names of streams that are in use; those of this process end in `suffix`."""
+
+    suffix: str
 
     def take(self, name: str) -> bool:
         """Take a name; return False if it is in use."""
@@ -62,17 +64,19 @@ class Names(Protocol):
 class OwnNames:
     """The names that this process uses."""
 
+    suffix = ""
+
     def __init__(self) -> None:
         self._used: set[str] = set()
 
     def take(self, name: str) -> bool:
-        """See Names."""
+        """See StreamNames."""
         free = name not in self._used
         self._used.add(name)
         return free
 
     def free(self, name: str) -> None:
-        """See Names."""
+        """See StreamNames."""
         self._used.discard(name)
 
 
@@ -91,7 +95,7 @@ class StreamTable(SlotTable):
     """
 
     def __init__(
-        self, architecture: Architecture, size: int, clock: Clock = MACHINE, names: Names | None = None
+        self, architecture: Architecture, size: int, clock: Clock = MACHINE, names: StreamNames | None = None
     ) -> None:
         super().__init__(size)
         self._architecture, self._clock = architecture, clock
@@ -148,10 +152,12 @@ class StreamTable(SlotTable):
 
     def _name(self, wanted: str) -> str:
         """Return this name, with a number appended if it is taken."""
-        name, n = wanted, 1
+        suffix, n = self._names.suffix, 1
+        room = LONGEST - 8 - len(suffix)
+        name = wanted[:room] + suffix if suffix else wanted
         while not self._names.take(name):
             n += 1
-            name = f"{wanted[: LONGEST - 8]}-{n}"
+            name = f"{wanted[:room]}-{n}{suffix}"
         return name
 
     def lost_ms(self, slots: Slots) -> NDArray[np.float64]:
@@ -182,9 +188,12 @@ class StreamTable(SlotTable):
         ended = self.finished[slots] & (intervals is None)
         written, sample, rate, overflows = np.zeros((4, n), np.int64)
         captured = np.full(n, now)
+        ahead = (heard > 0) & ~ended
         for which, bank, rows in self.by_bank(slots):
             have = bank.written[rows]
-            used = np.minimum(heard[which] * arch.interval * bank.rate // arch.pooled_rate, have)
+            used = heard[which] * arch.interval * bank.rate // arch.pooled_rate
+            ahead[which] &= used <= have
+            used = np.minimum(used, have)
             used = np.where(ended[which], have, used)
             begun = have > 0
             captured[which[begun]] = (bank.stamp[rows] - (have - used) / bank.rate)[begun]
@@ -197,7 +206,8 @@ class StreamTable(SlotTable):
             sample=sample,
             rate=rate,
             power=self.power[slots] if power is None else power,
-            lag_ms=np.maximum(now - captured, 0.0) * 1000,
+            # An answer is as old as its newest interval, which waits for what the net hears ahead of it.
+            lag_ms=(np.maximum(now - captured, 0.0) + ahead * arch.delay * arch.interval_s) * 1000,
             lost_ms=self.lost_ms(slots),
             overflows=overflows,
             ended=ended,

@@ -38,6 +38,7 @@ from streamcab.dsp.gate import (
     VOICED,
     threshold,
 )
+from streamcab.dsp.speech_levels import SpeechLevels
 
 HOLD_S = 1.0
 MEMORY_S = 30.0
@@ -45,6 +46,7 @@ BLOCK_S = 1.0
 IDLE, HOLDING, ACTIVE = 0, 1, 2
 
 Ints = NDArray[np.intp]
+Floats = NDArray[np.float64]
 _HIGH = high_bands()
 
 
@@ -80,7 +82,7 @@ class RunningNormaliser:
         self, slots: int, interval: int, interval_s: float, margin: int = 16, detector: Weights | None = None
     ) -> None:
         self.hold = round(HOLD_S / interval_s)
-        self.block = round(BLOCK_S / interval_s)
+        block = round(BLOCK_S / interval_s)
         blocks = round(MEMORY_S / BLOCK_S)
         floor = round(FLOOR_S / interval_s)
         self.interval, self.margin = interval, margin
@@ -95,11 +97,7 @@ class RunningNormaliser:
         self.judged = np.zeros(slots, np.int64)
         self.decided = np.zeros(slots, np.int64)
         self.taken = np.zeros(slots, np.int64)
-        # Levels of the last 2 s, missing intervals as infinity: only the smallest is asked for.
-        self._levels = np.full((slots, floor), np.inf)
-        # Voiced count, sum and sum of squares by block of 1 s; never subtracted from, so nothing drifts.
-        self._blocks = np.zeros((slots, blocks, 3))
-        self._closed = np.zeros((slots, 3))
+        self._levels = SpeechLevels(slots, floor, block, blocks, detector is not None)
         # Intervals that wait to be taken, at (absolute interval) % room.
         self._maxima = np.zeros((slots, self._room, interval), np.float32)
         self._stats = np.zeros((slots, self._room, 3))
@@ -115,14 +113,15 @@ class RunningNormaliser:
         """Memory of one stream."""
         arrays = [a for a in vars(self).values() if isinstance(a, np.ndarray)]
         own = sum(a.nbytes // len(a) for a in arrays)
+        own += self._levels.bytes_per_slot
         return own + (self.detector.bytes_per_slot if self.detector else 0)
 
     def reset(self, slots: Ints) -> None:
         """Make slots ready for new streams."""
         self.vad_state[slots] = IDLE
-        for a in (self.pushed, self.judged, self.decided, self.taken, self._blocks, self._closed):
+        for a in (self.pushed, self.judged, self.decided, self.taken):
             a[slots] = 0
-        self._levels[slots] = np.inf
+        self._levels.reset(slots)
         if self.detector:
             self.detector.reset(slots)
 
@@ -164,15 +163,8 @@ class RunningNormaliser:
         self.pushed[slots] += n
         for field in (self.judged, self.decided, self.taken):
             field[slots] += n_judged
-        blocks, floor = self._blocks.shape[1], self._levels.shape[1]
-        first, last = -(-k // self.block), (k + n_judged) // self.block
-        for b in range(blocks):
-            begun = first + b <= last
-            self._blocks[slots[begun], (first[begun] + b) % blocks] = 0
-        unheard = (np.arange(floor) - k[:, None]) % floor < n_judged[:, None]
-        self._levels[slots] = np.where(unheard, np.inf, self._levels[slots])
-        self._closed[slots] = self._blocks[slots].sum(1) - self._blocks[slots, last % blocks]
-        self._idle(slots[(self.vad_state[slots] == ACTIVE) & (self._blocks[slots, :, 0].sum(1) == 0)])
+        self._levels.skip(slots, k, n_judged)
+        self._idle(slots[(self.vad_state[slots] == ACTIVE) & (self._levels.voiced(slots) == 0)])
         if self.detector is not None:
             self.detector.skip(slots, n)
             waiting = (self.judged[slots, None] + np.arange(self.ahead)) % self._room
@@ -206,66 +198,64 @@ class RunningNormaliser:
     def _judge(self, slots: Ints, until: NDArray[np.int64]) -> None:
         """Judge all intervals before `until` (B,)."""
         left = until - self.judged[slots]
-        for _ in range(int(left.max(initial=0))):
+        most = int(left.max(initial=0))
+        if 1 < most <= self._levels.floor:
+            active = (left == most) & (self.vad_state[slots] == ACTIVE)
+            steady = active & self._levels.remains(slots, self.judged[slots])
+            if steady.any():
+                self._judge_active(slots[steady], most)
+                left[steady] = 0
+                most = int(left.max())
+        for _ in range(most):
             some = slots if (left > 0).all() else slots[left > 0]
             self._advance(some)
             left -= 1
+
+    def _judge_active(self, slots: Ints, h: int) -> None:
+        """Judge the next h intervals of streams that are active and remain so."""
+        row, k = slots[:, None], self.judged[slots, None] + np.arange(h)
+        at = k % self._room
+        kind, said = self._kind[row, at], self._speech[row, at]
+        level = np.where(kind == MISSING, np.inf, self._power[row, at])
+        voiced, speech, totals = self._levels.judge(slots, k, level, said, self._stats[row, at])
+        kind[voiced] = VOICED
+        if self.detector is not None:
+            kind[np.isfinite(level) & (level > LOUD * speech) & ~said] = SOUND
+        self._kind[row, at] = kind
+        self._set(row, at, totals)
+        self.judged[slots] += h
+        self.decided[slots] += h
 
     def _advance(self, slots: Ints) -> None:
         """Judge the next interval of each stream."""
         k = self.judged[slots]
         at = k % self._room
         power, missing = self._power[slots, at], self._kind[slots, at] == MISSING
-        floor_len, blocks = self._levels.shape[1], self._blocks.shape[1]
-        new_block = k % self.block == 0
+        new_block = k % self._levels.block == 0
         if new_block.any():
             turn = slots[new_block]
-            self._blocks[turn, k[new_block] // self.block % blocks] = 0
-            # A fresh sum, without the block that is being filled.
-            self._closed[turn] = self._blocks[turn].sum(1)
-            self._idle(turn[(self.vad_state[turn] == ACTIVE) & (self._closed[turn, 0] == 0)])
+            left = self._levels.begin(turn, k[new_block])[:, 0]
+            self._idle(turn[(self.vad_state[turn] == ACTIVE) & (left == 0)])
         vad_state = self.vad_state[slots]
         started = vad_state == IDLE
         if started.any():
-            before = self._levels[slots].min(1)
+            before = self._levels.lowest(slots)
             started &= ~missing & (power > POWER_FLOOR)
             if self.detector:
                 started &= self._speech[slots, at]
             else:
                 started &= ~np.isfinite(before) | (power > ABOVE_FLOOR * before)
-            self._levels[slots[started]] = np.inf
+            self._levels.forget_floor(slots[started])
             vad_state = np.where(started, HOLDING, vad_state)
             self.vad_state[slots[started]] = HOLDING
-        # Speech may begin within an interval and fill a part of it: a hold's first interval measures no floor.
-        level = np.where(missing | started, np.inf, power)
-        self._levels[slots, k % floor_len] = level
-        self.judged[slots] = k + 1
-
         active = vad_state == ACTIVE
         if active.any():
-            whole = bool(active.all())
-            s, a = (slots, at) if whole else (slots[active], at[active])
-            kk = k if whole else k[active]
-            lv = level if whole else level[active]
-            floor = self._levels[s].min(1)
-            block = kk // self.block % blocks
-            closed, filling = self._closed[s], self._blocks[s, block]
-            total = closed + filling
-            n = np.maximum(total[:, 0], 1)
-            speech = total[:, 2] / n - (total[:, 1] / n) ** 2
-            voiced = (
-                np.isfinite(lv)
-                & (lv > threshold(floor, speech, self.detector is not None))
-                & self._speech[s, a]
-            )
-            filling += self._stats[s, a] * voiced[:, None]
-            self._blocks[s, block] = filling
-            self._kind[s[voiced], a[voiced]] = VOICED
-            if self.detector is not None:
-                sound = np.isfinite(lv) & (lv > LOUD * speech) & ~self._speech[s, a]
-                self._kind[s[sound], a[sound]] = SOUND
-            self._set(s, a, closed + filling)
-            self.decided[s] += 1
+            self._judge_active(slots[active], 1)
+        rest = ~active
+        # Speech may begin within an interval and fill a part of it: a hold's first interval measures no floor.
+        level = np.where(missing | started, np.inf, power)
+        self._levels.note(slots[rest], k[rest], level[rest])
+        self.judged[slots[rest]] += 1
         if not active.all():
             idle = vad_state == IDLE
             self._silence(slots[idle], at[idle])
@@ -294,11 +284,7 @@ class RunningNormaliser:
         for slot, where, when, marks in zip(slots[talk], at[talk], waiting[talk], voiced[talk], strict=True):
             self.vad_state[slot] = ACTIVE
             self._kind[slot, where[marks]] = VOICED
-            blocks = self._blocks.shape[1]
-            np.add.at(self._blocks[slot], when[marks] // self.block % blocks, self._stats[slot, where[marks]])
-            current = self._blocks[slot, when[-1] // self.block % blocks]
-            total = self._blocks[slot].sum(0)
-            self._closed[slot] = total - current
+            total = self._levels.learn(slot, when[marks], when[-1], self._stats[slot, where[marks]])
             self._set(np.full(n, slot), where, np.broadcast_to(total, (n, 3)))
         self.decided[slots] += n
 
@@ -310,10 +296,10 @@ class RunningNormaliser:
         self._mean[slots, at] = 0
         self._scale[slots, at] = 0
 
-    def _set(self, slots: Ints, at: Ints, total: NDArray[np.float64]) -> None:
-        """Normalise the intervals at `at` by the mean and deviation of `total`: count, sum, squares (N, 3)."""
-        n = np.maximum(total[:, 0], 1)
-        mean = total[:, 1] / n
-        variance = total[:, 2] / n - mean * mean
+    def _set(self, slots: Ints, at: Ints, total: Floats) -> None:
+        """Normalise the intervals at `at` by the mean and deviation of `total`: count, sum, squares (..., 3)."""
+        n = np.maximum(total[..., 0], 1)
+        mean = total[..., 1] / n
+        variance = total[..., 2] / n - mean * mean
         self._mean[slots, at] = mean
         self._scale[slots, at] = 1 / np.sqrt(np.maximum(variance, POWER_FLOOR))

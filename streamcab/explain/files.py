@@ -26,7 +26,7 @@ def write(folder: Path, name: str, one: Explained) -> list[Path]:
 
 
 def names(paths: list[str]) -> list[str]:
-    """A name for each file by its own, without ending; those that are taken, in any case, get a number."""
+    """Return a name for each file: its own without ending; names that are taken, in any case, get a number."""
     found: list[str] = []
     taken: set[str] = set()
     for path in paths:

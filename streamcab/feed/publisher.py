@@ -1,8 +1,9 @@
 """The sending end of the feed: sends messages, keeps the last of each topic, and repeats it to late joiners.
 
-Owns the XPUB socket, the numbering of messages and the last message of every topic. Knows nothing of audio, models or
-threads. A publisher belongs to the thread that made it, since ZeroMQ's sockets are not thread safe. `zap.py` decides
-who may connect; docs/reference/feed.md describes what is on the wire, for any other language.
+A message that nobody has subscribed to is kept, but neither encoded nor sent. Owns the XPUB socket, the numbering of
+messages and the last message of every topic. Knows nothing of audio, models or threads. A publisher belongs to the
+thread that made it, since ZeroMQ's sockets are not thread safe. `zap.py` decides who may connect;
+docs/reference/feed.md describes what is on the wire, for any other language.
 """
 
 import secrets
@@ -39,6 +40,7 @@ SUBSCRIPTIONS = 256  # are read in one poll at most,
 REPEATS = 64  # are sent in one poll at most,
 REPEAT_S = 0.002  # and none is begun later in it than this: to 1,000 subscribers one takes up to 1 ms
 TOPIC, BODY = int(zmq.SNDMORE | zmq.NOBLOCK), int(zmq.NOBLOCK)  # flags are slow to join, for each message
+POLLIN = int(zmq.POLLIN)
 MAX_SUBSCRIPTION = 1_024  # bytes of a frame that a publisher takes
 
 _TAGS = {message: tag for tag, message in KINDS.items()}
@@ -48,10 +50,12 @@ _M = TypeVar("_M", bound=AnyMessage)
 
 @dataclass(slots=True)
 class Channel:
-    """One topic, and what was said last under it."""
+    """One topic, and its last message; `body` is empty until it is encoded."""
 
     topic: bytes
+    stream: str
     seq: int
+    message: AnyMessage | None = None
     body: bytes = b""
 
 
@@ -100,7 +104,7 @@ class Publisher:
     Attributes:
         endpoint: The endpoint as bound.
         run: Identifier of this run.
-        sent: Messages given to ZeroMQ, repeats included.
+        sent: Messages given to ZeroMQ, repeats included; not those that nobody has subscribed to.
         repeated: Messages sent again for late joiners.
         failed: Messages that could not be encoded or sent.
         joined: Subscriptions so far.
@@ -130,6 +134,8 @@ class Publisher:
         self._ended: OrderedDict[str, tuple[float, _Channels]] = OrderedDict()  # repeated until (monotonic)
         self._floor = floor  # the highest seq that was dropped with an ended stream
         self._due: OrderedDict[bytes, Channel] = OrderedDict()  # what late joiners wait for, by topic
+        self._subscribed: dict[str, set[bytes]] = {}  # prefixes of one stream's topics, by stream,
+        self._wide: tuple[bytes, ...] = ()  # and of several streams' topics
         self._context = zmq.Context()
         try:
             self._socket, self._door = outlet(self._context, endpoint, queue, keys, ipc_group)
@@ -145,13 +151,13 @@ class Publisher:
         return self._door.refused
 
     def publish(self, message: _M) -> _M:
-        """Send a message and keep it for late joiners. Never blocks.
+        """Send a message to its subscribers and keep it for late joiners. Never blocks.
 
         Args:
             message: The message; `run` and `seq` are filled in.
 
         Returns:
-            The message as sent. One that could not be encoded or sent is counted in `failed`.
+            The message, numbered. One that could not be encoded or sent is counted in `failed`.
 
         Raises:
             ValueError: The message names a stream that cannot exist.
@@ -162,11 +168,12 @@ class Publisher:
             channel = self._open(message)
         channel.seq += 1
         message = msgspec.structs.replace(message, run=self.run, seq=channel.seq)
-        try:
-            channel.body = encode(message)
-        except UnicodeEncodeError:  # a lone surrogate, out of the name of a file
-            self.failed += 1
-        else:
+        channel.message, channel.body = message, b""
+        wanted = self._wanted(channel)
+        if not wanted:
+            self._read_subscriptions()
+            wanted = self._wanted(channel)
+        if wanted:
             self._send(channel)
         return message
 
@@ -227,14 +234,22 @@ class Publisher:
             _, self._streams[stream] = self._ended.pop(stream)
         channels = self._streams.setdefault(stream, {})
         if kind not in channels:
-            channels[kind] = Channel(topic(stream, _TAGS[kind]).encode(), self._floor)
+            channels[kind] = Channel(topic(stream, _TAGS[kind]).encode(), stream, self._floor)
         return channels[kind]
+
+    def _wanted(self, channel: Channel) -> bool:
+        """Whether somebody has subscribed to a channel, as far as subscriptions were read."""
+        if self._wide and channel.topic.startswith(self._wide):
+            return True
+        own = self._subscribed.get(channel.stream)
+        return own is not None and channel.topic.startswith(tuple(own))
 
     def _send(self, channel: Channel) -> None:
         try:
+            channel.body = channel.body or encode(channel.message)
             self._socket.send(channel.topic, TOPIC)
             self._socket.send(channel.body, BODY)
-        except zmq.ZMQError:
+        except (zmq.ZMQError, UnicodeEncodeError):  # a lone surrogate, out of the name of a file
             self.failed += 1
         else:
             self.sent += 1
@@ -243,27 +258,38 @@ class Publisher:
         """Marks as due what the newest subscribers have asked for."""
         wide = set()  # prefixes of several streams' topics
         for _ in range(SUBSCRIPTIONS):
-            try:
-                frame = self._socket.recv(zmq.NOBLOCK)
-            except zmq.ZMQError:
+            if self._socket.closed or not int(self._socket.getsockopt(zmq.EVENTS)) & POLLIN:
                 break
-            if frame[:1] != b"\x01":
+            frame = self._socket.recv(zmq.NOBLOCK)
+            if frame[:1] not in (b"\x00", b"\x01"):
                 continue
-            self.joined += 1
-            stream, slash, _rest = frame[1 + len(_ROOT) :].partition(b"/")
-            if slash and frame.startswith(_ROOT, 1):
-                self._mark(stream.decode("ascii", "replace"), frame[1:])
-            else:
-                wide.add(frame[1:])
+            prefix, comes = frame[1:], frame[:1] == b"\x01"
+            stream, slash, _rest = prefix[len(_ROOT) :].partition(b"/")
+            one = stream.decode("ascii", "replace") if slash and prefix.startswith(_ROOT) else None
+            self._note(one, prefix, comes)
+            self.joined += comes
+            if comes and one is not None:
+                self._mark(one, prefix)
+            elif comes:
+                wide.add(prefix)
         if wide:
             prefixes = tuple(wide) if len(wide) <= 8 else (b"",)  # rather too much than a look for each
             for name in (*self._streams, *self._ended):
                 self._mark(name, prefixes)
 
+    def _note(self, stream: str | None, prefix: bytes, comes: bool) -> None:
+        """Somebody subscribes to topics of one stream or of several, or nobody does any more: ZeroMQ counts them."""
+        known = set(self._wide) if stream is None else self._subscribed.setdefault(stream, set())
+        (known.add if comes else known.discard)(prefix)
+        if stream is None:
+            self._wide = tuple(known)
+        elif not known:
+            del self._subscribed[stream]
+
     def _mark(self, stream: str, prefix: bytes | tuple[bytes, ...]) -> None:
         channels = self._streams.get(stream) or self._ended.get(stream, (0.0, _Channels()))[1]
         for channel in channels.values():
-            if channel.body and channel.topic.startswith(prefix):
+            if channel.message is not None and channel.topic.startswith(prefix):
                 self._due[channel.topic] = channel
 
     def _repeat(self) -> None:

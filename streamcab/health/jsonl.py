@@ -33,7 +33,7 @@ class JsonLinesFile:
         while at < len(lines):
             try:
                 if self._file.renew():
-                    wrong = f"{self.path} was removed; it is begun anew"
+                    wrong = f"{self.path} was removed; a new file is created"
                 end = self._fitting(lines, at)
                 if end == at:
                     self._rotate()

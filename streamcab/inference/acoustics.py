@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.dsp.gate import MISSING, POWER_FLOOR, SILENT, VOICED
+from streamcab.inference.seconds import added, in_seconds
 
 AFTER_S, UNTIL_S = 0.125, 0.5
 """Seconds after a word in which noise is measured in its pause; before, the word decays."""
@@ -80,31 +81,41 @@ class Acoustics:
     def add(
         self,
         slots: Ints,
+        talk: Flags,
         index: NDArray[np.int64],
         since: NDArray[np.int64],
         kind: NDArray[np.uint8],
         power: Floats,
         wide: Flags,
     ) -> None:
-        """The next interval of each stream, of `index` >= 0 in its talk, `since` so many after one that was voiced."""
-        block = index // self._second % self._sums.shape[1]
-        fresh = index % self._second == 0
-        if fresh.any():
-            self._sums[slots[fresh], block[fresh]], self._least[slots[fresh], block[fresh]] = 0, np.inf
-        voiced = kind == VOICED
-        quiet = np.log(np.maximum(power, POWER_FLOOR))
-        pause = (kind == SILENT) & (since >= self._after) & (since <= self._until)
-        self._sums[slots, block] += np.stack(
-            (voiced, power * voiced, wide & voiced, pause, quiet * pause), axis=1
-        )
+        """At most a second of intervals of each stream, (B, H), of which those of `talk` are added.
 
+        index  of each in its talk, >= 0        since  how many intervals before it the newest voiced one was
+        """
+        columns = _columns(kind, power, wide, since, self._after, self._until)
         soft = np.where(kind == MISSING, np.inf, power)
-        self._least[slots, block] = np.minimum(self._least[slots, block], soft)
+        for some, block, fresh, here in in_seconds(talk, index, self._second, self._sums.shape[1]):
+            place, new = (slots[some], block), (slots[some[fresh]], block[fresh])
+            self._sums[new], self._least[new] = 0, np.inf
+            self._sums[place] = added(self._sums[place], columns[some], here)
+            least = np.where(here, soft[some], np.inf).min(1)
+            self._least[place] = np.minimum(self._least[place], least)
 
     def jump(self, slot: int, old: int, new: int) -> None:
         """Advance from interval `old` to `new` without audio."""
         begun = np.arange(-(-old // self._second), -(-new // self._second)) % self._sums.shape[1]
         self._sums[slot, begun], self._least[slot, begun] = 0, np.inf
+
+    def move(self, old: int, new: int, here: Ints, there: Ints, goes_on: Flags) -> None:
+        """Give blocks `here` of a window to another, as `there`; what that held is kept where it `goes_on`."""
+        self._sums[new, there] = self._sums[new, there] * goes_on[:, None] + self._sums[old, here]
+        least = np.where(goes_on, self._least[new, there], np.inf)
+        self._least[new, there] = np.minimum(least, self._least[old, here])
+        self.clear(old, here)
+
+    def clear(self, slot: int, blocks: Ints) -> None:
+        """Empty some blocks."""
+        self._sums[slot, blocks], self._least[slot, blocks] = 0, np.inf
 
     def read(self, slots: Ints) -> Quality:
         """The acoustic quality of the speech in the window."""
@@ -143,10 +154,7 @@ class Totals:
     ) -> None:
         """A block (B, H) of intervals, of which those of `talk` are added; the rest as in `Acoustics.add`."""
         kind, power, wide = heard
-        voiced = kind == VOICED
-        quiet = np.log(np.maximum(power, POWER_FLOOR))
-        pause = (kind == SILENT) & (since >= self._after) & (since <= self._until)
-        columns = np.stack((voiced, power * voiced, wide & voiced, pause, quiet * pause), 2)
+        columns = _columns(kind, power, wide, since, self._after, self._until)
         soft = np.where(kind == MISSING, np.inf, power)
         block = index // self._second
         first = (index[:, 0] + 1 - talk[:, 0]) // self._second
@@ -176,6 +184,16 @@ class Totals:
         """Return the acoustic quality of the speech in the clips."""
         soft = self._soft[slots] + self._softest(slots)
         return _quality(self._over[slots] + self._sums[slots], soft[:, 0], soft[:, 1], self._second)
+
+
+def _columns(
+    kind: NDArray[np.uint8], power: Floats, wide: Flags, since: NDArray[np.int64], after: int, until: int
+) -> Floats:
+    """What intervals (B, H) add to the sums, (B, H, 5)."""
+    voiced = kind == VOICED
+    quiet = np.log(np.maximum(power, POWER_FLOOR))
+    pause = (kind == SILENT) & (since >= after) & (since <= until)
+    return np.stack((voiced, power * voiced, wide & voiced, pause, quiet * pause), 2)
 
 
 def _quality(sums: Floats, softest: Floats, seconds: Floats, second: int) -> Quality:

@@ -23,7 +23,7 @@ WARM_S = 2.0
 """Voiced seconds before an answer is called `live`."""
 
 AUDIBLE = 1e-6
-"""Power, -60 dB of full scale: what is louder and no speech is called sound."""
+"""Power, -60 dB of full scale: anything louder that is not speech is called sound."""
 LARGEST_DB = 60.0
 """No estimate of a ratio to noise is given beyond this."""
 
@@ -147,6 +147,7 @@ class PredictionBuilder:
             "snr_db": _snr(reading.quality),
             "flaws": _flaws(reading.quality),
             "duty": now.duty.round(2).tolist(),
+            "voice": reading.voice.tolist(),
         }
         for row in zip(*columns.values(), strict=True):
             fields: dict[str, Any] = dict(zip(columns, row, strict=True))

@@ -252,7 +252,7 @@ class Engine:
     def _pass_over(
         self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], ends: NDArray[np.int64]
     ) -> None:
-        """Streams with announced silence, or a hole: what lies before it is taken in, and the rest of it left out."""
+        """Take in what precedes announced silence or a gap, and leave the rest of the gap out."""
         front, rate = self._front(bank), bank.rate
         for i in range(len(slots)):
             slot, row = slots[[i]], rows[[i]]
@@ -332,7 +332,7 @@ class Engine:
         )
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
-        """Streams without another interval: decide what is held, and flush the look-ahead as offline padding does."""
+        """End streams without another interval: decide on holds, and flush the look-ahead as offline padding does."""
         self._end[slots] = self.heard[slots]
         self.normaliser.finish(slots)
         self._drain(slots)

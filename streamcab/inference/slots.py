@@ -33,7 +33,7 @@ class SlotTable:
         self._columns: list[tuple[NDArray[Any], object]] = []
         self._resets: list[Callable[[Slots], object]] = []
         self.bytes_per_slot = 0
-        """Memory of one stream in all columns, and in what was added."""
+        """Memory of one stream in all columns, including added ones."""
         self._free = list(range(size - 1, -1, -1))
         self._banks: list[Bank | None] = []
         self._bank: NDArray[np.intp] = self.column(np.intp)
@@ -52,7 +52,7 @@ class SlotTable:
         return made
 
     def add(self, reset: Callable[[Slots], object], bytes_per_slot: int = 0) -> None:
-        """Somebody has arrays of his own, of so many bytes a stream: `reset` makes slots of them as new."""
+        """Add another owner's arrays, of `bytes_per_slot` each: `reset` clears slots in them."""
         self._resets.append(reset)
         self.bytes_per_slot += bytes_per_slot
 

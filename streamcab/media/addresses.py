@@ -10,7 +10,7 @@ from streamcab.errors import ConfigError
 
 
 def parsed(addresses: Sequence[str]) -> list[HostPort]:
-    """Addresses from their texts. ConfigError for what is none."""
+    """Parse addresses. ConfigError if one is invalid."""
     try:
         return [HostPort(text) for text in addresses]
     except ValueError as error:

@@ -197,7 +197,7 @@ class Calls:
             self.rings.give(stream.bank, stream.row)
 
     def tick(self, now: float) -> None:
-        """Let the readers have what came. Call it several times a second."""
+        """Give the readers the samples that came. Call it several times a second."""
         self._writer.flush(now)
 
     def watch(self, now: float) -> None:

@@ -13,7 +13,7 @@ RATES = frozenset(
 
 
 class Malformed(ValueError):
-    """A message is not what the protocol says. The text tells what is wrong, and holds nothing of the message."""
+    """A message violates the protocol. The text says how, and contains nothing of the message."""
 
 
 @dataclass(frozen=True)

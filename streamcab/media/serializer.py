@@ -69,7 +69,7 @@ class Serializer:
         return not self.stops and code == 1000
 
     def begin(self, start: Start) -> Start:
-        """Remember what was announced. Malformed if something was already."""
+        """Remember the announcement. Malformed if there was one before."""
         if self.started is not None:
             raise Malformed("a second start")
         self.started = start

@@ -165,7 +165,7 @@ class Connection(ServerConnection):
             self.session.closed(received.code if received is not None else 1006, time.monotonic())
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come; with many connections, more is read when it is this one's turn."""
+        """Take in the bytes that have come; with many connections, this one reads more in its turn."""
         super().data_received(data)
         if self.session is not None and not self.waits and len(self.gate.connections) > MANY:
             self.waits = True
@@ -178,7 +178,7 @@ class Connection(ServerConnection):
             self.transport.resume_reading()
 
     def start_keepalive(self) -> None:
-        """Ping those that bear it."""
+        """Ping the connections whose platform tolerates it."""
         if self.session is not None and self.session.serializer.pings:
             super().start_keepalive()
 

@@ -48,7 +48,7 @@ class SocketCall(asyncio.Protocol):
             self._look()
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Take in the bytes that have come."""
         if self._session is not None:
             self._session.chunk(lambda: self._serializer.stream(data), len(data), time.monotonic())
 

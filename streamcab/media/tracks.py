@@ -22,7 +22,7 @@ NEAR, NEAR_S = 0.75, 0.012
 FOLLOW = 1 / 64
 """How much of such an offset the clock follows: the platform's clock and its samples drift apart."""
 LEAP_S = 30.0
-"""Timestamps that are off by more tell nothing: the clock began anew."""
+"""Timestamps that are off by more carry no information: the clock was reset."""
 HOLES = 64
 """Of a leg, that may still be filled by late messages."""
 PIECES = 4
@@ -139,7 +139,7 @@ class Leg:
         return at
 
     def settle(self, floor: int) -> None:
-        """The reader may have what lies before `floor`: what is missing there is lost."""
+        """Give the reader all samples before `floor`; missing ones there are lost."""
         self.floor = max(self.floor, min(floor, self.position))
         while self.holes and self.holes[0][0] < self.floor:
             start, end = self.holes.pop(0)

@@ -14,7 +14,7 @@ CALL = ("call_uuid", "uuid", "conversation_uuid", "call_id", "callId", "call")
 
 
 class Vonage(Serializer):
-    """The customer's own headers stand beside Vonage's in the first text."""
+    """The first text contains the customer's own headers beside Vonage's."""
 
     name = "vonage"
     stops = False

@@ -28,7 +28,7 @@ class LineFile:
 
     @classmethod
     def on(cls, descriptor: int) -> "LineFile":
-        """An open descriptor, which stays its owner's: it is never opened anew or closed."""
+        """Use an open descriptor that belongs to its owner: it is never reopened or closed."""
         file = cls(None)
         file._fd = descriptor
         return file

@@ -2,7 +2,7 @@
 
 For people, for the journal of systemd (which wants the level as `<4>` and has a clock of its own), or as JSON.
 Of one kind of line BURST come at once and PER_SECOND after that; how many were left out is said with the next one.
-A file that was removed or moved away is begun anew with the next line; while it cannot be written, lines go to
+If the file was removed or moved away, the next line creates a new one; while it cannot be written, lines go to
 standard error. Knows nothing of what is logged. Nothing here raises once it has begun: a full disk must not end the
 daemon.
 """
@@ -44,7 +44,7 @@ class _Bucket:
 
 
 class Limit:
-    """Lets a burst of each kind pass, then so many a second. A kind is a logger and a text without its values."""
+    """Passes a burst of each kind, then a fixed rate. A kind is a logger and a text without its values."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class Log(logging.Handler):
         file.append((self._line(line) + "\n").encode())
 
     def _line(self, line: str) -> str:
-        """Without what must not be said, and without what could steer a terminal."""
+        """Return the text without secrets, and without codes that could control a terminal."""
         return printable_lines(self.scrub(line))
 
 

@@ -24,7 +24,7 @@ def clean(text: str) -> str:
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of a name map; None stands for `*`."""
+    """One line of a name map; None means `*`."""
 
     network: ipaddress.IPv4Network | ipaddress.IPv6Network | None
     port: int | None

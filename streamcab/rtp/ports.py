@@ -55,7 +55,7 @@ class Ports:
         return ports
 
     def empty(self) -> None:
-        """Discard what has arrived, as of a time when nobody listened."""
+        """Discard datagrams that arrived while nothing was received."""
         for sock in self.sockets:
             with suppress(BlockingIOError):
                 for _ in range(DISCARDED):

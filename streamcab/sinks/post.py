@@ -80,7 +80,7 @@ class Post:
         return {name: n for name, n in found.items() if n}
 
     def close(self) -> None:
-        """Queue what is left; what cannot be sent within some seconds is sent at the next start."""
+        """Queue the remaining events; those that cannot be sent within some seconds are sent at the next start."""
         self._stop.set()
         for event in self._news.values():
             event.set()
@@ -94,7 +94,7 @@ class Post:
         self.close()
 
     def _sort(self) -> None:
-        """Write what is due to be sent to the spool, and count what lies there."""
+        """Write due events to the spool, and count the parcels in it."""
         tidied = time.monotonic()
         try:
             while True:
@@ -138,7 +138,7 @@ class Post:
         self.waiting, self.dead = self._spool.counts(self._news)
 
     def _carry(self, sink: Sink) -> None:
-        """Deliver what lies in the spool for one sink, until the end."""
+        """Deliver the spool's parcels for one sink, until the end."""
         spool, news, failures = Spool(self._path), self._news[sink.name], 0
         give_up = 0.0  # monotonic
         try:

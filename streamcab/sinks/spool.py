@@ -105,7 +105,7 @@ class Spool:
         return self._db.execute(words, (now, now, *uids)).rowcount
 
     def forget(self, now: float) -> None:
-        """Delete what is too old."""
+        """Delete parcels that are too old."""
         self._db.execute("DELETE FROM parcels WHERE born < ?", (now - KEEP_S,)).close()
 
     def counts(self, sinks: Iterable[str]) -> tuple[int, int]:

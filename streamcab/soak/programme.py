@@ -34,7 +34,7 @@ SHORTEST_S, LONGEST_S, PAUSE_S = 20.0, 100.0, 4.0
 """Of a call; and before the next one in its place."""
 RING_S = 4.0
 TALK, HUSH = 45, 8
-"""Packets that a call sends, and those that it leaves out in the pause after them: silence suppression."""
+"""Packets that a call sends, and packets that it omits in the pause after them: silence suppression."""
 BUSY_S, MUSIC_S = 6.0, 8.0
 """Of a busy tone and of music on the tape."""
 BUSY, CHORDS = (480.0, 620.0), ((220.0, 277.2, 329.6), (196.0, 246.9, 293.7), (174.6, 220.0, 261.6))
@@ -158,7 +158,7 @@ class PlannedCalls:
         return self._intake.counters()
 
     def tick(self, number: int, now: float) -> None:
-        """The packets of tick `number`, and what follows from them."""
+        """Feed the packets of tick `number`, and let the intake act on them."""
         at = number % self._period
         self._active = [call for call in self._active if at < call.first + call.ticks]
         begun = self._begin_at.get(at, [])
@@ -187,7 +187,7 @@ class PlannedCalls:
             yield head + self._voice[start : start + PACKET].tobytes(), ("127.0.0.1", 4000 + 2 * call.place)
 
     def heard_s(self, periods: int) -> float:
-        """Seconds of all calls of so many periods."""
+        """Return the seconds of all calls in a number of periods."""
         return periods * TICK_S * sum(call.ticks for call in self._plan)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ log = logging.getLogger("streamcab.source")
 REFUSALS_S = 10.0
 """Between two warnings of calls for which there is no row."""
 RECENT_S = 2.0
-"""What came in the last so many seconds is refused now."""
+"""Packets of the last seconds count as being refused now."""
 SHARE = 0.1
 """Refused packets, of all that come, of which the daemon speaks itself."""
 TYPES = 3

@@ -37,7 +37,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what is open."""
+        """Close all open files."""
 
     def __enter__(self) -> Self:
         return self

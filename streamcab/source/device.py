@@ -109,7 +109,7 @@ def find_device(wanted: int | str, devices: Sequence[Device]) -> Device:
 
 
 def find_again(lost: Device, devices: Sequence[Device]) -> Device:
-    """The device of the same name, wherever it stands in the list now. SourceError when it is not there."""
+    """Return the device of the same name, wherever it is in the list now. SourceError if there is none."""
     same = [d for d in devices if (d.name, d.host_api) == (lost.name, lost.host_api)]
     # ALSA ends a name with the number of the card, which may be another after a reconnection.
     same = same or [d for d in devices if _without_card(d.name) == _without_card(lost.name)]

@@ -25,7 +25,7 @@ RAW = {
     ".g729": "-f g729",
     ".gsm": "-f gsm",
 }
-"""What ffmpeg must be told of files that are bare codes, by how their names end."""
+"""The ffmpeg options for files without a header, by the ending of the name."""
 MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM")
 """How a file begins that is more than its name says."""
 

@@ -78,7 +78,7 @@ class Line:
 
     @property
     def in_words(self) -> str:
-        """Its description, and what is wrong with how its samples come."""
+        """Its description, with the defects in how its samples arrive."""
         return "; ".join([self.description, *self.flaws.copy().values()])
 
     @property

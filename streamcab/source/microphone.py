@@ -91,7 +91,7 @@ class Microphone(SingleStream):
             raise
 
     def _name_line(self) -> None:
-        """Begin, and say what was opened."""
+        """Start the stream, and log the device that was opened."""
         d = self._device
         self._begin(
             self._name or stream_name(d.name),

@@ -39,7 +39,7 @@ def _is_standard(path: Path) -> bool:
 
 
 class _Recorded:
-    """Reads a pipe, and keeps what was read for whoever must begin again."""
+    """Reads a pipe, and keeps the data so that it can be read again from the start."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.kept = file, b""
@@ -51,7 +51,7 @@ class _Recorded:
 
 
 def open_pipe(path: Path, open_audio: Callable[[Path], Decoder]) -> Decoder:
-    """Open what comes through a pipe; `open_audio` opens a file of it. SourceError and AudioError as that."""
+    """Open audio that comes through a pipe; raises SourceError and AudioError like `open_audio`."""
     try:
         if str(path) == STANDARD or _is_standard(path):
             if sys.stdin is None or sys.stdin.closed or os.isatty(0):

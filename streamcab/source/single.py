@@ -157,7 +157,7 @@ class SingleStream(ABC):
         return fitting
 
     def _checked(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Samples with what is no number marked as missing, and counted."""
+        """Return samples in which invalid numbers are marked as missing; they are counted."""
         fine = valid(samples)
         if fine.all():
             return samples

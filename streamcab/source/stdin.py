@@ -63,7 +63,7 @@ class Stdin(SingleStream):
 
     @property
     def live(self) -> bool:
-        """False: what is in a pipe can wait."""
+        """False: data in a pipe can wait."""
         return False
 
     def start(self) -> None:

@@ -143,7 +143,7 @@ class NetStream(SingleStream):
             container = self._reopen()
 
     def _listen(self, container: "InputContainer") -> str:
-        """Write what comes until the source is closed or the stream breaks off; why, in words."""
+        """Write the samples that arrive until the source is closed or the stream breaks off; return why, in words."""
         import av
 
         block = round(BLOCK_S * self._rate)

@@ -34,7 +34,7 @@ log = logging.getLogger("streamcab.store")
 
 FLUSH_S = 1.0
 TIDY_S = 60.0
-"""Between deletions of what is too old."""
+"""Seconds between deletions of rows that are too old."""
 BATCH = 500
 """Rows of a statement: the interpreter belongs to the engine too."""
 QUEUE = 20_000
@@ -105,7 +105,7 @@ class Writer:
         return {name: n for name, n in found.items() if n}
 
     def close(self) -> None:
-        """Write what waits, for a few seconds at most."""
+        """Write the waiting rows, for a few seconds at most."""
         self._over = True
         self._stop.set()
         self._thread.join(GOODBYE_S)
@@ -157,7 +157,7 @@ class Writer:
 
     def _write(self, now: float) -> None:
         if self._moved():
-            log.warning("%s was removed or moved away; it is begun anew", hidden(self._url))
+            log.warning("%s was removed or moved away; a new file is created", hidden(self._url))
             self._engine.dispose()
             self._engine, self._id = connect(self._url, write=True), 0
         engine = self._engine
@@ -173,17 +173,17 @@ class Writer:
             connection.execute(runs.update().where(runs.c.id == self._id).values(seen=self._clock.time()))
 
     def _tidy(self, engine: Engine) -> None:
-        """Delete what is too old. Rows are written even where this fails."""
+        """Delete rows that are too old. Rows are written even if this fails."""
         unix = self._clock.time()
         try:
             if not self._doubt.jumped_s():
                 upkeep.forget(engine, unix, self.keep.calls_s, self.keep.pieces_s)
             upkeep.close_interrupted(engine, self._id, unix)
         except SQLAlchemyError as error:
-            log.warning("%s: what is too old is not deleted: %s", hidden(self._url), reason(error))
+            log.warning("%s: rows that are too old cannot be deleted: %s", hidden(self._url), reason(error))
 
     def _batch(self, engine: Engine) -> None:
-        """Write some of what waits; it waits on unless all of it was written."""
+        """Write some of the waiting rows; they go on waiting unless all were written."""
         new_models = list(self._models.values())
         some_calls = _first(self._calls, BATCH)
         some_pieces = _first(self._pieces, BATCH)
@@ -240,7 +240,9 @@ class Writer:
     def _fail(self, error: BaseException) -> None:
         why = str(error) if isinstance(error, StoreError) else f"{hidden(self._url)}: {reason(error)}"
         if not self._failing:
-            log.warning("calls are not written: %s; they wait, and the oldest are dropped in the end", why)
+            log.warning(
+                "calls cannot be written: %s; they wait, and if this goes on the oldest are dropped", why
+            )
         self._failing, self._id = why, 0  # what comes back may be another database
         self._next_try = self._clock.monotonic() + self._retry_s
         self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
@@ -275,7 +277,7 @@ def _model(m: ModelInfo) -> dict[str, Any]:
 def _put(
     connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]], *, keep: bool = False
 ) -> None:
-    """Insert rows; those that are there already are replaced, unless `keep`."""
+    """Insert rows; existing ones are replaced, unless `keep`."""
     rows = list(rows)
     if not rows:
         return

@@ -29,8 +29,14 @@ Audio = tuple[NDArray[np.float32], int]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """n answers p (n, classes); truth (n,), NO_CLASS for a stranger; the group of each."""
+class Predicted:
+    """Answers to n clips.
+
+    Attributes:
+        p: Probabilities, (n, classes).
+        truth: Classes, (n,); NO_CLASS for a stranger.
+        groups: Group of each.
+    """
 
     p: Floats
     truth: NDArray[np.int64]
@@ -53,7 +59,7 @@ def one_by_one(voices: Iterable[Voice]) -> Iterator[Item]:
 
 
 def joined(voices: Sequence[Voice], seconds: float) -> Iterator[Item]:
-    """Clips of one class and group end to end until they have so many seconds; what is left over is not asked."""
+    """Join clips of one class and group to items of `seconds`; the remainder is left out."""
     for group in sorted({voice.group for voice in voices}):
         for label in sorted({voice.label for voice in voices if voice.group == group}):
             parts: list[NDArray[np.float32]] = []
@@ -68,7 +74,7 @@ def joined(voices: Sequence[Voice], seconds: float) -> Iterator[Item]:
 
 
 def pieces(voices: Iterable[Voice], seconds: float) -> Iterator[Item]:
-    """Each clip in whole pieces of so many seconds."""
+    """Cut each clip into whole pieces of `seconds`."""
     for voice in voices:
         samples, rate = read_audio(voice.path)
         size = round(seconds * rate)
@@ -82,15 +88,17 @@ class Asked:
     def __init__(self, model: streamcab.Classifier, pool: Pool | None = None) -> None:
         self.model, self._pool = model, pool
 
-    def served(self, items: Iterable[Item]) -> Heard:
+    def served(self, items: Iterable[Item]) -> Predicted:
         """The answers to whole items; where nothing voted, all classes alike."""
         return self._ask(served, items)
 
-    def newest(self, items: Iterable[Item]) -> Heard:
+    def newest(self, items: Iterable[Item]) -> Predicted:
         """The mean of the newest seconds of c_t, each second from then on."""
         return self._ask(newest, items)
 
-    def _ask(self, answer: Callable[[streamcab.Classifier, Item], Floats], items: Iterable[Item]) -> Heard:
+    def _ask(
+        self, answer: Callable[[streamcab.Classifier, Item], Floats], items: Iterable[Item]
+    ) -> Predicted:
         given = list(items)
         if self._pool is None:
             found = [answer(self.model, item) for item in given]
@@ -99,7 +107,9 @@ class Asked:
         p = np.concatenate(found) if found else np.zeros((0, len(self.model.architecture.labels)))
         times = [len(f) for f in found]
         truth = np.repeat(np.array([item.truth for item in given], np.int64), times)
-        return Heard(p, truth, tuple(i.group for i, n in zip(given, times, strict=True) for _ in range(n)))
+        return Predicted(
+            p, truth, tuple(i.group for i, n in zip(given, times, strict=True) for _ in range(n))
+        )
 
 
 _models: list[streamcab.Classifier] = []

@@ -38,7 +38,7 @@ class Votes:
     evidence: Evidence | None = None
 
     def mean(self, gate: bool, intervals: int | None = None) -> NDArray[np.float64]:
-        """The mean of those that vote among the first so many; uniform where none does."""
+        """Return the mean over the votes among the first intervals; uniform if there are none."""
         kind, c = self.kind[:intervals], self.c[:intervals]
         votes = voting(kind, gate)
         if not votes.any():

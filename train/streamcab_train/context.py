@@ -145,7 +145,7 @@ def _twin(
     out: Path,
     say: Say,
 ) -> dict[str, object]:
-    """The pupil as it stands, saved as the twin of what is to come; its card, with its figures."""
+    """Save the pupil as it is, as the twin of the final model; return its card, with its figures."""
     twin = Checkpoint(_served(pupil, keys, gate))
     figures = judge(twin.model, recordings, voices, parts)
     everyone = keys.stages[-1].everyone

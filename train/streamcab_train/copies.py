@@ -21,7 +21,7 @@ from streamcab.source.file import read_audio
 from streamcab_train.augment import augment
 
 CLIPS = 200
-"""A file holds so many."""
+"""Clips per file."""
 
 Floats = NDArray[np.float32]
 
@@ -95,7 +95,7 @@ def make_copy(
 
 
 def load_copy(folder: Path, number: int) -> Copy:
-    """The copy that stands in `folder`."""
+    """Open the copy in `folder`."""
     files = [np.load(file) for file in sorted(folder.glob(f"{number}-*.npz"))]
     x, votes, length, speed = (
         np.concatenate([f[k] for f in files]) for k in ("x", "votes", "length", "speed")

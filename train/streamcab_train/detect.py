@@ -126,7 +126,7 @@ def _loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def area(scores: NDArray[Any], truth: NDArray[np.bool_]) -> float:
-    """Area under the receiver's curve: how often speech scores above what is none."""
+    """Return the area under the ROC curve: how often speech scores above other sound."""
     order = np.argsort(scores, kind="stable")
     ranks = np.empty(len(scores))
     ranks[order] = np.arange(1, len(scores) + 1)

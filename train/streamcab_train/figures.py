@@ -146,7 +146,7 @@ def enough(by_seconds: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 def calibration(
     answers: ClipPredictions, served: Confidence, temperature: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Reliability of what is served, and of the bare mean of c_t."""
+    """Return the reliability of the served answers, and of the bare mean of c_t."""
     p = answers.by_condition[OFFLINE]
     return {
         "as_served": dataclasses.asdict(reliability(served(p), answers.truth)),

@@ -142,7 +142,7 @@ def fit_head(
 
 @torch.no_grad()
 def begun(acb: Acb, labels: int) -> Acb:
-    """A new ACB for so many labels: attention and hidden layers begin as they are in `acb`, the answers anew."""
+    """Return a new ACB for `labels` labels: all layers start as in `acb`, except the last, which is random."""
     n, last = acb.classifiers.n, len(acb.classifiers.weights) - 1
     sizes = [weight.shape[1] for weight in acb.classifiers.weights]
     attention = [layer.out_features for layer in acb.attention if isinstance(layer, nn.Linear)]

@@ -132,12 +132,8 @@ def fit(
             begin_from(model, Path(keys.start))
         model.to(device)
         model.distiller.requires_grad_(not keys.frozen)
-    adam = torch.optim.Adam(
-        model.parameters(),
-        lr=keys.learning_rate,
-        eps=KERAS_EPSILON,
-        weight_decay=keys.weight_decay,
-        decoupled_weight_decay=True,
+    adam = torch.optim.AdamW(
+        model.parameters(), lr=keys.learning_rate, eps=KERAS_EPSILON, weight_decay=keys.weight_decay
     )
     progress, best = Progress(), _copy(model)
     if (folder / STATE).exists():

@@ -168,7 +168,7 @@ def _whole(path: Path) -> Floats:
 
 
 def _clips(manifest: Path, most: int) -> list[tuple[str, Floats]]:
-    """Group or speaker and samples of at most so many clips, whole intervals, a second at least."""
+    """Return group or speaker and samples of at most `most` clips, whole intervals, at least a second."""
     with manifest.open() as file:
         rows = list(csv.DictReader(file))
     found = []

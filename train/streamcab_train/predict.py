@@ -53,7 +53,7 @@ def hear(
     dropped: Counter[str],
     console: Console,
 ) -> ClipPredictions:
-    """The answers to clips in each way; as in training, what is too short or unvoiced is dropped."""
+    """Predict clips under each condition; as in training, short and unvoiced clips are dropped."""
     arch, shortest = model.architecture, model_recipe(model).corpus.shortest_s
     other = f"gate {'off' if arch.gate else 'on'}"
     kept, truth, length = [], [], []

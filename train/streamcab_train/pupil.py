@@ -19,9 +19,9 @@ from streamcab_train.fast_backward import run_stages
 from streamcab_train.rows import Row
 
 BANDS_A_HALF = 26
-"""Log-mel bands of each half of an interval, that a_t is taught beside the teacher's frames."""
+"""Log-mel bands of each half of an interval, which a_t learns beside the teacher's frames."""
 NEAR, SPECTRUM = 0.2, 0.1
-"""Weights of what a_t alone is taught, beside 1 for what the trunk is."""
+"""Weights of the targets of a_t alone; those of the trunk have 1."""
 TELLING = 2.0
 """Weight of the numbers that tell accents, beside 1 for the principal components."""
 LOCAL, LOCAL_S = (2.0, 8.0), 1.0

@@ -44,7 +44,7 @@ class Chosen:
     protocol: str
     dropped: Counter[str]
     known: bool = False
-    """Whether recordings that the model was taught on may be among them."""
+    """Whether recordings that the model was trained on may be among them."""
 
     def file(self, clip: Clip) -> Path:
         """Return the path of a clip's file."""
@@ -149,7 +149,7 @@ def _protocol(clips: Sequence[Clip], trained: Sequence[str] | None, allow_shared
 
 
 def _raw(data: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows as they stand; what is wrong with them is `read_manifest`'s to say."""
+    """Return header and rows unchecked: `read_manifest` reports their errors."""
     try:
         with opened(data) as text:
             reader = csv.DictReader(text, restval="")

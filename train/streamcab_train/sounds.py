@@ -146,7 +146,7 @@ def _band(x: Floats, low: float, high: float) -> Floats:
 
 
 def _slow(n: int, rng: np.random.Generator, hz: float) -> Floats:
-    """A wandering value around 0 with deviation 1, changing at about so many Hz, smoothly or roughly."""
+    """Return a random walk around 0 with deviation 1 that changes at about `hz` Hz, smoothly or roughly."""
     if rng.random() < 0.5:
         rough = lfilter([1], [1, -np.exp(-2 * np.pi * hz / RATE)], rng.normal(0, 1, n))
         return unit(rough)

@@ -16,9 +16,9 @@ from streamcab_train.opinion import balance, opinions, regress
 from streamcab_train.voices import NO_CLASS, Parts, Voice
 
 CLIPS = 200
-"""A file of the teacher's frames holds so many clips."""
+"""Clips per file of the teacher's frames."""
 FEW = 25
-"""Clips of an accent from which on what tells it from others is taught."""
+"""Least clips of an accent for its direction to be learnt."""
 
 Floats = NDArray[np.float32]
 Encode = Callable[[Floats, int], Floats]

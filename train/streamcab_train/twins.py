@@ -39,7 +39,7 @@ BLOCK = 256
 SHOWN = 8
 
 PARTS_OF_ALL = 48
-"""Of a recording, whose levels stand for it where its last bits do not."""
+"""Seconds of a recording, whose levels identify it if its last bits differ."""
 SWING_DB = 6.0
 """Between its loudest and its softest part, at least: steady noise is like any other."""
 
@@ -156,7 +156,7 @@ def _fine(x: Floats) -> Floats:
 
 
 def _together(a: Floats, b: Floats, lags: int = LAGS) -> float:
-    """The largest correlation of two envelopes, one moved against the other by up to so many points."""
+    """Return the largest correlation of two envelopes, one shifted against the other by up to `lags` points."""
     n = min(len(a), len(b)) - 2 * lags
     own = b[lags : lags + n].astype(np.float64)
     own -= own.mean()
@@ -204,7 +204,7 @@ def check_sides(clips: Sequence[Clip], parts: Sequence[str], twins: Twins) -> No
 
 
 def taught_on(fingerprints: Iterable[str], salt: str) -> dict[str, Any]:
-    """For a card: what recordings a model was taught on, as nobody can list them. `salt`: of this model alone."""
+    """Return for a card the recordings that a model was trained on, hashed with a `salt` of this model alone."""
     marks = (mark for told in fingerprints for mark in told.split("-"))
     return {"salt": salt, "recordings": sorted({_salted(mark, salt) for mark in marks})}
 

@@ -80,7 +80,7 @@ class Runtime(Protocol):
         """One whole clip: normalised samples x (T,), whole intervals -> c, attention and u (T / interval, width)."""
 
     def backend(self, slots: int) -> Backend:
-        """A backend for so many streams. It compiles or records what it needs when it is first needed."""
+        """Return a backend for `slots` streams. It compiles or records each shape when it is first needed."""
 
 
 def resolved(name: str, device: str) -> str:
@@ -145,7 +145,7 @@ def make_backend(
     *,
     wait: bool = True,
 ) -> Backend:
-    """A backend on such a runtime, prepared for so many slots: see `make_runtime` and `Backend.prepare`."""
+    """Return a backend on such a runtime, prepared for `slots` streams: see `make_runtime` and `Backend.prepare`."""
     backend = make_runtime(name, net, device, precision, threads, cache).backend(slots)
     backend.prepare(wait=wait)
     return backend

@@ -59,7 +59,7 @@ class CudaBackend(TorchBackend):
         self._recorded: dict[tuple[int, int], RoundRobin[_Replay]] = {}
 
     def prepare(self, *, wait: bool = True) -> None:
-        """Record what the engine asks for and so many slots can fill; waits in any case."""
+        """Record the steps that the engine asks for and the slots can fill; waits in any case."""
         with torch.inference_mode():
             for h in RUNS:
                 for b in self._sizes:

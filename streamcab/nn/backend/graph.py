@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.backend.pieces import Floats
 from streamcab.nn.backend.unreported import op, ov
-from streamcab.nn.geometry import BlockShape, StageShape, StageTiming, timings
+from streamcab.nn.geometry import BlockShape, StageShape, StageTiming, looking, timings
 from streamcab.nn.weights import LAYER_NORM_EPSILON, FoldedAcb, Weights, affine, folded
 
 Node = Any
+FLOAT, BF16 = ov.Type.f32, ov.Type.bf16
 
 
 @dataclass(frozen=True)
@@ -96,22 +97,25 @@ def insides(
     return found
 
 
-def step(weights: Weights, b: int, h: int) -> Any:
+def step(weights: Weights, b: int, h: int, state: Any = FLOAT) -> Any:
     """x (b, h * interval), row (b, floats), and for each block of the trunk its input's newest intervals
-    (b, context, features) -> c, attention and u (b, h, all three), row, and each block's input (b, h, features)."""
-    return _streamed(weights, b, h, edges=False)
+    (b, context, features) -> c, attention and u (b, h, all three), row, and each block's input (b, h, features).
+
+    `state`: the type of row and intervals. What is kept in BF16 is what a net computes with in bf16, and no more.
+    """
+    return _streamed(weights, b, h, state, edges=False)
 
 
-def edges(weights: Weights, b: int = -1, h: int = -1) -> Any:
+def edges(weights: Weights, b: int = -1, h: int = -1, state: Any = FLOAT) -> Any:
     """The same with an input more for each array of `insides`; -1 stands for any b or h."""
-    return _streamed(weights, b, h, edges=True)
+    return _streamed(weights, b, h, state, edges=True)
 
 
 def clip(weights: Weights) -> Any:
     """x (1, 1, T), T a multiple of the interval -> c, attention and u (1, T / interval, all three)."""
     arch = weights.architecture
     x = _input([1, 1, -1], ov.Type.f32)
-    y = x
+    y, voice = x, list[Node]()
     for i, shape in enumerate(arch.stages):
         y = _stage(weights, i, y, conv_pad=shape.conv_pad, pool_pad=shape.pool_pad)
     if arch.trunk:
@@ -119,16 +123,18 @@ def clip(weights: Weights) -> Any:
         for i, block in enumerate(arch.trunk):
             around = _depthwise(weights, i, y, pad=(block.context - block.delay, block.delay))
             y = op.add(y, _within(weights, i, around))
+            voice += _voice(weights, i, y)
         y = _swap(_layer_norm(weights, "trunk.norm", y))
-    return ov.Model([op.result(_swap(_acb(folded(weights), y)))], [x], "cab_cnn_clip")
+    answer = _beside(_swap(_acb(folded(weights), y)), voice)
+    return ov.Model([op.result(answer)], [x], "cab_cnn_clip")
 
 
-def _streamed(weights: Weights, b: int, h: int, *, edges: bool) -> Any:
+def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> Any:
     arch = weights.architecture
     interval, parts = arch.interval, kept(arch)
     x = _input([b, h * interval if h > 0 else -1], ov.Type.f32)
-    row = _input([b, sum(k.samples * k.channels for k in parts)], ov.Type.f32)
-    contexts = [_input([b, block.context, arch.stages[-1].filters], ov.Type.f32) for block in arch.trunk]
+    row = _input([b, sum(k.samples * k.channels for k in parts)], state)
+    contexts = [_input([b, block.context, arch.stages[-1].filters], state) for block in arch.trunk]
     masks = []
     if edges:
         sizes = [h * unit + more if h > 0 else -1 for unit, _, more in _lags(arch)]
@@ -144,38 +150,44 @@ def _streamed(weights: Weights, b: int, h: int, *, edges: bool) -> Any:
         return both
 
     def masked(y: Node, outside: float, *, swap: bool = False) -> Node:
-        """Near a stream's edges, what lies outside of it has its own value."""
+        """Set the samples outside a stream, near its edges, to their own value."""
         if not edges:
             return y
         here = next(inside)
-        return op.select(_swap(here) if swap else here, y, _constant(np.float32(outside)))
+        return op.select(_swap(here) if swap else here, y, _as(_constant(np.float32(outside)), _type(y)))
 
-    y = op.unsqueeze(x, _ints(1))
+    y = _as(op.unsqueeze(x, _ints(1)), state)
     for i, (shape, timing) in enumerate(zip(arch.stages, timings(arch.stages), strict=True)):
         of_input, of_convolved = parts[2 * i : 2 * i + 2]
-        y = masked(_convolved(weights, i, joined(y, of_input.samples)), -np.inf)
-        y = masked(_pooled(joined(y, of_convolved.samples), shape, timing), 0.0)
-    news = []
+        weight, bias = weights.layer(f"distiller.stages.{i}")
+        y = masked(_convolve(joined(y, of_input.samples), weight), -np.inf)
+        y = _as(_pooled(joined(y, of_convolved.samples), shape, timing), FLOAT)
+        # The bias changes nothing about which is the largest: after the pooling it is added to fewer.
+        y = _as(masked(op.relu(op.add(y, _constant(bias[None, :, None]))), 0.0), state)
+    y, news, voice = _as(y, FLOAT), list[Node](), list[Node]()
     if arch.trunk:
         y = masked(_normed(weights, _swap(y)), 0.0, swap=True)
         for i, block in enumerate(arch.trunk):
-            news.append(y)
-            both = op.concat([contexts[i], y], 1)
-            y = op.add(_middle(both, block), _within(weights, i, _depthwise(weights, i, both)))
+            news.append(_as(y, state))
+            both = op.concat([contexts[i], news[-1]], 1)
+            # What lies back is as it was kept; the newest intervals are not rounded.
+            here = _as(_middle(both, block), FLOAT) if block.delay else y
+            y = op.add(here, _within(weights, i, _depthwise(weights, i, _as(both, FLOAT))))
             y = masked(y, 0.0, swap=True)
+            voice += _voice(weights, i, y)
         y = _swap(_layer_norm(weights, "trunk.norm", y))
     rows = [
         op.reshape(_swap(part), _ints([0, k.samples * k.channels]), True)
         for part, k in zip(after, parts, strict=True)
         if part is not None
     ]
-    answer = _swap(_acb(folded(weights), y))
+    answer = _beside(_swap(_acb(folded(weights), y)), voice)
     results = [op.result(found) for found in (answer, op.concat(rows, 1), *news)]
     return ov.Model(results, [x, row, *contexts, *masks], "cab_cnn_step")
 
 
 def _split(state: Node, parts: Sequence[Kept]) -> list[Node | None]:
-    """The parts of a row (b, channels, samples); None for those that are empty."""
+    """Split a row (b, channels, samples) into its parts; empty ones are None."""
     sizes = [k.samples * k.channels for k in parts if k.samples]
     outputs = iter(op.variadic_split(state, _ints(1), _ints(sizes)).outputs())
     return [
@@ -187,23 +199,26 @@ def _split(state: Node, parts: Sequence[Kept]) -> list[Node | None]:
 def _stage(weights: Weights, i: int, x: Node, conv_pad: tuple[int, int], pool_pad: tuple[int, int]) -> Node:
     """A stage of a whole clip."""
     shape = weights.architecture.stages[i]
-    y = _convolved(weights, i, x, conv_pad)
-    left, right = pool_pad
-    return op.relu(op.max_pool(y, [shape.stride], [1], [left], [right], [shape.pool]).output(0))
-
-
-def _convolved(weights: Weights, i: int, x: Node, pad: tuple[int, int] = (0, 0)) -> Node:
     weight, bias = weights.layer(f"distiller.stages.{i}")
-    return op.add(_convolve(x, weight, pad), _constant(bias[None, :, None]))
+    y = op.add(_convolve(x, weight, conv_pad), _constant(bias[None, :, None]))
+    return op.relu(_pool(y, shape.pool, shape.stride, pool_pad))
 
 
 def _pooled(x: Node, shape: StageShape, timing: StageTiming) -> Node:
-    """Pooling and ReLU of a step; what more the pooling would give than the step is asked for is left out."""
+    """Pooling of a step; what more it would give than the step is asked for is left out."""
     spare = (timing.pool_context - shape.pool) // shape.stride + 1
-    y = op.max_pool(x, [shape.stride], [1], [0], [0], [shape.pool]).output(0)
+    if shape.pool == 2 * shape.stride:
+        # Halves of windows first: each value is looked at once.
+        y = _pool(_pool(x, shape.stride, shape.stride), 2, 1)
+    else:
+        y = _pool(x, shape.pool, shape.stride)
     if spare > 0:
         y = op.slice(y, _ints([0]), _ints([-spare]), _ints([1]), _ints([2]))
-    return op.relu(y)
+    return y
+
+
+def _pool(x: Node, size: int, stride: int, pad: tuple[int, int] = (0, 0)) -> Node:
+    return op.max_pool(x, [stride], [1], [pad[0]], [pad[1]], [size]).output(0)
 
 
 def _normed(weights: Weights, x: Node) -> Node:
@@ -225,6 +240,18 @@ def _within(weights: Weights, i: int, x: Node) -> Node:
     name = f"trunk.blocks.{i}"
     y = _product(weights.layer(f"{name}.widen"), _layer_norm(weights, f"{name}.norm", x))
     return _product(weights.layer(f"{name}.narrow"), op.relu(y))
+
+
+def _voice(weights: Weights, i: int, y: Node) -> list[Node]:
+    """What tells voices apart, where it is read after block i: (b, time, numbers)."""
+    arch = weights.architecture
+    if not arch.voice or i + 1 != looking(arch.trunk):
+        return []
+    return [_product(weights.layer("voice.of_interval"), y)]
+
+
+def _beside(answer: Node, more: list[Node]) -> Node:
+    return op.concat([answer, *more], 2) if more else answer
 
 
 def _middle(both: Node, block: BlockShape) -> Node:
@@ -269,7 +296,16 @@ def _linear(layer: tuple[Floats, Floats], x: Node) -> Node:
 
 
 def _convolve(x: Node, weight: Floats, pad: tuple[int, int] = (0, 0)) -> Node:
-    return op.convolution(x, _constant(weight), [1], [pad[0]], [pad[1]], [1])
+    return op.convolution(x, _as(_constant(weight), _type(x)), [1], [pad[0]], [pad[1]], [1])
+
+
+def _type(x: Node) -> Any:
+    return x.get_output_element_type(0) if isinstance(x, ov.Node) else x.get_element_type()
+
+
+def _as(x: Node, kind: Any) -> Node:
+    """x in this type."""
+    return x if _type(x) == kind else op.convert(x, kind)
 
 
 def _last(x: Node, n: int) -> Node:

@@ -25,6 +25,8 @@ from streamcab.nn.weights import Net
 STREAMS = (32, 8, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
 
+SHAPES = 64
+"""Shapes of which OpenVINO keeps what it has worked out for them."""
 BEHIND = 10
 """Niceness of what compiles while streams are answered."""
 
@@ -64,6 +66,7 @@ class OpenVinoNet:
     def __init__(self, net: Net, precision: str = "f32", threads: int = 1, cache: Path | None = None) -> None:
         self.architecture, self.threads = net.architecture, threads
         self._weights, self._precision = net.weights, precision
+        self.state = graph.BF16 if precision == "bf16" else graph.FLOAT
         self._core = ov.Core()
         self._cache = cache
         self._compiled: dict[tuple[object, ...], Compiled] = {}
@@ -73,12 +76,19 @@ class OpenVinoNet:
         """The steady step of b streams and h intervals: see graph.py."""
         # A lone stream computes on the caller's thread: another one costs 30 us to wake.
         threads = self.threads if b > 1 else 1
-        return self._get(("step", b, h), lambda: graph.step(self._weights, b, h), self._precision, threads)
+        return self._get(
+            ("step", b, h),
+            lambda: graph.step(self._weights, b, h, self.state),
+            self._precision,
+            threads,
+        )
 
     def edges(self, shape: tuple[int, int] | None = None) -> Compiled:
         """The step of streams near their start or end: of any shape, or faster of one shape (b, h)."""
         return self._get(
-            ("edges", shape), lambda: graph.edges(self._weights, *(shape or ())), self._precision
+            ("edges", shape),
+            lambda: graph.edges(self._weights, *(shape or (-1, -1)), self.state),
+            self._precision,
         )
 
     def clip(self, x: Floats) -> Floats:
@@ -91,7 +101,7 @@ class OpenVinoNet:
         return found
 
     def _rounded_clip(self, x: Floats) -> Floats:
-        """The same as one step of a stream: only there is rounded what is rounded in any other step."""
+        """Compute a clip as one step of a stream, so that it is rounded as in any other step."""
         arch = self.architecture
         n, one = len(x) // arch.interval, np.zeros(1, np.intp)
         padded = np.pad(x, (0, arch.delay * arch.interval))[None]
@@ -110,8 +120,10 @@ class OpenVinoNet:
             return self._compiled[key]
 
     def _compile(self, model: Any, precision: str, threads: int) -> Compiled:
-        settings = {
+        settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
+            # Without a limit, each new length of a clip takes 5 MB for good.
+            "CPU_RUNTIME_CACHE_CAPACITY": SHAPES,
             "PERFORMANCE_HINT": "LATENCY",
             # Processes that pin themselves would all pick the first core.
             "ENABLE_CPU_PINNING": False,
@@ -139,9 +151,12 @@ class OpenVinoBackend:
             keep_freed_memory()
         self._net, self._architecture = net, net.architecture
         arch = net.architecture
-        self._fresh = graph.fresh(arch)
+        fresh = graph.fresh(arch)
+        # Zeros and infinities: in bf16 they are the same, without their lower half.
+        self._fresh = fresh if net.state == graph.FLOAT else (fresh.view(np.uint32) >> 16).astype(np.uint16)
         self._rows = np.tile(self._fresh, (slots, 1))
-        self._rings = Rings(slots, [b.context for b in arch.trunk], arch.stages[-1].filters, RUNS[0])
+        contexts = [b.context for b in arch.trunk]
+        self._rings = Rings(slots, contexts, arch.stages[-1].filters, RUNS[0], self._fresh.dtype)
         # One more: what lies before a stream is convolved again in the step after.
         self._begun = arch.delay + 1
         self._widths = net.architecture.widths
@@ -174,10 +189,11 @@ class OpenVinoBackend:
                 first = np.zeros(b, np.int64)
                 inside = graph.insides(self._architecture, first, first + FOREVER, h)
                 x, contexts = np.zeros((b, h * interval), np.float32), self._rings.buffers(b)
-                request.infer([x, self._rows[:b], *map(np.zeros_like, contexts), *inside])
+                kept = [self._tensor(a) for a in (self._rows[:b], *map(np.zeros_like, contexts))]
+                request.infer([x, *kept, *inside])
 
     def _compile_all(self) -> None:
-        """The shapes that so many slots can fill."""
+        """Return the shapes that `slots` streams can fill."""
         try:
             for h in RUNS:
                 for b in self._sizes:
@@ -258,11 +274,16 @@ class OpenVinoBackend:
                 contexts = self._rings.buffers(size)
                 self._rings.read(slots[part], contexts)
                 x_part, row = np.ascontiguousarray(x[part]), self._rows[slots[part]]
-                request.infer([x_part, row, *contexts, *inside])
-                answer, after, *news = (tensor.data for tensor in request.output_tensors)
+                request.infer([x_part, *map(self._tensor, (row, *contexts)), *inside])
+                answer, *kept = (tensor.data for tensor in request.output_tensors)
+                after, *news = (a.view(self._rows.dtype) for a in kept)
                 out[part], self._rows[slots[part]] = answer, after
                 self._rings.write(slots[part], news)
                 at += size
+
+    def _tensor(self, kept: NDArray[Any]) -> Any:
+        """What is kept of streams, as OpenVINO takes it."""
+        return ov.Tensor(kept, ov.Shape(kept.shape), self._net.state)
 
     def _shape(self, b: int, h: int) -> "RoundRobin[_Request]":
         requests = self._requests.get((b, h))
@@ -279,18 +300,25 @@ class OpenVinoBackend:
 class _Request:
     """A Piece of a compiled shape, on rows of state and rings; computed `elsewhere` or by the caller."""
 
-    def __init__(self, compiled: Compiled, rows: Floats, rings: Rings, *, elsewhere: bool) -> None:
+    def __init__(self, compiled: Compiled, rows: NDArray[Any], rings: Rings, *, elsewhere: bool) -> None:
         self._request, self._elsewhere = compiled.create_infer_request(), elsewhere
         self._rows, self._rings = rows, rings
         self._slots = np.zeros(0, np.intp)
-        inputs = [np.zeros(port.shape, np.float32) for port in compiled.inputs]
-        outputs = [np.zeros(port.shape, np.float32) for port in compiled.outputs]
-        for i, buffer in enumerate(inputs):
-            self._request.set_input_tensor(i, ov.Tensor(buffer, shared_memory=True))
-        for i, buffer in enumerate(outputs):
-            self._request.set_output_tensor(i, ov.Tensor(buffer, shared_memory=True))
-        self._x, self._before, *self._contexts = inputs
-        self._answer, self._after, *self._news = outputs
+        inputs = [self._buffer(port, rows.dtype) for port in compiled.inputs]
+        outputs = [self._buffer(port, rows.dtype) for port in compiled.outputs]
+        for i, (_, tensor) in enumerate(inputs):
+            self._request.set_input_tensor(i, tensor)
+        for i, (_, tensor) in enumerate(outputs):
+            self._request.set_output_tensor(i, tensor)
+        self._x, self._before, *self._contexts = (buffer for buffer, _ in inputs)
+        self._answer, self._after, *self._news = (buffer for buffer, _ in outputs)
+
+    @staticmethod
+    def _buffer(port: Any, bits: Any) -> tuple[NDArray[Any], Any]:
+        """An array, and the same memory as a tensor for a port; `bits`: what numpy takes for bf16."""
+        kind = port.element_type
+        array = np.zeros(port.shape, bits if kind == graph.BF16 else np.float32)
+        return array, ov.Tensor(array, port.shape, kind)
 
     def start(self, slots: Ints, x: Floats) -> None:
         """See Piece."""

@@ -18,19 +18,19 @@ State = Any
 """What a backend keeps of one stream, in its own form."""
 
 RUNS = (8, 4, 2, 1)
-"""Intervals of a step: what the engine cuts streams into, and what is compiled or recorded beforehand."""
+"""Intervals of a step: the engine cuts streams into these, and backends compile or record them beforehand."""
 WASTE = 0.75
 """How full a piece must be; below that, smaller ones do the rest."""
 
 
 class Piece(Protocol):
-    """Buffers for so many streams, used again and again; one step under way at most."""
+    """Reusable buffers for a number of streams; at most one step is under way."""
 
     def start(self, slots: Ints, x: Floats) -> None:
         """Step these slots, at most as many as it is made for, by x (B, samples); does not wait."""
 
     def result(self) -> Floats:
-        """Wait for what was started: (B, H, all of an answer), valid until the next start."""
+        """Wait for the step that was started: (B, H, width of an answer), valid until the next start."""
 
 
 def in_pieces(

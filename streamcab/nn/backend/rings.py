@@ -1,27 +1,39 @@
 """The newest intervals of what flows into each block of the trunk, for every slot: a ring for each block.
 
-A step reads all that a block's convolution needs, and writes only what is new. Knows nothing of graphs or of weights.
+A step reads all that a block's convolution needs, and writes only what is new. Neighbours are copied together where all
+streams allow it, since the copy of one interval costs more than its bytes. Knows nothing of graphs or of weights.
 """
 
 from collections.abc import Sequence
+from math import gcd
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from streamcab.nn.backend.pieces import Floats, Ints
+from streamcab.nn.backend.pieces import Ints
+
+Kept = NDArray[Any]
 
 
 class Rings:
     """Rings of intervals (features,) for `slots` streams: one of contexts[i] intervals or more for each block i.
 
     Steps are of at most `most` intervals as a rule; of longer ones the end is kept. All is zero before a stream
-    begins.
+    begins. `dtype` is that of whatever is kept: of bf16, which numpy lacks, the bits.
     """
 
-    def __init__(self, slots: int, contexts: Sequence[int], features: int, most: int) -> None:
-        self._contexts, self._features = contexts, features
+    def __init__(
+        self,
+        slots: int,
+        contexts: Sequence[int],
+        features: int,
+        most: int,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self._contexts, self._features, self._dtype = contexts, features, dtype
         self._room = [max(context, most) for context in contexts]
-        self._rows = [np.zeros((slots * room, features), np.float32) for room in self._room]
+        self._rows = [np.zeros((slots * room, features), dtype) for room in self._room]
         # Where the next interval goes, as a count of intervals since the stream began.
         self._next = np.zeros(slots, np.int64)
 
@@ -36,35 +48,43 @@ class Rings:
         for rows, room in zip(self._rows, self._room, strict=True):
             rows.reshape(len(self._next), room, -1)[slots] = 0
 
-    def buffers(self, n: int) -> list[Floats]:
+    def buffers(self, n: int) -> list[Kept]:
         """Arrays for `read` of n slots."""
-        return [np.empty((n, context, self._features), np.float32) for context in self._contexts]
+        return [np.empty((n, context, self._features), self._dtype) for context in self._contexts]
 
-    def read(self, slots: Ints, out: Sequence[Floats]) -> None:
+    def read(self, slots: Ints, out: Sequence[Kept]) -> None:
         """The newest contexts[i] intervals of each slot (B,), oldest first, into out[i] (B, contexts[i], features)."""
-        after = self._next[slots, None]
-        for rows, room, context, found in zip(self._rows, self._room, self._contexts, out, strict=True):
-            where = (after - context + np.arange(context)) % room + slots[:, None] * room
-            np.take(rows, where, axis=0, out=found, mode="clip")
+        for ring, (context, found) in enumerate(zip(self._contexts, out, strict=True)):
+            rows, where = self._places(ring, slots, -context, context)
+            np.take(rows, where, axis=0, out=found.reshape(*where.shape, -1), mode="clip")
 
-    def newest(self, slot: int) -> list[Floats]:
+    def newest(self, slot: int) -> list[Kept]:
         """Return a copy of what `read` gives for a slot: (contexts[i], features) for block i."""
         found = self.buffers(1)
         self.read(np.array([slot]), found)
         return [one[0] for one in found]
 
-    def replace(self, slots: Ints, newest: Sequence[Floats]) -> None:
+    def replace(self, slots: Ints, newest: Sequence[Kept]) -> None:
         """Give slots (B,) the newest intervals of another, as `newest` returns them."""
-        after = self._next[slots, None]
-        for rows, room, kept in zip(self._rows, self._room, newest, strict=True):
-            rows[(after - len(kept) + np.arange(len(kept))) % room + slots[:, None] * room] = kept
+        for ring, kept in enumerate(newest):
+            rows, where = self._places(ring, slots, -len(kept), len(kept))
+            rows[where] = kept.reshape(where.shape[1], -1)
 
-    def write(self, slots: Ints, news: Sequence[NDArray[np.float32]]) -> None:
+    def write(self, slots: Ints, news: Sequence[Kept]) -> None:
         """H more intervals of each slot: news[i] (B, H, features) for block i."""
-        if not news:
-            return
-        after, h = self._next[slots, None], news[0].shape[1]
-        for rows, room, new in zip(self._rows, self._room, news, strict=True):
-            kept = np.arange(max(h - room, 0), h)
-            rows[(after + kept) % room + slots[:, None] * room] = new[:, -room:]
+        h = news[0].shape[1] if news else 0
+        for ring, (room, new) in enumerate(zip(self._room, news, strict=True)):
+            kept = min(h, room)
+            rows, where = self._places(ring, slots, h - kept, kept)
+            rows[where] = new[:, h - kept :].reshape(*where.shape, -1)
         self._next[slots] += h
+
+    def _places(self, ring: int, slots: Ints, offset: int, n: int) -> tuple[Kept, Ints]:
+        """Where n intervals of each slot (B,) lie, from `offset` to its next one on: groups of neighbours.
+
+        Returns the ring's groups (all, group * features), and which of them, (B, n / group).
+        """
+        rows, room, first = self._rows[ring], self._room[ring], self._next[slots] + offset
+        group = gcd(room, n, int(np.gcd.reduce(first)))
+        where = (first[:, None] // group + np.arange(n // group)) % (room // group)
+        return rows.reshape(len(rows) // group, -1), where + slots[:, None] * (room // group)

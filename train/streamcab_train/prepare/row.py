@@ -31,11 +31,11 @@ class Voice:
 
 
 Layout = Callable[[Path, "Counter[str]"], Iterator[Voice]]
-"""(folder, dropped) -> voices; what is left out is counted in `dropped` by its reason."""
+"""(folder, dropped) -> voices; dropped files are counted in `dropped` by reason."""
 
 SEXES = {"m": "male", "f": "female", "man": "male", "woman": "female", "famale": "female"}
 SEXES |= {"male_masculine": "male", "female_feminine": "female"}
-"""How corpora spell it; `famale` stands in the Speech Accent Archive."""
+"""Spellings of corpora; `famale` occurs in the Speech Accent Archive."""
 
 
 def sex(word: str) -> str:
@@ -72,7 +72,7 @@ def read_table(file: Path, columns: tuple[str, ...], delimiter: str = ",") -> It
 
 
 def need(folder: Path, *names: str) -> Path:
-    """The first of these files or folders that is there; CorpusError names what was looked for."""
+    """Return the first of these files or folders that exists; CorpusError names them if none does."""
     for name in names:
         if (folder / name).exists():
             return folder / name

@@ -175,7 +175,7 @@ def _seconds(file: Path, dropped: Counter[str]) -> float | None:
 
 
 def _one_class_a_speaker(rows: list[Row], dropped: Counter[str]) -> list[Row]:
-    """Without the speakers who stand in two classes: one of the two labels is wrong."""
+    """Drop speakers who are in two classes: one of the two labels is wrong."""
     classes: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         classes[row.speaker].add(row.label)

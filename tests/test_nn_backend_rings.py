@@ -1,6 +1,7 @@
 """The newest intervals of a block's input: what is read is what was written last, whatever the steps."""
 
 import numpy as np
+import pytest
 
 from streamcab.nn.backend.rings import Rings
 
@@ -13,18 +14,23 @@ def read(rings: Rings, slots: list[int]) -> list[np.ndarray]:
     return found
 
 
-def test_a_ring_hands_out_the_newest_intervals_of_its_slot_alone() -> None:
-    rings, rng = Rings(3, CONTEXTS, FEATURES, MOST), np.random.default_rng(0)
-    written = {slot: np.zeros((len(CONTEXTS), 20, FEATURES), np.float32) for slot in range(3)}
+@pytest.mark.parametrize(
+    ("contexts", "steps"), [(CONTEXTS, [1, 2, 3, 4]), ((4, 6, 12), [4]), ((4, 6, 12), [2, 4])]
+)
+def test_a_ring_hands_out_the_newest_intervals_of_its_slot_alone(
+    contexts: tuple[int, ...], steps: list[int]
+) -> None:
+    rings, rng = Rings(3, contexts, FEATURES, MOST), np.random.default_rng(0)
+    written = {slot: np.zeros((len(contexts), 20, FEATURES), np.float32) for slot in range(3)}
     for _ in range(40):
-        slots, h = rng.permutation(3)[: rng.integers(1, 4)].tolist(), int(rng.integers(1, MOST + 1))
-        news = [rng.standard_normal((len(slots), h, FEATURES)).astype(np.float32) for _ in CONTEXTS]
+        slots, h = rng.permutation(3)[: rng.integers(1, 4)].tolist(), int(rng.choice(steps))
+        news = [rng.standard_normal((len(slots), h, FEATURES)).astype(np.float32) for _ in contexts]
         rings.write(np.array(slots), news)
         for row, slot in enumerate(slots):
             new = np.stack([part[row] for part in news])
             written[slot] = np.concatenate((written[slot], new), 1)
         order = rng.permutation(3).tolist()
-        for part, context, i in zip(read(rings, order), CONTEXTS, range(3), strict=True):
+        for part, context, i in zip(read(rings, order), contexts, range(3), strict=True):
             wanted = np.stack([written[slot][i, -context:] for slot in order])
             np.testing.assert_array_equal(part, wanted)
 
