@@ -11,6 +11,7 @@ Knows nothing of files, threads or sockets; a `Stream` is in stream.py.
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ from streamcab.audio.samples import as_samples
 from streamcab.config.tree import Answers
 from streamcab.errors import AudioError, ConfigError, StreamcabError
 from streamcab.inference.answer import PredictionBuilder, Standing
-from streamcab.inference.batch import BLOCK, Clip, ClipBatch, Heard
+from streamcab.inference.batch import BLOCK, Clip, ClipBatch, ClipResult
 from streamcab.inference.engine_output import voting
 from streamcab.inference.offline import intervals
 from streamcab.inference.window import window_of
 from streamcab.message import Prediction
 from streamcab.nn import checkpoint as checkpoints
-from streamcab.nn.backend import RUNS, make_runtime
+from streamcab.nn.backend import RUNS, Runtime, make_runtime
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.device import device_for
 from streamcab.nn.weights import detector_of
@@ -127,7 +128,9 @@ class Classifier:
         cache: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self.runtime = make_runtime(backend, checkpoint.net, device, threads=threads, cache=cache)
+        self._apart = partial(make_runtime, backend, checkpoint.net, device, threads=threads, cache=cache)
+        one = checkpoint.with_one_voice.net
+        self.runtime = make_runtime(backend, one, device, threads=threads, cache=cache)
         self.architecture = checkpoint.architecture
         self.labels = list(checkpoint.architecture.labels)
         self.device = device
@@ -224,7 +227,7 @@ class Classifier:
         """Intervals of a step: on a GPU such as were recorded."""
         return BLOCK if self.device == "cpu" else RUNS[0]
 
-    def _classified(self, heard: Heard["Recording"]) -> "Classified":
+    def _classified(self, heard: ClipResult["Recording"]) -> "Classified":
         one, interval = heard.key, self.architecture.interval_s
         start_s = round(heard.start * interval, 3)
         if heard.reading is None:
@@ -261,6 +264,7 @@ class Classifier:
         every_s: float = DEFAULT.every,
         gate: bool | None = None,
         name: str = "stream",
+        voices: int = DEFAULT.voices,
     ) -> Stream:
         """Open a live stream: push chunks of any length, and get predictions.
 
@@ -270,6 +274,7 @@ class Classifier:
             every_s: Seconds of audio between predictions.
             gate: Overrides the checkpoint's gate; with False every interval votes.
             name: Name of the stream, in its predictions.
+            voices: How many voices are told apart, each with a window of its own; 1: as in the paper.
 
         Returns:
             A stream without any samples yet.
@@ -278,7 +283,15 @@ class Classifier:
             AudioError: The rate is not supported.
             ConfigError: A time is out of range, or the model normalises over whole clips.
         """
-        return Stream(self.checkpoint, self.runtime, rate, window_s, every_s, self._gate(gate), name)
+        apart = voices > 1 and self.architecture.voice > 0
+        checkpoint = self.checkpoint if apart else self.checkpoint.with_one_voice
+        runtime = self.runtime_of_voices if apart else self.runtime
+        return Stream(checkpoint, runtime, rate, window_s, every_s, self._gate(gate), name, voices)
+
+    @cached_property
+    def runtime_of_voices(self) -> Runtime:
+        """The net together with what tells voices apart; compiled when it is first needed."""
+        return self._apart()
 
     def _gate(self, override: bool | None) -> bool:
         return self.architecture.gate if override is None else override

@@ -101,6 +101,9 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     place of an answer."""
     duty: float = 1.0
     """Share of the time in which the stream is heard; below 1 while the machine cannot hear all streams."""
+    voice: Count = 1
+    """The voice that the answer is about: 1 for the first of the stream, 2 for the next one that was told from it, ...
+    One that comes back has its number again. Always 1 while voices are not told apart."""
 
 
 class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):
@@ -138,6 +141,8 @@ class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind")
     """Estimated ratio of the window's speech to the noise in its pauses, in dB; None until both were heard."""
     duty: float = 1.0
     """Share of the time in which the stream is heard; below 1 while the machine cannot hear all streams."""
+    voice: Count = 1
+    """The voice of the newest prediction."""
     call: dict[str, str] = {}
     """What a telephony platform says of the call: `platform`, `track`, `call` (its id), `from` and `to` (pseudonyms,
     unless told otherwise), and the customer's own parameters; empty for other sources. With hidden names only

@@ -42,6 +42,7 @@ class Stream:
         every_s: float,
         gate: bool,
         name: str,
+        voices: int,
     ) -> None:
         """See `Classifier.stream`."""
         arch = checkpoint.architecture
@@ -63,7 +64,7 @@ class Stream:
         self._bank = Bank(rate, 1, 4 * rate)
         self._engine = Engine(checkpoint.net, 1, runtime.backend(1))
         self._slot = np.array([self._engine.attach(self._bank, 0)])
-        self._window = window_of(checkpoint.net, 1, length)
+        self._window = window_of(checkpoint.net, 1, length, voices)
         self._predictions = predictions_of(checkpoint)
         self._seq = 0
         self._power = 0.0  # of the newest interval

@@ -59,7 +59,7 @@ def test_tiers_are_without_gaps_from_end_to_end(one: Explained) -> None:
     text = textgrid(one)
     assert text.startswith('File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 10.01\n')
     found = tiers(text)
-    assert list(found) == ["accent", "speech", "moved"]
+    assert list(found) == ["accent", "speech", "voice", "moved"]
     for intervals in found.values():
         assert intervals[0][0] == 0
         assert intervals[-1][1] == 10.01

@@ -19,14 +19,15 @@ ONLY_IN = {
     "click": {"cli"},
     "prometheus_client": {"health"},
     "paho": {"health"},
+    "opentelemetry": {"health"},
     "sounddevice": {"source"},
     "soundfile": {"source", "flac", "streamcab_train"},
     "zmq": {"feed"},
     "websockets": {"media"},
     "sqlalchemy": {"store"},
     "alembic": {"store"},
-    "starlette": {"web"},
-    "uvicorn": {"web"},
+    "starlette": {"web", "shards"},
+    "uvicorn": {"web", "shards"},
     "nats": {"sinks"},
     "redis": {"sinks"},
     "rich": {"view", "session", "streamcab_train"},
@@ -132,7 +133,7 @@ TABLE = table()
 def test_the_table_is_read() -> None:
     assert len(TABLE) > 20
     assert TABLE["errors"] == set()
-    assert TABLE["weights"] == {"architecture", "detector"}
+    assert TABLE["weights"] == {"architecture", "detector", "voice"}
     assert TABLE["cli"] is None
     assert {"cabcnn", "normalise", "ring"} <= (TABLE["engine"] or set())
 

@@ -24,7 +24,7 @@ def course(voiced: str, seed: int = 0) -> Course:
     votes = np.repeat([letter == "v" for letter in voiced], STRETCH)
     c = np.random.default_rng(seed).dirichlet((1, 1, 1), len(votes)).astype(np.float32)
     kind = np.where(votes, VOICED, SILENT).astype(np.uint8)
-    return Course(INTERVAL_S, c, c[:, :2], votes, kind, np.where(votes, 0.1, 0.0))
+    return Course(INTERVAL_S, c, c[:, :2], votes, kind, np.where(votes, 0.1, 0.0), np.ones(len(c), np.int64))
 
 
 @cache

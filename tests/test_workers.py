@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from patience import PATIENCE_S, until_true
+from patience import PATIENCE_S
+from patience import until as until_true
 from ports import free_port
 from rtp_peer import Talker, bye, sdes, sending
 from serving import here, running, save_model

@@ -111,6 +111,7 @@ class Reporter:
                     hears=told.hears if told else "silence",
                     snr_db=told.snr_db if told else None,
                     duty=duty,
+                    voice=told.voice if told else 1,
                     call=self._call(live.line),
                 )
             )

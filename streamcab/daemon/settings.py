@@ -30,7 +30,7 @@ class Settings:
     gate       None: as in the checkpoint                attention    whether predictions include it
     budget_ms  how long audio may wait for its turn, and how late a turn may be before new streams are refused
     keys       admit their holders only                  ipc_group    group that may use an ipc endpoint
-    pseudonyms  hides the names of streams
+    pseudonyms  hides the names of streams               voices       told apart on a stream; 1: none
     """
 
     endpoint: str
@@ -40,6 +40,7 @@ class Settings:
     max_streams: int = STREAMS
     gate: bool | None = None
     attention: bool = DEFAULT.attention
+    voices: int = DEFAULT.voices
     budget_ms: float = 250.0
     keys: ServerKeys | None = None
     ipc_group: str | None = None

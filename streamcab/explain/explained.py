@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.classifier import Classifier
+from streamcab.classifier import DEFAULT, Classifier
+from streamcab.inference import voices
 from streamcab.inference.engine_output import voting
 from streamcab.inference.explanation import Course, Explanation, explain
 from streamcab.inference.offline import intervals
@@ -31,10 +32,12 @@ def explained(
     """The answer of `classify`, explained. AudioError where that has none."""
     answer = classifier.classify(samples, rate, gate=gate, name=name)
     checkpoint, arch = classifier.checkpoint, classifier.architecture
-    answered, heard = intervals(classifier.runtime, samples, rate, detector_of(checkpoint.weights))
+    runtime = classifier.runtime_of_voices if arch.voice else classifier.runtime
+    answered, heard = intervals(runtime, samples, rate, detector_of(checkpoint.weights))
     kind = heard.kind[0]
     votes = voting(kind, arch.gate if gate is None else gate)
-    course = Course(arch.interval_s, answered.c, answered.alpha, votes, kind, heard.power[0])
+    numbers = voices.course(checkpoint.net, answered.u, votes, max(DEFAULT.voices, 2))
+    course = Course(arch.interval_s, answered.c, answered.alpha, votes, kind, heard.power[0], numbers)
     label = None if answer.top is None else classifier.labels.index(answer.top)
     told = explain(course, label, checkpoint.confidence.temperature)
     return Explained(name, len(samples) / rate, classifier.labels, answer, told, arch.summary > 0)

@@ -30,6 +30,10 @@ def record(one: Explained) -> str:
             {"start_s": _time(told, a), "end_s": _time(told, b), "hears": str(told.hears[a])}
             for a, b in runs(told.hears)
         ],
+        "voices": [
+            {"start_s": _time(told, a), "end_s": _time(told, b), "voice": int(told.voices[a])}
+            for a, b in runs(told.voices)
+        ],
         "second": _by_label(one.labels, told.second),
         "running": _by_label(one.labels, told.running),
         "attention": [[_plain(a) for a in row] for row in told.attention.tolist()],

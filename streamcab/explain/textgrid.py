@@ -15,11 +15,12 @@ Interval = tuple[float, float, str]
 
 
 def textgrid(one: Explained) -> str:
-    """Tiers: accent, the running answer; speech, the kind of sound; moved, the named stretches."""
+    """Tiers: accent, the running answer; speech, the kind of sound; voice, its number; moved, the named stretches."""
     told = one.explanation
     tiers = {
         "accent": _whole(_accents(told, one.labels), one),
         "speech": _whole(_heard(told), one),
+        "voice": _whole(_voices(told), one),
         "moved": _whole(_moved(told), one),
     }
     lines = [
@@ -61,6 +62,11 @@ def _accents(told: Explanation, labels: list[str]) -> Iterator[Interval]:
 def _heard(told: Explanation) -> Iterator[Interval]:
     for start, stop in runs(told.hears):
         yield start * told.interval_s, stop * told.interval_s, str(told.hears[start])
+
+
+def _voices(told: Explanation) -> Iterator[Interval]:
+    for start, stop in runs(told.voices):
+        yield start * told.interval_s, stop * told.interval_s, str(told.voices[start])
 
 
 def _moved(told: Explanation) -> Iterator[Interval]:

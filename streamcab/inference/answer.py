@@ -147,6 +147,7 @@ class PredictionBuilder:
             "snr_db": _snr(reading.quality),
             "flaws": _flaws(reading.quality),
             "duty": now.duty.round(2).tolist(),
+            "voice": reading.voice.tolist(),
         }
         for row in zip(*columns.values(), strict=True):
             fields: dict[str, Any] = dict(zip(columns, row, strict=True))

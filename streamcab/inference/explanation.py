@@ -33,7 +33,7 @@ class Course:
     """Every interval of a clip.
 
     seconds of an interval    c (K, labels)    alpha (K, classifiers)    votes (K,): those that count
-    kind, power (K,) as in `NormalisedBatch`
+    kind, power (K,) as in `NormalisedBatch`        voices (K,): the number of the voice
     """
 
     interval_s: float
@@ -42,6 +42,7 @@ class Course:
     votes: NDArray[np.bool_]
     kind: NDArray[np.uint8]
     power: Floats
+    voices: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Explanation:
         running: The answer by all votes so far, with the model's temperature, (K, labels).
         attention: Mean by second, (seconds, classifiers).
         hears: Speech, sound or silence, (K,).
+        voices: Number of the voice, (K,).
         stretches: All stretches in order.
         pro: Numbers of the stretches that spoke most for the label.
         contra: Numbers of those that spoke most against it.
@@ -76,6 +78,7 @@ class Explanation:
     running: Floats
     attention: Floats
     hears: NDArray[np.str_]
+    voices: NDArray[np.int64]
     votes: NDArray[np.bool_]
     stretches: tuple[Stretch, ...]
     pro: tuple[int, ...]
@@ -104,9 +107,8 @@ def explain(course: Course, label: int | None, temperature: float = 1.0) -> Expl
     ]
     hears = np.where(course.kind == VOICED, "speech", np.where(course.power > AUDIBLE, "sound", "silence"))
     attention = _by_second(course, span)
-    return Explanation(
-        course.interval_s, second, running, attention, hears, course.votes, stretches, pro, contra, *odds
-    )
+    heard = hears, course.voices, course.votes
+    return Explanation(course.interval_s, second, running, attention, *heard, stretches, pro, contra, *odds)
 
 
 def log_odds(c: NDArray[np.float32], votes: NDArray[np.bool_], label: int, temperature: float = 1.0) -> float:

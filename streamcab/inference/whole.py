@@ -104,4 +104,5 @@ class WholeSums:
             recent[:, -1].astype(np.int64),
             self._totals.read(slots),
             self._attended[slots] / np.maximum(votes, 1)[:, None],
+            np.ones(len(slots), np.int64),
         )

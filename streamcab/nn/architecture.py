@@ -53,6 +53,8 @@ class Architecture:
     """Channels of the speech detector (detector.py); 0: none, and the gate judges by level."""
     detector_form: int = 1
     """The detector's form, by its number in detector.py."""
+    voice: int = 0
+    """Numbers of each interval by which voices are told apart (voice.py); 0: they are not."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,6 +96,14 @@ class Architecture:
             raise ValueError(f"detector is {self.detector!r}: channels, a whole number to 256, or 0")
         if self.detector_form not in FORMS:
             raise ValueError(f"detector_form is {self.detector_form!r}; this version knows {sorted(FORMS)}")
+        if (
+            type(self.voice) is not int
+            or not 0 <= self.voice <= 256
+            or (self.voice and (self.summary or not self.trunk))
+        ):
+            raise ValueError(
+                f"voice is {self.voice!r}; it can be 0 to 256: 0 with a summary or without a trunk"
+            )
         heard = bands.INTERVAL * self.pooled_rate
         if self.detector and (self.rate, self.interval * self.rate) != (bands.RATE, heard):
             raise ValueError(
@@ -121,8 +131,8 @@ class Architecture:
 
     @property
     def widths(self) -> tuple[int, int, int]:
-        """Numbers per interval in each part of the output: c_t, attention, u_t."""
-        return len(self.labels), self.classifiers, self.summary
+        """Numbers per interval in each part of the output: c_t, attention, and u_t, a summary or a voice."""
+        return len(self.labels), self.classifiers, self.summary or self.voice
 
     @property
     def interval(self) -> int:
@@ -171,13 +181,14 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as JSON takes them.
 
-        Parts that a net lacks (phones, trunk, detector) are left out, so that older files stay unchanged.
+        Parts that a net lacks (phones, trunk, detector, voice) are left out, so that older files stay unchanged.
         """
         d = asdict(self)
         absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
         absent += () if self.trunk else ("trunk", "trunk_hidden")
         absent += () if self.detector else ("detector",)
         absent += () if self.detector_form > 1 else ("detector_form",)
+        absent += () if self.voice else ("voice",)
         return {k: v for k, v in d.items() if k not in absent}
 
     @classmethod

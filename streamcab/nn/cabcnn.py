@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from streamcab.dsp.detector import shapes
+from streamcab.nn import voice
 from streamcab.nn.acb import Acb
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.distiller import Distiller
@@ -37,6 +38,17 @@ class PhoneLayer(nn.Module):
         """u around intervals (N, (2 * reach + 1) * summary) -> logarithms of phones, up to a constant, (N, phones)."""
         found: Tensor = self.out(torch.relu(self.hidden(around)))
         return found
+
+
+class VoiceLayer(nn.Module):
+    """Half way through the trunk: the numbers by which voices are told apart, and what reads them. Taught apart."""
+
+    def __init__(self, channels: int, numbers: int) -> None:
+        super().__init__()
+        self.of_interval = nn.Linear(channels, numbers)
+        for name, shape in voice.shapes(numbers).items():
+            self.register_buffer(name, torch.zeros(shape))
+        self.requires_grad_(False)
 
 
 class DetectorLayer(nn.Module):
@@ -77,6 +89,7 @@ class CabCnn(nn.Module):
             nn.init.zeros_(self.evidence.weight)
             nn.init.zeros_(self.evidence.bias)
         self.phones = PhoneLayer(architecture) if architecture.phones else None
+        self.voice = VoiceLayer(width, architecture.voice) if architecture.voice else None
         self.detector = (
             DetectorLayer(architecture.detector, architecture.detector_form)
             if architecture.detector
@@ -123,13 +136,18 @@ class CabCnn(nn.Module):
     def clip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """One whole clip, where the model stands: x (T,) -> c, attention and u (T / interval, width)."""
         device = next(self.parameters()).device
-        found: NDArray[np.float32] = (
-            self.read(self.heard(torch.from_numpy(x).to(device)[None]))[0].cpu().numpy()
-        )
+        found: NDArray[np.float32] = self.answers(torch.from_numpy(x).to(device)[None])[0].cpu().numpy()
         return found
 
+    def answers(self, x: Tensor) -> Tensor:
+        """All that is said of whole clips: x (B, T) -> c, attention and u side by side (B, T / interval, width)."""
+        if self.voice is None or self.trunk is None:
+            return self.read(self.heard(x))
+        h, middle = self.trunk.both(self.distiller(x))
+        return torch.cat((self.read(h), self.voice.of_interval(middle)), -1)
+
     def read(self, a: Tensor) -> Tensor:
-        """Compute all results of the ACB's input: a (..., features) -> c, attention and u side by side (..., width)."""
+        """Compute all results of the ACB's input but the voice: a (..., features) -> c, attention and the summary."""
         parts = [*self.acb(a)] if self.summary is None else [*self.acb(a), self.summary(a)]
         return torch.cat(parts, -1)
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from streamcab.errors import CheckpointError
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.confidence import Confidence
-from streamcab.nn.weights import Net, Weights, shapes
+from streamcab.nn.weights import Net, Weights, shapes, without_voice
 
 if TYPE_CHECKING:
     from streamcab.nn.cabcnn import CabCnn
@@ -61,6 +61,11 @@ class Checkpoint:
         from streamcab.nn.cabcnn import CabCnn
 
         return CabCnn.of(self.net)
+
+    @property
+    def with_one_voice(self) -> "Checkpoint":
+        """The same without what tells voices apart: its c_t are then, to the bit, those of a model without that."""
+        return replace(self, net=without_voice(self.net))
 
     @property
     def confidence(self) -> Confidence:

@@ -148,3 +148,12 @@ class BlockShape:
     def delay(self) -> int:
         """Intervals by which the output lags behind the input."""
         return self.ahead * self.dilation
+
+
+def looking(blocks: Sequence[BlockShape]) -> int:
+    """Return how many blocks it takes until none looks ahead any more, at least one.
+
+    What comes of them lags as much as h_t, but has heard little more than what they look ahead: h_t has heard seconds,
+    which blur where one voice ends and another begins.
+    """
+    return max((i for i, shape in enumerate(blocks, 1) if shape.ahead), default=1)

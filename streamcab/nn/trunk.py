@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamcab.nn.geometry import BlockShape
+from streamcab.nn.geometry import BlockShape, looking
 
 __all__ = ["Block", "BlockShape", "Trunk", "outside"]
 
@@ -99,15 +99,20 @@ class Trunk(nn.Module):
             delay = block.delay
         self.delay = delay
         """Intervals by which a streamed h_t lags behind the newest interval heard."""
+        self._looking = looking(blocks)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, a: Tensor) -> Tensor:
         """Whole clips: a (B, T, width) -> h (B, T, width)."""
-        y = a
-        for block in self.blocks:
+        return self.both(a)[0]
+
+    def both(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and what comes of the blocks that look ahead alone: see `looking`."""
+        y = middle = a
+        for i, block in enumerate(self.blocks, 1):
             y = block(y)
-        out: Tensor = self.norm(y)
-        return out
+            middle = y if i == self._looking else middle
+        return self.norm(y), middle
 
     def new_state(self, streams: int) -> list[Tensor]:
         """The state of streams that have not begun, one tensor for each block."""
@@ -121,12 +126,19 @@ class Trunk(nn.Module):
         What is given back belongs to the intervals that lie the blocks' delays before those of a. Where a lies
         outside of its stream it must be 0.
         """
-        y, after = a, []
-        for block, before in zip(self.typed(), state, strict=True):
+        h, _, after = self.step_both(a, state, edges)
+        return h, after
+
+    def step_both(
+        self, a: Tensor, state: list[Tensor], edges: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """As `step`, with what `both` gives beside h."""
+        y, middle, after = a, a, list[Tensor]()
+        for i, (block, before) in enumerate(zip(self.typed(), state, strict=True), 1):
             y, kept = block.step(y, before, edges)
             after.append(kept)
-        out: Tensor = self.norm(y)
-        return out, after
+            middle = y if i == self._looking else middle
+        return self.norm(y), middle, after
 
     def typed(self) -> list[Block]:
         """The blocks."""

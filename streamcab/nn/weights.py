@@ -6,7 +6,7 @@ fewer products. Knows nothing of files, of streams or of how a product is comput
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.dsp import detector
+from streamcab.nn import voice
 from streamcab.nn.architecture import Architecture
 
 Floats = NDArray[np.float32]
@@ -85,6 +86,9 @@ def _floats(arch: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
     if k:
         yield from _linear("summary", channels, k)
         yield from _linear("evidence", arch.evidence, labels)
+    if arch.voice:
+        yield from _linear("voice.of_interval", channels, arch.voice)
+        yield from ((f"voice.{name}", shape) for name, shape in voice.shapes(arch.voice).items())
     if arch.phones:
         yield "phones.usual", (arch.phones, k)
         yield "phones.deviation", (k,)
@@ -144,6 +148,15 @@ class FoldedAcb:
     last: tuple[Floats, Floats] | None
     labels: int
     attention: list[tuple[Floats, Floats]]
+
+
+def without_voice(net: Net) -> Net:
+    """The same net without what tells voices apart: its answers are those of a net that never had it."""
+    if not net.architecture.voice:
+        return net
+    weights = net.weights
+    others = {name: a for name, a in weights.arrays.items() if not name.startswith("voice.")}
+    return Weights(replace(weights.architecture, voice=0), others)
 
 
 def folded(weights: Weights) -> FoldedAcb:

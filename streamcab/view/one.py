@@ -255,7 +255,7 @@ class _Picture:
             ("lag", duration(s.lag_ms), ALERT if s.lag_ms > 1000 else PLAIN),
             ("lost", duration(s.lost_ms), ALERT if s.lost_ms > 0 else PLAIN),
             ("overflows", f"{s.overflows}", ALERT if s.overflows > 0 else PLAIN),
-            ("heard", f"{p.heard_s if p else 0:.0f} s{_duty(p)}", PLAIN),
+            ("heard", f"{p.heard_s if p else 0:.0f} s{_duty(p)}{_voice(p)}", PLAIN),
         ]
         if count > 1:
             wide = first = min(self.inner // len(items), 24)
@@ -304,3 +304,8 @@ class _Picture:
 def _duty(p: Prediction | None) -> str:
     """Return the share of the time for which a stream is heard, if it is not all of it."""
     return f" ({percent(p.duty)} of the time)" if p is not None and p.duty < 1 else ""
+
+
+def _voice(p: Prediction | None) -> str:
+    """Whom the answer is about, where that is not the first voice of the stream."""
+    return f", voice {p.voice}" if p is not None and p.voice > 1 else ""

@@ -146,6 +146,7 @@ class Wall:
             "rate": p.rate if p else s.rate if s else None,
             "attention": p.attention if p else None,
             "duty": duty,
+            "voice": getattr(p, "voice", None),
             "model": {"name": shown(m.name), "hash": shown(m.model), "licence": shown(m.licence)}
             if m
             else None,

@@ -40,6 +40,7 @@ class Orders(msgspec.Struct, frozen=True):
     run       identifies the daemon in the feed     endpoint where it publishes
     names     folder of the names in use            words    descriptor of the memory for its newest messages
     sockets   those that it reads                   tells    whether it shall tell of its calls
+    suffix    in which the names of its streams end
     settings  those of `listen`, with its share of `max_streams` and threads
     """
 
@@ -51,6 +52,7 @@ class Orders(msgspec.Struct, frozen=True):
     words: int
     sockets: Shared
     tells: bool
+    suffix: str
     settings: dict[str, Any]
 
 

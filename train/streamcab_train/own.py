@@ -42,7 +42,7 @@ FEW = 20
 """Speakers a class below which a figure says more of them than of their accent."""
 NEAR = 0.05
 """Half of the interval at which a UAR is called known."""
-KEPT = ("distiller.", "trunk.", "detector.")
+KEPT = ("distiller.", "trunk.", "detector.", "voice.")
 """Weights that stay as they were."""
 
 

@@ -22,13 +22,15 @@ NO_CLASS = -1
 
 @dataclass(frozen=True)
 class Voice:
-    """One clip. label: index of its class, or NO_CLASS; accent: empty where it is not known."""
+    """One clip. label: index of its class, or NO_CLASS; accent: empty where it is not known; known: its group is a
+    speaker by name, no cluster of voices that sound alike."""
 
     path: Path
     corpus: str
     group: str
     accent: str
     label: int
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def read_voices(manifest: Path, classes: Mapping[str, int]) -> list[Voice]:
         whole = manifest.parent / path
         if not whole.is_file():
             raise CorpusError(f"{manifest} row {n}: no such file: {whole}")
-        found.append(Voice(whole, corpus, f"{corpus}:{group}", accent, classes.get(accent, NO_CLASS)))
+        known = bool((row.get("speaker") or "").strip())
+        found.append(Voice(whole, corpus, f"{corpus}:{group}", accent, classes.get(accent, NO_CLASS), known))
     return found
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from streamcab.nn.backend.pieces import Floats
 from streamcab.nn.backend.state import Kept, kept, lags
 from streamcab.nn.backend.unreported import op, ov
-from streamcab.nn.geometry import BlockShape, StageShape, StageTiming, timings
+from streamcab.nn.geometry import BlockShape, StageShape, StageTiming, looking, timings
 from streamcab.nn.weights import LAYER_NORM_EPSILON, FoldedAcb, Weights, affine, folded
 
 Node = Any
@@ -47,7 +47,7 @@ def clip(weights: Weights) -> Any:
     """x (1, 1, T), T a multiple of the interval -> c, attention and u (1, T / interval, all three)."""
     arch = weights.architecture
     x = _input([1, 1, -1], ov.Type.f32)
-    y = x
+    y, voice = x, list[Node]()
     for i, shape in enumerate(arch.stages):
         y = _stage(weights, i, y, conv_pad=shape.conv_pad, pool_pad=shape.pool_pad)
     if arch.trunk:
@@ -55,8 +55,10 @@ def clip(weights: Weights) -> Any:
         for i, block in enumerate(arch.trunk):
             around = _depthwise(weights, i, y, pad=(block.context - block.delay, block.delay))
             y = op.add(y, _within(weights, i, around))
+            voice += _voice(weights, i, y)
         y = _swap(_layer_norm(weights, "trunk.norm", y))
-    return ov.Model([op.result(_swap(_acb(folded(weights), y)))], [x], "cab_cnn_clip")
+    answer = _beside(_swap(_acb(folded(weights), y)), voice)
+    return ov.Model([op.result(answer)], [x], "cab_cnn_clip")
 
 
 def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> Any:
@@ -94,7 +96,7 @@ def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> A
         y = _as(_pooled(joined(y, of_convolved.samples), shape, timing), FLOAT)
         # The bias changes nothing about which is the largest: after the pooling it is added to fewer.
         y = _as(masked(op.relu(op.add(y, _constant(bias[None, :, None]))), 0.0), state)
-    y, news = _as(y, FLOAT), []
+    y, news, voice = _as(y, FLOAT), list[Node](), list[Node]()
     if arch.trunk:
         y = masked(_normed(weights, _swap(y)), 0.0, swap=True)
         for i, block in enumerate(arch.trunk):
@@ -104,13 +106,14 @@ def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> A
             here = _as(_middle(both, block), FLOAT) if block.delay else y
             y = op.add(here, _within(weights, i, _depthwise(weights, i, _as(both, FLOAT))))
             y = masked(y, 0.0, swap=True)
+            voice += _voice(weights, i, y)
         y = _swap(_layer_norm(weights, "trunk.norm", y))
     rows = [
         op.reshape(_swap(part), _ints([0, k.samples * k.channels]), True)
         for part, k in zip(after, parts, strict=True)
         if part is not None
     ]
-    answer = _swap(_acb(folded(weights), y))
+    answer = _beside(_swap(_acb(folded(weights), y)), voice)
     results = [op.result(found) for found in (answer, op.concat(rows, 1), *news)]
     return ov.Model(results, [x, row, *contexts, *masks], "cab_cnn_step")
 
@@ -169,6 +172,18 @@ def _within(weights: Weights, i: int, x: Node) -> Node:
     name = f"trunk.blocks.{i}"
     y = _product(weights.layer(f"{name}.widen"), _layer_norm(weights, f"{name}.norm", x))
     return _product(weights.layer(f"{name}.narrow"), op.relu(y))
+
+
+def _voice(weights: Weights, i: int, y: Node) -> list[Node]:
+    """What tells voices apart, where it is read after block i: (b, time, numbers)."""
+    arch = weights.architecture
+    if not arch.voice or i + 1 != looking(arch.trunk):
+        return []
+    return [_product(weights.layer("voice.of_interval"), y)]
+
+
+def _beside(answer: Node, more: list[Node]) -> Node:
+    return op.concat([answer, *more], 2) if more else answer
 
 
 def _middle(both: Node, block: BlockShape) -> Node:

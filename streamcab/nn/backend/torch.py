@@ -57,6 +57,7 @@ class TorchBackend:
             self._trunk = None if model.trunk is None else deepcopy(model.trunk).to(self._dtype)
             norm = model.distiller.norm
             self._acb = fold(None if self._trunk else norm, model.acb, model.summary, self._dtype)
+            self._voice = None if model.voice is None else deepcopy(model.voice.of_interval).to(self._dtype)
             self._affine = tuple(part.to(self._dtype) for part in affine(norm))
             contexts_of_trunk = [] if model.trunk is None else model.trunk.new_state(1)
             self._blocks = [(state.shape[1], state.shape[2]) for state in contexts_of_trunk]
@@ -125,22 +126,26 @@ class TorchBackend:
     def _compute(self, layout: Pass, index: Tensor, x: Tensor) -> Tensor:
         """The streams of a layout, all on the device: (all of an answer, B * H)."""
         torch.index_select(self._state, 0, index, out=layout.rows)
-        a = layout.run(x)
+        a, middle = layout.run(x), None
         if self._trunk is not None:
-            a = self._through_trunk(a, layout.beyond)
+            a, middle = self._through_trunk(a, layout.beyond)
         answer = self._acb(a)
+        if self._voice is not None and middle is not None:
+            answer = torch.cat((answer, self._voice(middle).t().float()))
         self._state.index_copy_(0, index, layout.rows)
         return answer
 
-    def _through_trunk(self, a: Tensor, kept: Tensor) -> Tensor:
-        """a before the BatchNorm (B * H, features) by the trunk, whose state (B, floats) becomes the new one."""
+    def _through_trunk(self, a: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """a before the BatchNorm (B * H, features) by the trunk, whose state (B, floats) becomes the new one; see
+        `Trunk.both`."""
         assert self._trunk is not None
         gain, shift = self._affine
         before = unflatten(kept, self._blocks)
-        h, after = self._trunk.step(torch.addcmul(shift, a, gain).view(len(kept), -1, a.shape[1]), before)
+        a = torch.addcmul(shift, a, gain).view(len(kept), -1, a.shape[1])
+        h, middle, after = self._trunk.step_both(a, before)
         for to, value in zip(before, after, strict=True):
             to.copy_(value)
-        return h.flatten(0, 1)
+        return h.flatten(0, 1), middle.flatten(0, 1)
 
     def _edge(self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
         """The same for streams near their start or end, by the reference layers in float32."""
@@ -152,12 +157,16 @@ class TorchBackend:
         index, part = self._send(slots, x)
         before, kept = self._split(self._state[index].float())
         a, after = distiller.step(part, before, self._reference_kernels, edges)
+        middle = a
         if self._model.trunk is not None:
             # What lies outside of a stream is nothing to the trunk; the norm has made something of it.
             a = a.masked_fill(outside(*edges, distiller.delay, a.shape[1]), 0.0)
-            a, kept = self._model.trunk.step(a, kept, edges)
+            a, middle, kept = self._model.trunk.step_both(a, kept, edges)
         self._state[index] = self._join(after, kept).to(self._dtype)
-        answer: Floats = self._model.read(a).cpu().numpy()
+        said = self._model.read(a)
+        if self._model.voice is not None:
+            said = torch.cat((said, self._model.voice.of_interval(middle)), -1)
+        answer: Floats = said.cpu().numpy()
         return answer
 
     def _send(self, slots: Ints, x: Floats) -> tuple[Tensor, Tensor]:

@@ -138,6 +138,7 @@ export class Call {
       fact("Delay", d.lag_ms === null || d.lag_ms === undefined ? null : `${Math.round(d.lag_ms)} ms`),
       fact("Sampling rate", d.rate ? `${whole(d.rate)} Hz` : null),
       fact("Duty", typeof d.duty === "number" ? percent(d.duty) : d.duty),
+      fact("Voice", d.voice > 1 ? `${whole(d.voice)}` : null),
       fact("Model", d.model ? `${d.model.name} ${d.model.hash.slice(0, 12)}` : null),
       fact("Reason", d.detail, { wide: true }),
     ].filter(Boolean));
