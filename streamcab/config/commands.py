@@ -174,6 +174,9 @@ class Bridge(Section, frozen=True):
     discovery: Annotated[str, setting("Discovery prefix of Home Assistant; empty: no discovery.")] = (
         "homeassistant"
     )
+    collector: Annotated[
+        str, setting("The OpenTelemetry collector that takes OTLP over HTTP.", metavar="URL")
+    ] = "http://127.0.0.1:4318"
     key: Key | None = None
     server_key: ServerKey | None = None
 
