@@ -1,4 +1,4 @@
-"""Asking a model as it is served: whole clips, clips end to end, pieces, and the newest seconds.
+"""Queries a model as it is served: whole clips, joined clips, pieces, and the newest seconds.
 
 Knows nothing of figures or of recipes.
 """
