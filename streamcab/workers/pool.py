@@ -43,7 +43,7 @@ EPOCH = 1 << 32
 """Numbers of messages that a worker has for itself: 3 years of one stream's predictions every 25 ms."""
 STATUS_S = 1.0
 LOOK_S = 0.05
-END_S = 4.0
+END_S = 3.0
 """How long the workers have for their last messages; systemd waits 5 s for all of it."""
 LASTS_S = 10.0
 """A worker that has served for so long is started again at once, another after a pause that grows"""
