@@ -120,6 +120,11 @@ call("slin16")(lambda c: c.say(l16(at_rate(OTHER[: 5 * 8000], 16000), 16000), ki
 call("SRTP")(lambda c: c.say([np.random.default_rng(k).bytes(170) for k in range(450)]))
 
 
+@call("clear, then SRTP")
+def turning(c: Call) -> None:
+    c.say(pcmu(ONE)).say([np.random.default_rng(k).bytes(170) for k in range(250)])
+
+
 @call("transfer")
 def transfer(c: Call) -> None:
     c.say(pcmu(ONE)).ssrc += 1
@@ -291,6 +296,15 @@ def test_what_is_encrypted_gets_no_answer(heard: Heard) -> None:
     assert not any((p.confidence or 0) >= 0.5 for p in told.answers)
     assert told.answers[-1].top is None
     assert max(s.lost_ms for s in told.statuses) == 0
+
+
+def test_a_clear_call_that_turns_to_srtp_keeps_its_answer_until_it_is_said(heard: Heard) -> None:
+    told, over = heard.calls["clear, then SRTP"], len(ONE) / 8000
+    assert told.flaws == {"encrypted?"}
+    after = [p for p in told.answers if p.sample / p.rate > over]
+    believed = [p for p in after if p.probs]
+    assert all(p.probs == pytest.approx(clean("one").probs, abs=0.05) for p in believed)
+    assert all(p.top is None for p in after if p.sample / p.rate > over + 2)
 
 
 def test_a_transfer_is_two_calls_unless_it_is_said_to_be_one(heard: Heard) -> None:

@@ -4,6 +4,7 @@ One `classify` and one `listen` hear them all; what their decoders do in detail 
 """
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from wire import sentences
 
 from streamcab import classifier
 from streamcab.source import libav
+from streamcab.source.mixer import Mixer
 
 pytestmark = pytest.mark.skipif(not libav.installed(), reason="pip install av")
 
@@ -163,6 +165,29 @@ def test_unlike_channels_are_named_and_each_can_be_answered(
     both = [json.loads(line) for line in done.stdout.splitlines()]
     for got, which in zip(both, ("left", "right"), strict=True):
         assert got["probs"] == pytest.approx(clean(which)["probs"], abs=0.01)
+
+
+SECOND: dict[str, Callable[[float], sounds.Sound]] = {
+    "hum that swells": lambda s: sounds.swelling(sounds.hum(s)),
+    "wind": lambda s: sounds.wind(s, 1),
+    "keyboard": lambda s: sounds.keyboard(s, 1),
+    "busy tone": lambda s: sounds.cadence([((480, 620), 0.5), ((), 0.5)], s),
+    "dialling": lambda s: sounds.dtmf("0123456789" * 10, s),
+    "music": lambda s: sounds.music(s, 1),
+}
+
+
+@pytest.mark.parametrize("second", SECOND)
+def test_what_is_no_speech_in_the_second_channel_drowns_nothing(second: str) -> None:
+    talk = sounds.level(sounds.speech("us-2 uk-3"), -23)
+    other = sounds.level(np.resize(SECOND[second](len(talk) / RATE), len(talk)), -13)
+    mixer = Mixer("mix", 2, RATE)
+    mix = np.concatenate([mixer.push(beside(talk, other).astype(np.float32)), mixer.finish()])[:, 0]
+    model = classifier.load()
+    want, got = (model.classify(x, RATE) for x in (talk.astype(np.float32), mix))
+    assert got.probs == pytest.approx(want.probs, abs=0.06)
+    assert got.heard_s == pytest.approx(want.heard_s, rel=0.05)
+    assert set(mixer.flaws) == {"noisy-channel-2"}
 
 
 def test_opposite_and_drowned_channels_are_flaws_and_dead_ones_none(

@@ -6,7 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from feeding import status, until
+from feeding import status
+from patience import until
 
 from streamcab.errors import FeedError
 from streamcab.feed import Publisher, Subscriber

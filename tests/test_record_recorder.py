@@ -87,6 +87,25 @@ def test_a_row_may_be_used_again_at_once(tmp_path: Path) -> None:
         assert len(there) == 2_000
 
 
+def test_a_stream_that_waited_is_recorded_from_the_oldest_sample_of_its_ring(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    sound = ramp(17 * RATE)
+    call = line()
+    put(call, sound[: 12 * RATE])
+    with recording(tmp_path) as recorder:
+        recorder.begins("mic", call)
+        put(call, sound[12 * RATE :])  # before the recorder's thread has looked
+        recorder.ends(call)
+    (there,) = heard(tmp_path)
+    assert (there == np.rint(sound[2 * RATE :] * 32768)).all()
+    assert recorder.counters()["record-dropped-ms"] == 2_000
+    assert (
+        "mic was recorded: 15.0 s, of which 0.0 s never arrived and are silent; 2.00 s could" in caplog.text
+    )
+
+
 def test_gaps_are_silent_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     mic = line()

@@ -5,7 +5,7 @@ import pytest
 
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.codec import TABLES
-from streamcab.rtp.inspection import HOLD_S, LEAST, SAMPLES, SELDOM, Inspection
+from streamcab.rtp.inspection import HOLD_S, LEAST, MOST, SAMPLES, Inspection
 
 LIVE = np.array([0])
 
@@ -60,22 +60,30 @@ def test_half_a_second_is_needed_and_it_is_said_once_and_taken_back():
     assert said == [(3, True), (11, False)]
 
 
-def test_a_call_that_is_clear_is_counted_more_and_more_seldom_and_noise_is_found_all_the_same():
-    inspection, rng = Inspection(1), np.random.default_rng(0)
-    clear, noise = encoded(rng.normal(0, 1000, SAMPLES)), rng.integers(0, 256, SAMPLES)
-    counts, found = [], []
-    for at in range(1, 80):
-        bank, _ = banked(clear if at < 40 else noise, seconds=SAMPLES / 8000)
-        before = int(inspection._counted[0])
-        # The ring holds half a second: the place of a sample in it is its number modulo that.
-        end = np.array([at * bank.capacity])
-        found += [(at, f.words != "") for f in inspection.codes(LIVE, end, bank)]
-        counts += [at] * (int(inspection._counted[0]) != before)
-    assert 3 < len([at for at in counts if at < 40]) < 12
+@pytest.mark.parametrize("law", ["PCMU", "PCMA"])
+@pytest.mark.parametrize("turns_at", [80_000, 81_500, 83_999, 87_999])
+def test_a_clear_call_that_turns_to_noise_is_found_within_a_second_and_a_half(law, turns_at):
+    inspection, rng = Inspection(1), np.random.default_rng(turns_at)
+    clear = encoded(rng.normal(0, 1000, turns_at), law)
+    bank, newest = banked(np.concatenate([clear, rng.integers(0, 256, 12_000)]), law, seconds=13.0)
+    looks = range(8000, newest[0] + 1, 8000)
+    found = [end for end in looks for _ in inspection.codes(LIVE, np.array([end]), bank)]
     assert len(found) == 1
-    assert 40 <= found[0][0] <= 40 + SELDOM
+    assert found[0] - turns_at <= 12_000
     inspection.begin(LIVE)
-    assert int(inspection._every[0]) == SAMPLES
+    assert [f.name for f in inspection.codes(LIVE, newest, bank)] == ["encrypted?"]
+
+
+def test_those_that_have_waited_longest_are_counted_first():
+    calls = 2 * MOST
+    inspection, live = Inspection(calls), np.arange(calls)
+    bank = ScatterBank(8000, calls, 4.0, compact=True, touch=True)
+    bank.prepare(live, np.full(calls, 2 * SAMPLES))
+    codes = np.random.default_rng(0).integers(0, 256, (calls, 2 * SAMPLES))
+    bank.place(live, np.zeros(calls, int), TABLES["PCMU"][codes])
+    newest = np.where(live % 2, 2 * SAMPLES, SAMPLES)
+    found = [sorted(f.slot for f in inspection.codes(live, newest, bank)) for _ in range(2)]
+    assert found == [live[1::2].tolist(), live[::2].tolist()]
 
 
 @pytest.mark.parametrize(

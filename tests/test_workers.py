@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from patience import PATIENCE_S, until_true
+from patience import PATIENCE_S
+from patience import until as until_true
 from ports import free_port
 from rtp_peer import Talker, bye, sdes, sending
 from serving import here, running, save_model
@@ -282,7 +283,7 @@ def test_workers_end_with_a_pool_that_is_killed(folder: Path) -> None:
         until_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
-@pytest.mark.slow  # a worker counts as hung after ten seconds
+@pytest.mark.slow  # a worker counts as hung after a minute
 def test_a_worker_that_hangs_is_replaced(folder: Path) -> None:
     with pooled(folder) as pool, Subscriber(pool.endpoint) as feed:
         os.kill(pool.workers[0], signal.SIGSTOP)

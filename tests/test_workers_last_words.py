@@ -7,11 +7,14 @@ import sys
 
 import pytest
 from feeding import status
-from health_feed import model, prediction
+from health_feed import daemon, model, prediction
+from patience import until
 
-from streamcab.message import Prediction, Status, encode
+from streamcab.feed import Subscriber
+from streamcab.message import Prediction, Status, decode, encode
 from streamcab.workers.farewell import farewells
 from streamcab.workers.last_words import CELL, LastWords, reserve
+from streamcab.workers.local_feed import LocalFeed
 
 WRITER = """
 import sys
@@ -89,3 +92,25 @@ def test_farewells_end_every_call_in_order():
             assert (one.detail, one.source_state, one.time) == ("its worker ended", "ended", 5.0)
         if isinstance(one, Prediction):
             assert one.time == 1.0  # when its last sample was captured
+
+
+def test_a_feed_leaves_its_newest_messages_though_nobody_listens(words, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("f")
+    with LocalFeed(f"ipc://{folder}/feed.ipc", "run", words, floor=1 << 32) as feed:
+        feed.publish(status("a", detail="old"))
+        feed.publish(status("a", detail="new"))
+        feed.publish(prediction("a"))
+        feed.publish(status("b"))
+        feed.publish(daemon(streams=2))
+        feed.forget("b")
+        kept = sorted(map(decode, words.all()), key=lambda m: type(m).__name__)
+        assert [(m.stream, m.run, m.seq) for m in kept] == [
+            ("a", "run", (1 << 32) + 1),
+            ("a", "run", (1 << 32) + 2),
+        ]
+        assert kept[1].detail == "new"
+        assert decode(words.said()).streams == 2
+        with Subscriber(feed.endpoint) as late:
+            heard = []
+            until(lambda: (feed.poll(), heard.extend(filter(None, [late.recv(0.01)])), len(heard) >= 2)[-1])
+            assert {m.stream for m in heard} == {"a"}

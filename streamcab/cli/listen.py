@@ -53,8 +53,9 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
     """
     if not o.screen.quiet:
         loading()
+    from streamcab.cli.pools import listen_in_workers, listen_on_ray
     from streamcab.daemon.reload import Reload, limits
-    from streamcab.daemon.session import Screen, listen_in_workers
+    from streamcab.daemon.session import Screen
     from streamcab.daemon.session import listen as run
     from streamcab.daemon.sidecars import Extras
     from streamcab.health.feed_log import Thinning
@@ -100,9 +101,14 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             else Screen(o.screen.view, o.screen.json, caption=_caption(o, extras), ready=loaded)
         )
         workers = _workers(o, sources)
-        if workers > 1:
-            calls = rtp_source(o)
-            listen_in_workers(o, settings_for(o, pseudonyms), calls, workers, stop, extras, screen)
+        if workers > 1 or o.shards.ray:
+            served = settings_for(o, pseudonyms), rtp_source(o)
+            if o.shards.ray:
+                listen_on_ray(o, o.shards.ray, *served, stop, extras, screen)
+            else:
+                listen_in_workers(o, *served, workers, stop, extras, screen)
+            if screen is not None:
+                screen.summarise()
             return
         checkpoint, device = load_checkpoint(net.model, net.compute)
         if o.answers.voices == 1:
@@ -130,12 +136,11 @@ def _workers(o: Listen, sources: "list[Source]") -> int:
     from streamcab.nn.device import workers_for
 
     count = workers_for(o.rtp.workers)
-    if count > 1 and not (o.rtp.rtp or o.rtp.sdp):
-        raise click.UsageError("--workers shares out calls by RTP: give --rtp.")
-    if count > 1 and len(sources) > 1:
-        raise click.UsageError(
-            "--workers serves calls by RTP only: run another daemon for the other sources."
-        )
+    name = "--ray" if o.shards.ray else "--workers"
+    if (count > 1 or o.shards.ray) and not (o.rtp.rtp or o.rtp.sdp):
+        raise click.UsageError(f"{name} shares out calls by RTP: give --rtp.")
+    if (count > 1 or o.shards.ray) and len(sources) > 1:
+        raise click.UsageError(f"{name} serves calls by RTP only: run another daemon for the other sources.")
     return count
 
 
@@ -220,7 +225,7 @@ def _hidden_by(pseudonyms: "Pseudonyms") -> "Iterator[None]":
 
 
 def settings_for(o: Listen, pseudonyms: "Pseudonyms | None") -> "Settings":
-    """What the options come to in a daemon."""
+    """Return the daemon's settings for these options."""
     from streamcab.daemon.settings import Settings
 
     return Settings(

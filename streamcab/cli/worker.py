@@ -86,7 +86,7 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
             recorder=recorder,
             beside=[journal.counters],
             taps=[Tally(tell)] if orders.tells else [],
-            names=SharedNames(Path(orders.names), orders.index),
+            names=SharedNames(Path(orders.names), orders.index, orders.suffix),
             feed=LocalFeed(orders.endpoint, orders.run, LastWords(orders.words), orders.floor),
         )
         reload = Reload(o, lambda: newest, journal, level=logging.DEBUG)

@@ -11,6 +11,7 @@ from streamcab.config.calls import Sinks, Store
 from streamcab.config.files import JsonLines, Log, Recordings
 from streamcab.config.media import Media
 from streamcab.config.setting import Section, setting
+from streamcab.config.shards import Shards
 from streamcab.config.web import Page
 
 ENDPOINT = "tcp://127.0.0.1:5557"
@@ -235,6 +236,7 @@ class Listen(Section, frozen=True):
     names: Names = Names()
     recordings: Recordings = Recordings()
     page: Page = Page()
+    shards: Shards = Shards()
 
     @property
     def max_streams(self) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from streamcab.daemon.loop import Daemon
     from streamcab.health.jsonl import JsonLinesFile
     from streamcab.record.recorder import Recorder
+    from streamcab.shards.pool import ShardPool
     from streamcab.source import Source
     from streamcab.store.writer import Keep, Writer
     from streamcab.workers.pool import WorkerPool
@@ -35,7 +36,7 @@ log = logging.getLogger("streamcab.reload")
 class Parts:
     """The parts of a running daemon that can take new settings."""
 
-    daemon: "Daemon | WorkerPool"
+    daemon: "Daemon | WorkerPool | ShardPool"
     sources: "Sequence[Source]"
     recorder: "Recorder | None" = None
     lines: "JsonLinesFile | None" = None

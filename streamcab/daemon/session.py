@@ -7,7 +7,6 @@ options or exit codes.
 import csv
 import gc
 import os
-import secrets
 import sys
 import threading
 import time
@@ -23,7 +22,6 @@ from streamcab.message import AnyMessage, Prediction, encode
 from streamcab.ops.output import Output
 
 if TYPE_CHECKING:
-    from streamcab.config.tree import Listen
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.settings import Settings
     from streamcab.daemon.sidecars import Extras
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
     from streamcab.nn.checkpoint import Checkpoint
     from streamcab.ops.notify import Supervisor
     from streamcab.record.recorder import Recorder
+    from streamcab.shards.pool import ShardPool
     from streamcab.source import Source
-    from streamcab.source.rtp import RtpSource
     from streamcab.web.child import Page
     from streamcab.workers.pool import WorkerPool
 
@@ -66,34 +64,6 @@ def listen(
     failures = [failure for source in sources if (failure := getattr(source, "failure", None))]
     if by_itself and failures:
         raise failures[0]
-
-
-def listen_in_workers(
-    options: "Listen",
-    settings: "Settings",
-    calls: "RtpSource",
-    count: int,
-    stop: threading.Event,
-    extras: "Extras",
-    screen: "Screen | None" = None,
-) -> None:
-    """Serve in `count` processes until `stop`, and show the feed meanwhile. `calls` is not started: workers are.
-
-    Raises:
-        WorkerError: A worker cannot start.
-    """
-    from streamcab.nn.device import threads_for_many
-    from streamcab.ops.notify import from_environment
-    from streamcab.workers.pool import Beside, WorkerPool
-
-    systemd = from_environment()
-    run = extras.run or secrets.token_hex(6)
-    beside = Beside(run, extras.told, extras.counters(), systemd)
-    threads = options.net.threads or threads_for_many(count)
-    pool = WorkerPool(options, settings, calls.spread(count), threads, beside)
-    _attend(pool, [calls], settings, stop, screen, systemd, extras)
-    if screen is not None:
-        screen.summarise()
 
 
 def watch(
@@ -251,11 +221,11 @@ def _serve(
     )
     # Otherwise the interpreter walks all of torch at its exit, which takes more than a second.
     gc.freeze()
-    return _attend(daemon, sources, settings, stop, screen, supervisor, extras, recorder, page)
+    return attend(daemon, sources, settings, stop, screen, supervisor, extras, recorder, page)
 
 
-def _attend(
-    daemon: "Daemon | WorkerPool",
+def attend(
+    daemon: "Daemon | WorkerPool | ShardPool",
     sources: "Sequence[Source]",
     settings: "Settings",
     stop: threading.Event,
@@ -265,7 +235,10 @@ def _attend(
     recorder: "Recorder | None" = None,
     page: "Page | None" = None,
 ) -> bool:
-    """Run a daemon in a thread, and the work beside it here; see `_serve`."""
+    """Run a daemon in a thread, and `screen` and what is beside it here; see `_serve`.
+
+    Without a screen it only waits. What is on the screen at the end is for the caller to sum up.
+    """
     from streamcab.daemon.sidecars import beside
 
     readers = (screen is not None) + (extras is not None and extras.lines is not None)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streamcab.ops.notify import Supervisor
     from streamcab.record.recorder import Recorder
     from streamcab.record.retention import Retention
+    from streamcab.shards.pool import ShardPool
     from streamcab.sinks.post import Post
     from streamcab.source import Source
     from streamcab.store.writer import Writer
@@ -64,7 +65,7 @@ class Extras:
 
 @contextmanager
 def beside(
-    daemon: "Daemon | WorkerPool",
+    daemon: "Daemon | WorkerPool | ShardPool",
     sources: "Sequence[Source]",
     extras: Extras,
     recorder: "Recorder | None",

@@ -49,8 +49,10 @@ class Live:
     told: Prediction | None = None
 
 
-class Names(Protocol):
-    """The names of streams that are in use."""
+class StreamNames(Protocol):
+    """The names of streams that are in use; those of this process end in `suffix`."""
+
+    suffix: str
 
     def take(self, name: str) -> bool:
         """Take a name; return False if it is in use."""
@@ -62,17 +64,19 @@ class Names(Protocol):
 class OwnNames:
     """The names that this process uses."""
 
+    suffix = ""
+
     def __init__(self) -> None:
         self._used: set[str] = set()
 
     def take(self, name: str) -> bool:
-        """See Names."""
+        """See StreamNames."""
         free = name not in self._used
         self._used.add(name)
         return free
 
     def free(self, name: str) -> None:
-        """See Names."""
+        """See StreamNames."""
         self._used.discard(name)
 
 
@@ -91,7 +95,7 @@ class StreamTable(SlotTable):
     """
 
     def __init__(
-        self, architecture: Architecture, size: int, clock: Clock = MACHINE, names: Names | None = None
+        self, architecture: Architecture, size: int, clock: Clock = MACHINE, names: StreamNames | None = None
     ) -> None:
         super().__init__(size)
         self._architecture, self._clock = architecture, clock
@@ -148,10 +152,12 @@ class StreamTable(SlotTable):
 
     def _name(self, wanted: str) -> str:
         """Return this name, with a number appended if it is taken."""
-        name, n = wanted, 1
+        suffix, n = self._names.suffix, 1
+        room = LONGEST - 8 - len(suffix)
+        name = wanted[:room] + suffix if suffix else wanted
         while not self._names.take(name):
             n += 1
-            name = f"{wanted[: LONGEST - 8]}-{n}"
+            name = f"{wanted[:room]}-{n}{suffix}"
         return name
 
     def lost_ms(self, slots: Slots) -> NDArray[np.float64]:

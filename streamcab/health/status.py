@@ -30,6 +30,7 @@ LOST = {
     "skipped": "a source lost samples",
     "not_a_number": "a source delivers NaN or infinite samples",
     "passes-failed": "the log says why",
+    "shards-lost": "a shard died with its calls; the log says why",
     "worker-restarts": "a worker died with its calls; the log says why",
     "feed-refused": "a subscriber was refused; the log says why",
     "record-dropped-ms": "is there room on the disk?",

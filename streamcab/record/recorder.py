@@ -1,8 +1,8 @@
 """Writes streams to files: a second reader of the rings, in a thread of its own.
 
 Inference never waits for it: audio that a slow disk made it miss is dropped and counted. Where samples never arrived,
-a recording is silent, and the log gives the duration. Owns that thread and the open
-files. Knows nothing of models or of the feed.
+a recording is silent, and the log gives the duration. Owns that thread and the open files. Knows nothing of models or
+of the feed.
 """
 
 import logging
@@ -10,7 +10,6 @@ import resource
 import threading
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,10 @@ from streamcab.audio.ring import Bank
 from streamcab.errors import AudioError
 from streamcab.record.flac import FlacFile
 from streamcab.record.retention import Retention
+from streamcab.record.track import Piece, Track
 from streamcab.source import Line
 
 log = logging.getLogger("streamcab.recorder")
-
 TURN_S = 1.0
 """Audio of one stream that is written at once; rings hold at least twice that."""
 SEGMENT_S = 600.0
@@ -32,38 +31,10 @@ SILENCE_S = 30.0
 TOGETHER = 64
 """Streams whose samples are copied under one lock: about a millisecond."""
 TAILS = 64 << 20
-"""Bytes of ended streams that may wait to be written."""
+"""Bytes of streams that have just begun or ended that may wait to be written."""
 TIDY_S = 10.0
 OTHER_FILES = 256
 """Descriptors that are left to the rest of the program."""
-
-
-@dataclass(eq=False)
-class Track:
-    """A stream being recorded: its position and its file. `missing` and `samples` cover all its files."""
-
-    name: str
-    line: Line
-    position: int = 0
-    skipped: int = 0
-    file: FlacFile | None = None
-    missing: int = 0
-    samples: int = 0
-    refused: bool = False
-
-    @property
-    def rate(self) -> int:
-        """Hz."""
-        return self.line.bank.rate
-
-
-@dataclass
-class Tail:
-    """The rest of an ended stream, copied because its row will be reused."""
-
-    track: Track
-    unix: float
-    samples: NDArray[np.float32]
 
 
 class Recorder:
@@ -75,7 +46,7 @@ class Recorder:
     def __init__(self, retention: Retention) -> None:
         self.retention = retention
         self._tracks: dict[Line, Track] = {}
-        self._tails: list[Tail] = []
+        self._tails: list[tuple[Track, Piece]] = []
         self._waiting = 0  # bytes of them
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
@@ -88,9 +59,14 @@ class Recorder:
         self._thread.start()
 
     def begins(self, name: str, line: Line) -> None:
-        """A stream that is recorded from its first sample on, under this name."""
+        """Record a stream under this name, from the oldest sample that its ring holds: it may have waited."""
+        track = Track(name, line)
         with self._lock:
-            self._tracks[line] = Track(name, line)
+            self._tracks[line] = track
+            self._catch_up(track)
+            n = int(line.bank.written[line.row]) - track.position
+            if n and self._waiting + 4 * n <= TAILS:
+                track.head.append(self._copy(track, n))  # before the writer reuses its place
 
     def ends(self, line: Line) -> None:
         """The stream has ended: its last sample is in the ring, and its row may be reused when this returns."""
@@ -98,16 +74,12 @@ class Recorder:
             track = self._tracks.pop(line, None)
             if track is None:
                 return
-            bank, row = line.bank, line.row
-            self._catch_up(track, int(bank.oldest(np.array([row]))[0]))
-            n = int(bank.written[row]) - track.position
+            self._catch_up(track)
+            n = int(line.bank.written[line.row]) - track.position
             if self._waiting + 4 * n > TAILS:
-                self._counts["record-dropped-ms"] += round(n / track.rate * 1000)
+                self._drop(track, n)
                 n = 0
-            rows, start = np.array([row]), np.array([track.position])
-            samples = bank.read(rows, start, n)[0] if n else np.zeros(0, np.float32)
-            self._tails.append(Tail(track, _unix(track, track.position), samples))
-            self._waiting += samples.nbytes
+            self._tails.append((track, self._copy(track, n)))
 
     def counters(self) -> dict[str, int]:
         """`record-dropped-ms` that came too fast or found no room, `record-missing-ms` that never arrived and
@@ -160,17 +132,20 @@ class Recorder:
                     for track in self._some(bank, tracks[k : k + TOGETHER])
                 ]
         with self._lock:
-            tails, self._tails, self._waiting = self._tails, [], 0
-        for tail in tails:
-            self._write(tail.track, tail.samples, tail.unix)
-            self._finish(tail.track)
-            if tail.track.samples:
-                track = tail.track
+            tails, self._tails = self._tails, []
+            pieces = [(track, [*self._head(track), tail]) for track, tail in tails]
+            self._waiting -= sum(tail.samples.nbytes for _, tail in tails)
+        for track, copied in pieces:
+            for piece in copied:
+                self._write(track, piece.samples, piece.unix)
+            self._finish(track)
+            if track.samples:
                 log.info(
-                    "%s was recorded: %.1f s, of which %.1f s never arrived and are silent",
+                    "%s was recorded: %.1f s, of which %.1f s never arrived and are silent%s",
                     track.name,
                     track.samples / track.rate,
                     track.missing / track.rate,
+                    f"; {track.dropped / track.rate:.2f} s could not be kept" if track.dropped else "",
                 )
 
     def _some(self, bank: Bank, tracks: list[Track]) -> list[Track]:
@@ -179,16 +154,17 @@ class Recorder:
         with self._lock:
             tracks = [t for t in tracks if t.line in self._tracks]
             rows = np.array([t.line.row for t in tracks], np.intp)
-            gaps = [
-                self._catch_up(t, int(oldest)) for t, oldest in zip(tracks, bank.oldest(rows), strict=True)
-            ]
+            heads = [self._head(track) for track in tracks]
+            gaps = [self._catch_up(track) for track in tracks]
             ready = [k for k, t in enumerate(tracks) if bank.written[t.line.row] - t.position >= n]
             start = np.array([tracks[k].position for k in ready], np.int64)
             samples = bank.read(rows[ready], start, n) if ready else np.zeros((0, n), np.float32)
-            begun = [_unix(tracks[k], tracks[k].position) for k in ready]
+            begun = [tracks[k].unix for k in ready]
             for k in ready:
                 tracks[k].position += n
-        for track, gap in zip(tracks, gaps, strict=True):
+        for track, head, gap in zip(tracks, heads, gaps, strict=True):
+            for copied in head:
+                self._write(track, copied.samples, copied.unix)
             if gap > SILENCE_S * track.rate:
                 self._finish(track)
             elif gap and track.file is not None:
@@ -197,25 +173,43 @@ class Recorder:
             self._write(tracks[k], piece, unix)
         return [tracks[k] for k in ready]
 
-    def _catch_up(self, track: Track, oldest: int) -> int:
+    def _catch_up(self, track: Track) -> int:
         """Samples of a track that are gone: lost by its source, which says so, or because we were too slow."""
-        gap = max(oldest - track.position, 0)
-        known = int(track.line.bank.skipped[track.line.row])
-        ours = max(gap - (known - track.skipped), 0)
-        self._counts["record-dropped-ms"] += round(ours / track.rate * 1000)
+        bank, row = track.line.bank, track.line.row
+        gap = max(int(bank.oldest(np.array([row]))[0]) - track.position, 0)
+        known = int(bank.skipped[row])
+        self._drop(track, max(gap - (known - track.skipped), 0))
         track.skipped = known
         track.position += gap
         return gap
+
+    def _drop(self, track: Track, samples: int) -> None:
+        track.dropped += samples
+        self._counts["record-dropped-ms"] += round(samples / track.rate * 1000)
+
+    def _copy(self, track: Track, n: int) -> Piece:
+        """The next n samples of a track."""
+        rows, start = np.array([track.line.row]), np.array([track.position])
+        samples = track.line.bank.read(rows, start, n)[0] if n else np.zeros(0, np.float32)
+        piece = Piece(track.unix, samples)
+        track.position += n
+        self._waiting += samples.nbytes
+        return piece
+
+    def _head(self, track: Track) -> list[Piece]:
+        """Return, once, what was copied when the track began."""
+        head, track.head = track.head, []
+        self._waiting -= sum(piece.samples.nbytes for piece in head)
+        return head
 
     def _write(self, track: Track, samples: NDArray[np.float32], unix: float) -> None:
         """Into the track's file, a new one if need be, which begins at Unix time `unix`."""
         if not len(samples):
             return
-        ms = len(samples) / track.rate * 1000
         if self.retention.room < 2 * len(samples) and not self._paused:
             self._tidy()
         if self._paused or not self._opened(track, unix):
-            self._counts["record-dropped-ms"] += round(ms)
+            self._drop(track, len(samples))
             return
         assert track.file is not None
         missing = int(np.count_nonzero(np.isnan(samples)))
@@ -223,7 +217,7 @@ class Recorder:
             track.file.write(samples)
         except OSError as error:
             self._counts["record-failed"] += 1
-            self._counts["record-dropped-ms"] += round(ms)
+            self._drop(track, len(samples))
             self._finish(track)
             self._pause(_words(error))
             return
@@ -274,7 +268,7 @@ class Recorder:
             lost = had - track.file.samples
             track.samples -= lost
             self._counts["record-failed"] += 1
-            self._counts["record-dropped-ms"] += round(lost / track.rate * 1000)
+            self._drop(track, lost)
             log.warning("%s; its last %.1f s are missing", _words(error), lost / track.rate)
         track.file = None
 
@@ -304,10 +298,3 @@ class Recorder:
 
 def _words(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
-
-
-def _unix(track: Track, position: int) -> float:
-    """Return the Unix time at which a sample was captured."""
-    bank, row = track.line.bank, track.line.row
-    ago = time.monotonic() - float(bank.stamp[row]) + (int(bank.written[row]) - position) / bank.rate
-    return time.time() - ago

@@ -3,6 +3,7 @@
 The status of the daemon is not published: the pool merges those of all workers. Knows nothing of the proxy.
 """
 
+from contextlib import suppress
 from typing import TypeVar
 
 from streamcab.feed.publisher import Channel, Publisher
@@ -31,7 +32,11 @@ class LocalFeed(Publisher):
         super().forget(stream)
         self._words.forget(stream)
 
-    def _send(self, channel: Channel) -> None:
-        # Before it is sent, so that the number after the last one kept was never used.
-        self._words.put(channel.topic, channel.body)
-        super()._send(channel)
+    def _wanted(self, channel: Channel) -> bool:
+        # Kept before it is sent, so that the number after the last one kept was never used; kept though nobody listens,
+        # since the store is told what was said last.
+        if not channel.body and channel.message is not None:
+            with suppress(UnicodeEncodeError):
+                channel.body = encode(channel.message)
+                self._words.put(channel.topic, channel.body)
+        return super()._wanted(channel)

@@ -11,7 +11,8 @@ from pathlib import Path
 class SharedNames:
     """Implements `Names` for process number `owner`; `folder` belongs to all of them and nobody else."""
 
-    def __init__(self, folder: Path, owner: int) -> None:
+    def __init__(self, folder: Path, owner: int, suffix: str = "") -> None:
+        self.suffix = suffix
         self._folder, self._owner = folder, str(owner)
 
     def take(self, name: str) -> bool:

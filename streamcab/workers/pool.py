@@ -24,12 +24,12 @@ from streamcab.config.tree import Listen
 from streamcab.errors import FeedError, WorkerError
 from streamcab.feed import Publisher
 from streamcab.feed.proxy import Proxy
-from streamcab.message import DaemonStatus, Prediction, Status, decode
+from streamcab.message import DaemonStatus, decode
 from streamcab.ops.notify import Supervisor
 from streamcab.rtp.ports import Ports
 from streamcab.rtp.reuseport import Shared
 from streamcab.workers.entries import Entries
-from streamcab.workers.farewell import farewells
+from streamcab.workers.farewell import farewells, publish_farewells
 from streamcab.workers.merge import Ended, merged
 from streamcab.workers.names import SharedNames
 from streamcab.workers.process import Orders, Worker, packed
@@ -43,7 +43,7 @@ EPOCH = 1 << 32
 """Numbers of messages that a worker has for itself: 3 years of one stream's predictions every 25 ms."""
 STATUS_S = 1.0
 LOOK_S = 0.05
-END_S = 4.0
+END_S = 3.0
 """How long the workers have for their last messages; systemd waits 5 s for all of it."""
 LASTS_S = 10.0
 """A worker that has served for so long is started again at once, another after a pause that grows"""
@@ -55,7 +55,7 @@ SAID_S = 60.0
 
 @dataclass
 class _Place:
-    """What a worker has of its own, whichever process it is."""
+    """The possessions of a worker that outlive its process."""
 
     index: int
     endpoint: str
@@ -71,16 +71,25 @@ class _Place:
 
 @dataclass(frozen=True)
 class Beside:
-    """What the pool gives its workers, or adds to what they say.
+    """What the pool gives its workers, or adds to their reports.
 
-    run       identifies the daemon in the feed    told      takes what becomes of calls, for a store and sinks
-    counters  of the parts of this process         systemd   is notified of the state of all
+    Attributes:
+        run: Identifies the daemon in the feed.
+        told: Takes the events of calls, for a store and sinks.
+        counters: Of the parts of this process.
+        systemd: Is notified of the state of all.
+        status: Takes the status of all, in place of the feed.
+        floor: Numbers of messages begin above it.
+        suffix: Ending of the names of streams.
     """
 
     run: str
     told: Told | None = None
     counters: Sequence[Callable[[], Mapping[str, int]]] = field(default_factory=tuple)
     systemd: Supervisor | None = None
+    status: Callable[[DaemonStatus], object] | None = None
+    floor: int = 0
+    suffix: str = ""
 
 
 class WorkerPool:
@@ -121,7 +130,7 @@ class WorkerPool:
         ]
         own = f"ipc://{self._folder}/0.ipc"
         try:
-            self._feed = Publisher(own, beside.run)
+            self._feed = Publisher(own, beside.run, floor=beside.floor)
             self._proxy = Proxy(
                 settings.endpoint,
                 [own, *(place.endpoint for place in self._places)],
@@ -180,7 +189,7 @@ class WorkerPool:
         orders = Orders(
             index=place.index,
             run=self._beside.run,
-            floor=EPOCH * place.starts,
+            floor=self._beside.floor + EPOCH * place.starts,
             endpoint=place.endpoint,
             names=str(self._folder / "names"),
             words=-1,
@@ -188,6 +197,7 @@ class WorkerPool:
                 [s.fileno() for s in ports.rtp], [s.fileno() for s in ports.rtcp], list(ports.bound)
             ),
             tells=self._beside.told is not None,
+            suffix=self._beside.suffix,
             settings=packed(self._options),
         )
         place.starts += 1
@@ -231,18 +241,12 @@ class WorkerPool:
         if (status := _status(worker)) is not None:
             self._ended.add(status)
         last = farewells(worker.words.all(), why, time.time())
-        streams = dict.fromkeys(message.stream for message in last)
-        for message in last:
-            if isinstance(message, Prediction | Status):
-                self._feed.follow(message)
-                self._feed.publish(message)
-        for stream in streams:
-            self._feed.forget(stream)
+        streams = publish_farewells(self._feed, last)
         place.names.free_all()
         worker.close()
         place.worker = None
         self._entries.lost(place.index, last)
-        return len(streams)
+        return streams
 
     def _end(self) -> None:
         """End the workers, and hand on their last messages."""
@@ -287,7 +291,7 @@ class WorkerPool:
             time=time.time(),
             uptime_s=now - self._began,
         )
-        self._feed.publish(status)
+        (self._beside.status or self._feed.publish)(status)
         if self._beside.systemd is not None:
             words = f"{status.streams} streams in {len(statuses)} of {len(self._places)} workers"
             (self._beside.systemd.alive if self._beside.systemd.serves else self._beside.systemd.ready)(words)

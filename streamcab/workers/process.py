@@ -26,21 +26,28 @@ from streamcab.message import ModelInfo
 from streamcab.rtp.reuseport import Shared
 from streamcab.workers.last_words import LastWords, reserve
 
-HUNG_S = 10.0
-"""A worker that has not answered for so long, though audio waits, hangs."""
+HUNG_S = 60.0
+"""A worker that has not answered for so long, though audio waits, hangs. On a machine without time to spare a pass at
+the start of many calls takes 10 s and more, and another start would make that worse."""
 START_S = 120.0
 """How long it may take to load, from a cold disk on a busy machine."""
 PROGRAM = "streamcab.cli.worker"
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What a worker is told at its start.
+    """The orders of a worker at its start.
 
-    index     its number, from 1 on                 floor    numbers of its messages begin above this
-    run       identifies the daemon in the feed     endpoint where it publishes
-    names     folder of the names in use            words    descriptor of the memory for its newest messages
-    sockets   those that it reads                   tells    whether it shall tell of its calls
-    settings  those of `listen`, with its share of `max_streams` and threads
+    Attributes:
+        index: Its number, from 1 on.
+        floor: Numbers of its messages begin above this.
+        run: Identifies the daemon in the feed.
+        endpoint: Where it publishes.
+        names: Folder of the names in use.
+        words: Descriptor of the memory for its newest messages.
+        sockets: The sockets that it reads.
+        tells: Whether it reports on its calls.
+        suffix: Ending of the names of its streams.
+        settings: Those of `listen`, with its share of `max_streams` and threads.
     """
 
     index: int
@@ -51,6 +58,7 @@ class Orders(msgspec.Struct, frozen=True):
     words: int
     sockets: Shared
     tells: bool
+    suffix: str
     settings: dict[str, Any]
 
 
