@@ -73,7 +73,7 @@ $(VENV)/run.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.ready: $(VENV)/run.ready
-	$(PIP) -e '.[torch,codecs,health,web,store,postgres,redis,nats,dev]'
+	$(PIP) -e '.[torch,codecs,health,web,store,postgres,redis,nats,otel,dev]'
 	@touch $@
 
 docs: $(VENV)/dev.ready

@@ -22,7 +22,7 @@ from streamcab.audio.samples import as_samples
 from streamcab.config.tree import Answers
 from streamcab.errors import AudioError, ConfigError, StreamcabError
 from streamcab.inference.answer import PredictionBuilder, Standing
-from streamcab.inference.batch import BLOCK, Clip, ClipBatch, Heard
+from streamcab.inference.batch import BLOCK, Clip, ClipBatch, ClipResult
 from streamcab.inference.engine_output import voting
 from streamcab.inference.offline import intervals
 from streamcab.inference.window import window_of
@@ -227,7 +227,7 @@ class Classifier:
         """Intervals of a step: on a GPU such as were recorded."""
         return BLOCK if self.device == "cpu" else RUNS[0]
 
-    def _classified(self, heard: Heard["Recording"]) -> "Classified":
+    def _classified(self, heard: ClipResult["Recording"]) -> "Classified":
         one, interval = heard.key, self.architecture.interval_s
         start_s = round(heard.start * interval, 3)
         if heard.reading is None:

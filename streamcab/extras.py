@@ -22,6 +22,7 @@ EXTRAS = {
     "pyarrow": "parquet",
     "redis": "redis",
     "nats": "nats",
+    "opentelemetry": "otel",
 }
 """The extra that installs a package, by the name that it is imported as."""
 BASE = ("numpy", "openvino", "sounddevice", "soundfile", "safetensors", "zmq", "msgspec", "rich", "click")

@@ -17,6 +17,7 @@ DISTRIBUTION = {
     "prometheus_client": "prometheus-client",
     "paho": "paho-mqtt",
     "nats": "nats-py",
+    "opentelemetry": "opentelemetry-sdk",
 }
 
 

@@ -19,6 +19,7 @@ ONLY_IN = {
     "click": {"cli"},
     "prometheus_client": {"health"},
     "paho": {"health"},
+    "opentelemetry": {"health"},
     "sounddevice": {"source"},
     "soundfile": {"source", "flac", "streamcab_train"},
     "zmq": {"feed"},

@@ -179,6 +179,14 @@ def test_the_answer_is_that_of_the_specification(kind: str) -> None:
     np.testing.assert_allclose(got, np.concatenate((c, alpha), 1), rtol=0, atol=CLOSE)
 
 
+@pytest.mark.parametrize("hidden", [(), (5,), (6, 4)])
+def test_classifiers_of_any_depth_answer_label_by_label(hidden: tuple[int, ...]) -> None:
+    pytest.importorskip("openvino")
+    model = tiny_model(8, stages=SMALL_STAGES, classifiers=3, hidden=hidden)
+    x = clip(model, 12, 4)
+    np.testing.assert_allclose(make_runtime("openvino", model).clip(x), offline(model, x), rtol=0, atol=CLOSE)
+
+
 def test_a_used_slot_equals_a_fresh_one(kind: str) -> None:
     fresh = MAKERS[kind](SMALL)
     x = clip(SMALL, 12, 6)

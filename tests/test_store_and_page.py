@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from media_messages import twilio_media, twilio_start, twilio_stop
-from patience import until_true
+from patience import until
 from ports import free_port
 from serving import ANYWHERE, running, save_model
 from speech import SMALL_STAGES, talk, tiny_model
@@ -103,14 +103,14 @@ def test_fifty_calls_are_seen_and_kept_and_a_kill_costs_seconds(tmp_path: Path) 
 
     with calling(f"ws://127.0.0.1:{media}/twilio"):
         with running(*words) as process:
-            until_true(answered)
-            until_true(lambda: sum(call.speech_s > 2 for call in stored(where, "open")) == CALLS)
+            until(answered)
+            until(lambda: sum(call.speech_s > 2 for call in stored(where, "open")) == CALLS)
             before = {call.id: call.seen for call in stored(where, "open")}
             process.send_signal(signal.SIGKILL)
             process.wait()
         with running(*words) as process:
-            until_true(answered)
-            until_true(lambda: len(stored(where, "open")) == CALLS)
+            until(answered)
+            until(lambda: len(stored(where, "open")) == CALLS)
             cut = stored(where, "interrupted")
             assert {call.labels["call"] for call in cut} == ids
             assert all(call.seen >= before[call.id] for call in cut)

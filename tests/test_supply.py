@@ -34,7 +34,7 @@ def needed() -> dict[str, str]:
     freeze = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(freeze)
     found: dict[str, str] = {}
-    extras = {"torch", "codecs", "health", "web", "store", "postgres", "redis", "nats", "dev"}
+    extras = {"torch", "codecs", "health", "web", "store", "postgres", "redis", "nats", "otel", "dev"}
     freeze.closure("streamcab", extras, found)
     # What only a CUDA build of torch brings: it names exact versions of them itself.
     return {name: v for name, v in found.items() if not re.match(r"nvidia-|cuda-|triton", name)}

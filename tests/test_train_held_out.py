@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 from speech import talk
-from streamcab_train.asked import Asked, Heard, joined, pieces
+from streamcab_train.asked import Asked, Predicted, joined, pieces
 from streamcab_train.context_keys import ContextKeys, ModelKeys, StageKeys
 from streamcab_train.held_out import figures, judge, strangers
 from streamcab_train.voices import read_voices
@@ -54,7 +54,7 @@ def test_a_clip_falls_into_whole_pieces(manifest: Path) -> None:
 
 def test_figures_of_a_row() -> None:
     p = np.array([[0.9, 0.05, 0.05], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3]])
-    found = figures(Heard(p, np.array([0, 0, 1, 2]), ("a", "b", "c", "d")), LABELS, 0.7)
+    found = figures(Predicted(p, np.array([0, 0, 1, 2]), ("a", "b", "c", "d")), LABELS, 0.7)
     assert found["clips"] == [2, 1, 1]
     assert found["recall"] == [0.5, 1.0, 0.0]
     assert found["uar"] == 0.5
@@ -65,8 +65,8 @@ def test_figures_of_a_row() -> None:
 
 
 def test_strangers_are_told_by_the_largest_probability() -> None:
-    inside = Heard(np.array([[0.9, 0.1], [0.7, 0.3]]), np.array([0, 1]), ("a", "b"))
-    outside = Heard(np.array([[0.85, 0.15], [0.6, 0.4]]), np.array([-1, -1]), ("c", "d"))
+    inside = Predicted(np.array([[0.9, 0.1], [0.7, 0.3]]), np.array([0, 1]), ("a", "b"))
+    outside = Predicted(np.array([[0.85, 0.15], [0.6, 0.4]]), np.array([-1, -1]), ("c", "d"))
     found = strangers(inside, outside, 0.65)
     assert found == {"clips": [2, 2], "auroc": 0.75, "named": 0.5, "named_0.8": 0.5}
 

@@ -283,7 +283,7 @@ def test_workers_end_with_a_pool_that_is_killed(folder: Path) -> None:
         until_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
-@pytest.mark.slow  # a worker counts as hung after ten seconds
+@pytest.mark.slow  # a worker counts as hung after a minute
 def test_a_worker_that_hangs_is_replaced(folder: Path) -> None:
     with pooled(folder) as pool, Subscriber(pool.endpoint) as feed:
         os.kill(pool.workers[0], signal.SIGSTOP)

@@ -30,7 +30,7 @@ def closure(name: str, extras: set[str], found: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     found: dict[str, str] = {}
-    extras = {"torch", "codecs", "health", "web", "store", "postgres", "redis", "nats", "dev"}
+    extras = {"torch", "codecs", "health", "web", "store", "postgres", "redis", "nats", "otel", "dev"}
     closure("streamcab", extras, found)
     sys.stdout.write("# Exact versions that the tests ran with; made by tools/freeze.py.\n")
     sys.stdout.writelines(f"{name}=={version}\n" for name, version in sorted(found.items()))

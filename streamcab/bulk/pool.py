@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from streamcab.bulk.parts import Part, Store
-from streamcab.bulk.worker import Done, Heard, Job, PartWorker
+from streamcab.bulk.worker import Done, Job, OnProgress, PartWorker
 from streamcab.errors import ComputeError, StreamcabError
 
 AHEAD = 2
@@ -31,7 +31,12 @@ class _Worker:
 
 
 def in_processes(
-    job: Job, store: Store, parts: Sequence[Part], jobs: int, done: Callable[[Done], object], heard: Heard
+    job: Job,
+    store: Store,
+    parts: Sequence[Part],
+    jobs: int,
+    done: Callable[[Done], object],
+    heard: OnProgress,
 ) -> None:
     """Work off all parts in worker processes.
 
@@ -93,7 +98,7 @@ def _give(worker: _Worker, todo: deque[Part]) -> None:
             worker.pipe.send(worker.parts[-1])
 
 
-def _take(worker: _Worker, done: Callable[[Done], object], heard: Heard) -> None:
+def _take(worker: _Worker, done: Callable[[Done], object], heard: OnProgress) -> None:
     told = worker.pipe.recv()
     worker.ready = True
     if isinstance(told, Exception):

@@ -56,8 +56,8 @@ class Done:
     seconds: float
 
 
-Heard = Callable[[int, float], object]
-"""Is told of files that are done, and of their seconds."""
+OnProgress = Callable[[int, float], object]
+"""Called with the number of finished files, and their seconds of audio."""
 
 
 def nobody(files: int, seconds: float) -> None:
@@ -72,7 +72,7 @@ class PartWorker:
         self._classifier = job.classifier()
 
     def run(
-        self, parts: Iterable[Part | None], done: Callable[[Done], object], heard: Heard = nobody
+        self, parts: Iterable[Part | None], done: Callable[[Done], object], heard: OnProgress = nobody
     ) -> None:
         """Work off all parts.
 
@@ -111,7 +111,7 @@ class PartWorker:
         return Done(part.name, len(part.entries), len(rows), errors, sum(one.seconds for one in answers))
 
 
-def one_by_one(job: Job, entries: Sequence[Entry], heard: Heard = nobody) -> Iterator[Answered]:
+def one_by_one(job: Job, entries: Sequence[Entry], heard: OnProgress = nobody) -> Iterator[Answered]:
     """Entries one after another in a process of its own, and in another one after each that ended it."""
     context = multiprocessing.get_context("spawn")
     at = 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from streamcab.bulk.listing import Listing
     from streamcab.bulk.parts import Part, Store
     from streamcab.bulk.row import Row
-    from streamcab.bulk.worker import Heard, Job
+    from streamcab.bulk.worker import Job, OnProgress
     from streamcab.message import Prediction
     from streamcab.view.answers import Bar
 
@@ -159,7 +159,7 @@ def _run(o: Classify, work: _Work, store: "Store", there: "list[Part]") -> int:
     return failed + store.errors(left)
 
 
-def _hear(job: "Job", store: "Store", left: "list[Part]", jobs: int, heard: "Heard") -> None:
+def _hear(job: "Job", store: "Store", left: "list[Part]", jobs: int, heard: "OnProgress") -> None:
     from streamcab.bulk.pool import in_processes
     from streamcab.bulk.worker import PartWorker
 

@@ -93,16 +93,26 @@ def metrics(o: Metrics, endpoint: str) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("kind", type=click.Choice(["mqtt"]))
+@click.argument("kind", type=click.Choice(["mqtt", "otlp"]))
 @endpoint_argument
 @settings(Bridge)
 def bridge(o: Bridge, kind: str, endpoint: str) -> None:
-    """Forward the feed to an MQTT broker, with discovery by Home Assistant.
+    """Forward the feed to an MQTT broker, with discovery by Home Assistant; or to an OpenTelemetry collector.
 
     \b
     streamcab bridge mqtt --broker 192.168.1.2:1883 --username streamcab --password-file FILE
+    streamcab bridge otlp --collector http://127.0.0.1:4318
     """
     from streamcab.feed import Subscriber
+
+    if kind == "otlp":
+        from streamcab.health import otlp
+
+        _start_logging()
+        keys = client_keys(o.key, o.server_key)
+        with stop_on_signals() as stop, Subscriber(endpoint, keys=keys) as feed:
+            otlp.bridge(feed, o.collector, stop, click.echo)
+        return
     from streamcab.health import mqtt
     from streamcab.health.homeassistant import EntityNames
 

@@ -41,8 +41,8 @@ cache_option = click.option(
     "--from",
     "start",
     metavar="bundled|scratch|FILE",
-    help="What to begin from: the bundled model or another checkpoint, of which all but the ACB stays as it is, or "
-    "nothing.  [default: bundled; with --config what that says]",
+    help="Starting point: the bundled model or another checkpoint, of which only the ACB is replaced, or scratch.  "
+    "[default: bundled; with --config as the recipe says]",
 )
 @click.option(
     "--config", type=path_type, help="Recipe, to train all layers.  [default with scratch: configs/live.toml]"

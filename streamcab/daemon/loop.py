@@ -23,7 +23,7 @@ from streamcab.daemon.passes import PassRunner
 from streamcab.daemon.reporter import Reporter
 from streamcab.daemon.scheduler import GATHER, Load, Scheduler
 from streamcab.daemon.settings import Settings
-from streamcab.daemon.streams import Live, Names, StreamTable
+from streamcab.daemon.streams import Live, StreamNames, StreamTable
 from streamcab.errors import ConfigError
 from streamcab.feed import Publisher
 from streamcab.inference.answer import Standings
@@ -70,7 +70,7 @@ class Daemon:
         beside: Sequence[Callable[[], Mapping[str, int]]] = (),
         taps: Sequence[Callable[[AnyMessage], None]] = (),
         run: str | None = None,
-        names: Names | None = None,
+        names: StreamNames | None = None,
         feed: Publisher | None = None,
     ) -> None:
         """Warm up the network, bind the feed and start the sources; each of these may raise a StreamcabError.

@@ -49,7 +49,7 @@ class Live:
     told: Prediction | None = None
 
 
-class Names(Protocol):
+class StreamNames(Protocol):
     """The names of streams that are in use; those of this process end in `suffix`."""
 
     suffix: str
@@ -70,13 +70,13 @@ class OwnNames:
         self._used: set[str] = set()
 
     def take(self, name: str) -> bool:
-        """See Names."""
+        """See StreamNames."""
         free = name not in self._used
         self._used.add(name)
         return free
 
     def free(self, name: str) -> None:
-        """See Names."""
+        """See StreamNames."""
         self._used.discard(name)
 
 
@@ -95,7 +95,7 @@ class StreamTable(SlotTable):
     """
 
     def __init__(
-        self, architecture: Architecture, size: int, clock: Clock = MACHINE, names: Names | None = None
+        self, architecture: Architecture, size: int, clock: Clock = MACHINE, names: StreamNames | None = None
     ) -> None:
         super().__init__(size)
         self._architecture, self._clock = architecture, clock

@@ -99,7 +99,7 @@ class SpeechLevels:
     def judge(
         self, slots: Ints, k: Counts, level: Floats, said: Flags, stats: Floats
     ) -> tuple[Flags, Floats, Floats]:
-        """Take H intervals of each stream: which are voiced.
+        """Take H intervals of each stream, at most `floor`: which are voiced.
 
         Args:
             slots: The streams, (B,).

@@ -48,7 +48,7 @@ class Clip(Generic[Key]):
 
 
 @dataclass(frozen=True)
-class Heard(Generic[Key]):
+class ClipResult(Generic[Key]):
     """The result for a clip, or for a part of it.
 
     Attributes:
@@ -154,7 +154,7 @@ class ClipBatch(Generic[Key]):
         self._kind = np.zeros((slots, delay), np.uint8)
         self._power, self._wide = np.zeros((slots, delay)), np.zeros((slots, delay), np.bool_)
 
-    def hear(self, clips: Iterable[Clip[Key] | None]) -> Iterator[Heard[Key]]:
+    def hear(self, clips: Iterable[Clip[Key] | None]) -> Iterator[ClipResult[Key]]:
         """Compute all clips, and yield results as clips end.
 
         The next clip is taken when there is room for it. None in place of a clip means that there is none yet: go on
@@ -190,7 +190,7 @@ class ClipBatch(Generic[Key]):
         self._stepped[slot], self._end[slot] = 0, FOREVER
         self._kind[slot], self._power[slot], self._wide[slot] = SILENT, 0, False
 
-    def _fill(self) -> Iterator[Heard[Key]]:
+    def _fill(self) -> Iterator[ClipResult[Key]]:
         """A block of each clip at least; those that broke off, or hold not one interval, have ended."""
         for slot, playing in enumerate(self._clips):
             if playing is None:
@@ -204,7 +204,7 @@ class ClipBatch(Generic[Key]):
                 self._end[slot] = playing.intervals
             if error is not None or (playing.ended and not playing.intervals):
                 self._clips[slot] = None
-                yield Heard(playing.clip.key, playing.since, None, playing.samples, 0.0, True, error)
+                yield ClipResult(playing.clip.key, playing.since, None, playing.samples, 0.0, True, error)
 
     def _push(self, slots: NDArray[np.intp]) -> None:
         """Return the next block of each clip, missing beyond its end, which changes nothing before it."""
@@ -223,7 +223,7 @@ class ClipBatch(Generic[Key]):
             pooled.missing[row, : playing.take(pooled, row)] = False
         self._normaliser.push(slots, pooled)
 
-    def _step(self, slots: NDArray[np.intp]) -> Iterator[Heard[Key]]:
+    def _step(self, slots: NDArray[np.intp]) -> Iterator[ClipResult[Key]]:
         """Through the net with all whole blocks that the normaliser has decided on."""
         arch, half = self._arch, max(self._block // 2, 1)
         while slots.size:
@@ -242,7 +242,7 @@ class ClipBatch(Generic[Key]):
                 self._clips[slot] = None
             slots = slots[~over]
 
-    def _answer(self, slots: NDArray[np.intp], h: int) -> Iterator[Heard[Key]]:
+    def _answer(self, slots: NDArray[np.intp], h: int) -> Iterator[ClipResult[Key]]:
         """One step of some clips, and the segments that it completes."""
         heard, first, delay = self._normaliser.take(slots, h), self._stepped[slots], self._arch.delay
         end = self._end[slots]
@@ -274,7 +274,7 @@ class ClipBatch(Generic[Key]):
         assert playing is not None
         return playing.since + (playing.clip.segment or FOREVER)
 
-    def _told(self, slot: int, *, last: bool) -> Heard[Key]:
+    def _told(self, slot: int, *, last: bool) -> ClipResult[Key]:
         """The answer of a segment or clip; none where no interval is left for the last one."""
         playing, one = self._clips[slot], np.array([slot])
         assert playing is not None
@@ -284,4 +284,4 @@ class ClipBatch(Generic[Key]):
         playing.since = start + seen
         self._sums.reset(one)
         samples = playing.samples if last else int(playing.front.heard(np.array([playing.since]))[0])
-        return Heard(playing.clip.key, start, reading, samples, power, last)
+        return ClipResult(playing.clip.key, start, reading, samples, power, last)

@@ -135,13 +135,18 @@ class FoldedAcb:
 
     first        (width, features), (width,)
     split        how much of that width is the classifiers', the attention's, the summary's
-    classifiers  their further layers: (classifiers, outputs, inputs), (classifiers, outputs)
+    classifiers  their layers between: (classifiers, outputs, inputs), (classifiers, outputs)
+    last         their last layer, label by label: (labels * classifiers, inputs), (labels * classifiers,); None where
+                 that is the first
+    labels       how many there are
     attention    its further layers: (outputs, inputs), (outputs,)
     """
 
     first: tuple[Floats, Floats]
     split: tuple[int, int, int]
     classifiers: list[tuple[Floats, Floats]]
+    last: tuple[Floats, Floats] | None
+    labels: int
     attention: list[tuple[Floats, Floats]]
 
 
@@ -163,6 +168,11 @@ def folded(weights: Weights) -> FoldedAcb:
     ]
     attention = [weights.layer(f"acb.attention.{i}") for i in range(len(arch.attention) + 1)]
     (mine, my_bias), (alpha, alpha_bias) = classifiers[0], attention[0]
+    last = None
+    if arch.hidden:
+        last = _by_label(*classifiers.pop())
+    else:
+        mine, my_bias = mine.transpose(1, 0, 2), my_bias.T
     mine = mine.reshape(-1, mine.shape[2])
     beside = [weights.layer("summary")] if arch.summary else []
     weight = np.concatenate([mine, alpha, *(w for w, _ in beside)])
@@ -171,4 +181,12 @@ def folded(weights: Weights) -> FoldedAcb:
         gain, shift = affine(weights)
         weight, bias = weight * gain, bias + weight @ shift
     split = len(mine), len(alpha), arch.summary
-    return FoldedAcb((weight, bias), split, classifiers[1:], attention[1:])
+    return FoldedAcb((weight, bias), split, classifiers[1:], last, len(arch.labels), attention[1:])
+
+
+def _by_label(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    """A layer of each classifier, (n, labels, inputs) and (n, labels), as one of all, label by label."""
+    n, labels, inputs = weight.shape
+    dense = np.zeros((labels, n, n, inputs), np.float32)
+    dense[:, np.arange(n), np.arange(n)] = weight.transpose(1, 0, 2)
+    return dense.reshape(labels * n, n * inputs), bias.T.ravel()

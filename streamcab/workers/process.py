@@ -26,8 +26,9 @@ from streamcab.message import ModelInfo
 from streamcab.rtp.reuseport import Shared
 from streamcab.workers.last_words import LastWords, reserve
 
-HUNG_S = 10.0
-"""A worker that has not answered for so long, though audio waits, hangs."""
+HUNG_S = 60.0
+"""A worker that has not answered for so long, though audio waits, hangs. On a machine without time to spare a pass at
+the start of many calls takes 10 s and more, and another start would make that worse."""
 START_S = 120.0
 """How long it may take to load, from a cold disk on a busy machine."""
 PROGRAM = "streamcab.cli.worker"

@@ -1,4 +1,4 @@
-"""Asking a model as it is served: whole clips, clips end to end, pieces, and the newest seconds.
+"""Queries a model as it is served: whole clips, joined clips, pieces, and the newest seconds.
 
 Knows nothing of figures or of recipes.
 """
@@ -29,8 +29,14 @@ Audio = tuple[NDArray[np.float32], int]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """n answers p (n, classes); truth (n,), NO_CLASS for a stranger; the group of each."""
+class Predicted:
+    """Answers to n clips.
+
+    Attributes:
+        p: Probabilities, (n, classes).
+        truth: Classes, (n,); NO_CLASS for a stranger.
+        groups: Group of each.
+    """
 
     p: Floats
     truth: NDArray[np.int64]
@@ -82,15 +88,17 @@ class Asked:
     def __init__(self, model: streamcab.Classifier, pool: Pool | None = None) -> None:
         self.model, self._pool = model, pool
 
-    def served(self, items: Iterable[Item]) -> Heard:
+    def served(self, items: Iterable[Item]) -> Predicted:
         """The answers to whole items; where nothing voted, all classes alike."""
         return self._ask(served, items)
 
-    def newest(self, items: Iterable[Item]) -> Heard:
+    def newest(self, items: Iterable[Item]) -> Predicted:
         """The mean of the newest seconds of c_t, each second from then on."""
         return self._ask(newest, items)
 
-    def _ask(self, answer: Callable[[streamcab.Classifier, Item], Floats], items: Iterable[Item]) -> Heard:
+    def _ask(
+        self, answer: Callable[[streamcab.Classifier, Item], Floats], items: Iterable[Item]
+    ) -> Predicted:
         given = list(items)
         if self._pool is None:
             found = [answer(self.model, item) for item in given]
@@ -99,7 +107,9 @@ class Asked:
         p = np.concatenate(found) if found else np.zeros((0, len(self.model.architecture.labels)))
         times = [len(f) for f in found]
         truth = np.repeat(np.array([item.truth for item in given], np.int64), times)
-        return Heard(p, truth, tuple(i.group for i, n in zip(given, times, strict=True) for _ in range(n)))
+        return Predicted(
+            p, truth, tuple(i.group for i, n in zip(given, times, strict=True) for _ in range(n))
+        )
 
 
 _models: list[streamcab.Classifier] = []

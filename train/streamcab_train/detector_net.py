@@ -18,9 +18,9 @@ from streamcab.dsp.detector import (
     FORMS,
     MOST,
     WEIGHT_STEPS,
-    Inputs,
     shapes,
 )
+from streamcab.dsp.detector_inputs import Inputs
 
 SPREAD, MIDDLE = 5.0, 10.0
 """Deviation and mean of inputs, about."""

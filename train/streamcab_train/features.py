@@ -21,7 +21,17 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp import bands, detector, frontend, gate, normalise, normalise_offline, resample
+from streamcab.dsp import (
+    bands,
+    detector,
+    detector_inputs,
+    frontend,
+    gate,
+    normalise,
+    normalise_offline,
+    resample,
+    speech_levels,
+)
 from streamcab.dsp.detector import Weights
 from streamcab.errors import AudioError, CorpusError, SourceError
 from streamcab.inference import offline
@@ -29,7 +39,18 @@ from streamcab.nn.cabcnn import Architecture
 from streamcab.source.file import read_audio
 from streamcab_train.twins import fingerprint
 
-_CODE = (resample, bands, frontend, detector, gate, normalise, normalise_offline, offline)
+_CODE = (
+    resample,
+    bands,
+    frontend,
+    detector_inputs,
+    detector,
+    gate,
+    speech_levels,
+    normalise,
+    normalise_offline,
+    offline,
+)
 
 HEADER = 128
 """Bytes of an .npy header, fixed: the length of the array is known only when all is written."""

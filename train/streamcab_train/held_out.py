@@ -20,7 +20,7 @@ import streamcab
 from streamcab.errors import StreamcabError
 from streamcab.nn import checkpoint
 from streamcab.nn.checkpoint import Checkpoint
-from streamcab_train.asked import PIECE_S, Asked, Heard, begin, joined, one_by_one, pieces
+from streamcab_train.asked import PIECE_S, Asked, Predicted, begin, joined, one_by_one, pieces
 from streamcab_train.calibration import reliability
 from streamcab_train.context_keys import ContextKeys, read_context
 from streamcab_train.judged import rank_auc
@@ -34,7 +34,7 @@ TASKS = 12
 """Chunks after which a process is replaced: OpenVINO keeps some 5 MB of each new length of 4 s."""
 
 
-def figures(heard: Heard, labels: Sequence[str], below: float | None) -> dict[str, object]:
+def figures(heard: Predicted, labels: Sequence[str], below: float | None) -> dict[str, object]:
     """Return all figures of a row of the table."""
     p, truth = heard.p, heard.truth
     got = scores(confusion_matrix(truth, p.argmax(1), len(labels)))
@@ -62,7 +62,7 @@ def figures(heard: Heard, labels: Sequence[str], below: float | None) -> dict[st
     }
 
 
-def strangers(inside: Heard, outside: Heard, below: float | None) -> dict[str, object]:
+def strangers(inside: Predicted, outside: Predicted, below: float | None) -> dict[str, object]:
     """Return how well the largest probability separates clips of a class from others, and the others' answers."""
     sure = [h.p.max(1) for h in (inside, outside)]
     of_class = np.repeat([True, False], [len(s) for s in sure])
@@ -74,9 +74,9 @@ def strangers(inside: Heard, outside: Heard, below: float | None) -> dict[str, o
     }
 
 
-def both(one: Heard, other: Heard) -> Heard:
+def both(one: Predicted, other: Predicted) -> Predicted:
     """The answers of two."""
-    return Heard(
+    return Predicted(
         np.concatenate((one.p, other.p)), np.concatenate((one.truth, other.truth)), one.groups + other.groups
     )
 
@@ -122,14 +122,14 @@ def judge(
     parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
     found: dict[str, dict[str, object]] = {}
 
-    def ask(name: str, heard: Heard) -> Heard:
+    def ask(name: str, heard: Predicted) -> Predicted:
         if not len(heard.truth):
             return heard
         found[name] = figures(heard, labels, below)
         say("| " + " | ".join(row(name, found[name])) + " |")
         return heard
 
-    known: list[Heard] = []
+    known: list[Predicted] = []
     for corpus in sorted({v.corpus for v, apart in zip(voices, parts.judges, strict=True) if apart}):
         own = [v for v, apart in zip(voices, parts.judges, strict=True) if apart and v.corpus == corpus]
         known.append(ask(corpus, asked.served(one_by_one(own))))

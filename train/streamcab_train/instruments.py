@@ -1,4 +1,4 @@
-"""Simple music, made from numbers, at 8 kHz. Knows nothing of what it is made for."""
+"""Simple generated music at 8 kHz. Knows nothing of its use."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""A teacher's opinion on accents: logistic regression on what its frozen encoder says of whole clips.
+"""A teacher's opinion on accents: logistic regression on its frozen encoder's output for whole clips.
 
 Few voices are labelled, so opinions on these come from folds without them, by group. Knows nothing of encoders, of
 files or of nets.

@@ -1,7 +1,7 @@
-"""Silero VAD as a teacher: how surely each interval of clean clips is speech. At training time and in benchmarks only.
+"""Silero VAD as a teacher: the probability of speech in each interval of clean clips. For training and benchmarks only.
 
-Wants `pip install --no-deps silero-vad onnxruntime` (MIT): the model lies in the wheel, and neither torchaudio nor
-another torch is needed for it. Its net hears 32 ms at a time at 8 kHz.
+Needs `pip install --no-deps silero-vad onnxruntime` (MIT): the model is in the wheel, and neither torchaudio nor
+another torch is needed for it. Its net takes 32 ms at a time at 8 kHz.
 """
 
 from importlib.util import find_spec

@@ -1,10 +1,9 @@
-"""The same recording twice: under another name, as a copy, in another format; found by what is heard of it.
+"""Finds the same recording twice by its sound: under another name, as a copy, or in another format.
 
-Two clips are twins when their samples are the same, to 16 bits, or as good as the same, as where one of them has 24;
-or when they are equally long and rise and fall together, as a recording does with itself through another codec and no
-two recordings of one text do. Twins stand on one side of every split. A model's card remembers the recordings that it
-was taught on, as hashes with a salt, so that a corpus cannot be looked for in it. Knows nothing of models or of how
-features are made.
+Two clips are twins if their samples are the same in 16 bits, or nearly so, as when one of them has 24; or if they are
+equally long and their levels rise and fall together, as in a recording through another codec, but never in two
+recordings of one text. Twins are always in one part of a split. A model's card remembers the recordings of its training
+as salted hashes, so that a corpus cannot be looked up in it. Knows nothing of models or of how features are computed.
 """
 
 import hashlib

@@ -8,93 +8,25 @@ layers as in distiller.py, trunk.py and acb.py, in three forms:
     clip   a whole clip of any length, padded as Keras pads
 
 Activations are laid out (batch, channels, time) in the distiller and (batch, time, channels) in the trunk. State is one
-row of floats for each stream, stage by stage: the samples of its input that its next outputs need, and what its pooling
-keeps of its convolution, each laid out (time, channels). Blocks of the trunk keep much, of which a step changes little:
-they are handed the newest intervals of their inputs, and give back only what is new (rings.py). Knows nothing of slots,
-of threads, or of what is compiled when.
+row of floats for each stream (state.py), its parts laid out (time, channels). Blocks of the trunk keep much, of which a
+step changes little: they are handed the newest intervals of their inputs, and give back only what is new (rings.py).
+Knows nothing of slots, of threads, or of what is compiled when.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamcab.nn.architecture import Architecture
 from streamcab.nn.backend.pieces import Floats
+from streamcab.nn.backend.state import Kept, kept, lags
 from streamcab.nn.backend.unreported import op, ov
 from streamcab.nn.geometry import BlockShape, StageShape, StageTiming, looking, timings
 from streamcab.nn.weights import LAYER_NORM_EPSILON, FoldedAcb, Weights, affine, folded
 
 Node = Any
 FLOAT, BF16 = ov.Type.f32, ov.Type.bf16
-
-
-@dataclass(frozen=True)
-class Kept:
-    """One part of a stream's state: `samples` of `channels` each, all `value` before the stream begins."""
-
-    samples: int
-    channels: int
-    value: float
-
-
-def kept(architecture: Architecture) -> list[Kept]:
-    """The parts of a stream's row, two for each stage; a part may be empty."""
-    found, channels = [], 1
-    for shape, timing in zip(architecture.stages, timings(architecture.stages), strict=True):
-        again = timing.pool_context if _again(timing) else 0
-        found.append(Kept(timing.conv_context + again, channels, 0.0))
-        found.append(Kept(timing.pool_context - again, shape.filters, -np.inf))
-        channels = shape.filters
-    return found
-
-
-def _again(timing: StageTiming) -> bool:
-    """Return whether a step repeats the convolution of earlier samples that its pooling needs.
-
-    This is cheap if they are few, and saves a copy of all others.
-    """
-    return 4 * timing.pool_context <= timing.unit
-
-
-def fresh(architecture: Architecture) -> Floats:
-    """The row of a stream that has not begun, (floats,)."""
-    return np.concatenate([np.full(k.samples * k.channels, k.value, np.float32) for k in kept(architecture)])
-
-
-def _lags(architecture: Architecture) -> Iterator[tuple[int, int, int]]:
-    """(samples per interval, delay, samples of earlier steps) of each place where something may lie outside of a
-    stream."""
-    delay = 0
-    for timing in timings(architecture.stages):
-        yield timing.unit, timing.conv_delay, timing.pool_context if _again(timing) else 0
-        yield timing.out_unit, timing.delay, 0
-        delay = timing.delay
-    if architecture.trunk:
-        yield 1, delay, 0
-        for block in architecture.trunk:
-            delay += block.delay
-            yield 1, delay, 0
-
-
-def insides(
-    architecture: Architecture, first: NDArray[np.int64], end: NDArray[np.int64], h: int
-) -> list[NDArray[np.bool_]]:
-    """Return the masks that `edges` names: which of a step's samples are within their stream, (B, 1, samples) each.
-
-    Args:
-        architecture: Of the net.
-        first: Intervals of each stream before the step, (B,).
-        end: Intervals of the whole stream, (B,).
-        h: Intervals of the step.
-    """
-    found = []
-    for unit, delay, before in _lags(architecture):
-        position = first[:, None] * unit - delay + np.arange(-before, h * unit)
-        found.append(((position >= 0) & (position < end[:, None] * unit))[:, None])
-    return found
 
 
 def step(weights: Weights, b: int, h: int, state: Any = FLOAT) -> Any:
@@ -137,7 +69,7 @@ def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> A
     contexts = [_input([b, block.context, arch.stages[-1].filters], state) for block in arch.trunk]
     masks = []
     if edges:
-        sizes = [h * unit + more if h > 0 else -1 for unit, _, more in _lags(arch)]
+        sizes = [h * unit + more if h > 0 else -1 for unit, _, more in lags(arch)]
         masks = [_input([b, 1, size], ov.Type.boolean) for size in sizes]
     before, inside = iter(_split(row, parts)), iter(masks)
     after: list[Node | None] = []
@@ -277,17 +209,21 @@ def _acb(acb: FoldedAcb, a: Node) -> Node:
     """(b, features, h) -> (b, all of an answer, h): products as convolutions of width 1."""
     parts = op.variadic_split(_linear(acb.first, a), _ints(1), _ints([n for n in acb.split if n]))
     y, alpha, *u = parts.outputs()
-    n = acb.attention[-1][0].shape[0] if acb.attention else acb.split[1]
     for weight, bias in acb.classifiers:
         y = op.group_convolution(op.relu(y), _constant(weight[..., None]), [1], [0], [0], [1])
         y = op.add(y, _constant(bias.reshape(1, -1, 1)))
+    if acb.last is not None:
+        y = _linear(acb.last, op.relu(y))
     for layer in acb.attention:
         alpha = _linear(layer, op.relu(alpha))
     alpha = op.softmax(alpha, 1)
-    labels = (acb.classifiers[-1][0].shape[1]) if acb.classifiers else acb.split[0] // n
-    y = op.softmax(op.reshape(y, _ints([0, n, labels, -1]), True), 2)
-    c = op.reduce_sum(op.multiply(y, op.unsqueeze(alpha, _ints(2))), _ints(1), False)
-    return op.concat([c, alpha, *u], 1)
+    # Softmax over the labels, each of which is one array: faster than over an axis of three.
+    ys = op.split(y, _ints(1), acb.labels).outputs()
+    largest = reduce(op.maximum, ys)
+    es = [op.exp(op.subtract(one, largest)) for one in ys]
+    share = op.divide(alpha, reduce(op.add, es))
+    c = [op.reduce_sum(op.multiply(one, share), _ints([1]), True) for one in es]
+    return op.concat([*c, alpha, *u], 1)
 
 
 def _linear(layer: tuple[Floats, Floats], x: Node) -> Node:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.nn.architecture import FOREVER
-from streamcab.nn.backend import graph
+from streamcab.nn.backend import graph, state
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
 from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, State, in_pieces
+from streamcab.nn.backend.request import Request
 from streamcab.nn.backend.rings import Rings
 from streamcab.nn.backend.unreported import ov
 from streamcab.nn.weights import Net
@@ -58,7 +59,7 @@ class OpenVinoNet:
 
     Args:
         net: whose weights are computed with, as they are now.
-        precision: f32, or bf16: what passes between layers is rounded; state and answers stay float32.
+        precision: f32, or bf16: what passes between layers is rounded, and so is the state; answers stay float32.
         threads: parts of a step that run at a time, each on one thread: that scales better than more threads in one.
         cache: a folder in which OpenVINO keeps what it has compiled; None: it keeps nothing.
     """
@@ -151,7 +152,7 @@ class OpenVinoBackend:
             keep_freed_memory()
         self._net, self._architecture = net, net.architecture
         arch = net.architecture
-        fresh = graph.fresh(arch)
+        fresh = state.fresh(arch)
         # Zeros and infinities: in bf16 they are the same, without their lower half.
         self._fresh = fresh if net.state == graph.FLOAT else (fresh.view(np.uint32) >> 16).astype(np.uint16)
         self._rows = np.tile(self._fresh, (slots, 1))
@@ -161,7 +162,7 @@ class OpenVinoBackend:
         self._begun = arch.delay + 1
         self._widths = net.architecture.widths
         self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
-        self._requests: dict[tuple[int, int], RoundRobin[_Request]] = {}
+        self._requests: dict[tuple[int, int], RoundRobin[Request]] = {}
         self._at_edges: dict[tuple[int, int] | None, Any] = {}
         self._preparing = False
 
@@ -187,7 +188,7 @@ class OpenVinoBackend:
         for h in RUNS:
             for b in self._sizes:
                 first = np.zeros(b, np.int64)
-                inside = graph.insides(self._architecture, first, first + FOREVER, h)
+                inside = state.insides(self._architecture, first, first + FOREVER, h)
                 x, contexts = np.zeros((b, h * interval), np.float32), self._rings.buffers(b)
                 kept = [self._tensor(a) for a in (self._rows[:b], *map(np.zeros_like, contexts))]
                 request.infer([x, *kept, *inside])
@@ -270,7 +271,7 @@ class OpenVinoBackend:
                     self._at_edges[shape] = self._net.edges(shape).create_infer_request()
                 request = self._at_edges[shape]
                 part = some[at : at + size]
-                inside = graph.insides(self._architecture, first[part], end[part], h)
+                inside = state.insides(self._architecture, first[part], end[part], h)
                 contexts = self._rings.buffers(size)
                 self._rings.read(slots[part], contexts)
                 x_part, row = np.ascontiguousarray(x[part]), self._rows[slots[part]]
@@ -285,57 +286,13 @@ class OpenVinoBackend:
         """What is kept of streams, as OpenVINO takes it."""
         return ov.Tensor(kept, ov.Shape(kept.shape), self._net.state)
 
-    def _shape(self, b: int, h: int) -> "RoundRobin[_Request]":
+    def _shape(self, b: int, h: int) -> RoundRobin[Request]:
         requests = self._requests.get((b, h))
         if requests is None:
             compiled, threads = self._net.step(b, h), self._net.threads if b > 1 else 1
             count = 2 * threads if threads > 1 else 1
             requests = RoundRobin(
-                [_Request(compiled, self._rows, self._rings, elsewhere=threads > 1) for _ in range(count)]
+                [Request(compiled, self._rows, self._rings, elsewhere=threads > 1) for _ in range(count)]
             )
             self._requests[b, h] = requests
         return requests
-
-
-class _Request:
-    """A Piece of a compiled shape, on rows of state and rings; computed `elsewhere` or by the caller."""
-
-    def __init__(self, compiled: Compiled, rows: NDArray[Any], rings: Rings, *, elsewhere: bool) -> None:
-        self._request, self._elsewhere = compiled.create_infer_request(), elsewhere
-        self._rows, self._rings = rows, rings
-        self._slots = np.zeros(0, np.intp)
-        inputs = [self._buffer(port, rows.dtype) for port in compiled.inputs]
-        outputs = [self._buffer(port, rows.dtype) for port in compiled.outputs]
-        for i, (_, tensor) in enumerate(inputs):
-            self._request.set_input_tensor(i, tensor)
-        for i, (_, tensor) in enumerate(outputs):
-            self._request.set_output_tensor(i, tensor)
-        self._x, self._before, *self._contexts = (buffer for buffer, _ in inputs)
-        self._answer, self._after, *self._news = (buffer for buffer, _ in outputs)
-
-    @staticmethod
-    def _buffer(port: Any, bits: Any) -> tuple[NDArray[Any], Any]:
-        """An array, and the same memory as a tensor for a port; `bits`: what numpy takes for bf16."""
-        kind = port.element_type
-        array = np.zeros(port.shape, bits if kind == graph.BF16 else np.float32)
-        return array, ov.Tensor(array, port.shape, kind)
-
-    def start(self, slots: Ints, x: Floats) -> None:
-        """See Piece."""
-        self._slots, n = slots, len(slots)
-        np.take(self._rows, slots, axis=0, out=self._before[:n], mode="clip")
-        self._rings.read(slots, [context[:n] for context in self._contexts])
-        self._x[:n] = x
-        if self._elsewhere:
-            self._request.start_async()
-        else:
-            self._request.infer()
-
-    def result(self) -> Floats:
-        """See Piece. The state is then the new one."""
-        if self._elsewhere:
-            self._request.wait()
-        n = len(self._slots)
-        self._rows[self._slots] = self._after[:n]
-        self._rings.write(self._slots, [new[:n] for new in self._news])
-        return self._answer[:n]

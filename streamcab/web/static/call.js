@@ -15,8 +15,10 @@ export class Call {
   #data = null;
   #abort = null;
 
-  constructor(paused) {
+  /** `labels`: all that have a colour, in the order of the colours. */
+  constructor(paused, labels) {
     this.paused = paused;
+    this.labels = labels;
     this.box = $("call");
     addEventListener("resize", () => this.repaint());
   }
@@ -89,6 +91,10 @@ export class Call {
 
   #show(d) {
     if (!this.#shown) this.#build();
+    if (d.stored) {
+      const order = [...new Set([...this.labels(), ...d.labels])];
+      d.numbers = d.labels.map((label) => order.indexOf(label));
+    }
     const s = this.#shown;
     const bad = BAD.includes(d.state);
     s.name.textContent = d.name;

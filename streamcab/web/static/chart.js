@@ -1,6 +1,8 @@
 // Pictures on a canvas: the ribbon of the last hour, the course of a call, counts per day or hour.
 // Each also has its words, which the caller puts beside it.
 
+import { clock } from "./dom.js";
+
 const HOUR = 360; // slices of the ribbon
 
 function prepare(canvas) {
@@ -187,4 +189,4 @@ function nice(seconds) {
   return [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200].find((n) => n >= seconds) ?? 86_400;
 }
 
-const short = (t) => (t < 60 ? `${t} s` : t < 3600 || t % 3600 ? `${Math.floor(t / 60)} min` : `${t / 3600} h`);
+const short = (t) => (t < 60 ? `${t} s` : t % 60 ? clock(t) : t < 3600 || t % 3600 ? `${Math.floor(t / 60)} min` : `${t / 3600} h`);

@@ -8,7 +8,7 @@ import { Past } from "./past.js";
 
 const live = new Live();
 const wall = new Wall(live);
-const call = new Call(() => live.paused);
+const call = new Call(() => live.paused, () => past.labels);
 const past = new Past(live);
 let wallAddress = "#/";
 let view = "";

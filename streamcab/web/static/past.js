@@ -125,14 +125,14 @@ export class Past {
     select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
   }
 
-  #labels() {
-    // The colours of the wall, where it has the label.
-    const known = this.live.labels, met = this.#data.accents.map(([label]) => label).filter((label) => label !== null);
+  /** In the order of their colours: those of the wall, where it has the label. */
+  get labels() {
+    const known = this.live.labels, met = (this.#data?.accents ?? []).map(([label]) => label).filter((label) => label !== null);
     return [...known, ...met.filter((label) => !known.includes(label)).sort()];
   }
 
   #rows(data) {
-    const labels = this.#labels();
+    const labels = this.labels;
     const format = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium", timeZone: this.#data.zone });
     for (const call of data.calls) {
       const chip = make("i", { className: "chip" });
@@ -150,7 +150,7 @@ export class Past {
   }
 
   #chart() {
-    const labels = this.#labels(), hourly = this.#asked.get("by") === "hour";
+    const labels = this.labels, hourly = this.#asked.get("by") === "hour";
     const series = [...labels.keys(), -1];
     const piles = new Map();
     const format = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", ...(hourly ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : {}), timeZone: this.#data.zone });
