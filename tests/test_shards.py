@@ -9,14 +9,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from feeding import status
 from health_feed import model, prediction
 from patience import until as until_true
-from serving import save_model
+from serving import run, save_model
 from speech import SMALL_STAGES, tiny_model
 from test_workers import Calling, hear, names, speech
 
@@ -90,8 +91,7 @@ def test_addresses_of_ipv6_have_no_brackets():
 
 @contextmanager
 def api(allocator: Allocator, token: Path | None = None) -> Iterator[str]:
-    made = Api(HostPort("127.0.0.1:0"), token)
-    with made.beside(allocator):
+    with closing(Api(HostPort("127.0.0.1:0"), token)) as made, made.beside(allocator):
         yield f"http://127.0.0.1:{made.port}"
 
 
@@ -137,8 +137,10 @@ def test_addresses_that_others_reach_want_a_token(tmp_path):
     (tmp_path / "short").write_text("secret")
     with pytest.raises(ConfigError, match="has 6 characters; 16 or more"):
         Api(HostPort("127.0.0.1:0"), tmp_path / "short")
-    made = Api(HostPort("127.0.0.1:0"), None)
-    with made.beside(serving()), pytest.raises(StreamcabError, match="choose another address"):
+    with (
+        closing(Api(HostPort("127.0.0.1:0"), None)) as made,
+        pytest.raises(StreamcabError, match="choose another address"),
+    ):
         Api(HostPort(f"127.0.0.1:{made.port}"), None)
 
 
@@ -252,3 +254,27 @@ def test_shards_are_one_daemon_and_calls_of_a_lost_one_are_said_to_end(folder):
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_without_ray_it_says_what_to_install():
+    done = run("listen", "--ray", "local", "--rtp", "127.0.0.1:0", "--allocate", "127.0.0.1:0", "--quiet")
+    assert done.returncode == 1
+    assert b"pip install 'streamcab[ray]'" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--ray", "local", "--file", "x.wav"), b"--ray shares out calls by RTP: give --rtp."),
+        (("--ray", "local", "--rtp", "127.0.0.1:0", "--stdin", "wav"), b"--ray serves calls by RTP only"),
+        (("--ray", "local", "--rtp", "127.0.0.1:0", "--allocate", "0.0.0.0:0"), b"add --allocate-token FILE"),
+        (("--ray", "head", "--rtp", "127.0.0.1:0", "--allocate", "127.0.0.1:0"), b"HOST:PORT"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(words, said):
+    done = run("listen", "--quiet", "--endpoint", "tcp://127.0.0.1:*", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from corpus import make_corpus
+from patience import until
 from rich.console import Console
 from streamcab_train import baseline_run, paper
 from streamcab_train.baseline_run import BaselineKeys, train_rival
@@ -166,14 +166,13 @@ def test_a_rival_killed_and_resumed_is_uninterrupted(split: tuple[Path, CorpusKe
     out = tmp_path / "killed"
     words = [sys.executable, "-c", SCRIPT, str(split[0]), str(out)]
     process = subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    limit = time.monotonic() + 120
-    while (
-        not (out / "history.jsonl").exists()
-        or len((out / "history.jsonl").read_text(encoding="utf-8").splitlines()) < 2
-    ):
-        assert time.monotonic() < limit, "no epoch came"
+
+    def two_epochs() -> bool:
         assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.002)
+        history = out / "history.jsonl"
+        return history.exists() and len(history.read_text(encoding="utf-8").splitlines()) >= 2
+
+    until(two_epochs)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "test.csv").exists()

@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from streamcab.config.tree import Listen
@@ -55,13 +56,12 @@ def listen_on_ray(
     from streamcab.workers.pool import Beside
 
     s = o.shards
-    api = Api(s.allocate, s.allocate_token)
     allocator, systemd = Allocator(s.shards), from_environment()
     beside = Beside(extras.run or secrets.token_hex(6), extras.told, extras.counters(), systemd)
-    cluster = RayCluster(address, s.shards, Shard)
-    try:
+    with (
+        closing(Api(s.allocate, s.allocate_token)) as api,
+        closing(RayCluster(address, s.shards, Shard)) as cluster,
+    ):
         pool = ShardPool(o, settings, cluster.shards(), allocator, beside)
         with api.beside(allocator):
             attend(pool, [calls], settings, stop, screen, systemd, extras)
-    finally:
-        cluster.close()

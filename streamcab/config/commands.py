@@ -10,7 +10,7 @@ import msgspec
 
 from streamcab.config.address import HostPort
 from streamcab.config.calls import SinkQueue
-from streamcab.config.files import JsonLines
+from streamcab.config.files import Every, JsonLines, Last
 from streamcab.config.setting import Section, setting, settings_of
 from streamcab.config.tree import Backend, Channel, Compute, Gate, Json, Listen, Model, Threads, View
 from streamcab.config.web import PAGE, Cert, CertKey, Hosts, Token
@@ -188,16 +188,8 @@ class FeedLog(Section, frozen=True):
     max_mb: Annotated[
         float, setting("Size at which the file is rotated.", unit="MB", least=0.01, most=1_000_000)
     ] = JsonLines().jsonl_max_mb
-    every: Annotated[
-        float,
-        setting(
-            "Write each stream this often, its last words always; 0: every message.",
-            unit="s",
-            least=0,
-            most=86_400,
-        ),
-    ] = 0.0
-    last: Annotated[bool, setting("Write only the last words of each stream.")] = False
+    every: Every = 0.0
+    last: Last = False
     keep: Annotated[
         int, setting("Number of older files to keep, as FILE.1 and on.", least=0, most=10_000)
     ] = JsonLines().jsonl_keep

@@ -25,20 +25,24 @@ class Log(Section, frozen=True):
     ] = "auto"
 
 
+Every = Annotated[
+    float,
+    setting(
+        "Write each stream this often, its last message always; 0: every message.",
+        unit="s",
+        least=0,
+        most=86_400,
+    ),
+]
+Last = Annotated[bool, setting("Write only the last message of each stream.")]
+
+
 class JsonLines(Section, frozen=True):
     """Copy of the feed in files of JSON lines."""
 
     jsonl: Annotated[Path, setting("Write the feed to this file too.", path="file")] | None = None
-    jsonl_every: Annotated[
-        float,
-        setting(
-            "Write each stream this often, its last words always; 0: every message.",
-            unit="s",
-            least=0,
-            most=86_400,
-        ),
-    ] = 0.0
-    jsonl_last: Annotated[bool, setting("Write only the last words of each stream.")] = False
+    jsonl_every: Every = 0.0
+    jsonl_last: Last = False
     jsonl_max_mb: Annotated[
         float,
         setting("Size at which this file is rotated.", unit="MB", least=0.01, most=1_000_000, reload=True),

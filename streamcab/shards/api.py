@@ -117,6 +117,10 @@ class Api:
         """Return the port, which the system may have chosen."""
         return int(self._socket.getsockname()[1])
 
+    def close(self) -> None:
+        """Release the address."""
+        self._socket.close()
+
     @contextmanager
     def beside(self, allocator: Allocator) -> Iterator[None]:
         """Serve it in a thread for as long as the context."""
@@ -141,7 +145,6 @@ class Api:
         finally:
             server.should_exit = True
             thread.join()
-            self._socket.close()
 
 
 def _token(file: Path) -> str:

@@ -43,7 +43,7 @@ EPOCH = 1 << 32
 """Numbers of messages that a worker has for itself: 3 years of one stream's predictions every 25 ms."""
 STATUS_S = 1.0
 LOOK_S = 0.05
-END_S = 4.0
+END_S = 3.0
 """How long the workers have for their last messages; systemd waits 5 s for all of it."""
 LASTS_S = 10.0
 """A worker that has served for so long is started again at once, another after a pause that grows"""
@@ -55,7 +55,7 @@ SAID_S = 60.0
 
 @dataclass
 class _Place:
-    """What a worker has of its own, whichever process it is."""
+    """The possessions of a worker that outlive its process."""
 
     index: int
     endpoint: str
@@ -71,12 +71,16 @@ class _Place:
 
 @dataclass(frozen=True)
 class Beside:
-    """What the pool gives its workers, or adds to what they say.
+    """What the pool gives its workers, or adds to their reports.
 
-    run       identifies the daemon in the feed    told      takes what becomes of calls, for a store and sinks
-    counters  of the parts of this process         systemd   is notified of the state of all
-    status    takes the status of all, in place of the feed
-    floor     numbers of messages begin above it   suffix    in which the names of streams end
+    Attributes:
+        run: Identifies the daemon in the feed.
+        told: Takes the events of calls, for a store and sinks.
+        counters: Of the parts of this process.
+        systemd: Is notified of the state of all.
+        status: Takes the status of all, in place of the feed.
+        floor: Numbers of messages begin above it.
+        suffix: Ending of the names of streams.
     """
 
     run: str
