@@ -225,7 +225,7 @@ def _hidden_by(pseudonyms: "Pseudonyms") -> "Iterator[None]":
 
 
 def settings_for(o: Listen, pseudonyms: "Pseudonyms | None") -> "Settings":
-    """What the options come to in a daemon."""
+    """Return the daemon's settings for these options."""
     from streamcab.daemon.settings import Settings
 
     return Settings(

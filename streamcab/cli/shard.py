@@ -1,6 +1,6 @@
-"""What runs in each actor of `listen --ray`: a pool of workers that follows orders from streamcab/shards/pool.py.
+"""The work of each actor of `listen --ray`: a pool of workers that follows orders from streamcab/shards/pool.py.
 
-Every method returns at once but `end`. Knows nothing of Ray: the actor is made of it in shards/ray_cluster.py.
+Every method but `end` returns at once. Knows nothing of Ray: shards/ray_cluster.py makes the actor.
 """
 
 import secrets

@@ -1,8 +1,8 @@
-"""How loud the speech of each stream is, and the noise under it: what intervals are judged and normalised by.
+"""The level of speech and of the noise floor of each stream, by which intervals are judged and normalised.
 
 The noise floor is the lowest level of the last seconds. Mean and deviation are those of the voiced samples of the last
-blocks of a second; a block begins from zero, so nothing drifts. Everything is addressed by absolute position, so
-chunks do not matter. Knows nothing of what a stream's state is, of sample rates or of the net.
+blocks of a second; a block begins from zero, so nothing drifts. Everything is addressed by absolute position, so chunks
+do not matter. Knows nothing of a stream's state, of sample rates or of the net.
 """
 
 import numpy as np

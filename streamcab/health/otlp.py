@@ -122,7 +122,7 @@ def _spans(tracer: "Tracer", run: str) -> Callable[[Entry | ModelInfo], None]:
 
 
 def attributes(call: Call, run: str) -> dict[str, Any]:
-    """What a span says of its call; what is not known is left out."""
+    """Return the attributes of a call's span; unknown ones are left out."""
     told = {
         "run": run, "stream": call.name, "source": call.source, "top": call.top, "confidence": call.confidence,
         "sure": call.sure, "speech_s": call.speech_s, "audio_s": call.audio_s, "lost_ms": call.lost_ms,

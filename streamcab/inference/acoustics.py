@@ -88,9 +88,16 @@ class Acoustics:
         power: Floats,
         wide: Flags,
     ) -> None:
-        """At most a second of intervals of each stream, (B, H), of which those of `talk` are added.
+        """Add the intervals of `talk` among at most a second of intervals of each stream, (B, H).
 
-        index  of each in its talk, >= 0        since  how many intervals before it the newest voiced one was
+        Args:
+            slots: The streams.
+            talk: Which intervals are added.
+            index: Position of each in its talk, >= 0.
+            since: Intervals since the newest voiced one before it.
+            kind: Kinds of the intervals (gate.py).
+            power: Mean square of the intervals.
+            wide: Whether the high half of the band holds sound.
         """
         columns = _columns(kind, power, wide, since, self._after, self._until)
         soft = np.where(kind == MISSING, np.inf, power)
@@ -189,7 +196,7 @@ class Totals:
 def _columns(
     kind: NDArray[np.uint8], power: Floats, wide: Flags, since: NDArray[np.int64], after: int, until: int
 ) -> Floats:
-    """What intervals (B, H) add to the sums, (B, H, 5)."""
+    """Return what intervals (B, H) add to the sums, (B, H, 5)."""
     voiced = kind == VOICED
     quiet = np.log(np.maximum(power, POWER_FLOOR))
     pause = (kind == SILENT) & (since >= after) & (since <= until)

@@ -16,16 +16,16 @@ Ints = NDArray[np.intp]
 def in_seconds(
     talk: Flags, index: NDArray[np.int64], second: int, blocks: int
 ) -> Iterator[tuple[Ints, Ints, Flags, Flags]]:
-    """Of H <= `second` intervals of B streams, those of the second under way, and then those of the next.
+    """Split H <= `second` intervals of B streams into those of the current second and those of the next.
 
     Args:
-        talk: (B, H), which intervals count.
-        index: (B, H), where in its talk each of them is.
-        second: intervals.
-        blocks: seconds that a stream's ring of blocks holds.
+        talk: Which intervals count, (B, H).
+        index: Position of each in its talk, (B, H).
+        second: Intervals of a second.
+        blocks: Seconds that a stream's ring of blocks holds.
 
     Yields:
-        Which streams have some, (n,); the block of each; whether it begins with these; which intervals, (n, H).
+        Which streams have any, (n,); the block of each; whether it begins with these; which intervals, (n, H).
     """
     first = (index[:, 0] // second)[:, None]
     later = index // second > first

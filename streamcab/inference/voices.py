@@ -47,7 +47,7 @@ class Change:
 
 
 class Voices:
-    """Of `slots` streams, up to `most` voices each; each has a place from 0 to most - 1."""
+    """The voices of `slots` streams, up to `most` of each, in places from 0 to most - 1."""
 
     def __init__(self, slots: int, most: int, metric: Metric) -> None:
         if most < 2:
@@ -205,7 +205,8 @@ def course(net: Net, u: NDArray[np.float32], votes: NDArray[np.bool_], most: int
 
 
 def voices_of(net: Net, slots: int, most: int) -> Voices | None:
-    """What tells up to `most` voices apart on each of `slots` streams; None where the net cannot, or most is 1."""
+    """Return what distinguishes up to `most` voices on each of `slots` streams; None if the net cannot, or most is
+    1."""
     if most < 2 or not net.architecture.voice:
         return None
     return Voices(slots, most, Metric.of(net.weights.arrays))

@@ -168,7 +168,7 @@ class Window:
         u: NDArray[np.float32] | None,
         heard: tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]] | None,
     ) -> Counts:
-        """As `add`, without jumps and changes of voice. Returns what `voices` knows each interval by, (B, H)."""
+        """Add intervals as `add` does, without jumps and changes of voice; return their places in `voices`, (B, H)."""
         h, at = c.shape[1], np.zeros(votes.shape, np.int64)
         real = first[:, None] + np.arange(h) >= 0
         counted = votes & real
@@ -311,7 +311,7 @@ class Window:
         return self._newest(slots, min(self._second, self.length))
 
     def _newest(self, slots: NDArray[np.intp], n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Of the n newest intervals of talk; before there were so many, the ring holds zeros there."""
+        """Return the sum over the n newest intervals of talk; the ring holds zeros for those before the start."""
         rows = self._rows(slots)
         before = self._before[rows, (self._talk[rows] - n) % self._room]
         total = (self._total[rows] - before) * UNIT

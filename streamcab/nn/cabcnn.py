@@ -140,7 +140,7 @@ class CabCnn(nn.Module):
         return found
 
     def answers(self, x: Tensor) -> Tensor:
-        """All that is said of whole clips: x (B, T) -> c, attention and u side by side (B, T / interval, width)."""
+        """Compute all results for whole clips: x (B, T) -> c, attention and u side by side (B, T / interval, width)."""
         if self.voice is None or self.trunk is None:
             return self.read(self.heard(x))
         h, middle = self.trunk.both(self.distiller(x))

@@ -107,7 +107,7 @@ class Trunk(nn.Module):
         return self.both(a)[0]
 
     def both(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, and what comes of the blocks that look ahead alone: see `looking`."""
+        """Compute `forward`, and the output of the blocks that look ahead alone: see `looking`."""
         y = middle = a
         for i, block in enumerate(self.blocks, 1):
             y = block(y)
@@ -132,7 +132,7 @@ class Trunk(nn.Module):
     def step_both(
         self, a: Tensor, state: list[Tensor], edges: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """As `step`, with what `both` gives beside h."""
+        """Compute `step`, and the second output of `both`."""
         y, middle, after = a, a, list[Tensor]()
         for i, (block, before) in enumerate(zip(self.typed(), state, strict=True), 1):
             y, kept = block.step(y, before, edges)

@@ -1,9 +1,9 @@
-"""What voices are told apart by, as arrays: a probabilistic linear discriminant analysis of a few numbers.
+"""The model that distinguishes voices, as arrays: a probabilistic linear discriminant analysis of a few numbers.
 
 A net's layer `voice.of_interval` gives each interval numbers v_t. The mean of v_t over a block of intervals is the
-voice, a constant for each speaker, plus what drifts slowly (microphone, mood, content of the talk), plus what differs
-from block to block; all three are normal and independent in each number (Ioffe 2006; Prince and Elder 2007). Knows
-nothing of streams.
+voice, a constant for each speaker, plus a slow drift (microphone, mood, content of the talk), plus a difference
+between blocks. All three are normal and independent in each number (Ioffe 2006; Prince and Elder 2007). Knows nothing
+of streams.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Metric:
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "Metric":
-        """From a net's arrays."""
+        """Build the metric from a net's arrays."""
         between, drift, within, threshold = (
             arrays[f"voice.{name}"].astype(np.float64) for name in ("between", "drift", "within", "threshold")
         )

@@ -51,7 +51,7 @@ class Track:
 
     @property
     def unix(self) -> float:
-        """When the next sample was captured, in Unix time."""
+        """Return the Unix time at which the next sample was captured."""
         bank, row = self.line.bank, self.line.row
         ago = time.monotonic() - float(bank.stamp[row]) + (int(bank.written[row]) - self.position) / bank.rate
         return time.time() - ago

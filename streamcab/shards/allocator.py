@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Where a call should go: a shard's address and port; `token` names the promise."""
+    """The place of a call: a shard's address and port; `token` names the promise."""
 
     address: str
     port: int

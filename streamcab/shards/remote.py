@@ -9,10 +9,12 @@ from streamcab.workers.process import Told
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What a shard is told when it shall serve.
+    """The orders that a shard gets when it starts to serve.
 
-    index, run, floor, suffix, settings  as for a worker; see workers/process.py
-    pair    public and secret key of its feed        client   public key of the only subscriber
+    Attributes:
+        index, run, floor, suffix, settings: As for a worker; see workers/process.py.
+        pair: Public and secret key of its feed.
+        client: Public key of the only subscriber.
     """
 
     index: int
@@ -26,12 +28,16 @@ class Orders(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a shard says when asked.
+    """A shard's report, on request.
 
-    life      a random id of its process         state   `idle`, `loading`, `serving` or `failed`
-    serves    which orders it follows: their floor, -1 before the first
-    rtp       its addresses                       endpoint  of its feed
-    status    DaemonStatus as JSON, or empty      told    what became of calls since the last report
+    Attributes:
+        life: Random id of its process.
+        state: `idle`, `loading`, `serving` or `failed`.
+        serves: Floor of the orders that it follows; -1 before the first.
+        rtp: Its addresses.
+        endpoint: Address of its feed.
+        status: DaemonStatus as JSON, or empty.
+        told: Events of calls since the last report.
     """
 
     life: str
@@ -70,7 +76,7 @@ class Remote(Protocol):
 
 
 class Cluster(Protocol):
-    """Where shards run."""
+    """The machines that shards run on."""
 
     def shards(self) -> Sequence[Remote]:
         """Return all of them, whether they have a machine yet or not."""

@@ -1,8 +1,8 @@
-"""What each channel of a source carries: its level, its speech and noise, and the weight that it deserves in a mix.
+"""The level of each channel of a source, its speech and noise, and its weight in a mix.
 
-A channel has speech where the speech detector hears some; until it has heard any on any channel, where its level rises
-and falls. Which voice it is, nobody asks here. All of it depends on the samples, block by block, and never on how these
-arrive. Knows nothing of sources, or of what becomes of the weights.
+A channel has speech where the speech detector finds some; until it has found any on any channel, where its level rises
+and falls. Voices are not distinguished here. All of it depends on the samples, block by block, and never on how these
+arrive. Knows nothing of sources, or of the use of the weights.
 """
 
 import numpy as np

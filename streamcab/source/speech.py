@@ -1,7 +1,7 @@
-"""Which intervals of each channel are speech, by the speech detector of the default model, whatever model answers.
+"""Finds the intervals of each channel that are speech, by the default model's speech detector, whatever model answers.
 
-Each interval is brought to 8 kHz by itself, which is exact enough for levels in bands. Depends on the samples, block by
-block, and not on how they arrive. Knows nothing of levels, weights or mixing.
+Each interval is resampled to 8 kHz by itself, which is exact enough for levels in bands. Depends on the samples, block
+by block, and not on how they arrive. Knows nothing of levels, weights or mixing.
 """
 
 from functools import cache

@@ -65,5 +65,5 @@ def flaws(line: Line) -> list[str]:
 
 
 def told_by_platform(call: Mapping[str, Any]) -> dict[str, str]:
-    """What a platform says of a call: its id, the parties, the customer's parameters."""
+    """Return a platform's facts about a call: its id, the parties, the customer's parameters."""
     return {shown(str(key)): shown(str(text)) for key, text in list(call.items())[:MOST_PARAMETERS]}

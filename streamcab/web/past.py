@@ -57,7 +57,7 @@ class Past:
 
     @property
     def formats(self) -> list[str]:
-        """Of the files that are here to be had."""
+        """Return the formats of files that can be exported here."""
         return [kind for kind in FORMATS if kind != "parquet" or find_spec("pyarrow") is not None]
 
     @property
@@ -138,7 +138,7 @@ class Past:
         return Response(encode(answer), media_type="application/json")
 
     def _file(self, kind: str, request: Request) -> Response:
-        """All calls that fit, as a file: made first, so that what goes wrong is an answer and no broken file."""
+        """Export all matching calls to a file, completely before the response, so that an error is an answer."""
         which, zone = _filter(request)
         made: Any = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - it is closed when it was sent
         export.FORMATS[kind](export.calls(self._reader.every(which)), made, zone)

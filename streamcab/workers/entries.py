@@ -1,6 +1,6 @@
-"""What workers tell of their calls, as if one process had told it: numbers are unique, and models told once.
+"""Joins the reports of workers on their calls as if from one process: numbers are unique, and models reported once.
 
-A worker that dies leaves calls open; they are told as ended. Knows nothing of processes, stores or sinks.
+A worker that dies leaves calls open; they are reported as ended. Knows nothing of processes, stores or sinks.
 """
 
 import threading

@@ -9,7 +9,7 @@ from streamcab.message import DAEMON, DaemonStatus
 
 @dataclass
 class Ended:
-    """What workers that have ended had counted, so that no sum ever falls."""
+    """The counts of workers that have ended, so that no sum ever falls."""
 
     lost_ms: float = 0.0
     counters: Counter[str] = field(default_factory=Counter)

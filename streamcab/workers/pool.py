@@ -55,7 +55,7 @@ SAID_S = 60.0
 
 @dataclass
 class _Place:
-    """What a worker has of its own, whichever process it is."""
+    """The possessions of a worker that outlive its process."""
 
     index: int
     endpoint: str
@@ -71,12 +71,16 @@ class _Place:
 
 @dataclass(frozen=True)
 class Beside:
-    """What the pool gives its workers, or adds to what they say.
+    """What the pool gives its workers, or adds to their reports.
 
-    run       identifies the daemon in the feed    told      takes what becomes of calls, for a store and sinks
-    counters  of the parts of this process         systemd   is notified of the state of all
-    status    takes the status of all, in place of the feed
-    floor     numbers of messages begin above it   suffix    in which the names of streams end
+    Attributes:
+        run: Identifies the daemon in the feed.
+        told: Takes the events of calls, for a store and sinks.
+        counters: Of the parts of this process.
+        systemd: Is notified of the state of all.
+        status: Takes the status of all, in place of the feed.
+        floor: Numbers of messages begin above it.
+        suffix: Ending of the names of streams.
     """
 
     run: str

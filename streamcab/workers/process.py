@@ -37,14 +37,19 @@ PROGRAM = "streamcab.cli.worker"
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What a worker is told at its start.
+    """The orders of a worker at its start.
 
-    index     its number, from 1 on                 floor    numbers of its messages begin above this
-    run       identifies the daemon in the feed     endpoint where it publishes
-    names     folder of the names in use            words    descriptor of the memory for its newest messages
-    sockets   those that it reads                   tells    whether it shall tell of its calls
-    suffix    in which the names of its streams end
-    settings  those of `listen`, with its share of `max_streams` and threads
+    Attributes:
+        index: Its number, from 1 on.
+        floor: Numbers of its messages begin above this.
+        run: Identifies the daemon in the feed.
+        endpoint: Where it publishes.
+        names: Folder of the names in use.
+        words: Descriptor of the memory for its newest messages.
+        sockets: The sockets that it reads.
+        tells: Whether it reports on its calls.
+        suffix: Ending of the names of its streams.
+        settings: Those of `listen`, with its share of `max_streams` and threads.
     """
 
     index: int

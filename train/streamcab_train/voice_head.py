@@ -42,7 +42,7 @@ Heard = NDArray[np.float32]
 
 
 def hear(voices: Sequence[Voice], model: Checkpoint, say: Callable[[str], object]) -> list[Heard]:
-    """What half the trunk makes of the intervals of each clip that vote, see `Trunk.both`: (n, features)."""
+    """Compute half the trunk's output for the voting intervals of each clip, (n, features); see `Trunk.both`."""
     net, detector, found = model.model, detector_of(model.net), []
     assert net.trunk is not None, "a net without a trunk"
     for i, voice in enumerate(voices):
@@ -57,7 +57,7 @@ def hear(voices: Sequence[Voice], model: Checkpoint, say: Callable[[str], object
 
 
 def some_of_each(voices: Sequence[Voice], seed: int) -> list[Voice]:
-    """At most CLIPS clips of each group."""
+    """Return at most CLIPS clips of each group."""
     rng, left, found = np.random.default_rng(seed), dict[str, int](), []
     for i in rng.permutation(len(voices)).tolist():
         group = voices[i].group
@@ -80,7 +80,7 @@ def threshold(fitted: Fitted, streams: Sequence[Heard], interval_s: float) -> fl
 
 
 def changed(fitted: Fitted, v: Heard, odds: float) -> int:
-    """How often a stream (n, numbers) of votes changes its voice."""
+    """Return how often a stream (n, numbers) of votes changes its voice."""
     told = Voices(1, 2, Metric(fitted.between, fitted.drift, fitted.within, odds))
     found, slot = 0, np.zeros(1, np.intp)
     for first in range(0, len(v), BLOCK):
@@ -134,10 +134,10 @@ def attach(model: Checkpoint, fitted: Fitted, odds: float, about: dict[str, obje
 def run(
     path: Path, keys: ContextKeys, manifests: Sequence[Path], say: Callable[[str], object] = print
 ) -> Checkpoint:
-    """All of it: MODEL is written anew.
+    """Fit the head, and write MODEL again with it.
 
     Raises:
-        CorpusError: nothing of the manifests teaches.
+        CorpusError: The manifests contain no clip to learn from.
     """
     model = checkpoint.load(path)
     if not model.architecture.trunk or model.architecture.summary:

@@ -1,4 +1,5 @@
-"""What tells voices apart, fitted: a linear discriminant of the trunk's output, and the variances that it leaves.
+"""Fits the model that distinguishes voices: a linear discriminant of the trunk's output, and the variances that it
+leaves.
 
 Knows nothing of audio, of files or of streams.
 """
@@ -38,10 +39,10 @@ def blocks_of(h: NDArray[np.floating]) -> Floats:
 
 
 def fit(clips: Sequence[Floats], groups: Sequence[str], numbers: int) -> Fitted:
-    """From the blocks (n, features) of clips, and whose each clip is.
+    """Fit the discriminant to the blocks (n, features) of clips, by the group of each clip.
 
-    The discriminant is of pieces of NEWEST blocks, as long as what is compared. Of its numbers, `within` is the
-    variance of blocks within pieces, `drift` that of pieces within a voice which is more than that, `between` the rest.
+    It is fitted to pieces of NEWEST blocks, as long as the stretches that are compared. Of its numbers, `within` is the
+    variance of blocks within pieces, `drift` the additional variance of pieces within a voice, `between` the rest.
     """
     pieces = [_pieces(clip) for clip in clips]
     x = np.concatenate(pieces)

@@ -175,7 +175,7 @@ def _within(weights: Weights, i: int, x: Node) -> Node:
 
 
 def _voice(weights: Weights, i: int, y: Node) -> list[Node]:
-    """What tells voices apart, where it is read after block i: (b, time, numbers)."""
+    """Compute the numbers that distinguish voices, read after block i: (b, time, numbers)."""
     arch = weights.architecture
     if not arch.voice or i + 1 != looking(arch.trunk):
         return []

@@ -283,7 +283,7 @@ class OpenVinoBackend:
                 at += size
 
     def _tensor(self, kept: NDArray[Any]) -> Any:
-        """What is kept of streams, as OpenVINO takes it."""
+        """Return the state of streams as OpenVINO takes it."""
         return ov.Tensor(kept, ov.Shape(kept.shape), self._net.state)
 
     def _shape(self, b: int, h: int) -> RoundRobin[Request]:

@@ -80,9 +80,10 @@ class Rings:
         self._next[slots] += h
 
     def _places(self, ring: int, slots: Ints, offset: int, n: int) -> tuple[Kept, Ints]:
-        """Where n intervals of each slot (B,) lie, from `offset` to its next one on: groups of neighbours.
+        """Return the places of n intervals of each slot (B,), from `offset` to its next one on, in groups.
 
-        Returns the ring's groups (all, group * features), and which of them, (B, n / group).
+        Returns:
+            The ring's groups of neighbours, (all, group * features), and the numbers of the groups, (B, n / group).
         """
         rows, room, first = self._rows[ring], self._room[ring], self._next[slots] + offset
         group = gcd(room, n, int(np.gcd.reduce(first)))

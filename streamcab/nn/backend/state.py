@@ -1,7 +1,7 @@
-"""What is kept of a stream from one step to the next, as one row of floats, and what of a step lies beyond its edges.
+"""The state of a stream between steps, as one row of floats, and the samples of a step beyond the stream's edges.
 
-Stage by stage: the samples of its input that its next outputs need, and what its pooling keeps of its convolution.
-Knows nothing of how a step is computed, of slots, or of the trunk (rings.py).
+Stage by stage: the samples of its input that its next outputs need, and the part of its convolution that its pooling
+keeps. Knows nothing of how a step is computed, of slots, or of the trunk (rings.py).
 """
 
 from collections.abc import Iterator
