@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+import sounds
 from click.testing import CliRunner
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -16,7 +17,7 @@ from streamcab.bench.traffic import Losses
 from streamcab.classifier import Classifier
 from streamcab.cli.bench import bench
 from streamcab.errors import ConfigError, SourceError
-from streamcab.nn.checkpoint import Checkpoint, save
+from streamcab.nn.checkpoint import Checkpoint, find, load, save
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.decoder import available
 
@@ -43,6 +44,14 @@ def test_without_loss_the_answer_is_that_of_the_same_codec_offline(checkpoint, c
         there = TABLES[codec.upper()][encode(codec, voice[: len(voice) // 160 * 160])] / np.float32(32768)
         offline = Classifier(checkpoint).classify(there, 8000).probs
         assert probs == pytest.approx(list(offline.values()), abs=1e-5)
+
+
+def test_noise_weighs_as_it_does_in_an_answer():
+    model = load(find(None))
+    noisy = sounds.in_noise(sounds.clip("us-2"), sounds.white(9, 1), 5.0).astype(np.float32)
+    (heard,) = play(model, "pcmu", [packets("pcmu", noisy, 8000)], Losses(1, 0.0, False, 0))
+    there = TABLES["PCMU"][encode("pcmu", noisy[: len(noisy) // 160 * 160])] / np.float32(32768)
+    assert heard == pytest.approx(list(Classifier(model).classify(there, 8000).probs.values()), abs=1e-5)
 
 
 def test_the_table_of_two_clips(checkpoint, clips):

@@ -23,6 +23,7 @@ from streamcab.bench.speech import at_rate, bundled_clips, encode
 from streamcab.bench.traffic import Losses
 from streamcab.classifier import Classifier
 from streamcab.errors import ConfigError, SourceError
+from streamcab.inference.answer import PredictionBuilder, Standing
 from streamcab.inference.engine import Engine
 from streamcab.inference.window import window_of
 from streamcab.nn.backend import make_backend
@@ -199,7 +200,8 @@ class _Play:
         self._engine = Engine(checkpoint.net, len(calls), make_backend("auto", checkpoint.net, len(calls)))
         longest = max(map(len, calls)) * FRAME_S
         self._window = window_of(checkpoint.net, len(calls), arch.intervals(longest + SLACK_S))
-        self._gate, self._confidence = arch.gate, checkpoint.confidence
+        self._gate = arch.gate
+        self._predictions = PredictionBuilder(arch, checkpoint.hash, checkpoint.confidence)
         self._started: dict[int, CallStarted] = {}
         self._call_of: dict[int, int] = {}
 
@@ -223,9 +225,11 @@ class _Play:
         self._advance()
         answers = np.zeros((len(self._calls), self._window.labels))
         slots = np.array(sorted(self._call_of), np.intp)
-        means, votes = self._window.probabilities(slots)
-        served = self._confidence(means)
-        answers[[self._call_of[slot] for slot in slots.tolist()]] = served * (votes > 0)[:, None]
+        standings = [Standing(f"call-{slot}", 0.0, 0, 8000, 1.0, 0.0, 0.0, 0, ended=True) for slot in slots]
+        told = self._predictions.of(self._window.read(slots, attention=False), standings)
+        for slot, prediction in zip(slots.tolist(), told, strict=True):
+            if prediction.probs:
+                answers[self._call_of[slot]] = list(prediction.probs.values())
         return answers
 
     def _advance(self) -> None:
@@ -239,7 +243,7 @@ class _Play:
         self._intake.events.clear()
         self._await_decoders()
         for e in self._engine.advance():
-            self._window.add(e.slots, e.first, e.c, e.alpha, e.votes(self._gate), e.u)
+            self._window.add(e.slots, e.first, e.c, e.alpha, e.votes(self._gate), e.u, e.heard)
 
     def _await_decoders(self) -> None:
         """Codecs with a state are decoded in another thread, which must not fall behind packets that need no time."""

@@ -1,4 +1,4 @@
-"""A clip's answer together with what told: the same intervals, voted on once for each. Knows nothing of files."""
+"""A clip's answer together with its explanation: both from one vote on the same intervals. Knows nothing of files."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,16 @@ from streamcab.nn.weights import detector_of
 
 @dataclass(frozen=True)
 class Explained:
-    """A clip of so many seconds, its answer and what told; `evidence`: the answer weighs more than the mean of c_t."""
+    """A clip, its answer and the explanation.
+
+    Attributes:
+        name: Of the clip.
+        seconds: Its length.
+        labels: Of the model.
+        answer: The answer.
+        explanation: The explanation.
+        evidence: Whether the answer weighs more than the mean of c_t.
+    """
 
     name: str
     seconds: float

@@ -1,7 +1,7 @@
-"""What told in one call: by how much each second, or each 10 s, moved the log-odds of its answer.
+"""Explains the answer to one call: how far each second, or each 10 s, moved the log odds of its answer.
 
-From what the feed and the store have: `now` of each second, and the answers of a course. `inference/explanation.py` has
-the intervals themselves, and looks at files. Pure, and bounded.
+The input is what the feed and the store have: `now` of each second, and the answers of a course.
+`inference/explanation.py` works on the intervals themselves, of files. Pure, and bounded.
 """
 
 import struct
@@ -18,7 +18,7 @@ TINY = 1 / (4 * FULL)
 
 
 class Said:
-    """What the newest seconds of talk said, each on its own; `labels`: how many probabilities a second has."""
+    """The newest seconds of talk, each by itself; `labels` is the number of probabilities of a second."""
 
     __slots__ = ("_newest", "_seconds", "_size")
 
@@ -41,9 +41,9 @@ class Said:
             del self._seconds[: self._size]
 
     def told(self, label: int | None, window_s: float, temperature: float) -> dict[str, Any] | None:
-        """How far each second of talk in the window moved the answer: the log-odds, less those without it.
+        """Return how far each second of talk in the window moved the answer: the log odds, minus those without it.
 
-        None where there is no answer, or nothing to compare a second with.
+        None if there is no answer, or nothing to compare a second with.
         """
         rows = [
             (struct.unpack_from("<I", self._seconds, at)[0], self._seconds[at + 4 : at + self._size])
@@ -68,7 +68,7 @@ class Said:
 def moved(
     starts: Sequence[float], steps: Sequence[float], answers: Sequence[Sequence[float]], label: int | None
 ) -> dict[str, Any] | None:
-    """How far the answer moved from one stretch to the next, from `answers` in any unit; empty: there was none."""
+    """Return how far the answer moved from one stretch to the next; empty `answers` mean that there was none."""
     rows = [row for row in zip(starts, steps, answers, strict=True) if len(row[2])]
     if label is None or len(rows) < 2:
         return None

@@ -164,7 +164,7 @@ export class Call {
       .map((i) => `${clock(t[i])} (${moved[i] > 0 ? "+" : "−"}${Math.abs(moved[i]).toFixed(2)})`).join(", ") || "none";
     const words = `Most for ${d.top}: ${strongest(1)}. Most against: ${strongest(-1)}.`;
     s.bars.setAttribute("aria-label", `${what} ${words}`);
-    if (!s.bars.isConnected) s.told.replaceChildren(make("h2", {}, "What told"), make("figure", { className: "chart told" }, s.bars), make("p", { className: "quiet" }), make("p", { className: "quiet" }));
+    if (!s.bars.isConnected) s.told.replaceChildren(make("h2", {}, "What moved the answer"), make("figure", { className: "chart told" }, s.bars), make("p", { className: "quiet" }), make("p", { className: "quiet" }));
     s.told.children[2].textContent = words;
     s.told.children[3].textContent = what;
   }
