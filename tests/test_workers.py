@@ -288,7 +288,11 @@ def test_a_worker_that_hangs_is_replaced(folder: Path) -> None:
     with pooled(folder) as pool, Subscriber(pool.endpoint) as feed:
         os.kill(pool.workers[0], signal.SIGSTOP)
         heard: list[AnyMessage] = []
-        hear(feed, heard, lambda: any(isinstance(m, DaemonStatus) and "SIGABRT" in m.detail for m in heard))
+        hear(
+            feed,
+            heard,
+            lambda: any(isinstance(m, DaemonStatus) and "was started again" in m.detail for m in heard),
+        )
         until_true(lambda: len(pool.workers) == 2)
 
 

@@ -29,6 +29,8 @@ from streamcab.workers.last_words import LastWords, reserve
 HUNG_S = 60.0
 """A worker that has not answered for so long, though audio waits, hangs. On a machine without time to spare a pass at
 the start of many calls takes 10 s and more, and another start would make that worse."""
+ABORT_S = 5.0
+"""How long a worker that hangs has to log where, before it is killed."""
 START_S = 120.0
 """How long it may take to load, from a cold disk on a busy machine."""
 PROGRAM = "streamcab.cli.worker"
@@ -94,6 +96,7 @@ class Worker:
         self.orders = orders
         self.ready, self.text, self.error = False, "", ""
         self.began = self._alive = time.monotonic()
+        self._aborted: float | None = None
         fd = reserve(streams)
         self.words = LastWords(fd)
         path = folder / f"notify-{orders.index}"
@@ -144,8 +147,11 @@ class Worker:
                     elif name == "STATUS":
                         self.text = value
         if now - self._alive > (HUNG_S if self.ready else START_S) and self.code is None:
-            self._process.send_signal(signal.SIGABRT)
-            self._alive = now
+            if self._aborted is None:
+                self._aborted = now
+                self._process.send_signal(signal.SIGABRT)
+            elif now - self._aborted > ABORT_S:  # it is stopped, or waits for a disk
+                self._process.kill()
 
     def retune(self, settings: Listen) -> None:
         """Give it new settings, of which it applies those that can change."""
