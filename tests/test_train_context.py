@@ -138,7 +138,7 @@ def test_the_rate_rises_stands_and_falls() -> None:
     assert rates[-1] < 0.04
 
 
-@pytest.mark.parametrize("name", ["context.toml", "context-free.toml"])
+@pytest.mark.parametrize("name", ["context.toml", "context-free.toml", "context-common-voice.toml"])
 def test_the_recipes_that_ship_are_some(name: str) -> None:
     keys = read_context(ROOT / "configs" / name)
     assert keys.labels == ("us", "uk", "australia")

@@ -72,6 +72,20 @@ def test_common_voice(tmp_path: Path) -> None:
     assert made.rows[0].seconds == pytest.approx(0.5, abs=0.15)
 
 
+def test_of_a_speaker_no_more_than_so_many_are_taken(tmp_path: Path) -> None:
+    us, uk = "United States English", "England English"
+    lines = [("a", f"{i}.mp3", "", "", us) for i in range(5)] + [("b", "5.mp3", "", "", uk)]
+    two = [("c", "6.mp3", "", "", us), ("c", "7.mp3", "", "", us), ("c", "8.mp3", "", "", uk)]
+    folder = common_voice(tmp_path / "en", *lines, *two)
+    made = prepare("common-voice", folder, tmp_path / "m.csv", read_labels(CLASSIC, "common-voice"), 2)
+    assert rows(made, "path", "speaker") == [
+        ("en/clips/0.mp3", "a"),
+        ("en/clips/1.mp3", "a"),
+        ("en/clips/5.mp3", "b"),
+    ]
+    assert made.dropped == {"more than 2 of a speaker": 3, "speaker with two classes": 3}
+
+
 def test_common_voice_without_validated_and_with_the_old_column(tmp_path: Path) -> None:
     folder = common_voice(tmp_path / "en", ("a", "1.mp3", "", "", "us"))
     text = (

@@ -178,7 +178,8 @@ def pretrain(data: Path, config: Path, out: Path, threads: int | None) -> None:
 @click.argument("folder", metavar="DIR", type=path_type)
 @click.option("--out", required=True, type=path_type, help="The CSV manifest to write.")
 @click.option("--labels", type=path_type, help="Label map, e.g. configs/labels/us-uk-australia.toml.")
-def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
+@click.option("--per-speaker", type=click.IntRange(1), help="Most clips of a speaker.  [default: all]")
+def prepare(name: str, folder: Path, out: Path, labels: Path | None, per_speaker: int | None) -> None:
     """Write a manifest of the corpus in DIR, which has this layout. Only lengths are read; nothing is copied.
 
     Your own recordings: `prepare tree DIR`, where DIR holds LABEL/SPEAKER/FILE, e.g. irish/anna/monday.wav.
@@ -187,7 +188,7 @@ def prepare(name: str, folder: Path, out: Path, labels: Path | None) -> None:
         from streamcab_train.prepare import prepare as run
         from streamcab_train.prepare import read_labels, tell
 
-    made = run(name, folder, out, None if labels is None else read_labels(labels, name))
+    made = run(name, folder, out, None if labels is None else read_labels(labels, name), per_speaker)
     tell(made)
     say(f"{out}: {len(made.rows)} clips")
 

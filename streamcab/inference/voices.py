@@ -22,7 +22,6 @@ KNOWN = 5
 """Blocks of a voice before a change from it can be told."""
 LONGEST = 50.0
 """Blocks, 20 s, beyond which a voice is not known any better, so that its mean follows it."""
-COUNTS = np.arange(1.0, NEWEST + 1)
 
 Slots = NDArray[np.intp]
 Ints = NDArray[np.int64]
@@ -146,29 +145,41 @@ class Voices:
 
     def _compare(self, s: Slots) -> list[Change]:
         """The newest blocks of these streams against what is known."""
-        rows, place = np.arange(len(s)), self.place[s]
-        # By n: the mean of the n newest blocks, and the present voice by all before them.
+        # Mostly the newest few are the present voice's: then no more is asked.
+        better, _ = self._odds(s, LEAST, LEAST)
+        s = s[better[:, 0] > 0]
+        if not s.size:
+            return []
+        better, which = self._odds(s, 1, NEWEST)
+        n, rows = better.argmax(1), np.arange(len(s))
+        told = (better[rows, n] > self._metric.threshold) & (n + 1 >= LEAST)
+        return [
+            self._change(int(s[i]), int(which[i, n[i]]), int(n[i]) + 1) for i in np.flatnonzero(told).tolist()
+        ]
+
+    def _odds(self, s: Slots, least: int, most: int) -> tuple[Floats, Ints]:
+        """Log-odds that the n newest blocks are of another voice, and the place of that, by n from least to most."""
+        counts, rows, place = np.arange(least, most + 1), np.arange(len(s)), self.place[s]
         sums = np.cumsum(self._new[s, ::-1], 1)
-        older = self._filled[s, None] - COUNTS
-        blocks = np.repeat(self._blocks[s, None], NEWEST, 1)
-        means = np.repeat(self._mean[s, None], NEWEST, 1)
-        own = blocks[rows, :, place] + older
-        total = means[rows, :, place] * blocks[rows, :, place, None] + (sums[:, -1:] - sums)
+        newest, older = sums[:, least - 1 : most], sums[:, -1:] - sums[:, least - 1 : most]
+        before = self._filled[s, None] - counts
+        # By n: all voices that are known, the present one by the blocks before the newest, too.
+        blocks = np.repeat(self._blocks[s, None], len(counts), 1)
+        means = np.repeat(self._mean[s, None], len(counts), 1)
+        own = blocks[rows, :, place] + before
+        total = means[rows, :, place] * blocks[rows, :, place, None] + older
         means[rows, :, place], blocks[rows, :, place] = (
             total / np.maximum(own, 1)[..., None],
             np.maximum(own, 0),
         )
-        odds = self._metric.likelihood(means, blocks, (sums / COUNTS[:, None])[:, :, None], COUNTS[:, None])
+        mean = newest / counts[:, None]
+        odds = self._metric.likelihood(means, blocks, mean[:, :, None], counts[:, None].astype(np.float64))
         present = odds[rows, :, place].copy()
         # A voice that is none of those known; its place is found when it is needed.
         odds[rows, :, place] = 0.0
         odds[blocks == 0] = 0.0
-        better = np.where((older >= 0) & (own >= KNOWN), odds.max(2) - present, -np.inf)
-        n = better.argmax(1)
-        told = (better[rows, n] > self._metric.threshold) & (n + 1 >= LEAST)
-        return [
-            self._change(int(s[i]), int(odds[i, n[i]].argmax()), int(n[i]) + 1) for i in np.flatnonzero(told)
-        ]
+        better = np.where((before >= 0) & (own >= KNOWN), odds.max(2) - present, -np.inf)
+        return better, odds.argmax(2)
 
     def _change(self, slot: int, to: int, n: int) -> Change:
         """The n newest blocks are of another voice: of the one in place `to`, or of a new one where that has none."""

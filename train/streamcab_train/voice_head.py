@@ -32,7 +32,7 @@ from streamcab_train.voices import Voice, deal, read_voices
 NUMBERS = 24
 CLIPS, SECONDS = 6, 15.0
 """Of a voice so many clips at most are heard, and so much of each."""
-EVERY_S = 600.0
+EVERY_S = 900.0
 """Seconds of one voice's speech in which one false change is accepted, in speakers whom the discriminant was not fitted
 to."""
 FOLDS = 2
@@ -128,7 +128,10 @@ def attach(model: Checkpoint, fitted: Fitted, odds: float, about: dict[str, obje
     }
     own = {f"voice.{name}": np.ascontiguousarray(a, np.float32) for name, a in arrays.items()}
     architecture = replace(bare.architecture, voice=len(fitted.bias))
-    return Checkpoint(Weights(architecture, {**bare.arrays, **own}), {**model.card, "voices": about})
+    found = Checkpoint(Weights(architecture, {**bare.arrays, **own}))
+    parameters = sum(p.numel() for p in found.model.parameters())
+    found.card = {**model.card, "parameters": parameters, "voices": about}
+    return found
 
 
 def run(

@@ -46,6 +46,8 @@ def fit(clips: Sequence[Floats], groups: Sequence[str], numbers: int) -> Fitted:
     """
     pieces = [_pieces(clip) for clip in clips]
     x = np.concatenate(pieces)
+    # No more numbers than there are features.
+    numbers = min(numbers, x.shape[1])
     whose = np.repeat(np.unique(np.asarray(groups), return_inverse=True)[1], [len(p) for p in pieces])
     means, counts = _means(x, whose)
     several = counts[whose] > 1

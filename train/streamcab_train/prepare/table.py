@@ -76,16 +76,30 @@ def read_labels(file: Path, corpus: str) -> dict[str, str]:
     return {accent.strip().lower(): label for accent, label in both.items()}
 
 
-def prepare(corpus: str, folder: Path, out: Path, labels: Mapping[str, str] | None = None) -> Prepared:
-    """Write the manifest of a corpus in `folder` to `out`; without `labels` each accent is a class.
+def prepare(
+    corpus: str,
+    folder: Path,
+    out: Path,
+    labels: Mapping[str, str] | None = None,
+    per_speaker: int | None = None,
+) -> Prepared:
+    """Write the manifest of a corpus in `folder` to `out`.
 
-    CorpusError when the folder has another layout, or nothing is left.
+    Args:
+        corpus: which layout.
+        folder: the corpus.
+        out: the manifest.
+        labels: the class of each accent; without it each accent is a class.
+        per_speaker: the most clips of a speaker, the first ones; of the others not even the length is read.
+
+    Raises:
+        CorpusError: the folder has another layout, or nothing is left.
     """
     if not folder.is_dir():
         raise CorpusError(f"{folder} is no folder")
     dropped: Counter[str] = Counter()
     voices = LAYOUTS[corpus](folder, dropped)
-    rows = sorted(_rows(voices, out.parent, labels, dropped), key=lambda row: row.path)
+    rows = sorted(_rows(voices, out.parent, labels, per_speaker, dropped), key=lambda row: row.path)
     rows = _one_class_a_speaker(rows, dropped)
     if not rows:
         wanted = f"; a tree is {folders.TREE}" if corpus == "tree" else ""
@@ -131,10 +145,21 @@ def summary(prepared: Prepared) -> Table:
 
 
 def _rows(
-    voices: Iterable[Voice], home: Path, labels: Mapping[str, str] | None, dropped: Counter[str]
+    voices: Iterable[Voice],
+    home: Path,
+    labels: Mapping[str, str] | None,
+    per_speaker: int | None,
+    dropped: Counter[str],
 ) -> Iterator[Row]:
+    # By class, so that a speaker with two is still found out.
+    had: Counter[tuple[str, str]] = Counter()
     for voice in voices:
         label = _label(voice.accents, labels, dropped)
+        if label is not None and per_speaker is not None and voice.speaker:
+            had[voice.speaker, label] += 1
+            if had[voice.speaker, label] > per_speaker:
+                dropped[f"more than {per_speaker} of a speaker"] += 1
+                continue
         seconds = None if label is None else _seconds(voice.file, dropped)
         if label is not None and seconds is not None:
             path = os.path.relpath(voice.file.resolve(), home.resolve())
