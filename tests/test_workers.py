@@ -281,6 +281,7 @@ def test_workers_end_with_a_pool_that_is_killed(folder: Path) -> None:
         pool.process.kill()
         pool.process.wait()
         until_true(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+        assert not list(folder.glob("streamcab-*"))
 
 
 @pytest.mark.slow  # a worker counts as hung after a minute

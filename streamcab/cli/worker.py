@@ -5,7 +5,9 @@ starting go to standard output, for the pool to say.
 """
 
 import logging
+import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -29,6 +31,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    pool = os.getppid()
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
     teller = _Teller(sys.stdout.buffer)
     try:
@@ -41,6 +44,8 @@ def main() -> int:
         return 1
     finally:
         teller.close()
+        if os.getppid() != pool:  # it was killed, and cannot tidy up itself
+            shutil.rmtree(Path(orders.names).parent, ignore_errors=True)
     return 0
 
 
