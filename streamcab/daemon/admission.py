@@ -44,7 +44,8 @@ class Admission:
         self._streams, self._duty = streams, Duty(streams)
         self._capacity = Capacity()
         self._capacity.expect(cost)
-        self._waiting: deque[tuple[Source, Line]] = deque()
+        # With whether it has just come.
+        self._waiting: deque[tuple[Source, Line, bool]] = deque()
         self._looked, self._full = -inf, False
         self._warned = self._balanced = -inf
         self.refused: Counter[str] = Counter()
@@ -75,7 +76,7 @@ class Admission:
     def offer(self, source: Source, line: Line) -> None:
         """A source has a new stream; one that waits for nobody is let in at once, also while others wait."""
         self._full = self._full and source.live
-        self._waiting.append((source, line))
+        self._waiting.append((source, line, True))
 
     def admitted(self, late: bool, now: float, name: Callable[[Line], str]) -> Iterator[tuple[Source, Line]]:
         """The streams for which there is time now, the longest waiting first; each joins before the next is asked for.
@@ -90,19 +91,19 @@ class Admission:
         self._looked = now
         full = late
         for _ in range(len(self._waiting)):
-            source, line = self._waiting.popleft()
+            source, line, new = self._waiting.popleft()
             if not self._streams.free:
                 self._refuse("refused-full", source, line, now, name)
             # Sources that can wait make no stream late.
             elif not source.live or (
                 # One that has fallen silent while it waited has perhaps ended.
-                _flows(line, now) and not (full := full or not self._room(now))
+                (new or _flows(line, now)) and not (full := full or not self._room(now))
             ):
                 yield source, line
             elif line.bank.ended[line.row]:
                 self._refuse("refused-overload", source, line, now, name)
             else:
-                self._waiting.append((source, line))
+                self._waiting.append((source, line, False))
                 if full:
                     self._warn("refused-overload", line, now, name)
         self._full = full
@@ -127,5 +128,5 @@ class Admission:
     def in_words(self) -> Iterator[str]:
         """Messages to the operator: who rests, and who waits."""
         yield self._duty.in_words()
-        n = sum(_flows(line, self._balanced) for _, line in self._waiting)
+        n = sum(_flows(line, self._balanced) for _, line, _ in self._waiting)
         yield f"{n} stream{'s wait' if n > 1 else ' waits'} for the machine to have time" if n else ""
