@@ -521,10 +521,14 @@ def test_every_way_of_dying_is_a_loss_and_the_search_goes_on(
     until(lambda: line.state == "live")
     assert line.bank.skipped[0] == line.bank.written[0] - 160
     assert line.bank.skipped[0] > 0
-    messages = [r.getMessage() for r in caplog.records if "stalled" not in r.getMessage()]
-    first_live, *said = [m.split(":")[1] for m in messages]
+
+    def messages() -> list[str]:
+        return [r.getMessage() for r in caplog.records if "stalled" not in r.getMessage()]
+
+    until(lambda: len(messages()) >= 4)  # a state is said after it is reached
+    first_live, *said = [m.split(":")[1] for m in messages()]
     assert (first_live, *said) == (" live", " lost", " reconnecting", " live again")
-    assert why[how] in messages[1]
+    assert why[how] in messages()[1]
     microphone.close()
     assert second.closed
 

@@ -29,9 +29,9 @@ def clean(names: str) -> Prediction:
     return bundled().classify(samples(sounds.speech(names)), sounds.RATE)
 
 
-def listen(x: Sound, every_s: float = 0.25) -> list[Prediction]:
+def listen(x: Sound, every_s: float = 0.25, voices: int = 3) -> list[Prediction]:
     """Every answer while it plays, in packets of 20 ms."""
-    stream, said = bundled().stream(sounds.RATE, every_s=every_s), []
+    stream, said = bundled().stream(sounds.RATE, every_s=every_s, voices=voices), []
     for at in range(0, len(x), 4000):
         said += stream.push(samples(x[at : at + 4000]))
     return said + stream.finish()
@@ -114,8 +114,9 @@ def test_half_a_band_is_said_and_not_judged() -> None:
 
 
 def test_a_streams_last_answer_is_that_of_the_whole_clip() -> None:
+    """With one voice: a stream that tells voices apart answers for the last of them."""
     x = np.concatenate([sounds.speech("us-2"), sounds.music(4, 3), sounds.speech("uk-1")])
-    whole, last = bundled().classify(samples(x), sounds.RATE), listen(x)[-1]
+    whole, last = bundled().classify(samples(x), sounds.RATE), listen(x, voices=1)[-1]
     assert last.heard_s == whole.heard_s
     assert {k: pytest.approx(p, abs=1e-5) for k, p in whole.probs.items()} == last.probs
     assert (last.flaws, last.snr_db) == (whole.flaws, whole.snr_db)

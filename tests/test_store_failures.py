@@ -62,7 +62,7 @@ def test_postgresql_crashes_under_load_and_no_call_is_lost(
         assert len(found) == 20
         assert [len(store.pieces(call)) for call in found] == [6] * 20
     said = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert len([text for text in said if "not written" in text]) == 1
+    assert len([text for text in said if "cannot be written" in text]) == 1
     assert len([text for text in said if "written again" in text]) == 1
 
 
