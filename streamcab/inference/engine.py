@@ -237,14 +237,7 @@ class Engine:
         whole = np.where(ended, front.total(written), front.ready(written))
         waiting = whole - self.heard[slots]
         waiting -= np.where(ended, 0, waiting % bunch)
-        most = int(waiting.max(initial=0))
-        for h in RUNS:
-            while most >= h:
-                some = np.flatnonzero(waiting >= h)
-                self._push(bank, slots[some], rows[some], h)
-                self._drain(slots[some])
-                waiting[some] -= h
-                most = int(waiting.max())
+        self._hear(bank, slots, rows, waiting)
         over = ended & ~self.finished[slots]
         if over.any():
             self._finish(slots[over])
@@ -254,17 +247,25 @@ class Engine:
     ) -> None:
         """Take in what precedes announced silence or a gap, and leave the rest of the gap out."""
         front, rate = self._front(bank), bank.rate
-        for i in range(len(slots)):
-            slot, row = slots[[i]], rows[[i]]
-            start, end = int(bank.silence_from[row[0]]), min(int(bank.silence_to[row[0]]), int(ends[i]))
-            # An interval that reaches into the silence would not count: it is left out with it.
-            whole = start * front.pooled_rate // (front.interval * rate) - int(self.heard[slot[0]])
-            for h in RUNS:
-                while whole >= h:
-                    self._push(bank, slot, row, h)
-                    self._drain(slot)
-                    whole -= h
-            self._leave_out(slot, end - front.heard(self.heard[slot]))
+        start, end = bank.silence_from[rows], np.minimum(bank.silence_to[rows], ends)
+        # An interval that reaches into the silence would not count: it is left out with it.
+        whole = start * front.pooled_rate // (front.interval * rate) - self.heard[slots]
+        self._hear(bank, slots, rows, whole)
+        self._leave_out(slots, end - front.heard(self.heard[slots]))
+
+    def _hear(
+        self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], waiting: NDArray[np.int64]
+    ) -> None:
+        """The next `waiting` (B,) intervals of some streams of a bank, through the net."""
+        waiting = waiting.copy()
+        most = int(waiting.max(initial=0))
+        for h in RUNS:
+            while most >= h:
+                some = np.flatnonzero(waiting >= h)
+                self._push(bank, slots[some], rows[some], h)
+                self._drain(slots[some])
+                waiting[some] -= h
+                most = int(waiting.max())
 
     def _push(self, bank: Bank, every: NDArray[np.intp], all_rows: NDArray[np.intp], h: int) -> None:
         """The next h intervals of some streams of a bank, from ring to normaliser."""
