@@ -26,8 +26,8 @@ from streamcab.nn.weights import Net
 STREAMS = (32, 8, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
 
-SHAPES = 64
-"""Shapes of which OpenVINO keeps what it has worked out for them."""
+KEPT = 64
+"""Kernels that OpenVINO keeps of the net for clips; without a limit, each new length takes 5 MB for good."""
 BEHIND = 10
 """Niceness of what compiles while streams are answered."""
 
@@ -96,7 +96,7 @@ class OpenVinoNet:
         """One whole clip: x (T,) -> c, attention and u (T / interval, all three)."""
         if self._precision != "f32":
             return self._rounded_clip(x)
-        request = self._get(("clip",), lambda: graph.clip(self._weights)).create_infer_request()
+        request = self._get(("clip",), lambda: graph.clip(self._weights), kept=KEPT).create_infer_request()
         request.infer([np.ascontiguousarray(x)[None, None]])
         found: Floats = request.get_output_tensor(0).data[0].copy()
         return found
@@ -113,24 +113,31 @@ class OpenVinoNet:
         """See Runtime."""
         return OpenVinoBackend(self, slots)
 
-    def _get(self, key: tuple[object, ...], make: Any, precision: str = "f32", threads: int = 1) -> Compiled:
+    def _get(
+        self,
+        key: tuple[object, ...],
+        make: Any,
+        precision: str = "f32",
+        threads: int = 1,
+        kept: int | None = None,
+    ) -> Compiled:
         with self._lock:
             if key not in self._compiled:
                 with _one_at_a_time():
-                    self._compiled[key] = self._compile(make(), precision, threads)
+                    self._compiled[key] = self._compile(make(), precision, threads, kept)
             return self._compiled[key]
 
-    def _compile(self, model: Any, precision: str, threads: int) -> Compiled:
+    def _compile(self, model: Any, precision: str, threads: int, kept: int | None) -> Compiled:
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
-            # Without a limit, each new length of a clip takes 5 MB for good.
-            "CPU_RUNTIME_CACHE_CAPACITY": SHAPES,
             "PERFORMANCE_HINT": "LATENCY",
             # Processes that pin themselves would all pick the first core.
             "ENABLE_CPU_PINNING": False,
             "NUM_STREAMS": threads,
             "INFERENCE_NUM_THREADS": threads,
         }
+        if kept is not None:
+            settings["CPU_RUNTIME_CACHE_CAPACITY"] = kept
         if self._cache is not None:
             try:
                 return self._core.compile_model(model, "CPU", settings | {"CACHE_DIR": str(self._cache)})
