@@ -31,6 +31,8 @@ log = logging.getLogger("streamcab.daemon")
 
 WARM_UP_GAP_S = 60
 """Longer than any net remembers."""
+WARM_UP_STREAMS = 32
+"""One stream alone costs several times what it costs among others."""
 WARN_S = 10.0
 """Seconds between two warnings about skips."""
 
@@ -73,22 +75,26 @@ class PassRunner:
     def warm_up(self) -> float:
         """Let the backend allocate and compile before the first stream depends on it.
 
-        Returns the seconds of work for each second of a stream, as far as one stream can tell.
+        Returns the seconds of work for each second of a stream, as far as a few together can tell.
         """
         engine, rate = self._engine, self._engine.architecture.rate
-        bank = Bank(rate, 1, 4 * rate)
-        slot = engine.attach(bank, 0)
+        n = min(WARM_UP_STREAMS, engine.slots)
+        bank = Bank(rate, n, 4 * rate)
+        slots = np.array([engine.attach(bank, row) for row in range(n)])
         noise = np.random.default_rng(0).standard_normal(2 * rate).astype(np.float32)
         for half in np.split(noise * np.linspace(0.01, 0.3, len(noise), dtype=np.float32), 2):
-            bank.write(0, half, 0.0)
+            for row in range(n):
+                bank.write(row, half, 0.0)
             began = monotonic()
             engine.advance()
-            cost = monotonic() - began
+            cost = (monotonic() - began) / n
         # Now the net's state after a long gap is known.
-        engine.skip(np.array([slot]), np.array([WARM_UP_GAP_S * rate]))
-        bank.finish(0)
+        engine.skip(slots, np.full(n, WARM_UP_GAP_S * rate))
+        for row in range(n):
+            bank.finish(row)
         engine.advance()
-        engine.detach(slot)
+        for slot in slots.tolist():
+            engine.detach(slot)
         return cost
 
     def skip_to_live(self, max_lag_s: float, now: float) -> float:
