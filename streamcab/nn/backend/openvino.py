@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import graph, state
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
-from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, State, in_pieces
+from streamcab.nn.backend.pieces import RUNS, WASTE, Floats, Ints, RoundRobin, State, in_pieces
 from streamcab.nn.backend.request import Request
 from streamcab.nn.backend.rings import Rings
 from streamcab.nn.backend.unreported import ov
 from streamcab.nn.weights import Net
 
-STREAMS = (32, 8, 1)
+STREAMS = (32, 8, 2, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
+MOST = 256
+"""Streams times intervals of a shape at most: what is larger does not fit the cache."""
 
 KEPT = 64
 """Kernels that OpenVINO keeps of the net for clips; without a limit, each new length takes 5 MB for good."""
@@ -168,7 +170,7 @@ class OpenVinoBackend:
         # One more: what lies before a stream is convolved again in the step after.
         self._begun = arch.delay + 1
         self._widths = net.architecture.widths
-        self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
+        self._all_sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
         self._requests: dict[tuple[int, int], RoundRobin[Request]] = {}
         self._at_edges: dict[tuple[int, int] | None, Any] = {}
         self._preparing = False
@@ -193,7 +195,7 @@ class OpenVinoBackend:
         """Shapes that OpenVINO meets here take a stream no time: the first of each costs tens of milliseconds."""
         request, interval = self._net.edges().create_infer_request(), self._architecture.interval
         for h in RUNS:
-            for b in self._sizes:
+            for b in self._sizes(h):
                 first = np.zeros(b, np.int64)
                 inside = state.insides(self._architecture, first, first + FOREVER, h)
                 x, contexts = np.zeros((b, h * interval), np.float32), self._rings.buffers(b)
@@ -204,12 +206,16 @@ class OpenVinoBackend:
         """Return the shapes that `slots` streams can fill."""
         try:
             for h in RUNS:
-                for b in self._sizes:
+                for b in self._sizes(h):
                     if not main_thread().is_alive():  # the process is at its end
                         return
                     self._shape(b, h)
         finally:
             self._preparing = False
+
+    def _sizes(self, h: int) -> list[int]:
+        """Return the compiled numbers of streams for h intervals, falling."""
+        return [b for b in self._all_sizes if b == 1 or b * h <= MOST]
 
     @property
     def bytes_per_slot(self) -> int:
@@ -238,7 +244,7 @@ class OpenVinoBackend:
         h = x.shape[1] // arch.interval
         out = np.empty((len(slots), h, sum(self._widths)), np.float32)
         near = (first < self._begun) | (first + h > end)
-        if self._preparing and not all((b, h) in self._requests for b in self._sizes):
+        if self._preparing and not all((b, h) in self._requests for b in self._sizes(h)):
             # Not compiled yet: the graph for edges computes any stream, if not as quickly.
             near[:] = True
         if not near.any():
@@ -256,7 +262,7 @@ class OpenVinoBackend:
     def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
         """Streams that are not near their start or end; fills out (B, H, all of an answer)."""
         h = out.shape[1]
-        in_pieces(self._sizes, lambda size: self._shape(size, h).next(), slots, x, out)
+        in_pieces(self._sizes(h), lambda size: self._shape(size, h).next(), slots, x, out)
 
     def _near(
         self,
@@ -269,25 +275,28 @@ class OpenVinoBackend:
     ) -> None:
         """Compute the streams that are near their start or end, and fill their rows of `out`."""
         h, at = out.shape[1], 0
-        for size in self._sizes:
+        for size in self._sizes(h):
             # Of few sizes only: each takes OpenVINO ten milliseconds when it is met first.
-            while len(some) - at >= size:
+            while (left := len(some) - at) >= WASTE * size:
                 # Whole clips are never far from their edges, so for their blocks it pays to compile.
                 shape = (size, h) if h > max(RUNS) and size > 1 else None
                 if shape not in self._at_edges:
                     self._at_edges[shape] = self._net.edges(shape).create_infer_request()
                 request = self._at_edges[shape]
-                part = some[at : at + size]
+                # A piece that is not full computes its last stream again.
+                n = min(left, size)
+                part = some[np.minimum(np.arange(at, at + size), len(some) - 1)]
                 inside = state.insides(self._architecture, first[part], end[part], h)
                 contexts = self._rings.buffers(size)
                 self._rings.read(slots[part], contexts)
                 x_part, row = np.ascontiguousarray(x[part]), self._rows[slots[part]]
                 request.infer([x_part, *map(self._tensor, (row, *contexts)), *inside])
                 answer, *kept = (tensor.data for tensor in request.output_tensors)
-                after, *news = (a.view(self._rows.dtype) for a in kept)
-                out[part], self._rows[slots[part]] = answer, after
+                after, *news = (a[:n].view(self._rows.dtype) for a in kept)
+                part = part[:n]
+                out[part], self._rows[slots[part]] = answer[:n], after
                 self._rings.write(slots[part], news)
-                at += size
+                at += n
 
     def _tensor(self, kept: NDArray[Any]) -> Any:
         """Return the state of streams as OpenVINO takes it."""
