@@ -107,7 +107,7 @@ def test_who_falls_silent_while_waiting_is_let_in_when_it_speaks_again() -> None
     door.streams.leave(next(iter(door.streams)))
     later = door.now + FLOW_S + 1
     assert door.open(later) == []
-    door.admission.balance(later, lambda: 0.0)
+    door.admission.balance(later, lambda: (0.0, 0.0))
     assert "".join(door.admission.in_words()) == ""
     door.hand.bank.write(FEW, np.zeros(10, np.float32), later + 1)
     assert door.open(later + 1) == [f"call-{FEW}"]

@@ -55,16 +55,16 @@ class Admission:
         """Return how many streams wait."""
         return len(self._waiting)
 
-    def balance(self, now: float, waiting_s: Callable[[], float]) -> None:
+    def balance(self, now: float, waiting_s: Callable[[], tuple[float, float]]) -> None:
         """Let streams rest, or hear them again, by what there is time for; a few times a second.
 
-        waiting_s  returns the seconds of audio that wait, of the streams that are heard
+        waiting_s  returns the seconds of audio that wait, and that are held back, of the streams that are heard
         """
         if now < self._balanced + BALANCE_S:
             return
         self._balanced = now
         self._streams.look(now)
-        self._capacity.measure(now, self._duty.hearing, waiting_s())
+        self._capacity.measure(now, self._duty.hearing, *waiting_s())
         self._duty.balance(self._capacity.streams, now)
 
     def judge(self, lives: Iterable[Live], now: float) -> None:

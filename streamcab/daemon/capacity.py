@@ -13,6 +13,8 @@ SHARE = 0.8
 """Share of the loop's time that may be planned for: the rest is for bursts."""
 FEW = 64
 """So many streams share passes that cost little more than those of one: what one costs says nothing of them."""
+HELD = 0.25
+"""Share of the audio taken in lately from which on what is held back hides the cost of a stream."""
 MEMORY_S = 2.0
 """Seconds after which a measurement counts for a third of a new one."""
 
@@ -48,15 +50,17 @@ class Capacity:
         self._unpaced += unpaced
         self._dropped += dropped
 
-    def measure(self, now: float, streams: int, waiting: float) -> None:
+    def measure(self, now: float, streams: int, waiting: float, held: float = 0.0) -> None:
         """Close a stretch of turns.
 
         Args:
             now: monotonic time.
             streams: streams with a pace that are heard.
             waiting: seconds of audio that wait for a turn, of all these streams.
+            held: seconds of audio that had their turn, and wait for what follows them before they are computed.
         """
         elapsed = now - self._then
+        waiting += held
         arrived = max(self._computed + self._dropped + waiting - self._waited, 0.0)
         # A stream without a pace counts for as many as it keeps busy.
         self._sums *= exp(-elapsed / MEMORY_S)
@@ -64,7 +68,8 @@ class Capacity:
         busy, of_streams, came, computed = self._sums.tolist()
         self._then, self._waited = now, waiting
         self._busy = self._computed = self._unpaced = self._dropped = 0.0
-        if streams and computed > 0 and of_streams > 0:
+        # Work on what is held back, as at the start of many streams, has not borne its fruit yet.
+        if streams and computed > 0 and of_streams > 0 and held < HELD * (computed + held):
             # A stream that pauses brings less than a second of audio each second; one that catches up costs no more.
             self.cost = busy / computed * min(came / of_streams, 1.0)
 

@@ -188,7 +188,7 @@ class Daemon:
         for source in self._sources:
             for line in source.streams():
                 self._admission.offer(source, line)
-        # Where there are many, those that begin together are computed together: alone, each costs several times as much.
+        # Among many, those that begin together are computed together: alone, each costs several times as much.
         if len(self._streams) > GATHER and now < self._admitted + self._scheduler.period_s:
             return
         self._admitted = now
