@@ -159,7 +159,7 @@ class Wall:
         if line.said is None or number not in line.labels:
             return None
         window_s, temperature = (m.window_s, m.temperature) if m else (float(KEPT), 1.0)
-        return line.said.told(line.labels.index(number), window_s, temperature)
+        return line.said.told(line.labels.index(number), window_s, temperature, p.voice)
 
     def _begin(self, message: AnyMessage, now: float) -> Line | None:
         if len(self._open) >= MOST_LIVE:
@@ -221,7 +221,7 @@ class Wall:
             probs = [p.probs.get(label, 0.0) for label in known] if p.probs and p.state != "silent" else []
             line.course.put(p.sample / p.rate, probs, p.hears, p.level_db, flaws(line), p.voice)
             now = [p.now.get(label, 0.0) for label in known] if p.now else []
-            line.said.put(p.sample / p.rate, now, line.model.temperature if line.model else 1.0)
+            line.said.put(p.sample / p.rate, now, line.model.temperature if line.model else 1.0, p.voice)
         if p.state == "ended":
             self._end(line)
 

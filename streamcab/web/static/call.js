@@ -160,7 +160,7 @@ export class Call {
     const { t, step, moved, by } = d.told;
     const seconds = Math.round(step.reduce((a, b) => a + b, 0));
     const what = by === "leaving out"
-      ? `How far each of the last ${seconds} s of talk moves the log-odds of ${d.top}: with it, less without it.`
+      ? `How far each of the last ${seconds} s of talk${s.voices.textContent && " of this voice"} moves the log-odds of ${d.top}: with it, less without it.`
       : `How far the log-odds of ${d.top} moved in each 10 s.`;
     const strongest = (sign) => [...t.keys()].filter((i) => moved[i] * sign > 0.005).sort((a, b) => sign * (moved[b] - moved[a])).slice(0, 3)
       .map((i) => `${clock(t[i])} (${moved[i] > 0 ? "+" : "−"}${Math.abs(moved[i]).toFixed(2)})`).join(", ") || "none";

@@ -112,7 +112,7 @@ export function drawCourse(canvas, course, numbers, span, colours, flaws) {
 
 /** A bar for each stretch of a voice, with its number where there is room, and a line where the voice changes. */
 function drawVoices(pen, voices, x, base, colours) {
-  let free = -Infinity; // lines closer than this would hide the answer
+  const sparse = (x(voices.at(-1).to) - x(voices[0].from)) / voices.length > 20; // closer lines would hide the answer
   pen.textAlign = "center";
   voices.forEach(({ voice, from, to }, i) => {
     const a = x(from), w = x(to) - a - 1, word = `${voice}`;
@@ -120,9 +120,7 @@ function drawVoices(pen, voices, x, base, colours) {
     pen.fillRect(a, 3, Math.max(w, 0.5), 17);
     pen.fillStyle = colours.ink;
     if (w > pen.measureText(word).width + 4) pen.fillText(word, a + w / 2, 12);
-    if (i === 0 || a < free) return;
-    free = a + 8;
-    pen.fillRect(a - 1, 3, 2, base - 3);
+    if (i && sparse) pen.fillRect(a - 1, 3, 2, base - 3);
   });
 }
 
