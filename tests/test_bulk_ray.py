@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from patience import PATIENCE_S, until
+from processes import ours
 from serving import STREAMCAB, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
@@ -68,21 +69,6 @@ def ids(out: Path) -> list[str]:
     return [row["id"] for name in index["parts"] for row in parquet.read_table(out / name).to_pylist()]
 
 
-def workers(out: Path) -> list[int]:
-    """Processes of Ray that hear parts now."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (
-                b"ray::" in (folder / "cmdline").read_bytes()
-                and b"_Actor" in (folder / "cmdline").read_bytes()
-            ):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
 def test_every_id_is_there_once_though_a_worker_and_the_driver_are_killed(
     words: list[str], tmp_path: Path
 ) -> None:
@@ -91,7 +77,7 @@ def test_every_id_is_there_once_though_a_worker_and_the_driver_are_killed(
     try:
         until(lambda: bool(list(out.glob("part-*"))) or first.poll() is not None, seconds=5 * PATIENCE_S)
         assert first.poll() is None, first.returncode
-        for pid in workers(out)[:1]:
+        for pid in ours(b"ray::", b"_Actor")[:1]:
             os.kill(pid, signal.SIGKILL)
     finally:
         first.kill()

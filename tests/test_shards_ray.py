@@ -16,6 +16,7 @@ import pytest
 from patience import PATIENCE_S
 from patience import until as until_true
 from ports import free_port
+from processes import ours
 from serving import running, save_model
 from speech import SMALL_STAGES, tiny_model
 from test_workers import Calling, hear, names, speech
@@ -88,14 +89,7 @@ def place(port: int) -> dict:
 
 
 def actors() -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::Actor" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+    return ours(b"ray::Actor")
 
 
 def test_calls_of_a_shard_or_a_node_that_dies_end_and_others_go_on(cluster, tmp_path_factory) -> None:
