@@ -51,8 +51,9 @@ def main() -> int:
 
 def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
     from streamcab.calls import Entry, Tally
-    from streamcab.cli.listen import rtp_source, settings_for
+    from streamcab.cli.listen import settings_for
     from streamcab.cli.load import backend_maker, load_checkpoint
+    from streamcab.cli.sources import rtp_source
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.reload import Parts, Reload, limits
     from streamcab.ops import logs
