@@ -96,7 +96,8 @@ class Shard:
         from streamcab.cli.listen import rtp_source, settings_for
         from streamcab.feed.curve import OneClient, Pair
         from streamcab.nn.device import threads_for_many, workers_for
-        from streamcab.workers.pool import Beside, WorkerPool
+        from streamcab.workers.base import Beside
+        from streamcab.workers.pool import WorkerPool
 
         o = self._local(unpacked(orders.settings))
         count = workers_for(o.rtp.workers)
