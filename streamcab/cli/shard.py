@@ -97,7 +97,8 @@ class Shard:
         from streamcab.cli.sources import rtp_source
         from streamcab.feed.curve import OneClient, Pair
         from streamcab.nn.device import threads_for_many, workers_for
-        from streamcab.workers.pool import Beside, WorkerPool
+        from streamcab.workers.base import Beside
+        from streamcab.workers.pool import WorkerPool
 
         o = self._local(unpacked(orders.settings))
         count = workers_for(o.rtp.workers)

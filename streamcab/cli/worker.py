@@ -81,7 +81,8 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
     with ExitStack() as around:
         recorder = None
         if o.recordings.record:
-            recorder = Recorder(Retention(o.recordings.record, limits(o.recordings), alone=False))
+            kept = Retention(o.recordings.record, limits(o.recordings), processes=orders.workers)
+            recorder = Recorder(kept)
             around.callback(recorder.close)
         daemon = Daemon(
             checkpoint,

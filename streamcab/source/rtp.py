@@ -29,6 +29,7 @@ from streamcab.rtp.udp import Address
 from streamcab.source import Line
 from streamcab.source.calls import Calls
 from streamcab.source.channel import channel_number
+from streamcab.source.incoming import Incoming
 from streamcab.text import read_text
 
 log = logging.getLogger("streamcab.source")
@@ -63,7 +64,7 @@ def _rules(name_map: str | Path | None) -> list[Rule]:
     return parse_name_map(_text_of(name_map, "name map").splitlines(), str(name_map)) if name_map else []
 
 
-class RtpSource:
+class RtpSource(Incoming):
     """Implements `Source` for calls that arrive as RTP on any of `binds`; at most `max_streams` at a time.
 
     binds          addresses to listen on; multicast groups are joined; port 0 lets the system choose
@@ -98,6 +99,7 @@ class RtpSource:
         same_call: str = DEFAULT.same_call,
         ports: Ports | None = None,
     ) -> None:
+        super().__init__()
         for name, value, key in (
             ("max_streams", max_streams, "max_streams"),
             ("lookback_ms", lookback_ms, "lookback_ms"),
@@ -137,7 +139,6 @@ class RtpSource:
         self._intake: Intake | None = None
         self._decoders: Decoders | None = None
         self._calls: Calls | None = None
-        self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._errors = 0
 
@@ -231,16 +232,6 @@ class RtpSource:
             self._decoders.close(CLOSE_S / 2)
         if self._ports is not None:
             self._ports.close()
-
-    @property
-    def live(self) -> bool:
-        """Always: senders wait for nobody."""
-        return True
-
-    @property
-    def done(self) -> bool:
-        """Only when closed: another call may come at any time."""
-        return self._stop.is_set()
 
     @property
     def bytes_per_stream(self) -> int:
