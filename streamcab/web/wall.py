@@ -159,7 +159,7 @@ class Wall:
         if line.said is None or number not in line.labels:
             return None
         window_s, temperature = (m.window_s, m.temperature) if m else (float(KEPT), 1.0)
-        return line.said.told(line.labels.index(number), window_s, temperature, p.voice)
+        return line.said.told(line.labels.index(number), window_s, temperature, p.voice if p else 1)
 
     def _begin(self, message: AnyMessage, now: float) -> Line | None:
         if len(self._open) >= MOST_LIVE:
