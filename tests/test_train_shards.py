@@ -1,5 +1,6 @@
 """Shards: groups stay together, any few are like the whole, and the teacher's word on each is kept small."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from streamcab_train.context_keys import ContextKeys
 from streamcab_train.shards import deal_shards, hear_shards, load_components, read_means, read_targets
 from streamcab_train.voices import NO_CLASS, Parts, Voice, deal, read_voices
 
+from streamcab.errors import ConfigError
 from streamcab.source.file import read_audio
 
 
@@ -101,6 +103,15 @@ def test_killed_it_hears_only_what_is_left(
     for number in range(len(shards)):
         for a, b in zip(*(read_targets(tmp_path / run, number) for run in ("killed", "whole")), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_targets_of_other_clips_are_refused(corpus: tuple[list[Voice], Parts], tmp_path: Path) -> None:
+    voices, parts = corpus
+    shards = shards_of(voices, parts)
+    hear_shards(voices, parts, shards, encode, KEYS, tmp_path, lambda _: None)
+    renamed = [replace(voice, accent="elsewhere") for voice in voices]
+    with pytest.raises(ConfigError, match=r"clips was .* take another --out"):
+        hear_shards(renamed, parts, shards, encode, KEYS, tmp_path, lambda _: None)
 
 
 def test_what_cannot_be_read_is_named_and_has_no_frames(

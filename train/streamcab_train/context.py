@@ -40,7 +40,7 @@ from streamcab_train.whisper import FRAMES_PER_S, Encoder, load_weights
 
 NAME = "CAB-CNN with context"
 FITTED_ON = "the groups that were kept apart, by the model that had not heard them"
-INNER = 400
+INNER = 150
 """Clips of each class, at most, that choose among weights."""
 
 

@@ -6,6 +6,7 @@ mean frame of every clip. The components are fitted on the first shards, SAMPLE 
 was, and several processes share the work. Knows nothing of nets, of what is heard, or of steps.
 """
 
+import hashlib
 import json
 import os
 from collections import defaultdict
@@ -22,6 +23,7 @@ from streamcab_train.components import Components, fit_components
 from streamcab_train.context_keys import ContextKeys
 from streamcab_train.copies import read_clip
 from streamcab_train.distributed import ALONE, ProcessGroup
+from streamcab_train.run_folder import RUN, same_run
 from streamcab_train.targets import Encode, telling
 from streamcab_train.voices import Parts, Voice
 
@@ -74,7 +76,8 @@ def hear_shards(
     """Have the teacher hear all shards that it has not heard. A clip that cannot be read has no frames, and is named.
 
     Raises:
-        CorpusError: `folder` cannot be written.
+        ConfigError: `folder` is of other clips, or of another recipe.
+        CorpusError: It cannot be written.
     """
 
     def hear(number: int) -> list[Halves]:
@@ -94,6 +97,8 @@ def hear_shards(
     done = [folder / f"{k:06d}.safetensors" for k in range(len(shards))]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if ranks.first:
+            same_run(folder / RUN, _identity(voices, parts, shards, keys))
         if not (folder / COMPONENTS).exists():
             for k in _own([k for k in sample if not whole[k].exists()], ranks):
                 _write(whole[k], _packed(hear(k)))
@@ -145,6 +150,24 @@ def load_components(file: Path) -> Components:
         place, mean, directions = (kept.get_tensor(name) for name in ("place", "mean", "directions"))
         told = json.loads(kept.metadata()["told"])
     return Components(place, mean, directions, told["principal"], told["told"])
+
+
+def _identity(
+    voices: Sequence[Voice], parts: Parts, shards: Sequence[Ints], keys: ContextKeys
+) -> dict[str, object]:
+    """What must stay the same for the targets of a folder to be of these clips."""
+    clips = hashlib.sha256()
+    for i in np.concatenate(shards):
+        voice = voices[i]
+        clips.update(
+            f"{voice.path.name} {voice.corpus} {voice.group} {voice.accent} {parts.teaches[i]}\n".encode()
+        )
+    return {
+        "clips": clips.hexdigest()[:16],
+        "shards": [len(shard) for shard in shards],
+        "components": keys.components,
+        "penalty": keys.penalty,
+    }
 
 
 def _own(left: Sequence[int], ranks: ProcessGroup) -> Sequence[int]:

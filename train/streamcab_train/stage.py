@@ -27,7 +27,7 @@ from streamcab_train.stream import Source, Stream, batches
 
 SAVE = 100
 """Steps between two states."""
-CHOOSE = 5
+CHOOSE = 10
 """States between two looks at the inner voices."""
 PRODUCTS = (".widen.weight", ".narrow.weight")
 BETAS, DECAY, WARM, CLIP = (0.9, 0.98), 0.02, 50, 1.0
