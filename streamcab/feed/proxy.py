@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import zmq
 
 from streamcab.feed.curve import ServerKeys
-from streamcab.feed.publisher import SEND_QUEUE, outlet
+from streamcab.feed.outlet import SEND_QUEUE, outlet
 
 SETTLED_S = 0.05
 """A proxy that has copied nothing for so long has copied everything."""

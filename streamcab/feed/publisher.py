@@ -19,8 +19,7 @@ import zmq
 from streamcab.config.tree import ENDPOINT
 from streamcab.errors import FeedError
 from streamcab.feed.curve import ServerKeys
-from streamcab.feed.endpoint import bindable, prepare, share, taken
-from streamcab.feed.zap import Authenticator
+from streamcab.feed.outlet import SEND_QUEUE, outlet
 from streamcab.message import (
     DAEMON,
     KINDS,
@@ -33,7 +32,6 @@ from streamcab.message import (
     valid_name,
 )
 
-SEND_QUEUE = 4_096  # messages that wait for one stalled subscriber: 1,000 streams publish 2,000 in one pass
 ENDED_S = 60.0  # for so long the last words of an ended stream are repeated to late joiners,
 ENDED_STREAMS = 1_000  # and of so many streams at most
 SUBSCRIPTIONS = 256  # are read in one poll at most,
@@ -41,7 +39,6 @@ REPEATS = 64  # are sent in one poll at most,
 REPEAT_S = 0.002  # and none is begun later in it than this: to 1,000 subscribers one takes up to 1 ms
 TOPIC, BODY = int(zmq.SNDMORE | zmq.NOBLOCK), int(zmq.NOBLOCK)  # flags are slow to join, for each message
 POLLIN = int(zmq.POLLIN)
-MAX_SUBSCRIPTION = 1_024  # bytes of a frame that a publisher takes
 
 _TAGS = {message: tag for tag, message in KINDS.items()}
 _ROOT = f"{VERSION}/".encode()
@@ -60,33 +57,6 @@ class Channel:
 
 
 _Channels = dict[type[Message], Channel]
-
-
-def outlet(
-    context: zmq.Context[zmq.Socket[bytes]],
-    endpoint: str,
-    queue: int = SEND_QUEUE,
-    keys: ServerKeys | None = None,
-    ipc_group: str | None = None,
-) -> tuple[zmq.Socket[bytes], Authenticator]:
-    """Bind the socket of a feed, and the authenticator that admits its clients; see `Publisher`. FeedError."""
-    address = bindable(endpoint, keys is not None)
-    socket = context.socket(zmq.XPUB)
-    socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # else the second joiner of a topic is not announced
-    socket.setsockopt(zmq.SNDHWM, queue)
-    socket.setsockopt(zmq.BACKLOG, 1_024)  # 1,000 subscribers may come at once, after a restart
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION)
-    prepare(socket, address)
-    door = Authenticator(context, socket, keys)
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        if error.errno == zmq.EADDRINUSE:
-            raise taken(endpoint) from None
-        raise FeedError(f"the feed cannot be bound to {endpoint}: {error.strerror}") from None
-    if ipc_group:
-        share(address, ipc_group)
-    return socket, door
 
 
 class Publisher:

@@ -10,7 +10,7 @@ import zmq
 
 from streamcab.feed.curve import ClientKeys
 from streamcab.feed.endpoint import prepare
-from streamcab.feed.publisher import MAX_SUBSCRIPTION, SEND_QUEUE
+from streamcab.feed.outlet import MAX_SUBSCRIPTION, SEND_QUEUE
 from streamcab.feed.subscriber import MAX_BODY
 from streamcab.message import VERSION
 

@@ -28,7 +28,8 @@ from streamcab_train.distilled import as_read
 from streamcab_train.head import HeadKeys, fit_head, judge_head
 from streamcab_train.loop import Judged
 from streamcab_train.manifest import PARTS, read_manifest
-from streamcab_train.recipe import CorpusKeys, Recipe, SplitKeys
+from streamcab_train.recipe import Recipe
+from streamcab_train.recipe_keys import CorpusKeys, SplitKeys
 from streamcab_train.run_folder import MODEL, RUN, cache_folder, hold, same_run, save_results
 from streamcab_train.show import Screen
 from streamcab_train.state import Progress

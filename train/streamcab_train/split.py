@@ -12,7 +12,7 @@ import numpy as np
 
 from streamcab.errors import CorpusError
 from streamcab_train.manifest import PARTS, Clip
-from streamcab_train.recipe import SplitKeys
+from streamcab_train.recipe_keys import SplitKeys
 from streamcab_train.twins import Twins, check_sides, units
 
 DISJOINT = "speaker-disjoint"
