@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from streamcab_train.opinion import balance, opinions, regress
+from streamcab_train.opinion import balance, fewer, opinions, regress
 
 RNG = np.random.default_rng(0)
 
