@@ -59,6 +59,13 @@ class Copy:
         """A copy whose clips lie one behind the other."""
         return cls(x, votes, np.cumsum(length) - length, length, speed)
 
+    def some(self, first: int, count: int) -> "Copy":
+        """Return some of the clips, in the same memory."""
+        clips = slice(first, first + count)
+        at = int(self.start[first]) if count else 0
+        where = slice(at, at + int(self.length[clips].sum()))
+        return Copy.of(self.x[where], self.votes[where], self.length[clips], self.speed[clips])
+
     def cut(self, i: int, first: int, count: int) -> tuple[Floats, NDArray[np.bool_]]:
         """Intervals of clip i: x (count, width) and whether they vote (count,)."""
         at = slice(int(self.start[i]) + first, int(self.start[i]) + first + count)

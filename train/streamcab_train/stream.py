@@ -7,7 +7,7 @@ workers share the lanes changes nothing. Knows nothing of files, of audio or of 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -114,8 +114,13 @@ class Streamed:
         first = (step + lane * self.every // LANES) // self.every
         wanted, before = range(first, first + self._window), self._held.get(lane, {})
         if list(before) != list(wanted):
-            self._held[lane] = {n: before.get(n) or self._hear(n * LANES + lane) for n in wanted}
-            self._rows[lane] = self._drawn_from(list(self._held[lane].values()))
+            held = {n: before.get(n) or self._hear(n * LANES + lane) for n in wanted}
+            copy, clips = together([one.copy for one in held.values()]), 0
+            for n, one in held.items():
+                # In the same memory, so that nothing is held twice.
+                held[n] = replace(one, copy=copy.some(clips, len(one.clips)))
+                clips += len(one.clips)
+            self._held[lane], self._rows[lane] = held, self._drawn_from(list(held.values()), copy)
         return self._rows[lane]
 
     def _hear(self, place: int) -> _Held:
@@ -130,12 +135,12 @@ class Streamed:
             copy = distilled(self._distiller, copy)
         return _Held(clips, copy, [frames for frames, t in zip(targets, teaches, strict=True) if t])
 
-    def _drawn_from(self, held: Sequence[_Held]) -> Rows:
+    def _drawn_from(self, held: Sequence[_Held], copy: Copy) -> Rows:
         clips = np.concatenate([one.clips for one in held])
         return Rows(
             [self._corpus.voices[i] for i in clips],
             self._parts.of(clips),
-            [together([one.copy for one in held])],
+            [copy],
             list(chain.from_iterable(one.frames for one in held)),
             self._corpus.frames_per_s,
             self._opinions[clips],
