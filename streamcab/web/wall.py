@@ -117,8 +117,6 @@ class Wall:
         if line is None:
             return None
         p, s, m = line.answer, line.status, line.model
-        # `duty` and other fields of newer daemons are shown where they are.
-        duty = getattr(p, "duty", None)
         return {
             "id": line.id,
             "name": line.name,
@@ -145,8 +143,8 @@ class Wall:
             "lost_ms": max(p.lost_ms if p else 0.0, s.lost_ms if s else 0.0),
             "rate": p.rate if p else s.rate if s else None,
             "attention": p.attention if p else None,
-            "duty": duty,
-            "voice": getattr(p, "voice", None),
+            "duty": p.duty if p else None,
+            "voice": p.voice if p else None,
             "model": {"name": shown(m.name), "hash": shown(m.model), "licence": shown(m.licence)}
             if m
             else None,
@@ -161,7 +159,7 @@ class Wall:
         if line.said is None or number not in line.labels:
             return None
         window_s, temperature = (m.window_s, m.temperature) if m else (float(KEPT), 1.0)
-        return line.said.told(line.labels.index(number), window_s, temperature)
+        return line.said.told(line.labels.index(number), window_s, temperature, p.voice if p else 1)
 
     def _begin(self, message: AnyMessage, now: float) -> Line | None:
         if len(self._open) >= MOST_LIVE:
@@ -221,9 +219,9 @@ class Wall:
         if p.rate:
             known = [label for label in p.labels if label in self._numbers]
             probs = [p.probs.get(label, 0.0) for label in known] if p.probs and p.state != "silent" else []
-            line.course.put(p.sample / p.rate, probs, p.hears, p.level_db, flaws(line))
+            line.course.put(p.sample / p.rate, probs, p.hears, p.level_db, flaws(line), p.voice)
             now = [p.now.get(label, 0.0) for label in known] if p.now else []
-            line.said.put(p.sample / p.rate, now, line.model.temperature if line.model else 1.0)
+            line.said.put(p.sample / p.rate, now, line.model.temperature if line.model else 1.0, p.voice)
         if p.state == "ended":
             self._end(line)
 
