@@ -160,7 +160,7 @@ def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) 
             say(
                 "some of them go on: what is said from now on is written again; repeat this when they have ended"
             )
-        # A name that was taken got a number; whose it is, nobody knows here.
+        # A name that was taken got a number, so its owner is unknown here.
         near = {c.name for name in wanted for c in store.every(_filter(o, f"{name}-?"))} - set(wanted)
         if near:
             say(f"kept, as they may be somebody else's: {', '.join(sorted(near))}")

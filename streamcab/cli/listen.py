@@ -1,4 +1,4 @@
-"""The command `listen`: options into settings of a daemon and what is beside it. `daemon/session.py` serves."""
+"""The command `listen`: options into the settings of a daemon and its sidecars. `daemon/session.py` serves."""
 
 import logging
 import os

@@ -1,6 +1,6 @@
 """Options into the sources of a daemon: microphones, files, addresses, standard input and calls.
 
-Imports what a source needs only where it is asked for.
+Imports each kind of source only when it is asked for.
 """
 
 import re

@@ -133,7 +133,7 @@ class Rtp(Section, frozen=True):
 
 
 class Net(Section, frozen=True):
-    """The model and what it runs on."""
+    """The model, its backend and its device."""
 
     model: Model | None = None
     compute: Compute = "auto"

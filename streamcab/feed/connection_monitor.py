@@ -58,8 +58,10 @@ class ConnectionMonitor:
         self.socket.connect("inproc://handshake")
 
     def check(self) -> float:
-        """Takes in what has happened; in how many seconds to ask again at the latest. To be asked when there is no
-        message to read. FeedError once the feed has refused for good: libzmq gives up then.
+        """Read the events of the connection; call it when there is no message to read.
+
+        Returns the seconds after which to call it again at the latest. FeedError once the feed has refused for good:
+        libzmq gives up then.
         """
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What a picture says of one stream in words: its answer, or why there is none, and what else is known of it.
+"""What a picture says of one stream in words: its answer, or why there is none, and remarks.
 
 Pure. Knows nothing of rows, cells or colours.
 """

@@ -125,7 +125,7 @@ def train_own(
             "start": began | {"name": base.card.get("name", "unnamed")},
             "head": keys.to_dict() | {"best_step": found.step},
         }
-        # Voices that taught the trunk are no new voices to what is built on it.
+        # The trunk knows its training voices, so they are not new to a net built on it.
         before = base.card.get("training_speakers") or []
         card["training_speakers"] = sorted({*speaker_hashes(heard), *before})
         card |= _calibrated(judged["validation"], speakers_of(dataset, "validation"), 1 / keys.soften[0])
