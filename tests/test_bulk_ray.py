@@ -8,43 +8,28 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import ray_nodes
 from patience import PATIENCE_S, until
+from ray_nodes import MARKS
 from serving import STREAMCAB, save_model
 from signals import write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 
-from streamcab import ray_env
 from streamcab.nn.checkpoint import Checkpoint
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.filterwarnings("default"),
-    # Not imported to find out: it reads its environment then.
-    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'streamcab[ray]'"),
-]
+pytestmark = MARKS
 
 COUNT = 24
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """A head without CPUs and two nodes of two, on loopback; its address."""
-    ray_env.prepare("127.0.0.1:1")
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
-        made.add_node(num_cpus=2)
-    try:
-        made.wait_for_nodes()
+    """The address of two nodes of two CPUs."""
+    with ray_nodes.cluster(2, 2) as made:
         yield made.address
-    finally:
-        made.shutdown()
 
 
 @pytest.fixture
@@ -68,21 +53,6 @@ def ids(out: Path) -> list[str]:
     return [row["id"] for name in index["parts"] for row in parquet.read_table(out / name).to_pylist()]
 
 
-def workers(out: Path) -> list[int]:
-    """Processes of Ray that hear parts now."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (
-                b"ray::" in (folder / "cmdline").read_bytes()
-                and b"_Actor" in (folder / "cmdline").read_bytes()
-            ):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
 def test_every_id_is_there_once_though_a_worker_and_the_driver_are_killed(
     words: list[str], tmp_path: Path
 ) -> None:
@@ -91,7 +61,7 @@ def test_every_id_is_there_once_though_a_worker_and_the_driver_are_killed(
     try:
         until(lambda: bool(list(out.glob("part-*"))) or first.poll() is not None, seconds=5 * PATIENCE_S)
         assert first.poll() is None, first.returncode
-        for pid in workers(out)[:1]:
+        for pid in ray_nodes.processes(b"ray::", b"_Actor")[:1]:  # they hear parts now
             os.kill(pid, signal.SIGKILL)
     finally:
         first.kill()

@@ -27,7 +27,7 @@ ONLY_IN = {
     "sqlalchemy": {"store"},
     "alembic": {"store"},
     "starlette": {"web", "shards"},
-    "uvicorn": {"web", "shards"},
+    "uvicorn": {"web"},
     "nats": {"sinks"},
     "redis": {"sinks"},
     "rich": {"view", "session", "streamcab_train"},

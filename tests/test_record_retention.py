@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -75,6 +77,42 @@ def test_what_is_in_use_and_what_is_not_ours_stays(tmp_path: Path) -> None:
     assert {"song.flac", used} <= {file.name for file in tmp_path.iterdir()}
     assert retention.room <= 0
     assert "all in use" in retention.why
+
+
+WRITER = """
+import sys, numpy as np
+from pathlib import Path
+from streamcab.record.flac import FlacFile
+file = FlacFile(Path(sys.argv[1]), 8000)
+file.write(np.zeros(8000, np.float32))
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_another_process_writes_stays_until_that_has_ended(tmp_path: Path) -> None:
+    clock = Set()
+    retention = Retention(tmp_path, Limits(100_000, 100, 0), clock, processes=2)
+    file = tmp_path / "call.20260101T000000.000Z.flac"
+    words = [sys.executable, "-c", WRITER, str(file)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        os.utime(file, (NOW - 500, NOW - 500))
+        retention.tidy(())
+        assert there(tmp_path) == {"call"}
+        writer.kill()
+    retention.tidy(())
+    assert there(tmp_path) == set()
+
+
+def test_several_processes_share_the_room_and_wait_for_it(tmp_path: Path) -> None:
+    assert Retention(tmp_path, Limits(900, 100, 0), Set(), processes=3).room == 300
+    put(tmp_path, "call", 900, 1)
+    full = Retention(tmp_path, Limits(0, 100, 10**18), Set(), processes=3)
+    assert "shall stay free" in full.why
+    (tmp_path / "file").touch()
+    assert Retention(tmp_path / "file", Limits(900, 100, 0), Set(), processes=3).room == 0
 
 
 @pytest.mark.parametrize("years", [10, 0.01])

@@ -21,6 +21,7 @@ from serving import run, save_model
 from speech import SMALL_STAGES, tiny_model
 from test_workers import Calling, hear, names, speech
 
+from streamcab.calls import Entry
 from streamcab.cli.shard import Shard
 from streamcab.config.address import HostPort
 from streamcab.config.setting import build
@@ -36,7 +37,7 @@ from streamcab.shards.allocator import LEASE_S, Allocator
 from streamcab.shards.api import Api
 from streamcab.shards.pool import EPOCH, ShardPool
 from streamcab.shards.remote import ShardLost
-from streamcab.workers.pool import Beside
+from streamcab.workers.base import Beside
 
 
 def serving(count: int = 2, most: int = 2) -> Allocator:
@@ -125,6 +126,7 @@ def test_media_servers_are_told_over_http():
 
 def test_who_has_a_token_is_heard(tmp_path):
     (tmp_path / "token").write_text("0123456789abcdef\n")
+    (tmp_path / "token").chmod(0o600)
     with api(serving(), tmp_path / "token") as url:
         assert ask("POST", f"{url}/calls")[0] == 401
         assert ask("POST", f"{url}/calls", "0123456789abcdeF")[0] == 401
@@ -135,7 +137,8 @@ def test_addresses_that_others_reach_want_a_token(tmp_path):
     with pytest.raises(ConfigError, match="--allocate-token"):
         Api(HostPort("0.0.0.0:0"), None)
     (tmp_path / "short").write_text("secret")
-    with pytest.raises(ConfigError, match="has 6 characters; 16 or more"):
+    (tmp_path / "short").chmod(0o600)
+    with pytest.raises(ConfigError, match="must be 16 or more ASCII characters"):
         Api(HostPort("127.0.0.1:0"), tmp_path / "short")
     with (
         closing(Api(HostPort("127.0.0.1:0"), None)) as made,
@@ -254,6 +257,8 @@ def test_shards_are_one_daemon_and_calls_of_a_lost_one_are_said_to_end(folder):
     finally:
         stop.set()
         thread.join()
+    states = {one.call.number: one.call.state for one in told if isinstance(one, Entry)}
+    assert set(states.values()) == {"ended"}
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")

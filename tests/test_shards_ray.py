@@ -9,52 +9,35 @@ import signal
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import ray_nodes
 from patience import PATIENCE_S
 from patience import until as until_true
 from ports import free_port
+from ray_nodes import MARKS
 from serving import running, save_model
 from speech import SMALL_STAGES, tiny_model
 from test_workers import Calling, hear, names, speech
 
-from streamcab import ray_env
 from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, DaemonStatus, Status
 from streamcab.nn.checkpoint import Checkpoint
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.filterwarnings("default"),
-    # Not imported to find out: it reads its environment then.
-    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'streamcab[ray]'"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[object]:
-    """A head without CPUs and three nodes of one, on loopback, whose deaths are noticed within seconds."""
-    ray_env.prepare("127.0.0.1:1")
-    os.environ.update({"RAY_worker_niceness": "0"})
-    from ray.cluster_utils import Cluster
-
+    """Three nodes of one CPU, whose deaths are noticed within seconds."""
     quick = {
         "health_check_initial_delay_ms": 0,
         "health_check_period_ms": 1000,
         "health_check_timeout_ms": 1000,
     }
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(3):
-        made.add_node(num_cpus=1)
-    try:
-        made.wait_for_nodes()
+    with ray_nodes.cluster(3, 1, _system_config=quick) as made:
         yield made
-    finally:
-        made.shutdown()
 
 
 @contextmanager
@@ -88,14 +71,7 @@ def place(port: int) -> dict:
 
 
 def actors() -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::Actor" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
+    return ray_nodes.processes(b"ray::Actor")
 
 
 def test_calls_of_a_shard_or_a_node_that_dies_end_and_others_go_on(cluster, tmp_path_factory) -> None:

@@ -99,3 +99,15 @@ def test_calls_of_a_worker_that_dies_end_under_their_numbers_and_with_its_last_w
     again = Line(Tally(told.entries.of(1)), "call1")
     again.talk(8.0)
     assert told.states()[4] == "open"
+
+
+def test_a_call_that_ended_unreported_as_its_worker_died_has_ended():
+    told = Told()
+    line = Line(Tally(told.entries.of(1)), "call1")
+    line.talk(8.0)
+    told.entries.lost(1, [])
+    last = told.all[-1]
+    assert isinstance(last, Entry)
+    assert (last.call.number, last.call.state, last.call.ended) == (1, "ended", last.call.seen)
+    told.entries.lost(1, [])
+    assert told.all[-1] is last

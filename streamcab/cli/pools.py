@@ -27,7 +27,8 @@ def listen_in_workers(
     from streamcab.daemon.session import attend
     from streamcab.nn.device import threads_for_many
     from streamcab.ops.notify import from_environment
-    from streamcab.workers.pool import Beside, WorkerPool
+    from streamcab.workers.base import Beside
+    from streamcab.workers.pool import WorkerPool
 
     systemd = from_environment()
     beside = Beside(extras.run or secrets.token_hex(6), extras.told, extras.counters(), systemd)
@@ -53,7 +54,7 @@ def listen_on_ray(
     from streamcab.shards.api import Api
     from streamcab.shards.pool import ShardPool
     from streamcab.shards.ray_cluster import RayCluster
-    from streamcab.workers.pool import Beside
+    from streamcab.workers.base import Beside
 
     s = o.shards
     allocator, systemd = Allocator(s.shards), from_environment()

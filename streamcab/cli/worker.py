@@ -51,8 +51,9 @@ def main() -> int:
 
 def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
     from streamcab.calls import Entry, Tally
-    from streamcab.cli.listen import rtp_source, settings_for
+    from streamcab.cli.listen import settings_for
     from streamcab.cli.load import backend_maker, load_checkpoint
+    from streamcab.cli.sources import rtp_source
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.reload import Parts, Reload, limits
     from streamcab.ops import logs
@@ -80,7 +81,8 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
     with ExitStack() as around:
         recorder = None
         if o.recordings.record:
-            recorder = Recorder(Retention(o.recordings.record, limits(o.recordings), alone=False))
+            kept = Retention(o.recordings.record, limits(o.recordings), processes=orders.workers)
+            recorder = Recorder(kept)
             around.callback(recorder.close)
         daemon = Daemon(
             checkpoint,

@@ -5,7 +5,9 @@ take for endless. So the length written so far is put into the header (STREAMINF
 the file and its descriptor. Knows nothing of streams or folders.
 """
 
+import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,21 @@ def pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     return whole
 
 
+def in_use(path: Path) -> bool:
+    """Return whether a process is writing this FlacFile; False on file systems without locks."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    finally:
+        os.close(fd)
+    return False
+
+
 class _Disk:
     """The file as libsndfile sees it. Given a descriptor, libsndfile would sync each file to the disk at its end:
     5 ms each, 5 s for a thousand calls that end together. Here the system writes it out in its own time.
@@ -89,6 +106,8 @@ class _Disk:
         self.error: OSError | None = None  # the newest: nothing may be raised through libsndfile
         self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with suppress(OSError):  # some file systems know no locks
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until it is closed, or this process ends
         self._at = self._size = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

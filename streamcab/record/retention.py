@@ -1,7 +1,7 @@
 """Recording retention: names the files, deletes them by age and total size, and reports how much may still be written.
 
 Owns the limits: bytes of all recordings together, their age, and the free space to keep on the disk. It deletes only
-files whose names it could have given. Knows nothing of audio.
+files whose names it could have given, and none that is being written, by any process. Knows nothing of audio.
 """
 
 import contextlib
@@ -15,11 +15,9 @@ from pathlib import Path
 
 from streamcab.clock import BELIEVED_S, MACHINE, Clock, Doubt
 from streamcab.errors import StreamcabError
+from streamcab.record import flac
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*\.[0-9]{8}T[0-9]{6}\.[0-9]{3}Z\.flac")
-
-STILL_S = 60.0
-"""A file that was written so recently may belong to another process that records here."""
 
 
 @dataclass
@@ -34,23 +32,26 @@ class Limits:
 class Retention:
     """Recordings in `folder`, which is made. StreamcabError: it cannot be written, or the disk is nearly full."""
 
-    def __init__(self, folder: Path, limits: Limits, clock: Clock = MACHINE, alone: bool = True) -> None:
-        """`alone`: no other process records here."""
-        self.folder, self.limits, self._alone = folder, limits, alone
+    def __init__(self, folder: Path, limits: Limits, clock: Clock = MACHINE, processes: int = 1) -> None:
+        """`processes` share the room that there is; where there are several, one has found that they may record."""
+        self.folder, self.limits, self._processes = folder, limits, processes
         self.doubt = ""  # why nothing is too old, in words
         self._clock, self._doubt = clock, Doubt(clock)
         self.deleted = 0  # files
         self.room = 0  # bytes that may be written before `tidy` must look again
         self.why = ""  # nothing may be written, in words
+        trouble = ""
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(0, "Permission denied")
             self.tidy(())
         except OSError as error:
-            raise StreamcabError(f"cannot record into {folder}: {error.strerror}") from None
+            trouble = f"cannot record into {folder}: {error.strerror}"
         if self.why:
-            raise StreamcabError(f"not recorded: {self.why}")
+            trouble = f"not recorded: {self.why}"
+        if trouble and processes == 1:  # one of several rather waits for room: the others hear calls already
+            raise StreamcabError(trouble)
 
     def path(self, stream: str, unix: float) -> Path:
         """Return a new path for a recording of `stream` that begins at this Unix time."""
@@ -83,14 +84,15 @@ class Retention:
             too_old = not jumped_s and now - written > self.limits.max_age_s
             if not too_old and total <= 0.9 * self.limits.max_bytes:
                 break
-            if name not in in_use and (self._alone or now - written > STILL_S):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self.folder / name)
-                    self.deleted += 1
-                total -= size
+            with contextlib.suppress(FileNotFoundError):
+                if name in in_use or flac.in_use(self.folder / name):
+                    continue
+                os.unlink(self.folder / name)
+                self.deleted += 1
+            total -= size
         free = shutil.disk_usage(self.folder).free
         least = self.limits.min_free_bytes
-        self.room = min(self.limits.max_bytes - total, free - least)
+        self.room = min(self.limits.max_bytes - total, free - least) // self._processes
         self.why = ""
         if free <= least:
             self.why = f"{self.folder} has {free / 1e9:.2f} GB free, and {least / 1e9:g} GB shall stay free"

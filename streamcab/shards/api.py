@@ -5,21 +5,15 @@
     GET    /shards                -> [{"shard", "state", "rtp", "streams", "most"}]
     POST   /shards/N/drain|resume -> 204
 
-Owns the server's thread. Knows nothing of Ray.
+Knows nothing of Ray.
 """
 
-import asyncio
 import hmac
-import logging
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,13 +21,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from streamcab.config.address import HostPort, is_loopback
-from streamcab.errors import ConfigError, StreamcabError
+from streamcab.errors import ConfigError
 from streamcab.shards.allocator import Allocator
-from streamcab.text import read_text
-
-SHORTEST = 16
-"""Characters of a token."""
-MOST_CONNECTIONS = 500
+from streamcab.web.guard import read_token
+from streamcab.web.http import listening, served
 
 
 def application(allocator: Allocator, token: str | None) -> ASGIApp:
@@ -90,7 +81,7 @@ class Api:
     """The API at an address, bound already.
 
     Raises:
-        ConfigError: Others could reach it without a token, or the token is too short.
+        ConfigError: Others could reach it without a token, or it is no good; see `read_token`.
         StreamcabError: The address cannot be bound.
     """
 
@@ -100,17 +91,8 @@ class Api:
                 f"{address} is not a loopback address, so anybody who reaches it could direct calls: add "
                 "--allocate-token FILE"
             )
-        self._token = _token(token) if token else None
-        self._socket = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((address.host, address.port))
-            self._socket.listen(128)
-        except OSError as error:
-            self._socket.close()
-            raise StreamcabError(
-                f"calls cannot be allocated on {address}: {error.strerror or error}; choose another address"
-            ) from None
+        self._token = read_token(token) if token else None
+        self._socket = listening(address, "calls cannot be allocated")
 
     @property
     def port(self) -> int:
@@ -121,37 +103,6 @@ class Api:
         """Release the address."""
         self._socket.close()
 
-    @contextmanager
-    def beside(self, allocator: Allocator) -> Iterator[None]:
+    def beside(self, allocator: Allocator) -> AbstractContextManager[None]:
         """Serve it in a thread for as long as the context."""
-        config = uvicorn.Config(
-            application(allocator, self._token),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=1,
-        )
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(
-            target=lambda: asyncio.run(server.serve(sockets=[self._socket])), name="api"
-        )
-        thread.start()
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-def _token(file: Path) -> str:
-    try:
-        text = read_text(file).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the token in {file}: {error}") from None
-    if len(text) < SHORTEST:
-        raise ConfigError(f"the token in {file} has {len(text)} characters; {SHORTEST} or more are needed")
-    return text
+        return served(application(allocator, self._token), self._socket, "allocation of calls")

@@ -5,7 +5,6 @@ thread. Knows nothing of sockets or packets.
 """
 
 import logging
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
@@ -15,6 +14,7 @@ from streamcab.rtp.intake import Intake
 from streamcab.rtp.names import CallNames
 from streamcab.rtp.packet import Fate
 from streamcab.rtp.stalls import MANY, STALL_S, Stalls
+from streamcab.source.incoming import Handover
 from streamcab.source.line import Line
 
 log = logging.getLogger("streamcab.source")
@@ -37,8 +37,7 @@ class Calls:
         self._intake, self._names, self._addresses = intake, names, addresses
         self._stalls = Stalls(intake.table)
         self._lines: dict[int, tuple[CallStarted, Line]] = {}
-        self._begun: deque[Line] = deque()
-        self._released: deque[Line] = deque()
+        self._handover = Handover()
         self._refused: set[int] = set()
         self._warned = -inf
         self._packets = 0  # refused, as far as they have been told of
@@ -48,14 +47,11 @@ class Calls:
 
     def begun(self) -> list[Line]:
         """Calls that have left probation since the last time; from any thread."""
-        lines = []
-        while self._begun:
-            lines.append(self._begun.popleft())
-        return lines
+        return self._handover.begun()
 
     def release(self, line: Line) -> None:
         """The call's row may go to another; from any thread."""
-        self._released.append(line)
+        self._handover.release(line)
 
     def watch(self, now: float) -> None:
         """Lines of calls that have stalled or are heard again; warnings when all have stalled at once, of calls
@@ -116,8 +112,7 @@ class Calls:
 
     def tell(self) -> None:
         """Turn the intake's events into lines, and free the rows that the reader has released."""
-        while self._released:
-            line = self._released.popleft()
+        for line in self._handover.released():
             if line.row not in self._lines or self._lines[line.row][1] is not line:
                 continue
             if line.bank.ended[line.row]:
@@ -177,7 +172,7 @@ class Calls:
         words = self._in_words(started)
         line = Line(name, started.bank, started.slot, words, labels=labels, loudest=logging.INFO)
         self._lines[started.slot] = started, line
-        self._begun.append(line)
+        self._handover.begin(line)
 
 
 def _spelled(started: CallStarted) -> str:

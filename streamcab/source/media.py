@@ -8,7 +8,6 @@ import logging
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from streamcab.media.tracks import RING_S
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.names import clean
+from streamcab.source.incoming import Handover, Incoming
 from streamcab.source.line import Line
 from streamcab.text import stream_name
 
@@ -42,7 +42,7 @@ CALL_LENGTH = 100
 """Characters of a call's id in a stream's name."""
 
 
-class MediaSource:
+class MediaSource(Incoming):
     """Implements `Source` for calls that platforms send to `binds` (WebSocket) and `sockets` (AudioSocket).
 
     max_streams  streams at a time
@@ -71,6 +71,7 @@ class MediaSource:
         idle_s: float = 10.0,
         number: Callable[[str], str] = lambda _: "",
     ) -> None:
+        super().__init__()
         self._binds, self._sockets, self._number = parsed(binds), parsed(sockets), number
         for bind in self._binds:
             if is_loopback(bind.host):
@@ -97,12 +98,11 @@ class MediaSource:
         """Where it listens, after `start`: with the ports that the system chose."""
         self._lines: dict[Stream, Line] = {}
         self._streams: dict[Line, Stream] = {}
-        self._begun: deque[Line] = deque()
-        self._released: deque[Line] = deque()
+        self._handover = Handover()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
-        self._started, self._stop = threading.Event(), threading.Event()
+        self._started = threading.Event()
         self._failure: OSError | None = None
         self._warned, self._refused = 0.0, 0
         self._errors = 0
@@ -128,14 +128,11 @@ class MediaSource:
 
     def streams(self) -> list[Line]:
         """Tracks of calls of which the first audio has come since the last time."""
-        lines = []
-        while self._begun:
-            lines.append(self._begun.popleft())
-        return lines
+        return self._handover.begun()
 
     def release(self, line: Line) -> None:
         """The stream's row may go to another."""
-        self._released.append(line)
+        self._handover.release(line)
 
     def counters(self) -> dict[str, int]:
         """Calls, connections and messages that were refused or dropped, by reason."""
@@ -153,16 +150,6 @@ class MediaSource:
                 log.debug("media: the loop has ended")
         if self._thread is not None:
             self._thread.join(CLOSE_S)
-
-    @property
-    def live(self) -> bool:
-        """Always: callers wait for nobody."""
-        return True
-
-    @property
-    def done(self) -> bool:
-        """Only when closed: another call may come at any time."""
-        return self._stop.is_set()
 
     @property
     def bytes_per_stream(self) -> int:
@@ -242,8 +229,7 @@ class MediaSource:
         """Turn the calls' news into lines, and free the rows that the reader has released."""
         while self._calls.news:
             self._hear(self._calls.news.popleft())
-        while self._released:
-            line = self._released.popleft()
+        for line in self._handover.released():
             stream = self._streams.get(line)
             if stream is None:
                 continue
@@ -256,7 +242,7 @@ class MediaSource:
         if news.what == "began":
             line = self._line(stream)
             self._lines[stream], self._streams[line] = line, stream
-            self._begun.append(line)
+            self._handover.begin(line)
             return
         line_of = self._lines.get(stream)
         if line_of is None:

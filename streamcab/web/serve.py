@@ -1,10 +1,8 @@
 """The page over HTTP: the feed read on this thread, browsers answered on another.
 
-Owns the listening socket, and who may bind which address. Knows nothing of what is served.
+Owns who may bind which address. Knows nothing of what is served.
 """
 
-import asyncio
-import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,16 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamcab.config.address import HostPort, is_loopback
-from streamcab.errors import ConfigError, StreamcabError
+from streamcab.errors import ConfigError
 from streamcab.extras import missing
 from streamcab.feed import Subscriber
+from streamcab.web.http import listening, served
 
 if TYPE_CHECKING:
     from streamcab.web.hub import Hub
-
-END_S = 2
-"""For which answers that are under way may go on at the end."""
-MOST_CONNECTIONS = 500
 
 
 @dataclass(frozen=True)
@@ -46,18 +41,7 @@ def bind(address: HostPort, access: Access) -> socket.socket:
             f"{address} is not a loopback address, so anybody who reaches it could read the page: add --web-token "
             "FILE, or reach it through `ssh -L`"
         )
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((address.host, address.port))
-        bound.listen(128)
-    except OSError as error:
-        bound.close()
-        raise StreamcabError(
-            f"the page cannot be served on {address}: {error.strerror or error}; choose another address"
-        ) from None
-    return bound
+    return listening(address, "the page cannot be served")
 
 
 def url(bound: socket.socket, access: Access) -> str:
@@ -85,8 +69,6 @@ def serve(
 @contextmanager
 def answering(hub: "Hub", bound: socket.socket, access: Access, stop: threading.Event) -> Iterator[None]:
     """Answer browsers about `hub` in a thread for as long as the context; sets `stop` if that ends by itself."""
-    import uvicorn
-
     from streamcab.web.app import application
     from streamcab.web.guard import read_token
 
@@ -97,37 +79,7 @@ def answering(hub: "Hub", bound: socket.socket, access: Access, stop: threading.
 
             past = around.enter_context(Past(access.store))
         app = application(hub, access.hosts, read_token(access.token) if access.token else None, past)
-        config = uvicorn.Config(
-            app,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=END_S,
-            ssl_certfile=access.cert,
-            ssl_keyfile=access.key,
+        around.enter_context(
+            served(app, bound, "page", cert=access.cert, key=access.key, over=stop.set, closing=hub.close)
         )
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        server = uvicorn.Server(config)
-        failed: list[BaseException] = []
-
-        def answer() -> None:
-            try:
-                asyncio.run(server.serve(sockets=[bound]))
-            except BaseException as error:
-                failed.append(error)
-            finally:
-                stop.set()
-
-        thread = threading.Thread(target=answer, name="web")
-        thread.start()
-        try:
-            yield
-        finally:
-            hub.close()
-            server.should_exit = True
-            thread.join()
-    if failed:
-        raise StreamcabError(f"the page cannot be served: {failed[0]}")
+        yield

@@ -1,6 +1,7 @@
 """`listen --workers`: the daemon in several processes, which are one daemon to the outside.
 
-    pool.py        the processes: started, watched, started again, ended; one feed and one status of them all
+    base.py        several daemons as one: one feed, one status, one end; shards are such daemons too
+    pool.py        the processes: started, watched, started again, ended
     process.py     one of them, as the pool sees it: its orders, its reports, its end
     last_words.py  the newest messages of a worker, in memory that outlives it
     farewell.py    what ends the calls of a worker that died

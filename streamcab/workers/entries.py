@@ -52,11 +52,13 @@ class Entries:
         with self._lock:
             known = {entry.call.name: self._open.pop(key).call for key, entry in self._of(worker)}
             for entry in ended.values():
-                before = known.get(entry.call.name)
+                before = known.pop(entry.call.name, None)
                 number = before.number if before else next(self._numbers)
                 began = before.began if before else entry.call.began
                 pieces = [] if before else entry.pieces
                 self._told(Entry(replace(entry.call, number=number, began=began), pieces))
+            for call in known.values():  # they ended in the feed, and it died before it told so
+                self._told(Entry(replace(call, state="ended", ended=call.seen), []))
 
     def _of(self, worker: int) -> list[tuple[tuple[int, int], Entry]]:
         return [(key, entry) for key, entry in self._open.items() if key[0] == worker]

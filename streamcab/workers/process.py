@@ -41,6 +41,7 @@ class Orders(msgspec.Struct, frozen=True):
 
     Attributes:
         index: Its number, from 1 on.
+        workers: How many there are.
         floor: Numbers of its messages begin above this.
         run: Identifies the daemon in the feed.
         endpoint: Where it publishes.
@@ -53,6 +54,7 @@ class Orders(msgspec.Struct, frozen=True):
     """
 
     index: int
+    workers: int
     run: str
     floor: int
     endpoint: str
