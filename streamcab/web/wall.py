@@ -58,6 +58,7 @@ class Wall:
                 else:
                     self._end(line)
                     line = None
+            line = line or self._again(message)
             if line is None:
                 if getattr(message, "state", "") == "ended":
                     self._last_words(message)
@@ -80,6 +81,7 @@ class Wall:
             self._looked = now
             for line in [line for line in self._open.values() if now - line.heard > QUIET_S]:
                 self._end(line)
+                line.given_up = True
         self.number += 1
         rows, intros = [], []
         for line in self._touched.values():
@@ -190,6 +192,17 @@ class Wall:
                 del self._lately[old.key]
             self._touched.pop(old.id, None)
             self._gone.append(old.id)
+
+    def _again(self, message: AnyMessage) -> Line | None:
+        """The call that was given up, of which there is news after all: the daemon or the way to it had stalled."""
+        line = self._lately.get(message.stream)
+        if line is None or not line.given_up or line.run != message.run or isinstance(message, ModelInfo):
+            return None
+        self._over.remove(line)
+        line.given_up, line.length = False, None
+        line.state = line.answer.state if line.answer else "warming"
+        self._open[line.key] = line
+        return line
 
     def _last_words(self, message: AnyMessage) -> None:
         """The status of a call whose last answer ended it already; a late joiner gets it in that order."""

@@ -94,10 +94,11 @@ def train(
     else:
         given = keep(keys, voices, teaching, encode, frames_per_s, hears, detector, out, say)
     components = given.components
-    say(
-        f"{keys.components} components tell {components.told:.3f} of the teacher's frames, "
-        f"{components.directions.shape[1] - keys.components} more tell accents"
-    )
+    if ranks.first:
+        say(
+            f"{keys.components} components tell {components.told:.3f} of the teacher's frames, "
+            f"{components.directions.shape[1] - keys.components} more tell accents"
+        )
     chooses = None if inner is None else _inner(given.clips, inner, voices)
 
     torch.manual_seed(keys.seed)

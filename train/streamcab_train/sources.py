@@ -107,7 +107,8 @@ def stream(
         distiller = deepcopy(pupil.model.distiller).cpu() if stage.distilled else None
         usable = replace(teaching, teaches=teaching.teaches & (seconds > 0))
         found = Streamed(corpus, usable, told, stage, keys, distiller)
-        say(f"{stage.name}: each of {LANES} lanes has another shard every {found.every} steps")
+        if ranks.first:
+            say(f"{stage.name}: each of {LANES} lanes has another shard every {found.every} steps")
         return found
 
     usable = replace(parts, teaches=parts.teaches & (seconds > 0))

@@ -3,7 +3,7 @@
 import { $, ask, clock, colour, make, palette, percent, whole } from "./dom.js";
 import { drawCourse, drawTold, turns } from "./chart.js";
 
-const AGAIN_MS = 1000;
+const AGAIN_MS = 1000, RARELY_MS = 5000;
 const BAD = ["stalled", "lost", "reconnecting"];
 const HEARS = ["speech", "sound", "silence"];
 const CHANGES = 10; // told in words
@@ -54,7 +54,8 @@ export class Call {
         if (path !== this.#path) return;
         this.#data = data;
         this.#show(data);
-        if (data.state === "ended" || data.stored) return;
+        if (data.stored) return;
+        if (data.state === "ended") again = RARELY_MS; // after a stall it may go on
       }
     } catch (error) {
       if (path !== this.#path || error.name === "AbortError") return;
