@@ -15,6 +15,8 @@ from streamcab_train.shards import deal_shards, hear_shards, read_means
 from streamcab_train.stream import LANES, Corpus, Stream, Streamed, batches
 from streamcab_train.voices import Parts, deal, read_voices
 
+from streamcab.errors import ConfigError
+
 STAGE = StageKeys(
     "labels", steps=6, learning_rate=1e-3, frames=1.0, opinion=1.0, label=1.0, intervals=400, shaken=True
 )
@@ -72,6 +74,11 @@ def test_processes_have_equal_shares_of_the_rows_of_one(heard: tuple[Corpus, Par
                 assert same(both[k], row)
                 compared += 1
     assert compared > STAGE.steps
+
+
+def test_processes_that_cannot_share_the_lanes_are_refused(heard: tuple[Corpus, Parts, np.ndarray]) -> None:
+    with pytest.raises(ConfigError, match="3 processes cannot share 8 lanes"):
+        stream(heard, ranks=ProcessGroup(0, 3))
 
 
 def test_workers_change_nothing(heard: tuple[Corpus, Parts, np.ndarray]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from streamcab.errors import ConfigError
 from streamcab.nn.distiller import Distiller
 from streamcab_train.context_keys import ContextKeys, StageKeys
 from streamcab_train.copies import Copy, together
@@ -155,6 +156,9 @@ class Stream(IterableDataset[list[tuple[int, Row]]]):
     def __init__(
         self, source: Source, stage: StageKeys, keys: ContextKeys, begun: int, ranks: ProcessGroup = ALONE
     ) -> None:
+        """ConfigError: the number of processes does not divide the lanes."""
+        if LANES % ranks.size:
+            raise ConfigError(f"{ranks.size} processes cannot share {LANES} lanes; start 1, 2, 4 or 8")
         self._source, self._stage, self._begun, self._ranks = source, stage, begun, ranks
         self._seed, self._arch = [keys.seed, *stage.name.encode()], keys.architecture
 
