@@ -441,3 +441,16 @@ def test_announced_silence_is_passed_over_and_nothing_is_lost(rate: int, pause_s
     assert voiced.any()
     assert k[voiced].tolist() == other_k[other_voiced].tolist()
     np.testing.assert_allclose(c[voiced], other_c[other_voiced], atol=1e-5)
+
+
+@pytest.mark.parametrize("pause_s", [1.0, 1.9, 2.5, 30.0])
+def test_announced_silence_as_long_as_the_ring_loses_nothing(pause_s: float) -> None:
+    engine, bank = Engine(LONG, 1), Bank(8000, 1, 16_000)
+    rehearsed(engine)
+    slot = engine.attach(bank, 0)
+    stream(engine, bank, talk(2.0, seed=1), 160, finish=False)
+    bank.skip(0, int(pause_s * 8000), 0.0)
+    bank.write(0, talk(0.1, seed=2), 0.0)
+    engine.advance()
+    assert engine.dropped[slot] == 0
+    assert engine.heard[slot] == int((2.1 + pause_s) * 40)

@@ -292,8 +292,10 @@ class Engine:
             self.normaliser.push(slots, front.pool(x, int(k[0]), h))
             self.heard[slots] += h
             own, after = front.heard(k), front.heard(k + h)
-            overtaken = bank.oldest(rows) - own
-            self.dropped[slots] += np.minimum(np.maximum(overtaken, 0), after - own)
+            overtaken = np.clip(bank.oldest(rows), own, after)
+            if (overtaken > own).any():
+                silent = np.minimum(overtaken, bank.silence_to[rows]) - np.maximum(own, bank.silence_from[rows])
+                self.dropped[slots] += overtaken - own - np.maximum(silent, 0)
             bank.consumed[rows] = np.maximum(starts + after - own, 0)
 
     def _push_missing(self, slots: NDArray[np.intp], h: int) -> None:
