@@ -66,6 +66,8 @@ class Engine:
         self._deaf = table.column(np.int64)
         # Intervals left out by `pause` since the last one that was taken in.
         self._paused = table.column(np.int64)
+        # Whole intervals that had come at the last visit.
+        self._whole = table.column(np.int64)
         self.rested: NDArray[np.int64] = table.column(np.int64)
         """(slots,) samples left out by `pause`."""
         self.computed = 0
@@ -250,7 +252,9 @@ class Engine:
             (end - start >= front.heard(np.array(self._memory + 1))) | (end - start > bank.capacity // 2)
         )
         waiting = whole - heard
-        waiting -= np.where(ended, 0, waiting % bunch)
+        # More is waited for only where much has come since the last visit.
+        waiting -= np.where(ended | (whole - self._whole[slots] < bunch), 0, waiting % bunch)
+        self._whole[slots] = whole
         # Shorter holes are read like all else, so that streams stay together.
         self._hear(bank, slots, rows, np.where(far, known - heard, waiting))
         if far.any():
@@ -294,7 +298,9 @@ class Engine:
             own, after = front.heard(k), front.heard(k + h)
             overtaken = np.clip(bank.oldest(rows), own, after)
             if (overtaken > own).any():
-                silent = np.minimum(overtaken, bank.silence_to[rows]) - np.maximum(own, bank.silence_from[rows])
+                # An interval that reaches into announced silence does not count as heard either.
+                silence = bank.silence_from[rows] - int(front.heard(np.array(1)))
+                silent = np.minimum(overtaken, bank.silence_to[rows]) - np.maximum(own, silence)
                 self.dropped[slots] += overtaken - own - np.maximum(silent, 0)
             bank.consumed[rows] = np.maximum(starts + after - own, 0)
 
