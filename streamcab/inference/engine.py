@@ -248,9 +248,8 @@ class Engine:
         hole = start * front.pooled_rate // (front.interval * bank.rate)
         known = hole + self._flushed
         heard = self.heard[slots]
-        far = (end > front.heard(np.maximum(heard, known))) & (
-            (end - start >= front.heard(np.array(self._memory + 1))) | (end - start > bank.capacity // 2)
-        )
+        long = end - start >= front.heard(np.array(self._memory + 1))
+        far = long & (end > front.heard(np.maximum(heard, known)))
         waiting = whole - heard
         # More is waited for only where much has come since the last visit.
         waiting -= np.where(ended | (whole - self._whole[slots] < bunch), 0, waiting % bunch)
