@@ -47,7 +47,7 @@ def main() -> None:
                 *sys.argv[1:],
             )
             with running(*words, env=microphone.env) as daemon, Subscriber(ENDPOINT) as feed:
-                # Nobody reads what it prints: its pipe must not fill.
+                # Its output has no reader: the pipe must not fill.
                 threading.Thread(target=daemon.stdout.read, daemon=True).start()
                 microphone.play(write_wav(Path(home) / "talk.wav", talk(SECONDS + 8, 48000, rms=0.2), 48000))
                 report(feed)

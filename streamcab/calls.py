@@ -27,6 +27,7 @@ class Piece(msgspec.Struct, frozen=True):
 
     n         Unix time / 10, rounded down        probs  the answer at the end, in the order of the model's labels
     speech_s, audio_s, lost_ms  within the piece  flaws  that were met within it
+    voice     the voice that the answer is about
     """
 
     n: int
@@ -38,6 +39,7 @@ class Piece(msgspec.Struct, frozen=True):
     hears: Hears
     level_db: float | None
     flaws: list[str]
+    voice: int = 1
 
 
 class CallFacts(msgspec.Struct, frozen=True):
@@ -238,6 +240,7 @@ def _piece(call: _Open, p: Prediction) -> Piece:
         hears=p.hears,
         level_db=p.level_db,
         flaws=list(call.piece_flaws),
+        voice=p.voice,
     )
 
 

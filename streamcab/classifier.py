@@ -290,7 +290,7 @@ class Classifier:
 
     @cached_property
     def runtime_of_voices(self) -> Runtime:
-        """The net together with what tells voices apart; compiled when it is first needed."""
+        """The net with the discriminant of voices, compiled when it is first needed."""
         return self._apart()
 
     def _gate(self, override: bool | None) -> bool:

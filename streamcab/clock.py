@@ -1,7 +1,7 @@
 """The time: the machine's, or one that a rehearsal sets (soak/rehearsal.py).
 
 Durations are measured by the monotonic clock alone. The wall clock, which may be stepped back and forth at any moment,
-only dates messages. Knows nothing of what is timed.
+only dates messages. Knows nothing of its users.
 """
 
 import threading

@@ -1,6 +1,6 @@
 """Every failure that a user can cause or meet, as one small tree.
 
-An error is raised anywhere in the package. Its message is one line: what is wrong, with which value, and what to do.
+An error is raised anywhere in the package. Its message is one line: the fault, the value, and the remedy.
 Only `cli/` turns errors into text and an exit code. Programming mistakes stay plain assertions and ValueErrors. Knows
 nothing of who raises what.
 
@@ -33,7 +33,7 @@ class StreamcabError(Exception):
         secrets: Parts of the message that reveal the name of a stream, such as a path. `--hash-names` replaces them.
 
     Attributes:
-        exit_code: What the command line exits with.
+        exit_code: Exit code of the command line.
     """
 
     exit_code = 1
@@ -61,8 +61,8 @@ class WorkerError(StreamcabError):
     """A worker process cannot start.
 
     Args:
-        text: What it said.
-        code: What it exited with; a signal counts as 1.
+        text: Its message.
+        code: Its exit code; a signal counts as 1.
     """
 
     def __init__(self, text: str, code: int = 1) -> None:

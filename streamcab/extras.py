@@ -26,7 +26,7 @@ EXTRAS = {
 }
 """The extra that installs a package, by the name that it is imported as."""
 BASE = ("numpy", "openvino", "sounddevice", "soundfile", "safetensors", "zmq", "msgspec", "rich", "click")
-"""What `pip install streamcab` installs. The last four are all that `watch`, `status` and `log` need."""
+"""The packages of `pip install streamcab`. `watch`, `status` and `log` need only the last four."""
 
 
 def line_for(package: str) -> str | None:

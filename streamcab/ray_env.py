@@ -1,6 +1,6 @@
 """The environment in which Ray is used, set before it is imported, since it reads it then.
 
-Ray reports usage unless it is told not to, listens on all interfaces, and lets anybody who reaches it run code: so no
+Ray reports usage unless it is told not to, listens on all interfaces, and lets any client run code: so no
 statistics, loopback for a cluster of this machine alone, and a token for any other. Knows nothing of what is run.
 """
 
@@ -18,7 +18,7 @@ LONGEST = 45
 
 
 def prepare(address: str, environment: MutableMapping[str, str] | None = None) -> None:
-    """Set what must be set for a cluster at this address: `local`, or HOST:PORT.
+    """Set the variables for a cluster at this address: `local`, or HOST:PORT.
 
     ConfigError where the address is none, or no token is there for one that is not on this machine.
     """

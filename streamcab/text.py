@@ -19,7 +19,7 @@ DIGITS = 6
 """Length of the hash that replaces letters without a transliteration."""
 NAMELESS = "stream"
 
-# Scripts whose letters Unicode does not name by their sounds; each with what it is spelled as.
+# Scripts whose letters Unicode does not name by their sounds, each with its spelling.
 _SPELLED = """
 аa бb вv гg дd еe ёe жzh зz иi йi кk лl мm нn оo пp рr сs тt уu фf хkh цts чch шsh щshch ъ ыy ь эe юiu яia
 іi їi єie ґg ўu јj љlj њnj ћc ђdj џdz ѓgj ќkj ѕdz
@@ -77,7 +77,7 @@ def as_unicode(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Text for one line of a terminal, a log or the feed: what could steer a terminal becomes \xNN or \uNNNN."""
+    r"""Text for one line of a terminal, a log or the feed: control characters become \xNN or \uNNNN."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if _harmless(c) else _escaped(c) for c in text)

@@ -67,7 +67,7 @@ def verify(classifier: Classifier, samples: NDArray[np.float32], rate: int, seed
         seed: Of the random chunks.
 
     Returns:
-        What was compared and how large the difference is.
+        The comparison and the size of the difference.
 
     Raises:
         AudioError: The samples cannot be classified.

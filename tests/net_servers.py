@@ -34,12 +34,6 @@ GLib.MainLoop().run()
 """
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def await_port(port: int) -> None:
     def served() -> bool:
         with socket.socket() as sock:

@@ -38,13 +38,23 @@ def cluster(nodes: int, cpus: int, **head: object) -> Iterator[Any]:
 
 
 def processes(*words: bytes) -> list[int]:
-    """Processes whose command has all of these words."""
+    """Processes below this one whose command has all of these words: another suite on this machine has its own."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if all(word in command for word in words):
+        if all(word in command for word in words) and os.getpid() in _above(int(folder.name)):
             found.append(int(folder.name))
     return found
+
+
+def _above(pid: int) -> Iterator[int]:
+    """The parent of a process, the parent of that one, and so on."""
+    while pid > 1:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+        except OSError:
+            return
+        yield pid

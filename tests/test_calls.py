@@ -46,6 +46,15 @@ def test_an_open_call_is_told_every_five_seconds_so_that_a_kill_costs_no_more() 
     assert all(len(entry.pieces) <= 2 for entry in entries(told))
 
 
+def test_a_piece_has_the_voice_that_was_heard_at_its_end() -> None:
+    told: Told = []
+    line = Line(Tally(told.append), "alice")
+    for seconds, voice in ((12, 1), (11, 2), (12, 1)):
+        line.talk(seconds, voice=voice)
+    line.hang_up()
+    assert [piece.voice for _, piece in sorted(pieces(told).items())] == [1, 2, 1, 1]
+
+
 def test_calls_that_begin_together_are_not_told_together() -> None:
     told: Told = []
     tally = Tally(told.append)

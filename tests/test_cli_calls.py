@@ -32,7 +32,10 @@ def store(tmp_path: Path) -> str:
     where = str(tmp_path / "calls.db")
     with Writer(url_of(where), "r1", Keep(1e9, 1e9, 0)) as writer:
         tally = Tally(writer)
-        one_call(tally, "alice", NOON, 25)
+        line = Line(tally, "alice", NOON)
+        line.talk(12)
+        line.talk(13, voice=2)
+        line.hang_up()
         one_call(tally, "alice-2", NOON + 86_400, 10, top=None)
         Line(tally, "bob", NOON + 90_000, top="us").talk(20)
     return where
@@ -64,6 +67,7 @@ def test_one_call_is_shown_with_its_course(store: str) -> None:
     assert "2027-01-15 08:00:25" in text
     assert "uk 0.750" in text
     assert text.count("us 0.25") == 4, "the answer, and three pieces"
+    assert [word in text for word in ("voice 1  us", "voice 2  us", "voice 3")] == [True, True, False]
     done = here("calls", "show", "1", "--store", store)
     assert (done.returncode, b"there is no call 1" in done.stderr) == (1, True)
 
@@ -82,6 +86,9 @@ def test_exports_hold_the_same_in_each_format(store: str, tmp_path: Path, pieces
     said("export", "--store", store, "--out", str(out), *more)
     read = parquet.read_table(out).to_pylist()
     assert [dict(row["probs"]) for row in read] == [row["probs"] for row in rows]
+    if pieces:
+        assert [row["voice"] for row in read] == [row["voice"] for row in rows] == [1, 2, 2, 1, 1, 1]
+        assert [int(row["voice"]) for row in table] == [row["voice"] for row in rows]
     key = "time" if pieces else "began"
     assert min(row[key] for row in read).timestamp() == NOON
 

@@ -1,6 +1,9 @@
 """The settings that there are: every command's options are those of its tree, and every default is right."""
 
+from pathlib import Path
+
 import click
+import msgspec
 import pytest
 from serving import here
 
@@ -9,7 +12,7 @@ from streamcab.cli import main
 from streamcab.cli.options import SettingOption
 from streamcab.config.commands import TREES, known_names
 from streamcab.config.setting import settings_of
-from streamcab.config.tree import ENDPOINT, Answers, Listen, Rtp
+from streamcab.config.tree import ENDPOINT, Answers, Listen, Rtp, Sources
 from streamcab.daemon.settings import Settings
 from streamcab.feed import Publisher, Subscriber
 from streamcab.source.rtp import RtpSource
@@ -74,7 +77,10 @@ def test_defaults_stand_once() -> None:
     assert defaults(Publisher.__init__)["endpoint"] == defaults(Subscriber.__init__)["endpoint"] == ENDPOINT
 
 
-def test_there_is_room_for_more_streams_where_calls_come() -> None:
+def test_there_is_room_for_as_many_streams_as_the_sources_have_and_for_more_where_calls_come() -> None:
     calls = Listen(rtp=Rtp(rtp=("127.0.0.1:5004",)))
-    assert (Listen().max_streams, calls.max_streams) == (64, 1200)
+    files = Sources(device=("0",), file=(Path("a.wav"), Path("b.wav")), stdin="wav")
+    each = msgspec.structs.replace(files, channel="each")
+    found = [o.max_streams for o in (Listen(), Listen(sources=files), Listen(sources=each), calls)]
+    assert found == [64, 4, 64, 1200]
     assert Listen(answers=Answers(max_streams=3), rtp=calls.rtp).max_streams == 3

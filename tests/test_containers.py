@@ -56,6 +56,15 @@ def test_nothing_runs_as_root_or_writes_to_its_root() -> None:
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_pseudonyms_have_a_salt_that_outlives_the_container() -> None:
+    salts = [words[words.index("--hash-salt") + 1] for words in commands() if "--hash-names" in words]
+    assert salts == ["/run/secrets/salt", "/etc/streamcab/salt"]
+    assert "salt" in COMPOSE["services"]["streamcab"]["secrets"]
+    mounts = {one["mountPath"]: one["name"] for one in POD["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in POD["volumes"]}
+    assert volumes[mounts["/etc/streamcab"]]["secret"]["items"] == [{"key": "salt", "path": "salt"}]
+
+
 def test_no_password_stands_in_the_files() -> None:
     for service in COMPOSE["services"].values():
         secret = {name for name in service.get("environment", {}) if "PASSWORD" in name}

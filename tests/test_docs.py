@@ -20,6 +20,7 @@ OTHERS = {
     "--packages",  # tools/make_clips.py
     "--shuffles",  # benchmarks/mfcc_covariance.py
     "--unheard",  # streamcab_train.held_out
+    "--wheels",  # benchmarks/full_size.py
     *("--build", "--cap-drop", "--network", "--read-only", "--rm", "--tmpfs"),  # podman
     *("--build-arg", "--include", "--variant"),  # buildah, debootstrap
     *("--from-file", "--from-literal"),  # kubectl

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 import zmq
 from feeding import PATIENCE_S, hear, status, until
+from ports import free_port
 
 from streamcab import feed
 from streamcab.errors import FeedError
@@ -595,9 +596,7 @@ def test_age_and_timeouts(publisher: Publisher) -> None:
 
 
 def test_a_subscriber_is_an_iterable_that_may_come_first() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        endpoint = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     with Subscriber(endpoint) as subscriber, Publisher(endpoint) as publisher:
         publisher.publish(model())
         publisher.publish(status())

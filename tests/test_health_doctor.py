@@ -95,7 +95,7 @@ def test_the_command_names_everything_and_how_to_mend_it() -> None:
 def test_on_a_terminal_a_finding_is_hung_below_its_first_word_and_in_a_pipe_it_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 24)))
+    monkeypatch.setenv("COLUMNS", "40")
     text = "sysctl -w net.core.rmem_max=16777216, to stay"
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert health._hung(text, 10) == f"sysctl -w\n{' ' * 10}net.core.rmem_max=16777216, to\n{' ' * 10}stay"

@@ -15,6 +15,7 @@ import pytest
 from feeding import PATIENCE_S, status
 from health_feed import Speaker, command, daemon, model, prediction, printed, run, running
 from patience import until
+from ports import free_port
 
 from streamcab.health.homeassistant import EntityNames, device, payload
 from streamcab.health.mqtt import WORDS, Bridge
@@ -139,8 +140,7 @@ class Mosquitto:
     """A real broker on a port of its own, and a client that remembers what it is told."""
 
     def __init__(self, folder: Path, password: str | None = None) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.told: dict[str, bytes] = {}
         settings = f"listener {self.port} 127.0.0.1\nlog_type error\nuser root\n"
         if password is None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from patience import until
+from ports import free_port
 
 from streamcab.rtp.codec import TABLES
 from streamcab.source import Line
@@ -81,9 +82,9 @@ class Rtpengine:
 
 @contextmanager
 def rtpengine(folder: Path) -> Iterator[Rtpengine]:
-    with udp() as sock:
-        port = sock.getsockname()[1]
+    port, media = free_port(), free_port(8)
     words = ["--config-file=none", "--table=-1", "--interface=127.0.0.1", f"--listen-ng=127.0.0.1:{port}"]
+    words += [f"--port-min={media}", f"--port-max={media + 7}"]
     words += ["--foreground", "--log-stderr", "--num-threads=1"]
     with (folder / "rtpengine.log").open("w", encoding="utf-8") as log, udp() as control:
         control.settimeout(0.5)

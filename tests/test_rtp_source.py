@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from patience import until
+from ports import free_port
 from rtp_peer import Talker, bye, heard, listening, packet, sdes, sending
 
 from streamcab.errors import ConfigError, SourceError
@@ -214,8 +215,8 @@ def test_a_sender_that_starts_again_is_a_new_call():
 
 def test_a_taken_port_is_an_error_and_a_taken_rtcp_port_is_a_warning(caplog):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+        port = free_port(2) + 1
+        sock.bind(("127.0.0.1", port))
         with pytest.raises(SourceError, match=rf"127\.0\.0\.1:{port}.*another program"):
             RtpSource([f"127.0.0.1:{port}"]).start()
         with caplog.at_level(logging.WARNING), listening(f"127.0.0.1:{port - 1}") as listener:

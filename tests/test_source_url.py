@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from net_servers import free_port, has_icecast, has_rtsp, icecast, rtsp, segments, web
+from net_servers import has_icecast, has_rtsp, icecast, rtsp, segments, web
 from patience import PATIENCE_S, until
+from ports import free_port
 from serving import here
 
 from streamcab.errors import ConfigError, SourceError

@@ -72,6 +72,23 @@ def test_what_was_told_is_read_back(where: str) -> None:
         assert alice.id < 2**53, "JavaScript holds it"
 
 
+def test_a_store_of_an_older_version_is_read_as_it_is_until_it_is_written(where: str) -> None:
+    with writing(where) as tally:
+        one_call(tally, "alice", NOON, 20)
+    engine = connect(url_of(where), write=True)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE pieces DROP COLUMN voice")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    engine.dispose()
+    with Reader(where) as store:
+        assert [piece.voice for piece in store.pieces(store.calls()[0])] == [1, 1]
+    with writing(where, "r2") as tally:
+        one_call(tally, "bob", NOON + 100, 20, voice=2)
+    with Reader(where) as store:
+        voices = {call.name: [piece.voice for piece in store.pieces(call)] for call in store.calls()}
+        assert voices == {"alice": [1, 1], "bob": [2, 2]}
+
+
 def test_filters_find_what_they_name(where: str) -> None:
     with writing(where) as tally:
         for n, (name, top) in enumerate([("alice", "uk"), ("alice-2", "us"), ("a_b", None), ("bob%", "us")]):

@@ -19,7 +19,7 @@ from serving import ANYWHERE, STREAMCAB, run, save_model
 from signals import noise, write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 from streamcab_train.manifest import read_manifest
-from streamcab_train.recipe import CorpusKeys
+from streamcab_train.recipe_keys import CorpusKeys
 
 from streamcab.audio.ring import Bank
 from streamcab.config.layers import read_toml

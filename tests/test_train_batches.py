@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from streamcab_train.batches import Selection, training_batches, whole_clips
 from streamcab_train.features import Features
-from streamcab_train.recipe import TrainingKeys
+from streamcab_train.recipe_keys import TrainingKeys
 
 from streamcab.dsp.gate import MISSING, SILENT, VOICED
 

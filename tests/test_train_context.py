@@ -1,28 +1,30 @@
 """From recordings and a teacher to a checkpoint that streams, on synthetic voices; killed, it goes on the same."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-import soundfile
 import torch
-from numpy.typing import NDArray
-from speech import talk
-from streamcab_train.context import main, schedule, train
-from streamcab_train.context_keys import ContextKeys, ModelKeys, StageKeys, read_context
+from accents import KEYS as STREAMED
+from accents import encode, make_accents
+from streamcab_train.context import main, train
+from streamcab_train.context_keys import StageKeys, read_context
+from streamcab_train.stage import schedule
 
 from streamcab.errors import ConfigError
 from streamcab.nn import checkpoint
 from streamcab.nn.weights import detector_of
 
 ROOT = Path(__file__).parents[1]
-STAGES = ((8, 16, 16, 8), (8, 6, 10, 5), (10, 6, 10, 5))
-KEYS = ContextKeys(
-    classes={"us": "us", "england": "uk"},
-    model=ModelKeys(stages=STAGES, trunk=((3, 1, 1), (3, 2, 0)), trunk_hidden=8, classifiers=4),
+KEYS = msgspec.structs.replace(
+    STREAMED,
     stages=(
-        StageKeys("frames", steps=4, learning_rate=2e-3, frames=1.0, intervals=200),
+        *STREAMED.stages,
         StageKeys(
             "labels",
             steps=3,
@@ -34,32 +36,25 @@ KEYS = ContextKeys(
             distilled=True,
         ),
     ),
-    strangers=("french",),
-    left_out=("korean",),
-    components=5,
-    penalty=1.0,
+    stream=None,
 )
-
-
-def encode(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """A teacher of 50 frames a second: logarithms of a few bands."""
-    hop = rate // 50
-    frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
-    bands = np.abs(np.fft.rfft(frames))[:, 1:].reshape(len(frames), 8, -1).mean(2)
-    return np.log(bands + 1e-3).astype(np.float32)
+IN_TWO = """
+import sys
+from pathlib import Path
+import torch
+from accents import KEYS, encode
+from streamcab_train import stage
+from streamcab_train.context import train
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[3]))
+    stage.SAVE = 2
+    train(KEYS, [Path(sys.argv[1])], encode, Path(sys.argv[2]), workers=1, say=lambda line: print(line, flush=True))
+"""
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("voices")
-    rows = ["path,accent,speaker"]
-    for k, accent in enumerate(("us", "england", "french", "korean")):
-        for voice in range(4):
-            name = f"{accent}{voice}.wav"
-            soundfile.write(folder / name, talk(2.5, 8000, 10 * k + voice), 8000)
-            rows.append(f"{name},{accent},{accent}{voice}")
-    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
-    return folder / "manifest.csv"
+    return make_accents(tmp_path_factory.mktemp("voices"))
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -80,7 +75,7 @@ def test_it_teaches_judges_and_leaves_a_checkpoint(manifest: Path, tmp_path: Pat
 def test_killed_and_resumed_it_ends_where_it_would_have(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamcab_train.context.SAVE", 2)
+    monkeypatch.setattr("streamcab_train.stage.SAVE", 2)
     train(KEYS, [manifest], encode, tmp_path / "whole", say=lambda _: None)
 
     class Killed(Exception):
@@ -96,6 +91,47 @@ def test_killed_and_resumed_it_ends_where_it_would_have(
     whole, twice = (weights(tmp_path / run / "model.safetensors") for run in ("whole", "twice"))
     for name in whole:
         torch.testing.assert_close(whole[name], twice[name], rtol=0, atol=0)
+
+
+def test_streamed_it_keeps_no_recording_and_no_frames(manifest: Path, tmp_path: Path) -> None:
+    keys = msgspec.structs.replace(KEYS, stream=STREAMED.stream, inner=3)
+    said: list[str] = []
+    found = train(keys, [manifest], encode, tmp_path, say=said.append)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "targets",
+        "frames.pt",
+        "labels.pt",
+        "twin.safetensors",
+        "model.safetensors",
+    }
+    hour = sum(file.stat().st_size for file in (tmp_path / "targets").iterdir()) / (10 * 2.5) * 3600
+    assert hour < 30e6, "a few numbers of a byte each, 50 times a second"
+    assert found.card["judged"][manifest.parent.name]["clips"] == [1, 1]
+    assert found.card["clips"] == {"us": {manifest.parent.name: 2}, "uk": {manifest.parent.name: 2}}
+    assert any("inner voices: UAR" in line for line in said)
+
+
+def test_killed_in_the_midst_of_streaming_it_ends_where_it_would_have(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamcab_train.stage.SAVE", 2)
+    script = tmp_path / "train.py"
+    script.write_text(IN_TWO)
+    command = [sys.executable, script, manifest, tmp_path / "killed", str(torch.get_num_threads())]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("frames 2"):
+                process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    train(STREAMED, [manifest], encode, tmp_path / "killed", say=lambda _: None)
+    train(STREAMED, [manifest], encode, tmp_path / "whole", say=lambda _: None)
+    whole, killed = (weights(tmp_path / run / "model.safetensors") for run in ("whole", "killed"))
+    for name in whole:
+        torch.testing.assert_close(whole[name], killed[name], rtol=0, atol=0)
 
 
 def test_the_twin_is_judged_before_everyone_teaches(manifest: Path, tmp_path: Path) -> None:

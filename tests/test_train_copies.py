@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import streamcab_train.copies
 from speech import talk
-from streamcab_train.copies import make_copy
+from streamcab_train.copies import hear, make_copy
 
 from streamcab.dsp.gate import VOICED
 from streamcab.errors import CorpusError
@@ -46,6 +46,16 @@ def test_others_differ_by_seed_and_number_alone(paths: list[Path], tmp_path: Pat
     assert one.x.shape != other.x.shape or not np.array_equal(one.x, other.x)
     x, votes = one.cut(2, 3, 4)
     assert (x.shape, votes.shape) == ((4, ARCH.interval), (4,))
+
+
+@pytest.mark.parametrize("rate", [16000, 32000, 44100])
+def test_a_recording_of_any_rate_is_augmented(tmp_path: Path, rate: int) -> None:
+    samples = talk(1.5, rate, 1)
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        x, votes, speed = hear(samples, rate, ARCH, None, rng, [samples])
+        assert len(x) == len(votes)
+        assert abs(len(x) * ARCH.interval_s - 1.5 / speed) < 0.1
 
 
 def test_what_was_killed_goes_on(paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,10 @@ def test_one_that_is_killed_ends_both_with_a_word_and_resume_goes_on(
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode != 0
-    assert "another process of this training has ended: the same command with --resume goes on" in said
+    assert (
+        "another process of this training has ended: the same command goes on, `streamcab train` with --resume"
+        in said
+    )
     before = len((tmp_path / "killed" / "history.jsonl").read_text(encoding="utf-8").splitlines())
     assert before >= 2
     with two(*arguments(tmp_path, corpus, "killed", "--resume"), start_new_session=True) as process:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from streamcab_train.fast_backward import dropout, run_stages
-from streamcab_train.recipe import STAGES
+from streamcab_train.recipe_keys import STAGES
 
 from streamcab.nn.distiller import Distiller
 from streamcab.nn.geometry import StageShape

@@ -17,7 +17,7 @@ from rich.console import Console
 from streamcab_train.fold_answers import FoldAnswers, read_answers
 from streamcab_train.folds import train_folds
 from streamcab_train.manifest import PARTS, Clip
-from streamcab_train.recipe import SplitKeys
+from streamcab_train.recipe_keys import SplitKeys
 from streamcab_train.split import fold_clips
 from streamcab_train.summary import render, summarise
 

@@ -12,7 +12,7 @@ from msgspec import structs
 from streamcab_train.batches import Selection, whole_clips
 from streamcab_train.features import Features
 from streamcab_train.loop import HISTORY, STATE, Watcher, fit, judge
-from streamcab_train.recipe import TrainingKeys
+from streamcab_train.recipe_keys import TrainingKeys
 from streamcab_train.state import Progress
 
 from streamcab.errors import CheckpointError, ConfigError

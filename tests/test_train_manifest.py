@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from corpus import make_corpus, write_manifest
 from streamcab_train.manifest import read_manifest
-from streamcab_train.recipe import CorpusKeys
+from streamcab_train.recipe_keys import CorpusKeys
 
 from streamcab.errors import CorpusError
 

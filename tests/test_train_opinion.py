@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from streamcab_train.opinion import balance, opinions, regress
+from streamcab_train.opinion import balance, fewer, opinions, regress
 
 RNG = np.random.default_rng(0)
 
@@ -49,3 +49,14 @@ def test_clips_without_a_label_have_an_opinion_too() -> None:
     known[:50] = -1
     told = opinions(x, known, np.array(["c"] * 200), np.array([f"g{i}" for i in range(200)]), penalty=1.0)
     assert (told[:50].argmax(1) == y[:50]).mean() > 0.5
+
+
+def test_of_too_many_clips_whole_groups_are_left_out() -> None:
+    y = np.array([0] * 100 + [1] * 7 + [-1] * 3)
+    groups = np.array([f"g{i // 4}" for i in range(110)])
+    kept = fewer(y, groups, 30, seed=1)
+    assert (kept[100:] == y[100:]).all()
+    own = groups[:100][kept[:100] == 0]
+    assert 26 < len(own) <= 30
+    assert all((kept[:100][groups[:100] == name] == 0).all() for name in set(own.tolist()))
+    assert (fewer(y, groups, 100, seed=1) == y).all()

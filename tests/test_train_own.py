@@ -15,7 +15,8 @@ from streamcab_train.evaluate import evaluate
 from streamcab_train.head import HeadKeys
 from streamcab_train.manifest import read_manifest
 from streamcab_train.own import KEPT, believed, columns_of, from_scratch, speakers_a_class, train_own
-from streamcab_train.recipe import CorpusKeys, Recipe
+from streamcab_train.recipe import Recipe
+from streamcab_train.recipe_keys import CorpusKeys
 
 from streamcab.classifier import Classifier
 from streamcab.cli import main

@@ -15,7 +15,7 @@ from streamcab_train.prepare import LAYOUTS, Prepared, prepare, read_labels, sum
 from streamcab_train.prepare.archive import accent
 from streamcab_train.prepare.common_voice import parts
 from streamcab_train.prepare.table import reasons
-from streamcab_train.recipe import CorpusKeys
+from streamcab_train.recipe_keys import CorpusKeys
 
 from streamcab.cli.train import LAYOUTS as COMMAND_LAYOUTS
 from streamcab.cli.train import prepare as prepare_command

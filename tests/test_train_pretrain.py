@@ -11,7 +11,8 @@ from speech import noise, talk
 from streamcab_train import pretrain as module
 from streamcab_train.cepstra import cepstra, louder
 from streamcab_train.pretrain import PRETRAINED, STATE, begin_from, pretrain, strangers
-from streamcab_train.recipe import CorpusKeys, read_recipe
+from streamcab_train.recipe import read_recipe
+from streamcab_train.recipe_keys import CorpusKeys
 
 from streamcab.errors import CheckpointError, ConfigError, CorpusError
 from streamcab.nn.cabcnn import CabCnn

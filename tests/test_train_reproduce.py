@@ -17,7 +17,8 @@ from streamcab_train import baseline_run, paper
 from streamcab_train.baseline_run import BaselineKeys, train_rival
 from streamcab_train.manifest import read_manifest
 from streamcab_train.protocols import disjoint, limited, shared
-from streamcab_train.recipe import CorpusKeys, SplitKeys, read_recipe
+from streamcab_train.recipe import read_recipe
+from streamcab_train.recipe_keys import CorpusKeys, SplitKeys
 from streamcab_train.reproduce import Shrunk, reproduce
 
 from streamcab.errors import CheckpointError, ConfigError
@@ -153,7 +154,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from streamcab_train import baseline_run
-from streamcab_train.recipe import CorpusKeys
+from streamcab_train.recipe_keys import CorpusKeys
 baseline_run.SAVE_S = 0.0
 keys = baseline_run.BaselineKeys(batch=4, size=64, epochs=8)
 corpus = CorpusKeys(split="split", labels={"high": "high", "low": "low"})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from streamcab_train.manifest import PARTS, Clip
-from streamcab_train.recipe import SplitKeys
+from streamcab_train.recipe_keys import SplitKeys
 from streamcab_train.split import split_clips
 
 from streamcab.errors import CorpusError

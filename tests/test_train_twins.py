@@ -16,7 +16,7 @@ from speech import noise, talk
 from streamcab_train.evaluate import evaluate
 from streamcab_train.folds import train_folds
 from streamcab_train.manifest import Clip
-from streamcab_train.recipe import SplitKeys
+from streamcab_train.recipe_keys import SplitKeys
 from streamcab_train.run import train
 from streamcab_train.split import fold_clips, split_clips
 from streamcab_train.twins import Twins, find_twins, fingerprint, taught_on, units, was_taught

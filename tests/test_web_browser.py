@@ -42,10 +42,11 @@ def driver() -> "Iterator[WebDriver]":
 
 
 @pytest.fixture
-def one() -> Iterator[Page]:
+def one(driver: "WebDriver") -> Iterator[Page]:
     messages = [message for n in range(5) for message in call(n)]
     with page(messages=messages) as served:
         yield served
+        driver.get("about:blank")  # before its server goes, which it would call an error
 
 
 def call(n: int, at_s: float = 20.0, **fields: Any) -> list[Any]:
@@ -200,6 +201,34 @@ def test_a_call_is_opened_and_left_by_keyboard(
     )
     press(driver, "/")
     see("document.activeElement.id === 'q'")
+    assert clean(driver)
+
+
+def test_changes_of_voice_are_marked_in_the_course_of_a_call(
+    driver: "WebDriver", one: Page, see: Callable[[str], Any]
+) -> None:
+    voices = {21: 1, 22: 2, 23: 2, 24: 2, 25: 2, 26: 1, 27: 1, 28: 3}
+    one.tell(*(feed.answer("call-1", at_s, voice=voice) for at_s, voice in voices.items()))
+    driver.get(f"{one.at}#/call/2")
+    driver.refresh()
+    words = see("document.querySelector('#call .chart p')?.textContent")
+    assert words == "Changes of voice: 0:22 to voice 2, 0:26 to voice 1, 0:28 to voice 3."
+    said = driver.execute_script("return document.querySelector('#call canvas').getAttribute('aria-label')")
+    assert words in said
+    lines = driver.execute_script(
+        "const c = document.querySelector('#call canvas'), k = document.createElement('i');"
+        "k.style.color = 'var(--ink)'; document.body.append(k);"
+        "const ink = getComputedStyle(k).color.match(/[0-9]+/g).map(Number); k.remove();"
+        "const row = c.getContext('2d').getImageData(0, 4, c.width, 1).data;"
+        "const is = (x) => ink.every((v, i) => row[4 * x + i] === v);"
+        "return [...Array(c.width).keys()].filter((x) => is(x) && !is(x - 1)).map((x) => (x + 1 - 46) / (c.width - 46))"
+    )
+    assert [round(at * 29) for at in lines] == [22, 26, 28]
+    driver.find_element("css selector", "#call summary").click()
+    column = see(
+        "[...document.querySelectorAll('#call tbody tr')].map((r) => r.children[5].textContent).slice(-8)"
+    )
+    assert column == ["1", "2", "2", "2", "2", "1", "1", "3"]
     assert clean(driver)
 
 

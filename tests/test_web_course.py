@@ -56,6 +56,19 @@ def test_an_old_answer_that_comes_late_changes_nothing() -> None:
     assert course.points()["t"] == [5.0]
 
 
+def test_a_point_has_the_newest_voice_of_its_time() -> None:
+    course = Course(1)
+    for second in range(400):
+        course.put(second, [1.0], "speech", None, voice=1 + second // 95 % 2)
+    points = course.points()
+    changed = [
+        t for t, a, b in zip(points["t"][1:], points["voice"], points["voice"][1:], strict=False) if a != b
+    ]
+    assert changed == [90.0, 190.0, 285.0, 380.0], "what is older than 5 minutes by 10 s"
+    course.put(401, [1.0], "speech", None, voice=1_000)
+    assert course.points()["voice"][-1] == 255
+
+
 @pytest.mark.parametrize("probs", [[2.0, -1.0], [0.5, 0.5, 0.5]])
 def test_probabilities_that_cannot_be_are_bounded(probs: list[float]) -> None:
     course = Course(2)

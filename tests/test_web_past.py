@@ -32,7 +32,10 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
             one_call(
                 tally, f"=call-{n}" if n == 7 else f"call-{n}", NOON + n * 60, 25, top="uk" if n % 3 else None
             )
-        one_call(tally, "late", NOON + DAY_S, 12)
+        line = Line(tally, "late", NOON + DAY_S)
+        line.talk(10)
+        line.talk(2, voice=2)
+        line.hang_up()
     with page(Access(store=str(file)), [feed.model()]) as served:
         yield served
 
@@ -97,6 +100,7 @@ def test_a_stored_call_has_its_course(one: Page) -> None:
     assert found["course"]["t"][0] == 0.0
     assert sum(found["course"]["step"]) == pytest.approx(12.0)
     assert found["course"]["probs"][0] == [50, 150]
+    assert found["course"]["voice"] == [1, 2]
     assert found["told"]["by"] == "since before"
     assert len(found["told"]["moved"]) == len(found["course"]["t"])
     assert one.get("/api/history/call/1").status == 404

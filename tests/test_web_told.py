@@ -44,6 +44,17 @@ def test_pauses_say_nothing_and_a_second_is_noted_once() -> None:
     assert found["t"] == [0.0, 2.0, 3.0]
 
 
+def test_each_voice_is_told_by_what_it_has_said_itself() -> None:
+    one = Said(2)
+    for second, voice in enumerate((1, 1, 1, 2, 2, 1)):
+        one.put(second + 1, (0.1, 0.9) if voice == 2 else (0.9, 0.1), 1.0, voice)
+    first, second = one.told(0, 30.0, 1.0, 1), one.told(1, 30.0, 1.0, 2)
+    assert first is not None
+    assert second is not None
+    assert (first["t"], second["t"]) == ([0.0, 1.0, 2.0, 5.0], [3.0, 4.0])
+    assert first["moved"] == [0.0] * 4, "what the other said is no part of its answer"
+
+
 def test_only_the_window_is_told_of_and_no_more_than_is_kept() -> None:
     one = said(*[(0.6, 0.4)] * 500)
     window, long = one.told(0, 30.0, 1.0), one.told(0, 900.0, 1.0)

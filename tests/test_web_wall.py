@@ -132,6 +132,24 @@ def test_a_call_that_nothing_is_heard_of_ends() -> None:
     assert wall.tick(3.0 + walls.QUIET_S, 1022.0)["rows"][0][1] == ENDED
 
 
+def test_a_call_that_was_given_up_goes_on_when_its_feed_does() -> None:
+    wall = Wall()
+    wall.take([feed.model(), feed.answer()], 1.0)
+    for at in (1.0, 3.0 + walls.QUIET_S):
+        wall.tick(at, 1000.0 + at)
+    wall.take([feed.status(captured_s=30.0)], 20.0)
+    assert [row[:2] for row in wall.tick(20.0, 1030.0)["rows"]] == [[1, LIVE]]
+    wall.take([feed.answer(at_s=31.0)], 21.0)
+    wall.tick(21.0, 1031.0)
+    wall.tick(23.0 + walls.QUIET_S, 1050.0)
+    wall.take([feed.answer(at_s=60.0, probs=(0, 1, 0), state="ended")], 40.0)
+    call = wall.call(1)
+    assert call is not None
+    assert (call["state"], call["top"], call["length"], len(wall.lines)) == ("ended", "us", 60.0, 1)
+    wall.take([feed.model(time=1061.0), feed.answer(at_s=1.0)], 41.0)
+    assert len(wall.lines) == 2, "the same name, and another call"
+
+
 def test_the_ribbon_counts_each_slice_once() -> None:
     wall = Wall()
     wall.take([feed.answer("a"), feed.answer("b"), feed.answer("c", probs=(0, 1, 0))], 1.0)

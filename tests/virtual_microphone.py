@@ -54,6 +54,12 @@ class VirtualMicrophone:
         assert done.returncode == 0, done.stderr
         self._module = done.stdout.strip()
         self._play("pacat", "--rate=48000", "--channels=1", "/dev/zero")
+        until(
+            lambda: self._pactl("list", "short", "sink-inputs").stdout, what="the silent player does not play"
+        )
+        # The sink has rendered two seconds ahead before the player asked for less: it begins anew.
+        for state in ("1", "0"):
+            assert self._pactl("suspend-sink", "mic", state).returncode == 0
 
     def unplug(self) -> None:
         """The microphone is gone; the server stays."""

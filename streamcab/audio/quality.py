@@ -83,7 +83,7 @@ class Flaws:
         self._looked[slots] = written
         x = bank.read(rows, written - n, n)
         if np.isnan(x.sum()):
-            # Of what is missing nothing is known: in the place of what comes before, it has no part in anything.
+            # A stretch with missing samples is not judged.
             whole = ~np.isnan(x).any(1)
             slots, x = slots[whole], x[whole]
             if not len(slots):

@@ -43,7 +43,7 @@ class Bank:
     skipped   (rows,) int64, samples known to be lost before they reached the ring (already part of `written`)
     silence_from, silence_to  (rows,) int64, of the newest long hole: nothing in it can come, no reader is late
 
-    `data` is given by subclasses that store samples otherwise; what `read` returns is the same.
+    `data` is given by subclasses that store samples otherwise; `read` returns the same.
     """
 
     def __init__(self, rate: int, rows: int, capacity: int, data: NDArray[Any] | None = None) -> None:
@@ -104,7 +104,7 @@ class Bank:
 
         Zeros before a stream's start, and beyond its newest sample (asked for only at its end).
 
-        What the writer has overtaken, before or while it was read, comes back as NO_SAMPLE.
+        Samples that the writer has overtaken, before or during the copy, come back as NO_SAMPLE.
         """
         out = self._gather(rows, start, n)
         written, oldest = self.written[rows], self.oldest(rows)

@@ -17,7 +17,7 @@ SHORTEST_S = 4.0
 """A call that is shorter changes nothing."""
 HOLD_S = CODEC_S = 1.5
 TALK_S, PAUSE_S = (2.5, 5.0), (0.5, 4.5)
-"""Shortest and longest, with silence suppression. What follows soon on a long pause is another call, so changes come
+"""Shortest and longest, with silence suppression. Audio soon after a long pause is another call, so changes come
 in the midst of talk."""
 COMFORT = 13
 """Payload type of comfort noise (RFC 3389)."""

@@ -21,7 +21,7 @@ TOGETHER = 64
 LOOK_S = 5.0
 """Between two looks for the server's pings."""
 PATIENCE_S = 20.0
-"""What opening them may take."""
+"""Time that opening them may take."""
 _REQUEST = (
     "GET /twilio HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"

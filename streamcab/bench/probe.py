@@ -42,7 +42,7 @@ class Probe:
         self.statuses: list[tuple[float, DaemonStatus]] = []
         """All that the daemon said of itself, and when, as monotonic time."""
         self.early_lost_ms = np.zeros(plan.calls)
-        """Return what each call lost in the first EARLY_S after its admission."""
+        """Return the audio that each call lost in the first EARLY_S after its admission."""
         self._lost_at_first = np.full(plan.calls, np.nan)
         self.changed: set[int] = set()
         """Calls of which the feed has said that they have changed their codec."""

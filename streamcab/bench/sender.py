@@ -43,7 +43,7 @@ class Speech:
         self._width = form.width
 
     def packets(self, share: NDArray[np.float64], packet: Column) -> NDArray[np.uint8]:
-        """(m, bytes) of calls that began with so much of the speech behind them."""
+        """(m, bytes) of calls that began at these offsets into the speech."""
         first = (share * (self._round // self._width)).astype(np.int64) * self._width
         payloads: NDArray[np.uint8] = self._said[(first + packet * self.bytes) % self._round]
         return payloads
@@ -113,7 +113,7 @@ class Packets:
             at = self._headers.ctypes.data + done * MMSGHDR.itemsize
             got = self._call(self._sock.fileno(), at, n - done, 0)
             if got <= 0:
-                # A refused datagram (nobody listens any more) costs itself only.
+                # A refused datagram (the listener is gone) costs itself only.
                 self.failed += 1
                 done += 1
                 continue
@@ -262,7 +262,7 @@ def main() -> None:
 
 
 def _obey(packets: "Packets | MediaPackets", schedule: Schedule) -> None:
-    print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer to whoever started this process
+    print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer to the parent process
     line = sys.stdin.readline()
     if not line:
         return

@@ -24,7 +24,7 @@ SOUNDS = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf"),
     *(".m4a", ".aac", ".amr", ".webm", ".mp4", ".mka", ".mkv", ".wma"),
 }
-"""What is looked for in folders."""
+"""Suffixes of the files that folders are searched for."""
 
 
 @dataclass(frozen=True)

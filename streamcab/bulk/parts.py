@@ -1,4 +1,4 @@
-"""The list cut into parts, and what is kept of each: a file that is whole or not there.
+"""The list cut into parts, and the file of each, which is either complete or absent.
 
 A part is named by a hash of what it holds and how it is heard. The same work has the same name, so what is there need
 not be done again, and work that is done twice leaves one file. Rows are written to a hidden file, which is then

@@ -130,7 +130,7 @@ def _work(pipe: Connection, job: Job, store: Store) -> None:
         in_hand -= 1
         pipe.send(part)
 
-    # Without a parent there is nobody to work for.
+    # An orphan has no use for its work.
     with suppress(EOFError, ConnectionError):
         try:
             worker = PartWorker(job, store)

@@ -116,7 +116,7 @@ def bench() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 @click.option("--verbose", is_flag=True, help="Report progress on standard error every second.")
 def calls(**o: Any) -> None:
-    """Send calls, by RTP or WebSocket, over the loopback to a daemon, and measure what a subscriber receives.
+    """Send calls, by RTP or WebSocket, over the loopback to a daemon, and measure the answers that a subscriber gets.
 
     Exit codes: 0: passed, that is, nothing was lost, every expected prediction came, and p99 is within the
     budget. 1: failed.

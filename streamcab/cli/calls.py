@@ -84,10 +84,13 @@ def show(o: Calls, id: int) -> None:
                 say(f"{name:<14}{text}")
         models = store.models()
         labels = models[call.model].labels if call.model in models else []
-        for piece in store.pieces(call):
+        found = store.pieces(call)
+        several = any(piece.voice > 1 for piece in found)
+        for piece in found:
             probs = "  ".join(f"{label} {p:.2f}" for label, p in zip(labels, piece.probs, strict=False))
+            voice = f"  voice {piece.voice}" if several else ""
             flaws = f"  {', '.join(piece.flaws)}" if piece.flaws else ""
-            say(f"  {shown(piece.n * 10, zone)[11:]}  speech {piece.speech_s:4.1f} s  {probs}{flaws}")
+            say(f"  {shown(piece.n * 10, zone)[11:]}  speech {piece.speech_s:4.1f} s{voice}  {probs}{flaws}")
 
 
 @calls.command(cls=Command)
@@ -157,7 +160,7 @@ def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) 
             say(
                 "some of them go on: what is said from now on is written again; repeat this when they have ended"
             )
-        # A name that was taken got a number; whose it is, nobody knows here.
+        # A name that was taken got a number, so its owner is unknown here.
         near = {c.name for name in wanted for c in store.every(_filter(o, f"{name}-?"))} - set(wanted)
         if near:
             say(f"kept, as they may be somebody else's: {', '.join(sorted(near))}")

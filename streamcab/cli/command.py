@@ -1,6 +1,6 @@
 """The base of every command: failures become one line and an exit code, and signals end it cleanly.
 
-Knows click; nothing of what a command does, nor of its settings.
+Knows click; nothing of a command's work or settings.
 """
 
 import errno
@@ -58,7 +58,7 @@ class Command(click.Command):
                 raise
             raise Failure(missing(package, ctx.command_path)) from error
         except BrokenPipeError:
-            # The reader of the output is gone, and nobody can be told.
+            # The reader of the output is gone, so there is no way to report it.
             forget_stdout()
             ctx.exit(0)
         finally:
@@ -125,7 +125,7 @@ class Group(click.Group):
 
 
 def forget_stdout() -> None:
-    """Discard what is still buffered for standard output, after its reader has gone."""
+    """Discard the buffered output after its reader has gone."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
 
 

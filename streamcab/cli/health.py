@@ -1,6 +1,6 @@
 """The commands for operators, `status`, `doctor`, `metrics`, `bridge`, `log`: options in, lines and codes out.
 
-Each listens to the feed of a daemon and is a process of its own. Knows click, and nothing of what is measured.
+Each listens to the feed of a daemon and is a process of its own. Knows click, and nothing of the measurements.
 """
 
 import json
@@ -50,7 +50,7 @@ def status(o: Status, endpoint: str) -> None:
 @click.command(cls=Command)
 @settings(Doctor)
 def doctor(o: Doctor) -> None:
-    """Check whether this machine can run the daemon, and print what to do about each problem.
+    """Check whether this machine can run the daemon, and print a remedy for each problem.
 
     It changes nothing.
 

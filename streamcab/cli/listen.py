@@ -1,13 +1,12 @@
-"""The command `listen`: options into sources and settings of a daemon. Knows click; `daemon/session.py` serves."""
+"""The command `listen`: options into the settings of a daemon and its sidecars. `daemon/session.py` serves."""
 
 import logging
 import os
-import re
 import secrets
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +14,7 @@ from streamcab.cli.command import Command, stop_on_signals
 from streamcab.cli.load import backend_maker, gate_of, load_checkpoint
 from streamcab.cli.notice import loaded, loading
 from streamcab.cli.options import config_option, read_again, settings
+from streamcab.cli.sources import rtp_source, sources_of
 from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from streamcab.feed.curve import ServerKeys
     from streamcab.message import ModelInfo
     from streamcab.ops.pseudonyms import Pseudonyms
-    from streamcab.rtp.ports import Ports
     from streamcab.sinks.parcel import Sink
     from streamcab.source import Source
-    from streamcab.source.rtp import RtpSource
     from streamcab.web.child import Page
 
 log = logging.getLogger("streamcab")
@@ -74,7 +72,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
             pseudonyms.know(*o.sources.device, *o.sources.file, *([o.rtp.sdp] if o.rtp.sdp else []))
             journal.learn, journal.scrub = pseudonyms.learn, pseudonyms.scrub
             around.enter_context(_hidden_by(pseudonyms))
-        sources = _sources(o)
+        sources = sources_of(o)
         if not sources:
             raise click.UsageError(
                 "No source: add --device, --file, --url, --rtp, --media or --stdin (see streamcab devices)."
@@ -249,80 +247,3 @@ def _server_keys(folder: Path | None) -> "ServerKeys | None":
     from streamcab.feed.curve import ServerKeys
 
     return ServerKeys(folder, os.environ.get("CREDENTIALS_DIRECTORY"))
-
-
-def _sources(o: Listen) -> "list[Source]":
-    from streamcab.source.file import AudioFile
-    from streamcab.source.microphone import Microphone
-    from streamcab.source.stdin import Stdin
-
-    s = o.sources
-    pace: Literal["live", "fast"] = "fast" if s.fast else "live"
-    sources: list[Source] = [Microphone(int(d) if d.isdigit() else d, s.channel) for d in s.device]
-    sources += [AudioFile(_no_address(file), pace, s.channel, loop=s.loop) for file in s.file]
-    if s.url:
-        from streamcab.source.url import NetStream
-
-        sources += [NetStream(url, s.channel) for url in s.url]
-    if s.stdin:
-        if s.stdin != "wav" and s.rate is None:
-            raise click.UsageError(f"--stdin {s.stdin} is raw audio and needs --rate.")
-        sources.append(Stdin(s.stdin, s.rate, s.channels, s.channel))
-    if o.rtp.rtp or o.rtp.sdp:
-        sources.append(rtp_source(o))
-    if o.media.media or o.media.audiosocket:
-        sources.append(_media(o))
-    return sources
-
-
-def rtp_source(o: Listen, ports: "Ports | None" = None) -> "RtpSource":
-    """The source of calls by RTP, on its own ports or on these."""
-    from streamcab.source.rtp import RtpSource
-
-    return RtpSource(
-        o.rtp.rtp,
-        max_streams=o.max_streams,
-        allow=o.rtp.allow,
-        payload_types=o.rtp.pt,
-        sdp=o.rtp.sdp,
-        name_map=o.rtp.name_map,
-        lookback_ms=o.rtp.lookback_ms,
-        idle_s=o.rtp.idle,
-        same_call=o.rtp.same_call,
-        channel=o.sources.channel,
-        ports=ports,
-    )
-
-
-def _no_address(file: Path) -> Path:
-    """A file; an address under --file is a mistake."""
-    if re.match("(https?|rtsps?|icecast):/", str(file)) and not file.exists():
-        raise click.UsageError(f"--file {file} is an address: give it with --url.")
-    return file
-
-
-def _media(o: Listen) -> "Source":
-    from streamcab.media.admission import read_secrets
-    from streamcab.ops.pseudonyms import Pseudonyms
-    from streamcab.source.media import MediaSource
-
-    m = o.media
-    if (m.media_cert is None) != (m.media_key is None):
-        raise click.UsageError("--media-cert and --media-key go together.")
-    return MediaSource(
-        m.media,
-        m.audiosocket,
-        max_streams=o.max_streams,
-        secrets=read_secrets(m.media_secrets) if m.media_secrets else None,
-        url=m.media_url,
-        tls=(m.media_cert, m.media_key) if m.media_cert and m.media_key else None,
-        plain=m.media_plain,
-        allow=o.rtp.allow,
-        per_address=m.media_per_address,
-        idle_s=o.rtp.idle,
-        number={
-            "hash": Pseudonyms.load(o.names.hash_salt).name if m.caller_numbers == "hash" else str,
-            "show": str,
-            "hide": lambda _: "",
-        }[m.caller_numbers],
-    )

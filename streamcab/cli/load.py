@@ -1,4 +1,4 @@
-"""Loads what common options name: a checkpoint, a device, a backend, a client's keys.
+"""Loads the objects that common options name: a checkpoint, a device, a backend, a client's keys.
 
 Imports heavy packages only inside its functions.
 """

@@ -1,6 +1,6 @@
 """A line on standard error while a command loads, removed before any other output.
 
-Only a terminal shows it; services, pipes and logs do not. Knows nothing of what is loaded.
+Only a terminal shows it; services, pipes and logs do not. Knows nothing of models.
 """
 
 import os

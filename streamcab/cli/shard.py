@@ -93,7 +93,8 @@ class Shard:
             self._say(Report(self._life, "failed", orders.floor, error=str(error), code=error.exit_code))
 
     def _run(self, orders: Orders, stop: threading.Event) -> None:
-        from streamcab.cli.listen import rtp_source, settings_for
+        from streamcab.cli.listen import settings_for
+        from streamcab.cli.sources import rtp_source
         from streamcab.feed.curve import OneClient, Pair
         from streamcab.nn.device import threads_for_many, workers_for
         from streamcab.workers.base import Beside

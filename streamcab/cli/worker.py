@@ -56,8 +56,9 @@ def main(rehearse: "Callable[[Orders, threading.Event], Rehearsal] | None" = Non
 
 def _serve(orders: Orders, stop: threading.Event, teller: "_Teller", rehearsal: "Rehearsal | None") -> None:
     from streamcab.calls import Entry, Tally
-    from streamcab.cli.listen import rtp_source, settings_for
+    from streamcab.cli.listen import settings_for
     from streamcab.cli.load import backend_maker, load_checkpoint
+    from streamcab.cli.sources import rtp_source
     from streamcab.clock import MACHINE
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.reload import Parts, Reload, limits

@@ -1,4 +1,4 @@
-"""Every setting, declared once: what it means, what it may be, its default, and whether a running daemon takes it.
+"""Every setting, declared once: its meaning, range and default, and whether a running daemon takes it.
 
 `tree.py` holds the settings of `listen`, `commands.py` those of the other commands. `setting.py` says what a setting
 is, `layers.py` reads files and the environment, `convert.py` makes a Struct of a TOML table. From these come the

@@ -1,4 +1,4 @@
-"""A Struct made of the tables of a TOML or JSON file, with one line for what is wrong: key, value, what is right.
+"""A Struct made of the tables of a TOML or JSON file, with a one-line error: key, value, valid values.
 
 msgspec checks; its errors name types of its own, so the line is made here. Knows nothing of files.
 """
@@ -23,7 +23,7 @@ def convert(table: Mapping[str, Any], tree: type[T], where: str) -> T:
 
     Args:
         table: Sections by name, each a table of settings by name.
-        tree: What to make of it.
+        tree: The Struct to make.
         where: The file, for the error.
 
     Raises:
@@ -52,7 +52,7 @@ def _explained(text: str, table: Mapping[str, Any], tree: type[msgspec.Struct]) 
 
 
 def _wrong(one: Setting, value: Any, key: str) -> str:
-    """Return what is wrong with the value of one setting."""
+    """Return the fault in the value of one setting, in words."""
     if one.table:
         return f"{key} is {value!r}; it must be a table of strings"
     if one.many:

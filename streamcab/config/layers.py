@@ -23,7 +23,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
     Args:
         path: The file. One that is not here and is named `configs/...` is the one that came with streamcab.
-        what: What to call it in an error.
+        what: Its name in an error.
 
     Returns:
         Its tables.
@@ -87,7 +87,7 @@ def check_environment(environment: Mapping[str, str], known: Iterable[str]) -> N
 
 
 def _converted(one: Setting, value: Any) -> tuple[Any, str]:
-    """Return `value` in the setting's type, and in words what is wrong with it."""
+    """Return `value` in the setting's type, and its fault in words."""
     if isinstance(value, dict):
         return None, f"{one.name} is a table; write {one.name} = VALUE"
     several = value if isinstance(value, list) else [value]

@@ -17,7 +17,7 @@ from streamcab.config.web import Page
 ENDPOINT = "tcp://127.0.0.1:5557"
 """Where a feed is, unless told otherwise."""
 STREAMS, CALLS = 64, 1200
-"""Streams at a time without and with calls, where `max_streams` is not set."""
+"""Streams at a time where `max_streams` is not set: of sources whose channels are streams, and of calls."""
 
 Model = Annotated[Path, setting("Checkpoint.", unset="the bundled model")]
 Compute = Annotated[str, setting("auto, cpu, cuda or cuda:N.")]
@@ -133,7 +133,7 @@ class Rtp(Section, frozen=True):
 
 
 class Net(Section, frozen=True):
-    """The model and what it runs on."""
+    """The model, its backend and its device."""
 
     model: Model | None = None
     compute: Compute = "auto"
@@ -166,7 +166,7 @@ class Answers(Section, frozen=True):
                 "Streams at once; more are refused.",
                 least=1,
                 most=1_000_000,
-                unset=f"{STREAMS}; with calls {CALLS}",
+                unset=f"as many as the sources have; with --channel each {STREAMS}, with calls {CALLS}",
             ),
         ]
         | None
@@ -240,6 +240,11 @@ class Listen(Section, frozen=True):
 
     @property
     def max_streams(self) -> int:
-        """Streams at once; the default is higher for calls."""
-        calls = self.rtp.rtp or self.rtp.sdp or self.media.media or self.media.audiosocket
-        return self.answers.max_streams or (CALLS if calls else STREAMS)
+        """Streams at once; by default as many as the sources have, where that is known."""
+        if self.answers.max_streams is not None:
+            return self.answers.max_streams
+        if self.rtp.rtp or self.rtp.sdp or self.media.media or self.media.audiosocket:
+            return CALLS
+        s = self.sources
+        own = len(s.device) + len(s.file) + len(s.url) + (s.stdin is not None)
+        return own if own and s.channel != "each" else max(own, STREAMS)

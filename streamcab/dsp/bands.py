@@ -3,7 +3,7 @@ of power.
 
 A bank of windowed sweeps, each of which hears the whole of its band. Samples and filters are whole numbers, small
 enough that every product sum is exact in float32: the levels are the same to the bit, whatever is computed beside
-them. Without state. Knows nothing of streams, of time, or of what is speech.
+them. Without state. Knows nothing of streams, time or speech.
 """
 
 from functools import lru_cache

@@ -36,7 +36,7 @@ def threshold(floor: Floats, speech: Floats, detected: bool) -> Floats:
     Args:
         floor: Lowest power of the last `FLOOR_S`; infinity if there is none.
         speech: Mean power of the voiced samples.
-        detected: Whether a speech detector decides what is speech.
+        detected: Whether a speech detector identifies speech.
     """
     above = ABOVE_FLOOR * floor
     if detected:

@@ -82,8 +82,7 @@ class RunningNormaliser:
         self, slots: int, interval: int, interval_s: float, margin: int = 16, detector: Weights | None = None
     ) -> None:
         self.hold = round(HOLD_S / interval_s)
-        block = round(BLOCK_S / interval_s)
-        blocks = round(MEMORY_S / BLOCK_S)
+        block, blocks = round(BLOCK_S / interval_s), round(MEMORY_S / BLOCK_S)
         floor = round(FLOOR_S / interval_s)
         self.interval, self.margin = interval, margin
         self.detector = None if detector is None else Detector(detector, slots, margin)
@@ -112,8 +111,7 @@ class RunningNormaliser:
     def bytes_per_slot(self) -> int:
         """Memory of one stream."""
         arrays = [a for a in vars(self).values() if isinstance(a, np.ndarray)]
-        own = sum(a.nbytes // len(a) for a in arrays)
-        own += self._levels.bytes_per_slot
+        own = sum(a.nbytes // len(a) for a in arrays) + self._levels.bytes_per_slot
         return own + (self.detector.bytes_per_slot if self.detector else 0)
 
     def reset(self, slots: Ints) -> None:
@@ -164,7 +162,7 @@ class RunningNormaliser:
         for field in (self.judged, self.decided, self.taken):
             field[slots] += n_judged
         self._levels.skip(slots, k, n_judged)
-        self._idle(slots[(self.vad_state[slots] == ACTIVE) & (self._levels.voiced(slots) == 0)])
+        self.vad_state[slots[(self.vad_state[slots] == ACTIVE) & (self._levels.voiced(slots) == 0)]] = IDLE
         if self.detector is not None:
             self.detector.skip(slots, n)
             waiting = (self.judged[slots, None] + np.arange(self.ahead)) % self._room
@@ -207,8 +205,7 @@ class RunningNormaliser:
                 left[steady] = 0
                 most = int(left.max())
         for _ in range(most):
-            some = slots if (left > 0).all() else slots[left > 0]
-            self._advance(some)
+            self._advance(slots if (left > 0).all() else slots[left > 0])
             left -= 1
 
     def _judge_active(self, slots: Ints, h: int) -> None:
@@ -235,7 +232,7 @@ class RunningNormaliser:
         if new_block.any():
             turn = slots[new_block]
             left = self._levels.begin(turn, k[new_block])[:, 0]
-            self._idle(turn[(self.vad_state[turn] == ACTIVE) & (left == 0)])
+            self.vad_state[turn[(self.vad_state[turn] == ACTIVE) & (left == 0)]] = IDLE
         vad_state = self.vad_state[slots]
         started = vad_state == IDLE
         if started.any():
@@ -287,9 +284,6 @@ class RunningNormaliser:
             total = self._levels.learn(slot, when[marks], when[-1], self._stats[slot, where[marks]])
             self._set(np.full(n, slot), where, np.broadcast_to(total, (n, 3)))
         self.decided[slots] += n
-
-    def _idle(self, slots: Ints) -> None:
-        self.vad_state[slots] = IDLE
 
     def _silence(self, slots: Ints, at: Ints) -> None:
         """Let intervals pass as zeros."""

@@ -24,7 +24,7 @@ class SpeechLevels:
         floor: Intervals over which the lowest level is the noise floor.
         block: Intervals per block.
         blocks: Blocks whose voiced samples count.
-        detected: Whether a speech detector decides what is speech.
+        detected: Whether a speech detector identifies speech.
     """
 
     def __init__(self, slots: int, floor: int, block: int, blocks: int, detected: bool) -> None:

@@ -67,7 +67,7 @@ class Accumulator:
         self._since[slots] = self._hang + 1
 
     def fold(self, slots: Ints) -> None:
-        """Keep for good what the blocks hold, and empty them: for clips that are heard as a whole."""
+        """Move the sums of the blocks to the permanent ones: for clips that are heard as a whole."""
         self._folded[slots] += self._sums[slots].sum(1, dtype=np.float64)
         self._sums[slots] = 0
 

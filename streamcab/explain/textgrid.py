@@ -9,7 +9,7 @@ from streamcab.inference.explanation import Explanation, runs
 from streamcab.text import as_unicode
 
 NOTHING = "-"
-"""The accent where nobody speaks."""
+"""The label of stretches without speech."""
 
 Interval = tuple[float, float, str]
 

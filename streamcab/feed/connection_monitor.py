@@ -5,10 +5,10 @@ abandons a connection that has sent something invalid; it is made anew here. Kno
 """
 
 import math
+import struct
 import time
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from streamcab.errors import FeedError
 from streamcab.feed.curve import ClientKeys
@@ -19,6 +19,7 @@ EVENT_QUEUE = 10_000  # a monitor that is full stops all traffic of its socket
 GIVEN_UP_S = 2.0  # a connection that broke and is not back by then may never be tried again by libzmq
 
 _MISMATCH = 0x11000002  # PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: one side has keys and the other has none
+_FRAME = struct.Struct("=Hi")  # number and value of an event; pyzmq's own parser would import asyncio
 _EVENTS = (
     zmq.EVENT_CONNECTED
     | zmq.EVENT_DISCONNECTED
@@ -57,17 +58,19 @@ class ConnectionMonitor:
         self.socket.connect("inproc://handshake")
 
     def check(self) -> float:
-        """Takes in what has happened; in how many seconds to ask again at the latest. To be asked when there is no
-        message to read. FeedError once the feed has refused for good: libzmq gives up then.
+        """Read the events of the connection; call it when there is no message to read.
+
+        Returns the seconds after which to call it again at the latest. FeedError once the feed has refused for good:
+        libzmq gives up then.
         """
         while True:
             try:
-                event = parse_monitor_message(self.socket.recv_multipart(zmq.NOBLOCK))
+                event, value = _FRAME.unpack(self.socket.recv_multipart(zmq.NOBLOCK)[0])
             except zmq.ZMQError:
                 break
-            if event["event"] in (zmq.EVENT_CONNECTED, zmq.EVENT_DISCONNECTED):
-                self._broken = time.monotonic() if event["event"] == zmq.EVENT_DISCONNECTED else math.inf
-            self._refusal = self._judge(event["event"], event["value"]) or self._refusal
+            if event in (zmq.EVENT_CONNECTED, zmq.EVENT_DISCONNECTED):
+                self._broken = time.monotonic() if event == zmq.EVENT_DISCONNECTED else math.inf
+            self._refusal = self._judge(event, value) or self._refusal
         if self._refusal:
             raise FeedError(self._refusal)
         left = self._broken + GIVEN_UP_S - time.monotonic()

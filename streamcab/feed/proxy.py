@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import zmq
 
 from streamcab.feed.curve import ServerKeys
-from streamcab.feed.publisher import SEND_QUEUE, outlet
+from streamcab.feed.outlet import SEND_QUEUE, outlet
 
 SETTLED_S = 0.05
 """A proxy that has copied nothing for so long has copied everything."""
@@ -24,7 +24,7 @@ _COUNTS = 8
 
 
 class Proxy:
-    """Publishes at one endpoint what is published at others, which may come, go and come back.
+    """Republishes at one endpoint the messages of others, which may come, go and come back.
 
     Args:
         endpoint: Where to publish; see `Publisher`.
@@ -79,7 +79,7 @@ class Proxy:
         self._door.poll()
 
     def close(self, linger_s: float = 0.5) -> None:
-        """Copy what the publishers have sent before they closed, and close the endpoint.
+        """Copy the messages that the publishers sent before they closed, and close the endpoint.
 
         Args:
             linger_s: Seconds to wait at most for the messages to leave.

@@ -1,9 +1,9 @@
 """The sending end of the feed: sends messages, keeps the last of each topic, and repeats it to late joiners.
 
-A message that nobody has subscribed to is kept, but neither encoded nor sent. Owns the XPUB socket, the numbering of
+A message without a subscriber is kept, but neither encoded nor sent. Owns the XPUB socket, the numbering of
 messages and the last message of every topic. Knows nothing of audio, models or threads. A publisher belongs to the
 thread that made it, since ZeroMQ's sockets are not thread safe. `zap.py` decides who may connect;
-docs/reference/feed.md describes what is on the wire, for any other language.
+docs/reference/feed.md describes the wire format, for other languages.
 """
 
 import secrets
@@ -19,8 +19,7 @@ import zmq
 from streamcab.config.tree import ENDPOINT
 from streamcab.errors import FeedError
 from streamcab.feed.curve import ServerKeys
-from streamcab.feed.endpoint import bindable, prepare, share, taken
-from streamcab.feed.zap import Authenticator
+from streamcab.feed.outlet import SEND_QUEUE, outlet
 from streamcab.message import (
     DAEMON,
     KINDS,
@@ -33,15 +32,13 @@ from streamcab.message import (
     valid_name,
 )
 
-SEND_QUEUE = 4_096  # messages that wait for one stalled subscriber: 1,000 streams publish 2,000 in one pass
-ENDED_S = 60.0  # for so long the last words of an ended stream are repeated to late joiners,
-ENDED_STREAMS = 1_000  # and of so many streams at most
+ENDED_S = 60.0  # the last messages of an ended stream are repeated to late joiners for this long,
+ENDED_STREAMS = 1_000  # and for this number of streams at most
 SUBSCRIPTIONS = 256  # are read in one poll at most,
 REPEATS = 64  # are sent in one poll at most,
 REPEAT_S = 0.002  # and none is begun later in it than this: to 1,000 subscribers one takes up to 1 ms
 TOPIC, BODY = int(zmq.SNDMORE | zmq.NOBLOCK), int(zmq.NOBLOCK)  # flags are slow to join, for each message
 POLLIN = int(zmq.POLLIN)
-MAX_SUBSCRIPTION = 1_024  # bytes of a frame that a publisher takes
 
 _TAGS = {message: tag for tag, message in KINDS.items()}
 _ROOT = f"{VERSION}/".encode()
@@ -62,35 +59,8 @@ class Channel:
 _Channels = dict[type[Message], Channel]
 
 
-def outlet(
-    context: zmq.Context[zmq.Socket[bytes]],
-    endpoint: str,
-    queue: int = SEND_QUEUE,
-    keys: ServerKeys | None = None,
-    ipc_group: str | None = None,
-) -> tuple[zmq.Socket[bytes], Authenticator]:
-    """Bind the socket of a feed, and the authenticator that admits its clients; see `Publisher`. FeedError."""
-    address = bindable(endpoint, keys is not None)
-    socket = context.socket(zmq.XPUB)
-    socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # else the second joiner of a topic is not announced
-    socket.setsockopt(zmq.SNDHWM, queue)
-    socket.setsockopt(zmq.BACKLOG, 1_024)  # 1,000 subscribers may come at once, after a restart
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION)
-    prepare(socket, address)
-    door = Authenticator(context, socket, keys)
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        if error.errno == zmq.EADDRINUSE:
-            raise taken(endpoint) from None
-        raise FeedError(f"the feed cannot be bound to {endpoint}: {error.strerror}") from None
-    if ipc_group:
-        share(address, ipc_group)
-    return socket, door
-
-
 class Publisher:
-    """Binds an endpoint and sends messages to any number of subscribers. A slow subscriber delays nobody else.
+    """Binds an endpoint and sends messages to any number of subscribers. A slow subscriber delays no other.
 
     Args:
         endpoint: Where to publish, such as `tcp://127.0.0.1:5557`. A `*` as the port takes a free one.
@@ -104,7 +74,7 @@ class Publisher:
     Attributes:
         endpoint: The endpoint as bound.
         run: Identifier of this run.
-        sent: Messages given to ZeroMQ, repeats included; not those that nobody has subscribed to.
+        sent: Messages given to ZeroMQ, repeats included; not those without a subscriber.
         repeated: Messages sent again for late joiners.
         failed: Messages that could not be encoded or sent.
         joined: Subscriptions so far.
@@ -128,7 +98,7 @@ class Publisher:
         self.sent = 0  # messages given to ZeroMQ, repeats included
         self.repeated = 0  # messages sent once more, for late joiners
         self.failed = 0  # messages that could not be encoded or sent
-        self.joined = 0  # subscriptions so far: from the first on, somebody hears
+        self.joined = 0  # subscriptions so far
         self._ended_s = ended_s
         self._streams: dict[str, _Channels] = {}
         self._ended: OrderedDict[str, tuple[float, _Channels]] = OrderedDict()  # repeated until (monotonic)
@@ -238,7 +208,7 @@ class Publisher:
         return channels[kind]
 
     def _wanted(self, channel: Channel) -> bool:
-        """Whether somebody has subscribed to a channel, as far as subscriptions were read."""
+        """Whether a channel has a subscriber, as far as subscriptions were read."""
         if self._wide and channel.topic.startswith(self._wide):
             return True
         own = self._subscribed.get(channel.stream)
@@ -255,7 +225,7 @@ class Publisher:
             self.sent += 1
 
     def _read_subscriptions(self) -> None:
-        """Marks as due what the newest subscribers have asked for."""
+        """Mark the channels that the newest subscribers have asked for as due."""
         wide = set()  # prefixes of several streams' topics
         for _ in range(SUBSCRIPTIONS):
             if self._socket.closed or not int(self._socket.getsockopt(zmq.EVENTS)) & POLLIN:
@@ -278,7 +248,7 @@ class Publisher:
                 self._mark(name, prefixes)
 
     def _note(self, stream: str | None, prefix: bytes, comes: bool) -> None:
-        """Somebody subscribes to topics of one stream or of several, or nobody does any more: ZeroMQ counts them."""
+        """Note that a prefix of one stream's topics, or of several, gets its first subscriber or loses its last."""
         known = set(self._wide) if stream is None else self._subscribed.setdefault(stream, set())
         (known.add if comes else known.discard)(prefix)
         if stream is None:

@@ -1,7 +1,7 @@
 """A publisher on another machine, heard here: its messages go on to subscribers of a local endpoint.
 
 Subscriptions travel back, so it repeats its newest messages to late joiners; the newest of each topic is kept here too,
-for when it is gone. Owns a thread. Knows nothing of what a message means, but which status ends a stream.
+for when it is gone. Owns a thread. Knows nothing of messages, except which status ends a stream.
 """
 
 import threading
@@ -10,7 +10,7 @@ import zmq
 
 from streamcab.feed.curve import ClientKeys
 from streamcab.feed.endpoint import prepare
-from streamcab.feed.publisher import MAX_SUBSCRIPTION, SEND_QUEUE
+from streamcab.feed.outlet import MAX_SUBSCRIPTION, SEND_QUEUE
 from streamcab.feed.subscriber import MAX_BODY
 from streamcab.message import VERSION
 
@@ -19,7 +19,7 @@ _ENDED = b'"state":"ended"'
 
 
 class Relay:
-    """Relays what is published at `source`, to whom `keys` give access, to `endpoint`, an ipc address.
+    """Relays the messages of `source`, to which `keys` give access, to `endpoint`, an ipc address.
 
     Attributes:
         words: The newest message of each topic of a stream that has not ended. Complete once `close` has returned.
@@ -47,7 +47,7 @@ class Relay:
         self._thread.start()
 
     def close(self, linger_s: float = 0.0) -> None:
-        """Stop relaying; what comes from now on is not heard."""
+        """Stop relaying."""
         self._over.set()
         self._thread.join()
         self._context.destroy(linger=round(linger_s * 1000))
@@ -64,7 +64,7 @@ class Relay:
                 self._pass_on()
 
     def _pass_on(self) -> None:
-        """Relay what has arrived, a thousand messages at most."""
+        """Relay the messages that have arrived, a thousand at most."""
         for _ in range(1_000):
             try:
                 frames = self._back.recv_multipart(zmq.NOBLOCK)

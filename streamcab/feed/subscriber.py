@@ -1,6 +1,6 @@
 """The receiving end of the feed: delivers each message once and counts the ones that were missed.
 
-Owns the SUB socket and what it remembers of every stream. Knows nothing of audio, models or threads. A subscriber
+Owns the SUB socket and the memory of every stream. Knows nothing of audio, models or threads. A subscriber
 belongs to the thread that made it, since ZeroMQ's sockets are not thread safe.
 
 No ZMTP heartbeats, on purpose: libzmq 4.3.5 aborts the process of a subscriber whose queue is full when its
@@ -212,7 +212,7 @@ class Subscriber:
         return message if self._is_new(message, kind) else None
 
     def _is_new(self, message: AnyMessage, kind: str) -> bool:
-        """Return whether `message` has not arrived before; count what is missing before it."""
+        """Return whether `message` has not arrived before; count the messages missing before it."""
         if message.run != self.run:
             self.restarts += self.run is not None
             self.run = message.run

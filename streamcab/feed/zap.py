@@ -45,7 +45,9 @@ class Authenticator:
             self._zap = context.socket(zmq.ROUTER)
             self._zap.bind("inproc://zeromq.zap.01")
             feed.setsockopt(zmq.ZAP_DOMAIN, b"feed")
-            feed.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # else libzmq lets everybody in where nobody answers
+            feed.setsockopt(
+                zmq.ZAP_ENFORCE_DOMAIN, 1
+            )  # else libzmq admits every client while no authenticator answers
             feed.setsockopt(zmq.CURVE_SERVER, 1)
             feed.setsockopt(zmq.CURVE_SECRETKEY, keys.pair.secret)
 

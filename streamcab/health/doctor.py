@@ -1,4 +1,4 @@
-"""Checks whether this machine is fit to run the daemon. Each check stands for a problem that somebody has had.
+"""Checks whether this machine is fit to run the daemon. Each check stands for a problem that users have had.
 
 Owns the checks and the remedy for each. They change nothing. Knows nothing of the command line. Other parts of
 streamcab are imported inside the checks, so that a broken part becomes a finding and not a crash.

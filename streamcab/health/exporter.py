@@ -1,6 +1,6 @@
 """The metrics over HTTP: the feed read on this thread, scrapes answered on others.
 
-Owns the listening socket of the exporter. Knows nothing of what is counted.
+Owns the listening socket of the exporter. Knows nothing of the counters.
 """
 
 import threading

@@ -116,7 +116,7 @@ def device(
 
 
 def payload(message: Prediction | Status) -> bytes:
-    """The newest of a stream, small: what a home or a rule engine asks for."""
+    """The newest answer of a stream, reduced to the fields that a home or a rule engine uses."""
     members: dict[str, object] = {"state": message.state, "time": round(message.time, 3)}
     if isinstance(message, Prediction):
         members |= {

@@ -53,7 +53,7 @@ class JsonLinesFile:
         return {"jsonl-dropped": self.dropped} if self.dropped else {}
 
     def reopen(self) -> None:
-        """Go on in a new file if somebody moved this one away, such as logrotate."""
+        """Continue in a new file if this one was moved away, as logrotate does."""
         self._file.close()
         try:
             self._file.renew()

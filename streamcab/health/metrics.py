@@ -33,7 +33,7 @@ FATES = (
     "jumped",
     "overrun",
 )
-"""What becomes of an RTP datagram, as the daemon's counters spell it (`streamcab.rtp.packet.Fate`)."""
+"""The fates of RTP datagrams, as the daemon's counters spell them (`streamcab.rtp.packet.Fate`)."""
 EVENTS = ("refused-full", "skips", "feed-refused")
 """Counters that are shown before they have counted anything: a series that begins at 1 has not increased."""
 LAG_S = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -127,7 +127,7 @@ class Ledger:
             self._streams.pop(m.stream, None)
             return
         stream = self._streams.setdefault(m.stream, _Stream(now))
-        # Where nothing comes nobody is behind: the newest sample grows old by itself.
+        # Without new audio there is no lag: the newest sample grows old by itself.
         stream.at, stream.state = now, m.state
         stream.lag_s = 0.0 if m.source_state == "stalled" else m.lag_ms / 1000
 

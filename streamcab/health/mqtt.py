@@ -1,7 +1,7 @@
 """Publishes the feed to an MQTT broker: each stream's newest answer and status, retained, for Home Assistant too.
 
 Owns the connection to the broker, which comes and goes by itself; what is said while it is gone is not kept,
-since the newest is sent again. Knows nothing of what payloads mean: see `homeassistant.py`.
+since the newest is sent again. Knows nothing of payloads: see `homeassistant.py`.
 """
 
 import json
@@ -44,7 +44,7 @@ class Broker:
 
 
 class Bridge:
-    """Publishes what `take` is given: a stream every `every_s` seconds at most, news of state at once."""
+    """Publishes the messages given to `take`: each stream every `every_s` seconds at most, changes of state at once."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Bridge:
         self._publish, self._names, self._every_s, self._clock = publish, names, every_s, clock
         self._discover = discover
         self._sent: dict[tuple[str, str], tuple[float, str]] = {}  # stream and kind: when, and the state
-        self._devices: dict[str, bytes] = {}  # topic: what was announced
+        self._devices: dict[str, bytes] = {}  # announcement by topic
         self._models: dict[str, ModelInfo] = {}
         self._left: dict[str, bytes] = {}  # devices of an earlier bridge or run, as they were announced
         self._words = 0
@@ -134,7 +134,7 @@ class Bridge:
             self._publish(topic, b"")
 
     def _clear(self) -> None:
-        """Take away what an earlier bridge or run has left and nobody speaks for."""
+        """Remove the retained messages of earlier bridges or runs."""
         for topic, body in self._left.items():
             for old in (topic, *sorted(self._names.owned(body))):
                 self._publish(old, b"")
@@ -156,7 +156,7 @@ def bridge(
     client = _client(broker, names, news, discover)
 
     def publish(topic: str, body: bytes) -> None:
-        # While the broker is gone nothing is kept: `connected` sends what is newest then.
+        # Nothing is kept while the broker is gone: `connected` sends the newest messages.
         if client.is_connected():
             client.publish(topic, body, qos=0, retain=True)
 
@@ -184,7 +184,7 @@ def bridge(
 def _learn(
     passing: Bridge, news: "SimpleQueue[tuple[str, str, bytes]]", where: str, say: Callable[[str], None]
 ) -> None:
-    """Take over what the connection's own thread has seen since the last call."""
+    """Take over the events that the connection's own thread has seen since the last call."""
     while True:
         try:
             what, topic, body = news.get_nowait()

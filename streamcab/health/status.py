@@ -1,6 +1,6 @@
 """The health of a daemon, from two seconds of its feed: a verdict, and a screen of text.
 
-Owns the judgement what is well and what is not. Knows nothing of sockets beyond a feed that is handed in.
+Owns the judgement of a daemon's health. Knows nothing of sockets beyond a feed that is handed in.
 """
 
 import time
@@ -42,7 +42,7 @@ LOST = {
     "store-waiting": "the database is away or full: the log says why",
     "store-dropped": "is the database there, and is there room? The log says why",
 }
-"""Counters of losses and refusals, none of which may grow, and what to do about each."""
+"""Counters of losses and refusals, none of which may grow, each with a remedy."""
 REFUSED = {
     "unknown_type": "the log names the payload types and the --pt to add",
     "no_decoder": "install PyAV: pip install streamcab[codecs]",
@@ -98,7 +98,7 @@ class Snapshot:
 
     @property
     def twice(self) -> bool:
-        """Whether two status messages of the daemon have arrived; their difference shows what happens now."""
+        """Whether two status messages of the daemon have arrived; their difference shows the present rates."""
         return self.daemon is not None and self.first is not None and self.daemon.seq > self.first.seq
 
     def grown(self, name: str) -> int:
@@ -119,7 +119,7 @@ def observe(feed: Feed, wait_s: float, clock: Callable[[], float] = time.monoton
 
 
 def troubles(snapshot: Snapshot) -> list[str]:
-    """The problems found, each with what to do; empty if there are none.
+    """The problems found, each with a remedy; empty if there are none.
 
     One rule: just now nothing is lost, less than a packet in ten is refused, and the daemon itself says nothing.
     """
@@ -134,7 +134,7 @@ def troubles(snapshot: Snapshot) -> list[str]:
         found.append(
             f"{_some(s.stream for s in lost)} lost: is the source plugged in, is the sender running?"
         )
-    # Of a source that brings nothing the newest sample grows old by itself: nobody is behind with it.
+    # Without new audio there is no lag: the newest sample grows old by itself.
     late = [
         s
         for s in snapshot.streams.values()

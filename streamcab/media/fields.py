@@ -71,6 +71,8 @@ def number(value: Any) -> float | None:
 
 def whole(value: Any) -> int | None:
     """A whole number, also one that is written as text; None for anything else."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 16:  # as most are
+        return int(value)
     found = number(value)
     return int(found) if found is not None and found.is_integer() else None
 

@@ -1,11 +1,12 @@
 """WebSockets of telephony platforms, by the library `websockets`: the opening, TLS, and messages to sessions.
 
-Frames are taken from the parser at once, without a task or a queue per message. With many connections each is read
-ten times a second, which spares most of the cost of a message: that of waking up for it. Knows nothing of protocols.
+Messages are taken without a task or a queue for each. With many connections each is read ten times a second, past the
+event loop, which spares most of the cost of a message: that of waking up for it. Knows nothing of protocols.
 """
 
 import asyncio
 import logging
+import os
 import ssl
 import time
 from collections import Counter
@@ -17,10 +18,12 @@ from urllib.parse import parse_qsl
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from streamcab.media.admission import Admission
 from streamcab.media.calls import Calls
+from streamcab.media.frames import BINARY, TEXT, Frames
 from streamcab.media.protocols import protocol_of
 from streamcab.media.serializer import Handshake, Serializer
 from streamcab.media.session import Session
@@ -37,6 +40,8 @@ LINGER_S = 3.0
 MANY = 32
 """Connections beyond which each is read in turns, and how many turns there are between two ticks of a second."""
 TURNS = 5
+AT_ONCE = 65_536
+"""Bytes that a connection is read in its turn."""
 FAILURES, FAILURES_S = 20, 60.0
 """Refused requests of an address in so many seconds, after which it is told to wait."""
 
@@ -129,10 +134,14 @@ class Connection(ServerConnection):
         self.peer, self.serial = "", 0
         self._parts: list[bytes] = []
         self._texts = False
+        self._frames = Frames()
+        self._file = -1  # to read from past the event loop; negative under TLS
 
     def begin(self, serializer: Serializer, now: float) -> None:
         """The request is admitted."""
         gate = self.gate
+        if self.protocol.reader.buffer:  # messages that did not wait for the answer
+            self._frames.leave()
         self.session = Session(serializer, gate.calls, now, self._say, self._shut, gate.counts)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -141,6 +150,8 @@ class Connection(ServerConnection):
         gate = self.gate
         peername = transport.get_extra_info("peername")
         self.peer = str(peername[0]) if peername else ""
+        if transport.get_extra_info("sslcontext") is None:
+            self._file = transport.get_extra_info("socket").fileno()
         gate.serial += 1
         self.serial = gate.serial
         gate.connections[self] = None
@@ -166,16 +177,46 @@ class Connection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """Take in the bytes that have come; with many connections, this one reads more in its turn."""
-        super().data_received(data)
-        if self.session is not None and not self.waits and len(self.gate.connections) > MANY:
+        session = self.session
+        if session is None or self.protocol.state is not State.OPEN:
+            if session is not None:
+                self._frames.leave()
+            super().data_received(data)
+        else:
+            self._messages(session, data)
+        if session is not None and not self.waits and len(self.gate.connections) > MANY:
             self.waits = True
             self.transport.pause_reading()
 
+    def _messages(self, session: Session, data: bytes) -> None:
+        now = time.monotonic()
+        for first, part in self._frames.split(data):
+            if first == TEXT:
+                session.text(part, now)
+            elif first == BINARY:
+                session.binary(part, now)
+            else:
+                super().data_received(part)
+                if self.protocol.state is not State.OPEN:
+                    return
+
     def read_on(self) -> None:
         """It is this connection's turn."""
+        if self.transport.is_closing():
+            return
+        if self._file >= 0 and len(self.gate.connections) > MANY:
+            try:
+                data = os.read(self._file, AT_ONCE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if data:
+                self.data_received(data)
+                return
+        # The event loop reads on: it also finds out how a connection has ended.
         self.waits = False
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
+        self.transport.resume_reading()
 
     def start_keepalive(self) -> None:
         """Ping the connections whose platform tolerates it."""
@@ -190,18 +231,14 @@ class Connection(ServerConnection):
             return
         opcode = event.opcode
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
-            self._texts = opcode is Opcode.TEXT
-            if event.fin:
-                (session.text if self._texts else session.binary)(event.data, time.monotonic())  # type: ignore[arg-type]
-                return
-            self._parts = [bytes(event.data)]
-        elif opcode is Opcode.CONT:
-            self._parts.append(bytes(event.data))
-            if event.fin:
-                whole, self._parts = b"".join(self._parts), []
-                (session.text if self._texts else session.binary)(whole, time.monotonic())
-        else:
+            self._texts, self._parts = opcode is Opcode.TEXT, []
+        elif opcode is not Opcode.CONT:
             super().process_event(event)
+            return
+        self._parts.append(bytes(event.data))
+        if event.fin:
+            whole, self._parts = b"".join(self._parts), []
+            (session.text if self._texts else session.binary)(whole, time.monotonic())
 
     def _say(self, text: str) -> None:
         if self.transport.get_write_buffer_size() > 65_536:  # it reads nothing
@@ -250,7 +287,6 @@ async def start(
         port,
         create_connection=Ours,
         process_request=answer,
-        subprotocols=None,
         select_subprotocol=choose,
         compression=None,
         server_header=None,

@@ -1,7 +1,7 @@
-"""The folder in which OpenVINO keeps what it has compiled, so that the next start need not compile it again.
+"""The folder of OpenVINO's compiled graphs, so that the next start need not compile them again.
 
-It only saves time: where it cannot be had, there is none, and that is no error. What lies in it is code that will be
-run, so it must be this user's own. Knows nothing of nets.
+It only saves time: where it cannot be made, there is none, and that is no error. Its files are code that will be run,
+so it must be this user's own. Knows nothing of nets.
 """
 
 import os

@@ -83,7 +83,7 @@ class LineFile:
             self._fd, self.size = -1, 0
 
     def _open(self, path: Path) -> None:
-        # Of the owner and the group alone: who speaks when is nobody else's business.
+        # Readable by owner and group only: the times of calls are private.
         flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         fd = os.open(path, flags | (os.O_RDWR if self._alone else os.O_WRONLY), 0o640)
         size = 0

@@ -3,7 +3,7 @@
 For people, for the journal of systemd (which wants the level as `<4>` and has a clock of its own), or as JSON.
 Of one kind of line BURST come at once and PER_SECOND after that; how many were left out is said with the next one.
 If the file was removed or moved away, the next line creates a new one; while it cannot be written, lines go to
-standard error. Knows nothing of what is logged. Nothing here raises once it has begun: a full disk must not end the
+standard error. Knows nothing of the messages. Nothing here raises once it has begun: a full disk must not end the
 daemon.
 """
 
@@ -76,7 +76,7 @@ class Log(logging.Handler):
     """Writes to `file`, or to standard error. StreamcabError when the file cannot be opened.
 
     learn  is shown each record before it becomes a line
-    scrub  what is done to each line before it is written
+    scrub  applied to each line before it is written
     """
 
     def __init__(self, form: Form = "text", file: Path | None = None) -> None:

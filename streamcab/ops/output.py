@@ -1,7 +1,7 @@
 """The standard output of a command that runs for months: its disk may be full for a while.
 
-What cannot be written is dropped, counted and said once, and lines stay whole; the daemon behind it goes on. That
-nobody reads any more is another matter: BrokenPipeError, as ever. Knows nothing of what is written.
+Lines that cannot be written are dropped whole, counted and reported once, and the daemon goes on. A reader that is gone
+is another matter: BrokenPipeError, as usual. Knows nothing of the lines.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is kept."""
+        """Write the buffered lines."""
         text = "".join(self._text)
         self._text.clear()
         if not text:

@@ -21,7 +21,7 @@ from streamcab.source import Line
 from streamcab.text import as_unicode, printable, stream_name
 
 CREDENTIAL = "name-salt"
-"""What systemd calls the file of the salt."""
+"""Name of the salt's file under systemd."""
 LEAST = 16
 """Bytes of a salt."""
 REMEMBERED = 10_000
@@ -67,7 +67,7 @@ class Pseudonyms:
                 )
 
     def cover(self, line: Line) -> str:
-        """The name of a stream that begins; from now on `scrub` knows what it hides."""
+        """The name of a stream that begins; from now on `scrub` hides its own name."""
         name = self.name(line.name)
         self._hide(_secrets(line), name)
         return name
@@ -86,13 +86,13 @@ class Pseudonyms:
                 self._blame(value)
 
     def scrub(self, text: str) -> str:
-        """A line of the log, without what would tell whose streams these are."""
+        """A line of the log, without the identities of streams."""
         with self._lock:
             hidden = self._hidden | self._known
         return _replaced(text, hidden)
 
     def cleaned(self, error: StreamcabError) -> StreamcabError:
-        """The same error, without what would tell whose streams these are."""
+        """The same error, without the identities of streams."""
         self._blame(error)
         return type(error)(self.scrub(str(error)))
 
@@ -110,7 +110,7 @@ class Pseudonyms:
 
 
 def _secrets(line: Line) -> Iterator[str]:
-    """The name, and what the source knows that is as good as a name: addresses, paths, devices."""
+    """The name, and all that identifies the stream as well: addresses, paths, devices."""
     yield line.name
     for kind, value in list(line.labels.items()):
         if kind == "codec":

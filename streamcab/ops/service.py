@@ -1,4 +1,4 @@
-"""The daemon as a service of systemd: carries out what `systemd_unit.py` has planned, and asks systemctl for the rest.
+"""The daemon as a service of systemd: carries out the plan of `systemd_unit.py`, and calls systemctl for the rest.
 
 Knows nothing of the command line or of the daemon.
 """
@@ -29,7 +29,7 @@ SOURCES = {False: UNIT, True: "streamcab-user.service"}
 SETTINGS = "streamcab.env.example"
 """The files of systemd/ that are put in place: units by whether they are of a user, and settings."""
 UNSEEN = ("home", "root", "run/user", "tmp", "var/tmp")
-"""What ProtectHome= and PrivateTmp= hide from the system unit."""
+"""Folders that ProtectHome= and PrivateTmp= hide from the system unit."""
 
 
 def read(path: Path) -> str | None:
@@ -79,7 +79,7 @@ def program() -> list[str]:
 
 
 def unreachable(paths: Iterable[Path]) -> str | None:
-    """Return why the user of the system service could not run what is at these paths; None if it could."""
+    """Return why the user of the system service could not run the programs at these paths; None if it could."""
     for path in paths:
         for p in (path, path.resolve()):
             hidden = next((f"/{u}" for u in UNSEEN if p.is_relative_to(f"/{u}")), None)
@@ -180,7 +180,7 @@ def _carried_out(steps: Sequence[Step], manager: Systemctl | None, dry: bool) ->
 
 
 def status(place: Place, instance: str | None, manager: Systemctl | None) -> Iterator[str]:
-    """Describe what is installed and its state, line by line. ServiceError when nothing is installed."""
+    """Describe the installed service and its state, line by line. ServiceError when nothing is installed."""
     text = read(place.unit)
     if text is None:
         raise ServiceError(

@@ -1,4 +1,4 @@
-"""Plans the files of the service: where unit and settings go, what is already there, and how to remove them.
+"""Plans the files of the service: where unit and settings go, which of them exist already, and how to remove them.
 
 A file that was edited is never overwritten, and a file that streamcab did not install is never removed. Every installed
 file carries a seal, a hash of itself in its first line, so that an edit shows even after an upgrade. Plans over texts:
@@ -53,7 +53,7 @@ def user_place(home: Path, environment: Mapping[str, str]) -> Place:
 
 @dataclass(frozen=True)
 class Step:
-    """One file: put, keep or remove it. `old`: what stood there, to be kept beside it as FILE.old."""
+    """One file: put, keep or remove it. `old`: its previous text, to be kept beside it as FILE.old."""
 
     verb: Literal["put", "same", "keep", "remove"]
     path: Path
@@ -62,7 +62,7 @@ class Step:
     old: str | None = None
 
     def words(self, *, dry: bool = False) -> str:
-        """Return what is done, or with `dry` would be done, for people."""
+        """Return the action in words; with `dry` as one that would be taken."""
         verbs = {"put": "would put", "same": "would leave", "keep": "would keep", "remove": "would remove"}
         done = {"put": "put", "same": "up to date", "keep": "kept", "remove": "removed"}
         verb = verbs[self.verb] if dry else done[self.verb]

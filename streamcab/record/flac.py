@@ -83,7 +83,7 @@ def pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def in_use(path: Path) -> bool:
-    """Return whether somebody is writing this FlacFile; False on file systems without locks."""
+    """Return whether a process is writing this FlacFile; False on file systems without locks."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

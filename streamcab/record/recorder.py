@@ -197,7 +197,7 @@ class Recorder:
         return piece
 
     def _head(self, track: Track) -> list[Piece]:
-        """Return, once, what was copied when the track began."""
+        """Return, once, the samples that were copied when the track began."""
         head, track.head = track.head, []
         self._waiting -= sum(piece.samples.nbytes for piece in head)
         return head

@@ -25,7 +25,7 @@ class Track:
     Attributes:
         position: Index of the next sample to be read from its ring.
         skipped: Samples that its source had lost when its ring was last looked at.
-        head: What its ring held when it began, until it has been written.
+        head: Samples that its ring held when it began, until they have been written.
         file: The open file.
         missing: Samples, of all its files, that never arrived and are silent.
         samples: Samples of all its files.

@@ -14,7 +14,8 @@
     endings.py        when calls are over                   inspection.py    collisions, and what looks encrypted
     strangers.py      types that cannot be heard            rates.py         a call that changes its sampling rate
     events.py         what is told of calls                 lifecycle.py     the lifecycle of calls
-    channels.py       one call for each channel
+    channels.py       one call for each channel          screening.py     which datagrams hold audio
+    admission.py      which call a datagram belongs to   reuseport.py     sockets of several processes
     intake.py         all of it together: what a batch of datagrams does to the calls
 
 `streamcab.source.rtp` puts them behind the `Source` protocol. Nothing here knows of models, intervals or the

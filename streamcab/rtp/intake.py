@@ -1,4 +1,4 @@
-"""Batches of datagrams into calls: validates, assigns, places and counts them. No sockets, clock or thread.
+"""Batches of datagrams into calls: has them screened and assigned, then places and counts them.
 
 Positions count from the first sample that came while the call was on probation. What the reader may have
 (jitter_buffer.py) ends `lookback` before the newest sample, or at the newest once the call has been silent for that
@@ -7,25 +7,30 @@ long.
 The same SSRC from the same address and port is the same call: its codec, its numbers and its clock may change
 (cursor.py). Where number and timestamp both leap after seconds of silence, the sender has placed another call under
 the same SSRC. Another SSRC is another call, unless the operator says that it is not (`same_call`).
+Knows no sockets, clock or threads.
 """
+
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.audio.ring import windows
+from streamcab.rtp.admission import Admission
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.batch import Batch, unpack_address
-from streamcab.rtp.channels import SHIFT, SOCKET, apart
+from streamcab.rtp.channels import SHIFT, apart
 from streamcab.rtp.cursor import Verdict
 from streamcab.rtp.decoder import Decoders
-from streamcab.rtp.leaps import Kept
-from streamcab.rtp.lifecycle import REMEMBERED, Lifecycle
+from streamcab.rtp.leaps import Kept, copy
+from streamcab.rtp.lifecycle import Lifecycle
 from streamcab.rtp.loss import keys
 from streamcab.rtp.packet import Fate, Headers, parse
 from streamcab.rtp.payload import PayloadTypes
 from streamcab.rtp.rtcp import Bye, reports
+from streamcab.rtp.screening import Screening
 from streamcab.rtp.strangers import Strangers
-from streamcab.rtp.table import State, key_words
+from streamcab.rtp.table import State
 from streamcab.rtp.timeline import Arrivals
 
 PROBATION = 5
@@ -87,23 +92,22 @@ class Intake:
         self.table, self.events, self.fates = self.calls.table, self.calls.events, self.calls.fates
         self.jitter_buffer = self.calls.jitter_buffer
         self._timeline, self._sequences = self.calls.timeline, self.calls.sequences
-        self._evicted = 0
-        self.refused: set[tuple[int, int]] = set()
+        self._screening = Screening(types, allow, rtcp_from, self.calls.misfits, each)
+        self._admission = Admission(types, self.calls, each)
+        self.refused = self._admission.refused
         self.strangers = Strangers()
-        self._allow, self._rtcp_from, self._each = allow, rtcp_from, each
+        self._each = each
         self._over: dict[int, str] = {}  # calls that end with this batch
         self._again: list[Kept] = []  # datagrams to be taken in after this batch
 
     def retune(self, allow: AllowList | None, idle_s: float) -> None:
         """Replace the allowed senders and the idle time from the next batch on; from any thread."""
-        self._allow, self.calls.idle_s = allow, idle_s
+        self._screening.allow, self.calls.idle_s = allow, idle_s
 
     @property
     def received(self) -> int:
         """Datagrams received, less those whose fate is not yet decided."""
         return int(self.fates.sum())
-
-    # -- batches ---------------------------------------------------------------------------------------------
 
     def feed(self, batch: Batch, now: float) -> None:
         """Process n datagrams that arrived by monotonic time `now`, in s."""
@@ -114,35 +118,14 @@ class Intake:
 
     def _apart(self, batch: Batch) -> Batch:
         headers = parse(batch.data, batch.length, batch.truncated)
-
-        def known(rows: NDArray[np.intp], port: Column) -> NDArray[np.bool_]:
-            found = self.table.match(key_words(batch.name[rows], headers.ssrc[rows], port), batch.wide)
-            there: NDArray[np.bool_] = found >= 0
-            return there
-
-        return apart(batch, headers, self.types, known)
+        return apart(batch, headers, self.types, partial(self._admission.known, batch, headers))
 
     def _take(self, batch: Batch, now: float) -> None:
         headers = parse(batch.data, batch.length, batch.truncated)
         fate = headers.fate
-        socket = batch.port & SOCKET if self._each else batch.port
-        if socket.max() >= self._rtcp_from:
-            fate[(socket >= self._rtcp_from) & (fate < Fate.MALFORMED)] = Fate.MALFORMED
-        if self._allow is not None:
-            fate[~self._allow.match(batch.name)] = Fate.NOT_ALLOWED
-        if fate.any():
-            some = np.flatnonzero(fate == Fate.RTCP)[:REPORTS]
-            if len(some):
-                self._reports(batch, some, now)
-            audio = fate == Fate.ACCEPTED
-            fate[audio] = self.types.fate[headers.kind[audio]]
-        else:
-            fate[:] = self.types.fate[headers.kind]
-        samples = self.types.samples(headers, batch.data)
-        self._guesses(batch, headers, samples)
-        if samples.min() <= 0:
-            fate[(fate == Fate.ACCEPTED) & (samples <= 0)] = Fate.MALFORMED
-        slot = self._match(batch, headers, now)
+        samples = self._screening.judge(batch, headers)
+        self._reports(batch, np.flatnonzero(fate == Fate.RTCP)[:REPORTS], now)
+        slot = self._admission.match(batch, headers, now)
         rows = np.arange(len(fate))
         if fate.any():
             unheard = np.flatnonzero((fate == Fate.UNKNOWN_TYPE) | (fate == Fate.NO_DECODER))
@@ -158,54 +141,6 @@ class Intake:
         self.fates += counted[:_KEPT]
         while self._over:
             self.calls.leave(*self._over.popitem())
-
-    def _guesses(self, batch: Batch, headers: Headers, samples: Column) -> None:
-        """Accept packets with a customary, unregistered type (118) only while their sizes fit it."""
-        guessed = self.types.guessed[headers.kind]
-        if not guessed.any():
-            return
-        fate = headers.fate
-        for row in np.flatnonzero(guessed & (fate == Fate.ACCEPTED)).tolist():
-            odd = headers.size[row] % self.types.guess_bytes
-            if odd or (self.calls.misfits and self._caller(batch, headers, row) in self.calls.misfits):
-                fate[row] = Fate.UNKNOWN_TYPE
-                samples[row] = 0
-
-    @staticmethod
-    def _caller(batch: Batch, headers: Headers, row: int) -> tuple[int, int, int]:
-        return hash(batch.name[row].tobytes()), int(headers.ssrc[row]), int(headers.kind[row])
-
-    def _match(self, batch: Batch, headers: Headers, now: float) -> Column:
-        """The slot of each datagram (n,), -1 for none; unknown senders of audio are admitted."""
-        fate = headers.fate
-        words = key_words(batch.name, headers.ssrc, batch.port)
-        slot = self.table.match(words, batch.wide)
-        if slot.min() >= 0:
-            return slot
-        audio = fate == Fate.ACCEPTED
-        unknown = np.flatnonzero(audio & (slot < 0))
-        if len(unknown):
-            self._admit(batch, headers, unknown, now)
-            slot = self.table.match(words, batch.wide)
-            full = audio & (slot < 0)
-            fate[full] = Fate.REFUSED_FULL
-            if len(self.refused) < REMEMBERED:
-                # By port, SSRC and (IPv4) address.
-                self.refused.update(zip(words[0][full].tolist(), words[4][full].tolist(), strict=True))
-        return slot
-
-    def _admit(self, batch: Batch, headers: Headers, rows: NDArray[np.intp], now: float) -> None:
-        """Assign slots to the unknown senders of these rows, while there are free ones."""
-        words = key_words(batch.name[rows], headers.ssrc[rows], batch.port[rows])
-        before = self.table.state.copy()
-        taken = self.table.admit(words, batch.wide, self.types.form[headers.kind[rows]], now)
-        self._evicted += int(np.count_nonzero(before[taken] == State.PROBATION))
-        slot = self.table.match(words, batch.wide)
-        slot, first = np.unique(slot, return_index=True)  # of each caller, the first packet
-        slot, rows = slot[slot >= 0], rows[first[slot >= 0]]
-        clock = self.types.clock[headers.kind[rows]]
-        channel = batch.port[rows] >> SHIFT if self._each else None
-        self.calls.begin(slot, headers.sequence[rows], headers.time[rows], clock, now, channel)
 
     def _calls(
         self,
@@ -301,27 +236,19 @@ class Intake:
         for k in np.flatnonzero(other).tolist() if self._over else ():
             if int(slot[k]) in self._over:
                 stays[k] = False
-                self._again.append(self._copy(batch, headers, int(rows[k]), now))
+                self._again.append(copy(batch, headers, int(rows[k]), now))
                 headers.fate[rows[k]] = _KEPT
         some = np.flatnonzero(other & stays)
         rate = buffer.rate[self.types.form[headers.kind[rows[some]]]]
         samples[some] *= buffer.rate[table.form[slot[some]]] / rate
         return np.flatnonzero(stays)
 
-    # -- leaps -----------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _copy(batch: Batch, headers: Headers, row: int, now: float, clock: int = 0) -> Kept:
-        data = batch.data[row, : int(batch.length[row])].tobytes()
-        number, time = int(headers.sequence[row]), int(headers.time[row])
-        return Kept(data, batch.name[row].tobytes(), int(batch.port[row]), number, time, clock, now)
-
     def _keep(self, batch: Batch, headers: Headers, rows: NDArray[np.intp], slot: Column, now: float) -> None:
         """Keep packets (m,) whose number and timestamp leapt, until others follow them."""
         believed: set[int] = set()
         for row, one in zip(rows.tolist(), slot.tolist(), strict=True):
             headers.fate[row] = _KEPT
-            packet = self._copy(batch, headers, row, now, int(self.types.clock[headers.kind[row]]))
+            packet = copy(batch, headers, row, now, int(self.types.clock[headers.kind[row]]))
             if one in believed:
                 self._again.append(packet)
                 continue
@@ -368,5 +295,5 @@ class Intake:
             "lost_packets": self.jitter_buffer.lost_packets,
             "restarts": self._timeline.restarts,
             "ssrc_changes": self.calls.succeeded,
-            "evicted": self._evicted,
+            "evicted": self._admission.evicted,
         }

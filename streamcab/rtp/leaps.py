@@ -7,7 +7,9 @@ another call has the same port and SSRC. Knows nothing of their further processi
 
 from dataclasses import dataclass
 
+from streamcab.rtp.batch import Batch
 from streamcab.rtp.cursor import difference
+from streamcab.rtp.packet import Headers
 
 ENOUGH = 5
 """Packets in a row that are accepted."""
@@ -30,6 +32,13 @@ class Kept:
     time: int
     clock: int
     arrived: float
+
+
+def copy(batch: Batch, headers: Headers, row: int, now: float, clock: int = 0) -> Kept:
+    """Return a copy of one datagram of a batch, which outlives the batch."""
+    data = batch.data[row, : int(batch.length[row])].tobytes()
+    number, time = int(headers.sequence[row]), int(headers.time[row])
+    return Kept(data, batch.name[row].tobytes(), int(batch.port[row]), number, time, clock, now)
 
 
 class Leaps:

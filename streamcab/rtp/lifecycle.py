@@ -19,6 +19,7 @@ from streamcab.rtp.leaps import Kept, Leaps
 from streamcab.rtp.loss import Sequences
 from streamcab.rtp.packet import Fate
 from streamcab.rtp.payload import PayloadTypes
+from streamcab.rtp.screening import Caller, caller
 from streamcab.rtp.table import State, Table
 from streamcab.rtp.timeline import Timeline
 
@@ -80,7 +81,7 @@ class Lifecycle:
         self.first = np.zeros(slots, np.int64)
         self.kind, self._told = np.zeros((2, slots), np.uint8)
         self.converted = np.zeros(slots, np.bool_)
-        self.misfits: set[tuple[int, int, int]] = set()
+        self.misfits: set[Caller] = set()
         self.endings, self.leaps = Endings(self.table), Leaps()
         self._types, self._inspection = types, Inspection(slots)
         self._lookback_s, self._same_call = lookback_s, same_call
@@ -165,8 +166,8 @@ class Lifecycle:
     def _misfit(self, slot: int) -> None:
         """Remove a call whose timestamps do not fit the format that its payload type suggests."""
         if len(self.misfits) < REMEMBERED:
-            caller = hash(self.table.name(slot)), int(self.table.ssrc[slot]), int(self.kind[slot])
-            self.misfits.add(caller)
+            key = caller(self.table.name(slot), int(self.table.ssrc[slot]), int(self.kind[slot]))
+            self.misfits.add(key)
         packets = int(self.table.packets[slot])
         self.fates[Fate.ACCEPTED] -= packets
         self.fates[Fate.UNKNOWN_TYPE] += packets

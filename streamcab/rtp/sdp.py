@@ -1,14 +1,16 @@
 """Payload types as text: `97=opus/48000/2` on a command line, or the lines of an SDP file (RFC 8866).
 
-Returns plain values; knows nothing of packets or sockets.
+Knows nothing of packets or sockets.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from streamcab.errors import ConfigError
+from streamcab.errors import ConfigError, SourceError
 from streamcab.rtp.codec import NAMES, STATIC, Encoding
+from streamcab.rtp.decoder import available
 from streamcab.rtp.packet import Fate
+from streamcab.rtp.payload import PayloadTypes
 
 SPECIAL = {"TELEPHONE-EVENT": Fate.EVENT, "CN": Fate.COMFORT_NOISE}
 
@@ -59,8 +61,10 @@ def _meaning(number: int, text: str) -> TypeMap:
     return TypeMap(encodings={number: Encoding(name, clock, 1 if name in ("OPUS", "G722") else channels)})
 
 
-def parse_types(entries: Iterable[str]) -> TypeMap:
-    """Parse texts such as `97=opus/48000/2`. ConfigError for an invalid one."""
+def parse_types(entries: Iterable[str] | Mapping[int, str]) -> TypeMap:
+    """Parse texts such as `97=opus/48000/2`, or {97: "opus/48000/2"}. ConfigError for an invalid one."""
+    if isinstance(entries, Mapping):
+        entries = [f"{number}={text}" for number, text in entries.items()]
     types = TypeMap()
     for entry in entries:
         number, _, text = entry.partition("=")
@@ -117,3 +121,20 @@ def parse_sdp(text: str, origin: str = "SDP") -> TypeMap:
         what = "holds no audio that can be decoded here" if seen else "is no session description: no m= line"
         raise ConfigError(f"{origin}: {what}")
     return types
+
+
+def decodable(wanted: TypeMap) -> PayloadTypes:
+    """Return the static payload types with those of a map, marked as missing where PyAV is.
+
+    Raises:
+        SourceError: The map names a codec that needs PyAV, which is not installed.
+    """
+    have = available()
+    asked = sorted({e.name for e in wanted.encodings.values() if e.stateful})
+    if asked and not have:
+        raise SourceError(
+            f"{' and '.join(asked)} cannot be decoded without PyAV: `pip install streamcab[codecs]`"
+        )
+    encodings = {k: v for k, v in STATIC.items() if k not in wanted.special} | wanted.encodings
+    missing = frozenset() if have else frozenset(e.name for e in encodings.values() if e.stateful)
+    return PayloadTypes(encodings, wanted.special, missing, guess=True)

@@ -54,7 +54,7 @@ class Table:
         self.ssrc = np.zeros(slots, np.uint32)
         self._words = np.zeros((5, slots), np.uint64)
         self._hash = np.zeros(slots, np.uint64)
-        # Drawn at each start, so that nobody can choose keys that collide.
+        # Drawn at each start, so that an attacker cannot choose keys that collide.
         self._factors = [np.uint64(secrets.randbits(64) | 1) for _ in range(6)]
         # Open addressing, an eighth full: one probe finds nearly every key.
         self._cells = np.full(8 << max(slots - 1, 1).bit_length(), -1, np.int32)

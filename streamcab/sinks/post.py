@@ -47,7 +47,7 @@ class Post:
         self._sent: dict[int, float] = {}  # call: up to when it was sent
         self._numbers: dict[int, int] = {}
         self.delivered = self.dropped = self.waiting = self.dead = 0
-        self._told: dict[str, str] = {}  # what is wrong with a sink, as the log has it
+        self._told: dict[str, str] = {}  # the fault of each sink, as it was logged
         self._spool = Spool(path, alone=True)  # from now on of the thread that sorts
         self._stop = threading.Event()
         self._news = {sink.name: threading.Event() for sink in self._sinks}
@@ -145,7 +145,7 @@ class Post:
             while True:
                 news.clear()
                 rest = TURN_S
-                # Before the look into the spool: what is put there in between is still found.
+                # Before the look into the spool, so that a later entry is still found.
                 sorting = self._threads[0].is_alive()
                 try:
                     parcel = spool.next(sink.name, time.time())

@@ -81,7 +81,7 @@ class Levels:
     def hear(self, block: Samples) -> None:
         """One more block of frames, (INTERVALS * n, channels)."""
         x = block.astype(np.float64)
-        x[~(np.abs(x) <= 2.0**32)] = 0.0  # what is missing, or no number
+        x[~(np.abs(x) <= 2.0**32)] = 0.0  # missing samples and NaN
         cut = x.reshape(INTERVALS, -1, x.shape[1])
         cut = cut - cut.mean(1, keepdims=True)
         at = self.blocks % NEAR
@@ -133,7 +133,7 @@ class Levels:
         noise = rest[way, 1] / np.maximum(rest[way, 0], 1e-9)
         doubtful = (lively > 0) & (lively < np.where(count[BY_DETECTOR] > 0, *DOUBT))
         bearable = HARMLESS * loudest if speaks.any() else FAINT
-        # What is left between words is no noise: the lowest of it is. Who is silent disturbs nobody.
+        # The noise is the lowest level between words. A silent channel adds none.
         between = np.minimum(noise, ABOVE_LOWEST * self._power.min((0, 1)))
         weights = np.where(
             speaks | doubtful,

@@ -13,19 +13,17 @@ from pathlib import Path
 
 from streamcab.config.setting import settings_of
 from streamcab.config.tree import CALLS, Listen, Rtp
-from streamcab.errors import ConfigError, SourceError
+from streamcab.errors import ConfigError
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
-from streamcab.rtp.codec import STATIC
-from streamcab.rtp.decoder import Decoders, available
+from streamcab.rtp.decoder import Decoders
 from streamcab.rtp.intake import Intake
 from streamcab.rtp.loss import SEEN
 from streamcab.rtp.names import CallNames, Rule, parse_name_map
-from streamcab.rtp.payload import PayloadTypes
 from streamcab.rtp.ports import Ports
 from streamcab.rtp.receive import Receiver, receiver
 from streamcab.rtp.reuseport import spread
-from streamcab.rtp.sdp import TypeMap, parse_sdp, parse_types
+from streamcab.rtp.sdp import TypeMap, decodable, parse_sdp, parse_types
 from streamcab.rtp.stalls import STALL_S
 from streamcab.rtp.udp import Address
 from streamcab.source import Line
@@ -119,15 +117,10 @@ class RtpSource(Incoming):
                 raise ConfigError(f"{name} must be {least} to {most}, not {value}")
         if same_call not in SAME_CALL:
             raise ConfigError(f"same_call must be {' or '.join(SAME_CALL)}, not {same_call!r}")
-        entries = (
-            [f"{k}={v}" for k, v in payload_types.items()]
-            if isinstance(payload_types, Mapping)
-            else payload_types
-        )
         wanted = TypeMap()
         if sdp is not None:
             wanted.update(parse_sdp(_text_of(sdp, "SDP file"), str(sdp)))
-        wanted.update(parse_types(entries))
+        wanted.update(parse_types(payload_types))
         self._addresses = [Address.parse(text) for text in binds or wanted.endpoints]
         if not self._addresses:
             raise ConfigError("no address to receive RTP on: give one such as 127.0.0.1:5004, or an SDP file")
@@ -172,7 +165,7 @@ class RtpSource(Incoming):
         """Bind the sockets and begin to receive. SourceError when a port is taken or a decoder is missing."""
         assert self._thread is None, "started twice"
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
-        types = self._types()
+        types = decodable(self._wanted)
         if self._ports is not None:
             self._ports.empty()
         ports = self._ports = self._ports or Ports(self._addresses)
@@ -246,21 +239,6 @@ class RtpSource(Incoming):
     def bytes_per_stream(self) -> int:
         """Memory that one more G.711 call takes here; other codecs take more, in proportion to their rate."""
         return ScatterBank(8000, 1, self._ring_s, compact=True, touch=False).bytes_per_row + _STATE_BYTES
-
-    # -- opening ---------------------------------------------------------------------------------------------
-
-    def _types(self) -> PayloadTypes:
-        have = available()
-        asked = sorted({e.name for e in self._wanted.encodings.values() if e.stateful})
-        if asked and not have:
-            raise SourceError(
-                f"{' and '.join(asked)} cannot be decoded without PyAV: `pip install streamcab[codecs]`"
-            )
-        encodings = {
-            k: v for k, v in STATIC.items() if k not in self._wanted.special
-        } | self._wanted.encodings
-        missing = frozenset() if have else frozenset(e.name for e in encodings.values() if e.stateful)
-        return PayloadTypes(encodings, self._wanted.special, missing, guess=True)
 
     # -- the receive thread ----------------------------------------------------------------------------------
 

@@ -179,7 +179,7 @@ class SingleStream(ABC):
         wait = ROOM_WAIT
         while len(samples) and not self._stop.is_set():
             self._flows()
-            # A stream that the daemon refused is read by nobody.
+            # A stream that the daemon refused has no reader.
             room = min((bank.room(row) for row in rows if not self._refused[row]), default=len(samples))
             if room < min(len(samples), bank.capacity // ROOM):
                 self._stop.wait(wait)

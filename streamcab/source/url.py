@@ -59,7 +59,7 @@ class NetStream(SingleStream):
         self._rate = 0  # Hz; 0 until the first connection settles it
         self._attempts = self._reconnected = 0
         self._last = 0.0  # when the newest samples were due; 0 before the first
-        self._ends = False  # whether what was opened has an end of its own
+        self._ends = False  # whether the opened stream has an end of its own
 
     @property
     def live(self) -> bool:

@@ -76,7 +76,7 @@ def as_parquet(rows: Iterable[Row], out: BinaryIO, zone: tzinfo | None) -> int:
             return pyarrow.map_(pyarrow.string(), pyarrow.float64() if name == "probs" else pyarrow.string())
         if name == "flaws":
             return pyarrow.list_(pyarrow.string())
-        if name in ("id", "call", "run", "overflows"):
+        if name in ("id", "call", "run", "overflows", "voice"):
             return pyarrow.int64()
         if name == "sure":
             return pyarrow.bool_()

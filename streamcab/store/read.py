@@ -14,7 +14,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, case, cast, extract, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, cast, extract, func, inspect, or_, select
 from sqlalchemy import types as kinds
 
 from streamcab.calls import CallFacts, Piece
@@ -35,7 +35,7 @@ class StoredCall(CallFacts, frozen=True):
     run: int
 
 
-class StoredPiece(Piece, frozen=True):
+class StoredPiece(Piece, frozen=True, kw_only=True):
     """A piece of the call with the id `call`."""
 
     call: int
@@ -115,9 +115,13 @@ class Reader:
         # A database of another streamcab, or none at all, is found now.
         try:
             self._rows(select(calls.c.id).limit(1))
+            with explained(self._engine):
+                have = {column["name"] for column in inspect(self._engine).get_columns("pieces")}
         except StoreError:
             self.close()
             raise
+        # A store that only an older streamcab has opened lacks the newest columns.
+        self._pieces = select(*(column for column in pieces.c if column.name in have))
 
     def calls(
         self, which: Filter = Filter(), limit: int = PAGE, after: After | None = None, oldest: bool = False
@@ -145,7 +149,7 @@ class Reader:
         """Return the pieces of a call in order; none once they are too old (`--store-max-detail-days`)."""
         found: list[Any] = []
         for condition in pieces_of(call.id, call.began, call.seen):
-            found += self._rows(select(pieces).where(condition).order_by(pieces.c.n))
+            found += self._rows(self._pieces.where(condition).order_by(pieces.c.n))
         return [_converted(StoredPiece, row) for row in found]
 
     def models(self) -> dict[str, StoredModel]:

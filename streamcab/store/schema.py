@@ -123,5 +123,6 @@ pieces = Table(
     Column("hears", String(8), nullable=False, comment="speech, sound or silence, at the end"),
     Column("level_db", Float),
     Column("flaws", Json, nullable=False),
+    Column("voice", Integer, nullable=False, server_default="1", comment="that the answer is about"),
     sqlite_with_rowid=False,
 )

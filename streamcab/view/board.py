@@ -13,7 +13,7 @@ from streamcab.view.history import MOST_LABELS, History
 QUIET_S = 3.0  # a feed that has said nothing for so long is called quiet
 
 Shown = State | Literal["stalled", "reconnecting"]
-"""What is said of a stream: the state of its answer, or of its source where that hinders it."""
+"""The state shown for a stream: that of its answer, or of its source if that prevents an answer."""
 
 
 class Stream:

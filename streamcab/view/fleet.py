@@ -1,6 +1,6 @@
 """The picture of many streams: a table, like `top`, one row per call, below the counts per accent.
 
-`render_fleet` is pure, and builds the visible rows only: what is not shown costs nothing. Knows no terminal.
+`render_fleet` is pure, and builds the visible rows only: hidden streams cost nothing. Knows no terminal.
 """
 
 from collections import Counter

@@ -165,7 +165,7 @@ def column(share: float, row: int, rows: int) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability as text; 100 % only for what rounds to it from 99.5 up."""
+    """A probability as text; 100 % only from 99.5 up."""
     return f"{100 * probability:.0f} %"
 
 

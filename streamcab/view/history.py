@@ -14,7 +14,7 @@ _HOLD = 12  # a value stands for the buckets since the last one when they are no
 _NOTHING, _NO_ANSWER = 255, 254
 
 Cell = tuple[int, float] | None
-"""One cell of a strip: the answer's number and probability; 0.0: it stands, and nobody speaks.
+"""One cell of a strip: the answer's number and probability; 0.0: it stands, without speech.
 
 (-1, 0.0): not heard. None: heard, and there was no answer.
 """

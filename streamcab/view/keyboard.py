@@ -28,7 +28,7 @@ _NAMES = {
 
 
 def decode(data: bytes) -> list[str]:
-    """The keys in what a terminal sent; sequences and characters that mean nothing here are left out."""
+    """The keys in a terminal's input; sequences and characters without a meaning here are left out."""
     keys = []
     for match in _SEQUENCE.finditer(data):
         piece = match.group()

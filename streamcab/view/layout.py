@@ -1,6 +1,6 @@
 """Distributes the rows of the one-stream picture: the most important sections first, then spacing.
 
-Knows names of sections and numbers of rows, nothing of what is drawn in them.
+Knows names of sections and numbers of rows, nothing of their contents.
 """
 
 # (section, rows): granted in this order for as long as there is room
@@ -36,7 +36,7 @@ def grant(height: int, bars: int, most: dict[str, int]) -> dict[str, int]:
             rows = max(height - rest, given.get(section, 0))  # some of many bars are better than none
         if rest + rows > height:
             refused = True
-        # One row more may grant what is refused here, at the cost of all later wishes: a steady section waits for it.
+        # One more row may grant a wish refused here, at the cost of all later ones: a steady section waits for it.
         elif rows > 0 and not (refused and section in _STEADY):
             given[section] = rows
     return given

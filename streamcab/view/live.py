@@ -49,7 +49,7 @@ def watch(
     board: Board | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Board:
-    """Draw the feed until q, Ctrl-C or `stop`, and return what was gathered, for a `summary`.
+    """Draw the feed until q, Ctrl-C or `stop`, and return the board, for a `summary`.
 
     `caption` is shown at the top, asked for again each time when it is a function. SIGTERM ends the
     process with 143 once the terminal is clean, unless the caller has a handler (which then sets `stop`).

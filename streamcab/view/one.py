@@ -11,7 +11,6 @@ from rich.segment import Segment
 from rich.style import Style
 
 from streamcab.config.tree import Answers
-from streamcab.message import Prediction
 from streamcab.view.big_text import large
 from streamcab.view.board import Board, Stream
 from streamcab.view.frame import Frame, Row, bar, clean, column, duration, fit, percent, runs, thin_bar
@@ -19,6 +18,7 @@ from streamcab.view.layout import ORDER, grant
 from streamcab.view.palette import ALERT, BOLD, PLAIN, QUIET, SIGN, STATE_STYLE, hue
 from streamcab.view.strip import spoken_runs, strip_row
 from streamcab.view.waiting import render_waiting
+from streamcab.view.words import about, answer_words, duty_words, voice_words
 
 FLOOR_DB = -70.0  # the left end of the level meter
 _VALUE = 7  # cells of the column of values at the right
@@ -104,25 +104,15 @@ class _Picture:
         room = max(self.inner - cell_len(word) - 2, 1)
         name = fit(self.stream.name, room)
         row.put(name, BOLD)
-        more = self._about()
+        more = about(self.stream, self.caption)
         rest = room - cell_len(name) - 3
         if more and rest > 7:
             row.put("   ").put(fit(more, rest), QUIET)
         yield row.to(self.width - self.margin - cell_len(word)).put(word, style)
 
-    def _words(self) -> tuple[str, Style, str]:
-        """Return the answer or what stands in its place, its style, and its percentage."""
-        state, top = self.stream.state, self.stream.top
-        if state == "lost":
-            return "source lost", ALERT, ""
-        if state == "silent":
-            return "silence", QUIET, ""
-        if top is None:
-            return {"warming": "warming up", "ended": "no answer"}.get(state, "listening"), QUIET, ""
-        return top, self.style, percent(self.stream.confidence)
-
     def _answer(self, count: int) -> Iterator[Row]:
-        text, style, value = self._words()
+        text, remark, value = answer_words(self.stream)
+        style = {"answer": self.style, "alert": ALERT, "quiet": QUIET}[remark]
         big, tail = (
             (large(text, count), large(value.replace(" ", ""), count) if value else [])
             if count > 1
@@ -140,20 +130,6 @@ class _Picture:
             if tail:
                 row.to(self.width - self.margin - len(tail[i])).put(tail[i], style)
             yield row
-
-    def _about(self) -> str:
-        """Return what there is to say about the stream besides its state."""
-        status = self.stream.status
-        said = {
-            "silent": "nobody is speaking",
-            "lost": "nothing arrives from the source",
-            "ended": "this was the final answer" if self.stream.top else "",
-        }
-        detail = status.detail if status else ""
-        if status and status.flaws:
-            detail = "; ".join(part for part in (detail, "samples: " + ", ".join(status.flaws)) if part)
-        parts = [detail or said.get(self.stream.state, ""), self.caption or (status.source if status else "")]
-        return " · ".join(clean(part) for part in parts if part)
 
     def _bars(self, count: int, across: int, spread: int) -> Iterator[Row]:
         shown = self._shown_labels(count * across)
@@ -255,7 +231,7 @@ class _Picture:
             ("lag", duration(s.lag_ms), ALERT if s.lag_ms > 1000 else PLAIN),
             ("lost", duration(s.lost_ms), ALERT if s.lost_ms > 0 else PLAIN),
             ("overflows", f"{s.overflows}", ALERT if s.overflows > 0 else PLAIN),
-            ("heard", f"{p.heard_s if p else 0:.0f} s{_duty(p)}{_voice(p)}", PLAIN),
+            ("heard", f"{p.heard_s if p else 0:.0f} s{duty_words(p)}{voice_words(p)}", PLAIN),
         ]
         if count > 1:
             wide = first = min(self.inner // len(items), 24)
@@ -299,13 +275,3 @@ class _Picture:
     def _window_s(self) -> float:
         model = self.board.model(self.stream)
         return model.window_s if model else max(Answers().window, self.p.window_s if self.p else 0.0)
-
-
-def _duty(p: Prediction | None) -> str:
-    """Return the share of the time for which a stream is heard, if it is not all of it."""
-    return f" ({percent(p.duty)} of the time)" if p is not None and p.duty < 1 else ""
-
-
-def _voice(p: Prediction | None) -> str:
-    """Whom the answer is about, where that is not the first voice of the stream."""
-    return f", voice {p.voice}" if p is not None and p.voice > 1 else ""

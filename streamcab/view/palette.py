@@ -18,7 +18,7 @@ LEVELS = 8
 
 PLAIN = Style()
 BOLD = Style(bold=True)
-QUIET = Style(color=GREY)  # captions, units, what is not now
+QUIET = Style(color=GREY)  # captions, units, the past
 TRACK = Style(color=THIN, dim=True)  # the empty part of a bar
 ALERT = Style(color=WARN, bold=True)
 FAINT = Style(dim=True, bold=False)

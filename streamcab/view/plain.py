@@ -43,7 +43,7 @@ def lines(
     board: Board | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Board:
-    """Write until `stop` is set, Ctrl-C, or nobody reads any more; what is newest then is still written.
+    """Write until `stop` is set, Ctrl-C, or the reader is gone; the newest lines are still written then.
 
     Returns the board, for a `summary`.
     """
@@ -139,7 +139,7 @@ class _Due:
 
 
 def _mute(stream: Writer) -> None:
-    """Discard what is still buffered: nobody reads, and the interpreter would complain at its end."""
+    """Discard the buffered lines: their reader is gone, and the interpreter would complain at its end."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

@@ -68,7 +68,7 @@ class Screen:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and rows now, as the terminal says: COLUMNS would stay what it was at the start."""
+        """Columns and rows now, by the terminal: COLUMNS would keep its value from the start."""
         try:
             columns, rows = os.get_terminal_size(self.console.file.fileno())
         except (AttributeError, OSError, ValueError):
@@ -76,7 +76,7 @@ class Screen:
         return (columns, rows) if columns and rows else (self.console.size.width, self.console.size.height)
 
     def show(self, frame: Frame) -> None:
-        """Bring what differs onto the screen."""
+        """Write the rows that differ to the screen."""
         size = (frame.width, len(frame.rows))
         if size != self._size:
             self._shown, self._size = [], size

@@ -1,6 +1,6 @@
 """Keeps standard error off the picture: drivers and warnings write there while the view has the screen.
 
-What was written is kept, the newest lines of it, and handed on when the screen is free again. Knows nothing of
+The newest lines are kept, and passed on when the screen is free again. Knows nothing of
 the view.
 """
 

@@ -10,7 +10,7 @@ from streamcab.view.palette import PLAIN, TRACK, hue, level
 
 
 def strip_row(cells: list[Cell], row: int, rows: int) -> list[tuple[str, Style]]:
-    """One row of a strip `rows` high: colour is the answer, height its probability; a line while nobody speaks."""
+    """One row of a strip `rows` high: colour is the answer, height its probability; a line without speech."""
     line = "─" if row == rows - 1 else " "
     top = 7 / 8 if rows == 1 else 1.0  # a low strip keeps clear of the row above
 

@@ -1,6 +1,6 @@
 """The table printed after a demo or a file: one line per stream with its final answer. Pure.
 
-Where it is known what was spoken, each answer is marked as right or wrong, and they are counted.
+If the right answers are known, each answer is marked as right or wrong, and they are counted.
 """
 
 from collections.abc import Mapping
@@ -93,7 +93,7 @@ class Summary:
 
 
 def summary(board: Board, spoken: Mapping[str, str] | None = None) -> Summary:
-    """Per stream: the final answer, its confidence, the voiced seconds it rests on, and what was lost.
+    """Per stream: the final answer, its confidence, the voiced seconds behind it, and the lost ones.
 
     `spoken` has the label of each stream of which it is known.
     """

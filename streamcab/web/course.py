@@ -12,7 +12,7 @@ FULL = 200
 """The byte of probability 1."""
 HEARS = ("speech", "sound", "silence")
 
-_HEAD = struct.Struct("<IBbB")  # bucket, hears, dB, flaws
+_HEAD = struct.Struct("<IBbBB")  # bucket, hears, dB, flaws, voice
 _NO_DB = -128
 
 
@@ -34,6 +34,7 @@ class Course:
         hears: str,
         level_db: float | None,
         flaws: Sequence[str] = (),
+        voice: int = 1,
     ) -> None:
         """Note the answer at `at_s` seconds of the call; `probs` is empty where nothing was answered."""
         if self._first < 0:
@@ -47,13 +48,16 @@ class Course:
         db = _NO_DB if level_db is None else max(-127, min(127, round(level_db)))
         answer = bytes(min(FULL, max(0, round(p * FULL))) for p in probs)
         labels = self._size - _HEAD.size
-        self._add(0, at_s, HEARS.index(hears), db, bits, answer.ljust(labels, b"\0")[:labels])
+        answer = answer.ljust(labels, b"\0")[:labels]
+        self._add(0, at_s, HEARS.index(hears), db, bits, min(voice, 255), answer)
 
-    def _add(self, level: int, at_s: float, hears: int, db: int, bits: int, answer: bytes) -> None:
+    def _add(
+        self, level: int, at_s: float, hears: int, db: int, bits: int, voice: int, answer: bytes
+    ) -> None:
         (step, most), points = LEVELS[level], self._levels[level]
         bucket = max(0, int(at_s / step))
         if points:
-            last, hears0, db0, bits0 = _HEAD.unpack_from(points, len(points) - self._size)
+            last, hears0, db0, bits0, voice0 = _HEAD.unpack_from(points, len(points) - self._size)
             if bucket < last:
                 return
             if bucket == last:
@@ -61,10 +65,9 @@ class Course:
                 answer = answer if any(answer) else bytes(points[_HEAD.size - self._size :])
                 del points[-self._size :]
             elif level + 1 < len(LEVELS):
-                self._add(
-                    level + 1, last * step, hears0, db0, bits0, bytes(points[_HEAD.size - self._size :])
-                )
-        points += _HEAD.pack(bucket, hears, db, bits) + answer
+                before = bytes(points[_HEAD.size - self._size :])
+                self._add(level + 1, last * step, hears0, db0, bits0, voice0, before)
+        points += _HEAD.pack(bucket, hears, db, bits, voice) + answer
         if len(points) > most * self._size:
             del points[: self._size]
 
@@ -72,24 +75,25 @@ class Course:
         """Return the points as columns, the oldest first.
 
         Columns: `t` seconds of the call, `step` seconds that the point stands for, `probs` in 200ths (an empty list:
-        no answer), `hears` index into `HEARS`, `db`, and `flaws` as bits.
+        no answer), `hears` index into `HEARS`, `db`, `flaws` as bits, and `voice`, the newest in it.
         """
-        found: list[tuple[float, float, list[int], int, int | None, int]] = []
+        found: list[tuple[float, float, list[int], int, int | None, int, int]] = []
         until = float("inf")
         for (step, _), points in zip(LEVELS, self._levels, strict=True):
             here = []
             for at in range(0, len(points), self._size):
-                bucket, hears, db, bits = _HEAD.unpack_from(points, at)
+                bucket, hears, db, bits, voice = _HEAD.unpack_from(points, at)
                 start, end = max(bucket * step, self._first), (bucket + 1) * step
                 if start < until:
                     answer = list(points[at + _HEAD.size : at + self._size])
                     decibels = None if db == _NO_DB else db
-                    here.append((start, end - start, answer if any(answer) else [], hears, decibels, bits))
+                    said = answer if any(answer) else []
+                    here.append((start, end - start, said, hears, decibels, bits, voice))
             if here:
                 # A point of a coarser level ends where the finer ones begin.
                 at_s, own, *rest = here[-1]
                 here[-1] = (at_s, min(own, until - at_s), *rest)
                 until = here[0][0]
             found = here + found
-        names = ("t", "step", "probs", "hears", "db", "flaws")
+        names = ("t", "step", "probs", "hears", "db", "flaws", "voice")
         return {name: [point[i] for point in found] for i, name in enumerate(names)}  # type: ignore[misc]

@@ -22,7 +22,7 @@ class Line:
     """One call, from its first message on."""
 
     __slots__ = (
-        "answer", "began", "course", "fields", "heard", "id", "intro", "key",
+        "answer", "began", "course", "fields", "given_up", "heard", "id", "intro", "key",
         "labels", "length", "model", "name", "platform", "row", "run", "said", "state", "status",
     )  # fmt: skip
 
@@ -30,6 +30,7 @@ class Line:
         self.id, self.name, self.run, self.began, self.heard = id, shown(name), run, began, now
         self.key = name
         self.state, self.length = "warming", None  # type: str, float | None
+        self.given_up = False  # ended here, since nothing came for long
         self.model: ModelInfo | None = None
         self.answer: Prediction | None = None
         self.status: Status | None = None

@@ -120,6 +120,7 @@ class Past:
             "hears": [HEARS.index(piece.hears) if piece.hears in HEARS else 2 for piece in pieces],
             "db": [piece.level_db for piece in pieces],
             "flaws": [sum(1 << flaws.index(f) for f in piece.flaws if f in flaws) for piece in pieces],
+            "voice": [piece.voice for piece in pieces],
         }
         answer = _row(call) | {
             "state": "ended" if call.state == "ended" else call.state,

@@ -11,10 +11,12 @@ from math import log
 from typing import Any
 
 KEPT = 120
-"""Seconds of talk: a window may be as long and still be told whole."""
+"""Seconds of talk, of all voices: a window may be as long and still be told whole."""
 FULL = 200
 """The byte of probability 1."""
 TINY = 1 / (4 * FULL)
+
+_HEAD = struct.Struct("<IB")  # second, voice
 
 
 class Said:
@@ -23,11 +25,11 @@ class Said:
     __slots__ = ("_newest", "_seconds", "_size")
 
     def __init__(self, labels: int) -> None:
-        self._size = 4 + labels
+        self._size = _HEAD.size + labels
         self._seconds = bytearray()
         self._newest = -1
 
-    def put(self, at_s: float, now: Sequence[float], temperature: float) -> None:
+    def put(self, at_s: float, now: Sequence[float], temperature: float, voice: int = 1) -> None:
         """Note `now`, in the order of the labels, of the second before `at_s`; empty where nobody spoke."""
         second = int(at_s) - 1
         if not now or second <= self._newest or second < 0:
@@ -36,22 +38,28 @@ class Said:
         # The temperature belongs to the mean of many, and is taken off what is averaged.
         powers = [max(p, 0.0) ** temperature for p in now]
         total = sum(powers) or 1.0
-        self._seconds += struct.pack("<I", second) + bytes(round(p / total * FULL) for p in powers)
+        self._seconds += _HEAD.pack(second, min(voice, 255)) + bytes(round(p / total * FULL) for p in powers)
         if len(self._seconds) > KEPT * self._size:
             del self._seconds[: self._size]
 
-    def told(self, label: int | None, window_s: float, temperature: float) -> dict[str, Any] | None:
-        """Return how far each second of talk in the window moved the answer: the log odds, minus those without it.
+    def told(
+        self, label: int | None, window_s: float, temperature: float, voice: int = 1
+    ) -> dict[str, Any] | None:
+        """Return how far each second of talk in the voice's window moved the answer: log odds, minus those without it.
 
         None if there is no answer, or nothing to compare a second with.
         """
+        heads = (
+            (at, *_HEAD.unpack_from(self._seconds, at)) for at in range(0, len(self._seconds), self._size)
+        )
         rows = [
-            (struct.unpack_from("<I", self._seconds, at)[0], self._seconds[at + 4 : at + self._size])
-            for at in range(0, len(self._seconds), self._size)
+            (second, self._seconds[at + _HEAD.size : at + self._size])
+            for at, second, whose in heads
+            if whose == min(voice, 255)
         ][-max(int(window_s), 2) :]
         if label is None or len(rows) < 2:
             return None
-        total = [sum(said[i] for _, said in rows) for i in range(self._size - 4)]
+        total = [sum(said[i] for _, said in rows) for i in range(self._size - _HEAD.size)]
         whole = _log_odds(total, label, temperature)
         without = [
             _log_odds([t - s for t, s in zip(total, said, strict=True)], label, temperature)

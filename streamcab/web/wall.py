@@ -58,6 +58,7 @@ class Wall:
                 else:
                     self._end(line)
                     line = None
+            line = line or self._again(message)
             if line is None:
                 if getattr(message, "state", "") == "ended":
                     self._last_words(message)
@@ -80,6 +81,7 @@ class Wall:
             self._looked = now
             for line in [line for line in self._open.values() if now - line.heard > QUIET_S]:
                 self._end(line)
+                line.given_up = True
         self.number += 1
         rows, intros = [], []
         for line in self._touched.values():
@@ -117,8 +119,6 @@ class Wall:
         if line is None:
             return None
         p, s, m = line.answer, line.status, line.model
-        # `duty` and other fields of newer daemons are shown where they are.
-        duty = getattr(p, "duty", None)
         return {
             "id": line.id,
             "name": line.name,
@@ -145,8 +145,8 @@ class Wall:
             "lost_ms": max(p.lost_ms if p else 0.0, s.lost_ms if s else 0.0),
             "rate": p.rate if p else s.rate if s else None,
             "attention": p.attention if p else None,
-            "duty": duty,
-            "voice": getattr(p, "voice", None),
+            "duty": p.duty if p else None,
+            "voice": p.voice if p else None,
             "model": {"name": shown(m.name), "hash": shown(m.model), "licence": shown(m.licence)}
             if m
             else None,
@@ -161,7 +161,7 @@ class Wall:
         if line.said is None or number not in line.labels:
             return None
         window_s, temperature = (m.window_s, m.temperature) if m else (float(KEPT), 1.0)
-        return line.said.told(line.labels.index(number), window_s, temperature)
+        return line.said.told(line.labels.index(number), window_s, temperature, p.voice if p else 1)
 
     def _begin(self, message: AnyMessage, now: float) -> Line | None:
         if len(self._open) >= MOST_LIVE:
@@ -193,6 +193,17 @@ class Wall:
             self._touched.pop(old.id, None)
             self._gone.append(old.id)
 
+    def _again(self, message: AnyMessage) -> Line | None:
+        """The call that was given up, of which there is news after all: the daemon or the way to it had stalled."""
+        line = self._lately.get(message.stream)
+        if line is None or not line.given_up or line.run != message.run or isinstance(message, ModelInfo):
+            return None
+        self._over.remove(line)
+        line.given_up, line.length = False, None
+        line.state = line.answer.state if line.answer else "warming"
+        self._open[line.key] = line
+        return line
+
     def _last_words(self, message: AnyMessage) -> None:
         """The status of a call whose last answer ended it already; a late joiner gets it in that order."""
         line = self._lately.get(message.stream)
@@ -221,9 +232,9 @@ class Wall:
         if p.rate:
             known = [label for label in p.labels if label in self._numbers]
             probs = [p.probs.get(label, 0.0) for label in known] if p.probs and p.state != "silent" else []
-            line.course.put(p.sample / p.rate, probs, p.hears, p.level_db, flaws(line))
+            line.course.put(p.sample / p.rate, probs, p.hears, p.level_db, flaws(line), p.voice)
             now = [p.now.get(label, 0.0) for label in known] if p.now else []
-            line.said.put(p.sample / p.rate, now, line.model.temperature if line.model else 1.0)
+            line.said.put(p.sample / p.rate, now, line.model.temperature if line.model else 1.0, p.voice)
         if p.state == "ended":
             self._end(line)
 

@@ -31,7 +31,7 @@ from streamcab_train.calibration import nll
 from streamcab_train.fold_answers import write_answers
 from streamcab_train.loop import HISTORY, STATE, seeded
 from streamcab_train.manifest import Manifest, read_manifest
-from streamcab_train.recipe import CorpusKeys
+from streamcab_train.recipe_keys import CorpusKeys
 from streamcab_train.run_folder import ANSWERS
 from streamcab_train.scores import confusion_matrix, scores
 from streamcab_train.spectrogram import picture

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from streamcab.inference.engine_output import voting
 from streamcab_train.features import Features
-from streamcab_train.recipe import TrainingKeys
+from streamcab_train.recipe_keys import TrainingKeys
 
 Ints = NDArray[np.int64]
 

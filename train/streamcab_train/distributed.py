@@ -111,7 +111,7 @@ def leave() -> None:
         os._exit(0)
 
 
-LOST = "another process of this training has ended: the same command with --resume goes on"
+LOST = "another process of this training has ended: the same command goes on, `streamcab train` with --resume"
 
 
 def _stopped(_signal: int, _frame: FrameType | None) -> None:

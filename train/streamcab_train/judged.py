@@ -4,6 +4,8 @@ Knows nothing of training.
 """
 
 from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamcab.nn.cabcnn import CabCnn, mean_of_votes
 from streamcab_train.calibration import fit_temperature
-from streamcab_train.copies import Copy
+from streamcab_train.distributed import ALONE, ProcessGroup
 from streamcab_train.scores import confusion_matrix, interval_95, scores
 from streamcab_train.voices import Parts, Voice
 
@@ -28,18 +30,29 @@ def rank_auc(score: Floats, positive: NDArray[np.bool_]) -> float:
     return float((places[rank][positive].sum() - n * (n + 1) / 2) / (n * (total - n)))
 
 
+class Clips(Protocol):
+    """Clips as a net hears them."""
+
+    def clip(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """x (K, width) and votes (K,) of clip i."""
+
+
 @torch.inference_mode()
-def answers(model: CabCnn, copy: Copy, clips: Sequence[int]) -> Floats:
-    """The answers to whole clips, (n, classes)."""
-    out = []
-    for i in clips:
-        x, votes = copy.clip(int(i))
-        c, _ = model(torch.from_numpy(x.reshape(1, -1)))
-        out.append(mean_of_votes(c, torch.from_numpy(votes[None]))[0].double().numpy())
+def answers(model: CabCnn, heard: Clips, clips: Sequence[int], ranks: ProcessGroup = ALONE) -> Floats:
+    """The answers to whole clips, (n, classes); several processes share the work, and each gets all answers."""
+    device = next(model.parameters()).device
+    own = []
+    for i in clips[ranks.rank :: ranks.size]:
+        x, votes = heard.clip(int(i))
+        c, _ = model(torch.from_numpy(x.reshape(1, -1)).to(device))
+        own.append(mean_of_votes(c.cpu(), torch.from_numpy(votes[None]))[0].double().numpy())
+    out = [p for turn in zip_longest(*ranks.gather(own)) for p in turn if p is not None]
     return np.stack(out) if out else np.zeros((0, len(model.architecture.labels)))
 
 
-def judge(model: CabCnn, copy: Copy, voices: Sequence[Voice], parts: Parts) -> dict[str, object]:
+def judge(
+    model: CabCnn, heard: Clips, voices: Sequence[Voice], parts: Parts, ranks: ProcessGroup = ALONE
+) -> dict[str, object]:
     """Figures by corpus, how well the surest class tells clips of a class from strangers that were left out, and the
     temperature at which all these answers are the most likely."""
     labels = model.architecture.labels
@@ -50,7 +63,7 @@ def judge(model: CabCnn, copy: Copy, voices: Sequence[Voice], parts: Parts) -> d
         some = [i for i, v in enumerate(voices) if parts.judges[i] and v.corpus == corpus]
         if not some:
             continue
-        p, truth = answers(model, copy, some), np.array([voices[i].label for i in some])
+        p, truth = answers(model, heard, some, ranks), np.array([voices[i].label for i in some])
         known.append(p)
         truths.append(truth)
         got = scores(confusion_matrix(truth, p.argmax(1), len(labels)))
@@ -76,7 +89,7 @@ def judge(model: CabCnn, copy: Copy, voices: Sequence[Voice], parts: Parts) -> d
         found["temperature"] = round(fit_temperature(np.concatenate(known), np.concatenate(truths)), 3)
     strangers = np.flatnonzero(parts.left_out).tolist()
     if strangers and known:
-        sure = [answers(model, copy, strangers).max(1), np.concatenate(known).max(1)]
+        sure = [answers(model, heard, strangers, ranks).max(1), np.concatenate(known).max(1)]
         inside = np.concatenate([np.zeros(len(sure[0]), bool), np.ones(len(sure[1]), bool)])
         found["strangers"] = {
             "clips": len(strangers),

@@ -24,7 +24,7 @@ from streamcab.nn.cabcnn import Architecture, CabCnn, mean_of_votes
 from streamcab_train.batches import Batch, Selection, training_batches, whole_clips
 from streamcab_train.distributed import ALONE, ProcessGroup
 from streamcab_train.pretrain import begin_from
-from streamcab_train.recipe import TrainingKeys
+from streamcab_train.recipe_keys import TrainingKeys
 from streamcab_train.scores import Scores, confusion_matrix, scores
 from streamcab_train.state import Progress, load_state, save_state
 from streamcab_train.step import backward, forward, loss_of, summary

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from streamcab.errors import CorpusError
 from streamcab.text import opened
-from streamcab_train.recipe import CorpusKeys
+from streamcab_train.recipe_keys import CorpusKeys
 
 PARTS = ("train", "validation", "test")
 """What a clip can be for."""

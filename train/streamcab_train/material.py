@@ -188,7 +188,7 @@ def _labels(teacher: Teacher, clips: list[Floats]) -> list[Floats]:
         some = order[start : start + 64]
         longest = max(len(clips[k]) for k in some)
         x = np.stack([np.pad(clips[k], (0, longest - len(clips[k]))) for k in some])
-        # At a common level: the teacher is asked what is speech, not how loud it is.
+        # At a common level: the teacher judges speech, not loudness.
         x = x / np.maximum(np.abs(x).max(1, keepdims=True), 1e-4) * np.float32(0.5)
         for k, said in zip(some, teacher.intervals(x), strict=True):
             out[k] = said[: len(clips[k]) // INTERVAL]

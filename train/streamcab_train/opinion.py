@@ -15,6 +15,10 @@ Doubles = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
+BLOCK = 20_000
+"""Clips of which probabilities are computed at a time."""
+
+
 @dataclass(frozen=True)
 class Regression:
     """Logits (x - mean) / deviation @ weight + bias."""
@@ -26,6 +30,10 @@ class Regression:
 
     def __call__(self, x: Floats) -> Doubles:
         """Probabilities (n, classes) of x (n, features)."""
+        blocks = [self._soft(x[at : at + BLOCK]) for at in range(0, max(len(x), 1), BLOCK)]
+        return np.concatenate(blocks)
+
+    def _soft(self, x: Floats) -> Doubles:
         logits = (x - self.mean) / self.deviation @ self.weight + self.bias
         e = np.exp(logits - logits.max(1, keepdims=True))
         soft: Doubles = e / e.sum(1, keepdims=True)
@@ -78,6 +86,17 @@ def balance(y: Labels, corpora: NDArray[np.str_]) -> Doubles:
     for k in classes:
         weight[y == k] /= weight[y == k].sum()
     return weight * len(y) / len(classes)
+
+
+def fewer(y: Labels, groups: NDArray[np.str_], most: int, seed: int) -> Labels:
+    """The same y (n,), but -1 where a class has more than `most` clips: groups drawn at random are left out whole."""
+    y, rng = y.copy(), np.random.default_rng([seed, 5])
+    for k in np.unique(y[y >= 0]):
+        own = np.flatnonzero(y == k)
+        names, group = np.unique(groups[own], return_inverse=True)
+        place = rng.permutation(len(names))[group]
+        y[own[np.cumsum(np.bincount(place))[place] > most]] = -1
+    return y
 
 
 def opinions(

@@ -28,7 +28,8 @@ from streamcab_train.distilled import as_read
 from streamcab_train.head import HeadKeys, fit_head, judge_head
 from streamcab_train.loop import Judged
 from streamcab_train.manifest import PARTS, read_manifest
-from streamcab_train.recipe import CorpusKeys, Recipe, SplitKeys
+from streamcab_train.recipe import Recipe
+from streamcab_train.recipe_keys import CorpusKeys, SplitKeys
 from streamcab_train.run_folder import MODEL, RUN, cache_folder, hold, same_run, save_results
 from streamcab_train.show import Screen
 from streamcab_train.state import Progress
@@ -124,7 +125,7 @@ def train_own(
             "start": began | {"name": base.card.get("name", "unnamed")},
             "head": keys.to_dict() | {"best_step": found.step},
         }
-        # Voices that taught the trunk are no new voices to what is built on it.
+        # The trunk knows its training voices, so they are not new to a net built on it.
         before = base.card.get("training_speakers") or []
         card["training_speakers"] = sorted({*speaker_hashes(heard), *before})
         card |= _calibrated(judged["validation"], speakers_of(dataset, "validation"), 1 / keys.soften[0])

@@ -3,7 +3,7 @@
 Measured on UT-Podcast, with the same speakers in training and test. The corpus is not public.
 """
 
-from streamcab_train.recipe import ModelKeys, TrainingKeys
+from streamcab_train.recipe_keys import ModelKeys, TrainingKeys
 
 MODEL = ModelKeys(normaliser="clip", gate=False)
 """Table 2; the normaliser uses the same part of a clip as the network, and every interval votes."""

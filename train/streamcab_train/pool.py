@@ -56,7 +56,7 @@ def run_all(runs: Sequence[Run], jobs: int, console: Console, what: str) -> None
     # Fresh processes: torch's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with _View(console, runs, what) as view:
-        pool = ProcessPoolExecutor(min(jobs, len(left)), context, _die_with_parent)
+        pool = ProcessPoolExecutor(min(jobs, len(left)), context, die_with_parent)
         try:
             futures = {pool.submit(_begin, run): run for run in left}
             waiting: set[Future[None]] = set(futures)
@@ -82,8 +82,8 @@ def _begin(run: Run) -> None:
     run.call(**run.arguments)
 
 
-def _die_with_parent() -> None:
-    """End this run with its parent process, and without a traceback on an interrupt."""
+def die_with_parent(*_: object) -> None:
+    """End this process with its parent process, and without a traceback on an interrupt."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -83,7 +83,7 @@ def hear(
         for s in SECONDS:
             cut = first
             if arch.normaliser != "running" and s < length[-1]:
-                # Normalised over what was heard, so less is not a part of more.
+                # The normaliser depends on the length heard, so a shorter clip is not a prefix of a longer one.
                 cut = ways[OFFLINE](samples[: s * rate], rate)
             by_seconds[s].append(cut.mean(arch.gate, arch.intervals(s)))
     if not kept:

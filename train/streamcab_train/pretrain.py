@@ -30,7 +30,8 @@ from streamcab_train.cepstra import CEPSTRA, cepstra, louder
 from streamcab_train.features import Features, load_features
 from streamcab_train.manifest import Clip, read_manifest, read_rows
 from streamcab_train.phones import Aligned, Phones, labelled, learn_phones, phone_names, read_alignment
-from streamcab_train.recipe import CorpusKeys, PretrainKeys, read_recipe
+from streamcab_train.recipe import read_recipe
+from streamcab_train.recipe_keys import CorpusKeys, PretrainKeys
 from streamcab_train.state import Progress, load_state, save_state
 
 STATE, PRETRAINED = "state.safetensors", "pretrained.safetensors"

@@ -17,7 +17,7 @@ import numpy as np
 from streamcab.errors import ConfigError, CorpusError
 from streamcab.source.file import read_audio
 from streamcab_train.manifest import PARTS, Clip, Manifest
-from streamcab_train.recipe import CorpusKeys, SplitKeys
+from streamcab_train.recipe_keys import CorpusKeys, SplitKeys
 from streamcab_train.split import DISJOINT, SHARED, split_clips
 
 COLUMNS = ("path", "label", "speaker", "split", "seconds")

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from streamcab.nn.acb import Acb
 from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab_train.cepstra import bands
+from streamcab_train.distributed import ALONE, ProcessGroup
 from streamcab_train.fast_backward import run_stages
 from streamcab_train.rows import Row
+from streamcab_train.step import normalised
 
 BANDS_A_HALF = 26
 """Log-mel bands of each half of an interval, which a_t learns beside the teacher's frames."""
@@ -99,9 +101,26 @@ def batch_of(rows: list[Row]) -> Batch:
 class Pupil(nn.Module):
     """A model, and beside it what its features are compared with a teacher's by."""
 
-    def __init__(self, architecture: Architecture, principal: int, components: int) -> None:
-        """`components` in all, the first `principal` of them principal ones."""
+    def __init__(
+        self,
+        architecture: Architecture,
+        principal: int,
+        components: int,
+        *,
+        bf16: bool = True,
+        ranks: ProcessGroup = ALONE,
+    ) -> None:
+        """Make a pupil.
+
+        Args:
+            architecture: Of the model.
+            principal: How many components are principal ones.
+            components: How many there are in all.
+            bf16: Round products and convolutions to it.
+            ranks: Of several, each is given rows of its own; BatchNorm sees those of all.
+        """
         super().__init__()
+        self._bf16, self._ranks = bf16, ranks
         self._principal, self._local = principal, architecture.intervals(LOCAL_S)
         self.model = CabCnn(architecture)
         assert self.model.trunk is not None, "a model with a trunk"
@@ -118,7 +137,7 @@ class Pupil(nn.Module):
         clean = a
         if self.training:
             a = disturbed(a)
-        with torch.autocast(a.device.type, torch.bfloat16):
+        with torch.autocast(a.device.type, torch.bfloat16, enabled=self._bf16):
             h = self.model.trunk(a)
         h = h.float()
         error = self.from_trunk(h) - batch.frames
@@ -147,11 +166,10 @@ class Pupil(nn.Module):
 
     def _distil(self, x: Tensor) -> Tensor:
         distiller = self.model.distiller
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._bf16):
             # Row by row: what lies between two layers then stays in the cache, a sixth of a step's time.
             y = torch.cat([run_stages(distiller, x[i : i + 1].flatten(1)) for i in range(len(x))])
-        a: Tensor = distiller.norm(y.float().flatten(0, 1)).view_as(y)
-        return a
+        return normalised(distiller.norm, y.float().flatten(0, 1), self._ranks).view_as(y)
 
 
 @torch.no_grad()
@@ -190,8 +208,11 @@ def log_mel(x: Tensor, rate: int) -> Tensor:
     b, t, interval = x.shape
     hop, size = interval // 2, 1 << interval.bit_length()
     pad = (size - hop) // 2
-    window = torch.from_numpy(hamming(size, sym=False).astype(np.float32))
+    window, mel = (
+        torch.from_numpy(part.astype(np.float32)).to(x.device)
+        for part in (hamming(size, sym=False), bands(rate, size).T)
+    )
     samples = F.pad(x.flatten(1), (pad, size - hop - pad))
     frames = samples.unfold(1, size, hop)[:, : 2 * t] * window
-    power = torch.fft.rfft(frames).abs().square() @ torch.from_numpy(bands(rate, size).T.astype(np.float32))
+    power = torch.fft.rfft(frames).abs().square() @ mel
     return (torch.log(power + 1.0).view(b, t, 2 * BANDS_A_HALF) - 4.0) / 2.5

@@ -28,7 +28,8 @@ from streamcab_train.loop import HISTORY
 from streamcab_train.manifest import read_manifest
 from streamcab_train.pool import Run, run_all
 from streamcab_train.protocols import Protocol, disjoint, limited, shared
-from streamcab_train.recipe import TrainingKeys, read_recipe
+from streamcab_train.recipe import read_recipe
+from streamcab_train.recipe_keys import TrainingKeys
 from streamcab_train.reproduced import render
 from streamcab_train.run import train_quietly
 from streamcab_train.run_folder import ANSWERS, MODEL

@@ -79,7 +79,7 @@ class Rows:
         voices: Sequence[Voice],
         parts: Parts,
         copies: Sequence[Copy],
-        frames: Sequence[Floats],
+        frames: Sequence[NDArray[np.floating]],
         frames_per_s: float,
         opinions: Floats,
         interval_s: float,
@@ -112,7 +112,7 @@ class Rows:
             part = STRANGERS if label == NO_CLASS else (1 - STRANGERS) / self._classes
             self._cells += [(label, i) for i in own]
             shares += (part * weight / weight.sum()).tolist() if own else []
-        self._cell_share = np.array(shares) / sum(shares)
+        self._cell_share = np.array(shares) / (sum(shares) or 1.0)
 
     def of_speech(self, rng: np.random.Generator, length: int) -> Row:
         """Any speech, `length` intervals."""
@@ -125,7 +125,10 @@ class Rows:
         return Row(*self._joined(parts, rng, length), None, None)
 
     def of_class(self, rng: np.random.Generator, length: int) -> Row:
-        """Speech of one corpus and class, with its label and the teacher's mean opinion."""
+        """Speech of one corpus and class, with its label and the teacher's mean opinion; where there is none of any
+        class, any speech."""
+        if not self._cells:
+            return self.of_speech(rng, length)
         label, clips = self._cells[int(rng.choice(len(self._cells), p=self._cell_share))]
         if rng.random() < ONE_GROUP:
             clips = clips[self._groups[clips] == self._groups[rng.choice(clips)]]

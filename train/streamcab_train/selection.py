@@ -20,7 +20,8 @@ from streamcab.text import opened
 from streamcab_train.card import speaker_hashes
 from streamcab_train.dataset import gather
 from streamcab_train.manifest import PARTS, Clip, read_manifest
-from streamcab_train.recipe import CorpusKeys, Recipe, make_recipe
+from streamcab_train.recipe import Recipe, make_recipe
+from streamcab_train.recipe_keys import CorpusKeys
 from streamcab_train.split import DISJOINT, SHARED
 
 ALL = "all"

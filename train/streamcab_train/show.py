@@ -15,7 +15,7 @@ from rich.table import Table
 from streamcab_train.dataset import Count, Dataset
 from streamcab_train.loop import Judged, Watcher
 from streamcab_train.manifest import PARTS
-from streamcab_train.recipe import TrainingKeys
+from streamcab_train.recipe_keys import TrainingKeys
 from streamcab_train.scores import Scores
 from streamcab_train.state import Progress as Standing
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from streamcab.errors import CorpusError
 from streamcab_train.manifest import PARTS, Clip
-from streamcab_train.recipe import SplitKeys
+from streamcab_train.recipe_keys import SplitKeys
 from streamcab_train.twins import Twins, check_sides, units
 
 DISJOINT = "speaker-disjoint"
@@ -132,7 +132,7 @@ def _deal(
         lacks = shares * sum(len(members) for members in order)
         empty = set(range(len(shares)))
         for n, members in enumerate(order):
-            # The last ones go where nobody is yet.
+            # The last ones fill the empty parts.
             open_to = sorted(empty) if len(order) - n <= len(empty) else range(len(shares))
             best = max(open_to, key=lambda p: lacks[p])
             lacks[best] -= len(members)

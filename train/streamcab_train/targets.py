@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 
 from streamcab.source.file import read_audio
 from streamcab_train.context_keys import ContextKeys
-from streamcab_train.opinion import balance, opinions, regress
+from streamcab_train.opinion import balance, fewer, opinions, regress
 from streamcab_train.voices import NO_CLASS, Parts, Voice
 
 CLIPS = 200
 """Clips per file of the teacher's frames."""
 FEW = 25
 """Least clips of an accent for its direction to be learnt."""
+
+MOST = 5000
+"""Clips of a class, at most, that the opinion is fitted on: the time goes with their number."""
 
 Floats = NDArray[np.float32]
 Encode = Callable[[Floats, int], Floats]
@@ -64,6 +67,7 @@ def opinions_on(keys: ContextKeys, voices: Sequence[Voice], parts: Parts, means:
     y[parts.stranger] = len(keys.labels)
     y[~parts.teaches] = NO_CLASS
     corpora, groups = (np.array([getattr(v, of) for v in voices]) for of in ("corpus", "group"))
+    y = fewer(y, groups, MOST, keys.seed)
     told = opinions(means, y, corpora, groups, penalty=keys.penalty, seed=keys.seed)
     if told.shape[1] == len(keys.labels):
         told = np.column_stack((told, np.zeros(len(told))))

@@ -7,7 +7,7 @@ Knows nothing of audio.
 
 import csv
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,10 @@ class Parts:
     judges: NDArray[np.bool_]
     stranger: NDArray[np.bool_]
     left_out: NDArray[np.bool_]
+
+    def of(self, clips: NDArray[np.int64]) -> "Parts":
+        """The use of some of the clips."""
+        return Parts(*(use[clips] for use in (self.teaches, self.judges, self.stranger, self.left_out)))
 
 
 def read_voices(manifest: Path, classes: Mapping[str, int]) -> list[Voice]:
@@ -100,6 +104,29 @@ def deal(
         judges=apart & (labels != NO_CLASS),
         stranger=~apart & ~unheard & np.isin(accents, sorted(strangers)) & (labels == NO_CLASS),
         left_out=unheard,
+    )
+
+
+def keep_inner(
+    voices: Sequence[Voice], parts: Parts, seed: int, one_in: int
+) -> tuple[Parts, NDArray[np.int64]]:
+    """Keep one in so many of the groups that teach a class from teaching, at least one where there are two.
+
+    Returns:
+        The other uses as before, and the clips of a class of those groups, in random order: they choose among weights.
+    """
+    rng = np.random.default_rng([seed, 4])
+    own: dict[tuple[str, int], set[str]] = {}
+    for voice, teaches in zip(voices, parts.teaches, strict=True):
+        if teaches and voice.label != NO_CLASS:
+            own.setdefault((voice.corpus, voice.label), set()).add(voice.group)
+    kept = set[str]()
+    for _, some in sorted(own.items()):
+        kept |= set(rng.permutation(sorted(some))[: max(len(some) // one_in, min(len(some) - 1, 1))].tolist())
+    inner = parts.teaches & np.array([v.group in kept for v in voices])
+    clips = np.flatnonzero(inner & np.array([v.label != NO_CLASS for v in voices]))
+    return replace(parts, teaches=parts.teaches & ~inner, stranger=parts.stranger & ~inner), rng.permutation(
+        clips
     )
 
 

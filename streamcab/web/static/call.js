@@ -1,11 +1,12 @@
 // One call: its answer over its whole time, and everything that is known of it.
 
 import { $, ask, clock, colour, make, palette, percent, whole } from "./dom.js";
-import { drawCourse, drawTold } from "./chart.js";
+import { drawCourse, drawTold, turns } from "./chart.js";
 
-const AGAIN_MS = 1000;
+const AGAIN_MS = 1000, RARELY_MS = 5000;
 const BAD = ["stalled", "lost", "reconnecting"];
 const HEARS = ["speech", "sound", "silence"];
+const CHANGES = 10; // told in words
 const PLATFORM = { platform: "Platform", call: "Call id", track: "Track", from: "From", to: "To" };
 
 export class Call {
@@ -53,7 +54,8 @@ export class Call {
         if (path !== this.#path) return;
         this.#data = data;
         this.#show(data);
-        if (data.state === "ended" || data.stored) return;
+        if (data.stored) return;
+        if (data.state === "ended") again = RARELY_MS; // after a stall it may go on
       }
     } catch (error) {
       if (path !== this.#path || error.name === "AbortError") return;
@@ -73,7 +75,7 @@ export class Call {
     const s = {
       name: make("h1", { id: "call-name" }), state: make("span", { className: "state-word" }),
       chip: make("i", { className: "chip" }), top: make("strong"), sure: make("span"),
-      canvas: make("canvas", { role: "img" }), keys: make("ul", { className: "keys" }),
+      canvas: make("canvas", { role: "img" }), keys: make("ul", { className: "keys" }), voices: make("p", { className: "quiet" }),
       facts: make("dl", { className: "facts" }), told: make("div"), weights: make("div"), table: make("div", { className: "scroll" }), source: bdi(),
     };
     s.details = make("details", {}, make("summary", {}, "The same as a table"), s.table);
@@ -83,7 +85,7 @@ export class Call {
       make("a", { className: "back", href: this.back }, "← Back"),
       make("header", {}, s.name, s.state),
       make("div", { className: "verdict" }, s.chip, s.top, s.sure),
-      make("figure", { className: "chart" }, s.canvas, s.keys),
+      make("figure", { className: "chart" }, s.canvas, s.keys, s.voices),
       s.told, s.facts, s.weights, s.details,
     );
     this.#shown = s;
@@ -106,6 +108,7 @@ export class Call {
     s.sure.textContent = d.top === null ? "" : `${percent(d.confidence)} confidence${d.sure === false ? ", below the model's threshold" : ""}`;
     document.title = `${d.name} – streamcab`;
     this.#keys(d);
+    s.voices.textContent = changes(d.course);
     this.#facts(d);
     this.#told(d);
     this.#weights(d);
@@ -158,7 +161,7 @@ export class Call {
     const { t, step, moved, by } = d.told;
     const seconds = Math.round(step.reduce((a, b) => a + b, 0));
     const what = by === "leaving out"
-      ? `How far each of the last ${seconds} s of talk moves the log-odds of ${d.top}: with it, less without it.`
+      ? `How far each of the last ${seconds} s of talk${s.voices.textContent && " of this voice"} moves the log-odds of ${d.top}: with it, less without it.`
       : `How far the log-odds of ${d.top} moved in each 10 s.`;
     const strongest = (sign) => [...t.keys()].filter((i) => moved[i] * sign > 0.005).sort((a, b) => sign * (moved[b] - moved[a])).slice(0, 3)
       .map((i) => `${clock(t[i])} (${moved[i] > 0 ? "+" : "−"}${Math.abs(moved[i]).toFixed(2)})`).join(", ") || "none";
@@ -195,22 +198,31 @@ export class Call {
     if (!d.course) return;
     drawCourse(s.canvas, d.course, d.numbers, this.#span(d), palette(), d.flaw_names.length > 0);
     const said = d.labels.map((label) => `${label} ${percent(d.probs[label]) || "no answer"}`).join(", ");
-    s.canvas.setAttribute("aria-label", `Probabilities over ${clock(this.#span(d))}. Now: ${said}. A table follows below.`);
+    s.canvas.setAttribute("aria-label", `Probabilities over ${clock(this.#span(d))}. Now: ${said}. ${s.voices.textContent} A table follows below.`);
   }
 
   /** At most 60 rows: what was most likely, and what was heard. */
   #table() {
     const d = this.#data;
     if (!this.#shown.details.open || !d.course) return;
-    const { t, probs, hears, flaws } = d.course;
+    const { t, probs, hears, flaws, voice } = d.course;
     const step = Math.max(1, Math.ceil(t.length / 60));
-    const head = make("tr", {}, ...["Time", ...d.labels, "Hears", "Flaws"].map((word) => make("th", { scope: "col" }, word)));
+    const head = make("tr", {}, ...["Time", ...d.labels, "Hears", "Voice", "Flaws"].map((word) => make("th", { scope: "col" }, word)));
     const rows = [];
     for (let i = 0; i < t.length; i += step) {
       const cells = d.labels.map((_, label) => (probs[i].length ? `${Math.round(probs[i][label] / 2)} %` : "–"));
       const met = d.flaw_names.filter((_, bit) => flaws[i] & (1 << bit)).join(", ");
-      rows.push(make("tr", {}, make("th", { scope: "row" }, clock(t[i])), ...[...cells, HEARS[hears[i]], met].map((word) => make("td", {}, word))));
+      rows.push(make("tr", {}, make("th", { scope: "row" }, clock(t[i])), ...[...cells, HEARS[hears[i]], `${voice[i]}`, met].map((word) => make("td", {}, word))));
     }
     this.#shown.table.replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
   }
+}
+
+/** When the voice changed, in words; empty where it did not. */
+function changes(course) {
+  const found = course ? turns(course).slice(1) : [];
+  if (!found.length) return "";
+  const words = found.slice(-CHANGES).map(({ voice, from }) => `${clock(from)} to voice ${voice}`);
+  if (found.length > CHANGES) words.unshift(`${found.length - CHANGES} before`);
+  return `Changes of voice: ${words.join(", ")}.`;
 }

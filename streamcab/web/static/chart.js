@@ -45,10 +45,21 @@ export function drawRibbon(canvas, slices, labels, colours) {
   canvas.setAttribute("aria-label", `Live calls by accent over the last hour; at most ${most} at a time. Now: ${words || "none"}`);
 }
 
-/** Stacked probabilities over a call's time; beneath them what was heard, and the flaws. */
+/** The stretches of one voice each, in their order: [{voice, from, to}]. */
+export function turns({ t, step, voice }) {
+  const found = [];
+  t.forEach((from, i) => {
+    if (found.at(-1)?.voice === voice[i]) found.at(-1).to = from + step[i];
+    else found.push({ voice: voice[i], from, to: from + step[i] });
+  });
+  return found;
+}
+
+/** Stacked probabilities over a call's time; above them the voices, beneath them what was heard, and the flaws. */
 export function drawCourse(canvas, course, numbers, span, colours, flaws) {
   const { pen, width, height } = prepare(canvas);
   const left = 46, axis = 22, strip = 16, mark = flaws ? 10 : 0, gap = 8;
+  const voices = turns(course), top = voices.length > 1 ? 26 : 4;
   const base = height - axis - strip - mark - gap - (mark ? 4 : 0);
   const ratio = devicePixelRatio || 1;
   const x = (t) => Math.round((left + (t / Math.max(span, 1)) * (width - left)) * ratio) / ratio;
@@ -56,7 +67,7 @@ export function drawCourse(canvas, course, numbers, span, colours, flaws) {
   pen.textBaseline = "middle";
 
   pen.fillStyle = colours.faint;
-  pen.fillRect(left, 4, width - left, base - 4);
+  pen.fillRect(left, top, width - left, base - top);
   // Points closer than a pixel are averaged, so a day costs no more than a minute.
   const columns = Math.max(1, Math.min(Math.round(width - left), 900));
   const size = Math.max(span, 1) / columns;
@@ -65,7 +76,7 @@ export function drawCourse(canvas, course, numbers, span, colours, flaws) {
     const all = Math.max(1, sum(probs, 0)); // bytes round up
     let y = base;
     probs.forEach((p, i) => {
-      const h = (p / all) * (base - 4);
+      const h = (p / all) * (base - top);
       pen.fillStyle = colours.labels[numbers[i] % 10];
       pen.fillRect(a, y - h, w, h);
       y -= h;
@@ -79,12 +90,14 @@ export function drawCourse(canvas, course, numbers, span, colours, flaws) {
       pen.fillRect(a, base + gap + strip + 4, w, mark - 3);
     }
   }
+  if (voices.length > 1) drawVoices(pen, voices, x, base, colours);
   pen.strokeStyle = colours.line;
   pen.fillStyle = colours.quiet;
   pen.lineWidth = 1;
   pen.textAlign = "right";
+  if (voices.length > 1) pen.fillText("voice", left - 6, 11);
   for (const [share, word] of [[0, "0"], [0.5, "50 %"], [1, "100 %"]]) {
-    const y = Math.round(base - share * (base - 4)) + 0.5;
+    const y = Math.round(base - share * (base - top)) + 0.5;
     pen.globalAlpha = share === 0.5 ? 0.55 : 1;
     line(pen, left, y, width, y);
     pen.globalAlpha = 1;
@@ -95,6 +108,20 @@ export function drawCourse(canvas, course, numbers, span, colours, flaws) {
     pen.textAlign = t === 0 ? "left" : x(t) > width - 24 ? "right" : "center";
     pen.fillText(short(t), x(t), height - 8);
   }
+}
+
+/** A bar for each stretch of a voice, with its number where there is room, and a line where the voice changes. */
+function drawVoices(pen, voices, x, base, colours) {
+  const sparse = (x(voices.at(-1).to) - x(voices[0].from)) / voices.length > 20; // closer lines would hide the answer
+  pen.textAlign = "center";
+  voices.forEach(({ voice, from, to }, i) => {
+    const a = x(from), w = x(to) - a - 1, word = `${voice}`;
+    pen.fillStyle = voice % 2 ? colours.faint : colours.none;
+    pen.fillRect(a, 3, Math.max(w, 0.5), 17);
+    pen.fillStyle = colours.ink;
+    if (w > pen.measureText(word).width + 4) pen.fillText(word, a + w / 2, 12);
+    if (i && sparse) pen.fillRect(a - 1, 3, 2, base - 3);
+  });
 }
 
 /** Bars up where a stretch spoke for the answer, down where it spoke against it. */
