@@ -125,12 +125,11 @@ class Classifier:
         device: str = "cpu",
         backend: str = "auto",
         threads: int = 1,
-        cache: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
-        self._apart = partial(make_runtime, backend, checkpoint.net, device, threads=threads, cache=cache)
+        self._apart = partial(make_runtime, backend, checkpoint.net, device, threads=threads)
         one = checkpoint.with_one_voice.net
-        self.runtime = make_runtime(backend, one, device, threads=threads, cache=cache)
+        self.runtime = make_runtime(backend, one, device, threads=threads)
         self.architecture = checkpoint.architecture
         self.labels = list(checkpoint.architecture.labels)
         self.device = device

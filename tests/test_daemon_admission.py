@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from serving import Hand
 
-from streamcab.daemon.admission import Admission
+from streamcab.daemon.admission import BALANCE_S, Admission
 from streamcab.daemon.capacity import FEW, SHARE
 from streamcab.daemon.streams import FLOW_S, StreamTable
 from streamcab.nn.architecture import Architecture
@@ -107,7 +107,8 @@ def test_who_falls_silent_while_waiting_is_let_in_when_it_speaks_again() -> None
     door.streams.leave(next(iter(door.streams)))
     later = door.now + FLOW_S + 1
     assert door.open(later) == []
-    door.admission.balance(later, lambda: 0.0)
+    door.admission.balance(later, lambda: (0.0, 0.0))
     assert "".join(door.admission.in_words()) == ""
-    door.hand.bank.write(FEW, np.zeros(10, np.float32), later + 1)
-    assert door.open(later + 1) == [f"call-{FEW}"]
+    door.hand.bank.write(FEW, np.zeros(10, np.float32), later)
+    assert door.open(later + BALANCE_S / 2) == []  # looked at a few times a second, not in each turn
+    assert door.open(later + BALANCE_S) == [f"call-{FEW}"]

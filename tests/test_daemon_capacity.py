@@ -42,6 +42,18 @@ def test_the_same_whether_the_streams_have_time_or_fall_behind(streams: int) -> 
     assert capacity.streams == pytest.approx(SHARE / 0.002, rel=0.02)
 
 
+def test_audio_that_is_held_back_at_the_start_of_streams_says_nothing_of_their_cost() -> None:
+    capacity = Capacity()
+    capacity.expect(0.002)
+    for k in range(1, 5):  # of the first second little goes through the net
+        capacity.note(200 * STRETCH * 0.0005, 200 * STRETCH * 0.02, 0.0, 0.0)
+        capacity.measure(k * STRETCH, 200, 0.0, 200 * k * STRETCH * 0.98)
+        assert capacity.streams == pytest.approx(SHARE / 0.002)
+    capacity.note(200 * 0.98 * 0.0015 + 200 * STRETCH * 0.002, 200 * (0.98 + STRETCH), 0.0, 0.0)
+    capacity.measure(5 * STRETCH, 200, 0.0)
+    assert capacity.streams == pytest.approx(SHARE / 0.002, rel=0.1)
+
+
 def test_few_streams_are_let_in_whatever_one_of_them_costs() -> None:
     capacity = Capacity()
     run(capacity, 5, 2, 0.4)

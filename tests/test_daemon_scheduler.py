@@ -141,3 +141,15 @@ def test_streams_that_came_to_be_due_together_are_not_answered_together():
     sizes = [len(turns.take(now)) for now in (0.0, 0.02, 0.04, 0.06)]
     assert sizes == [GATHER, GATHER, GATHER, 400 - 3 * GATHER]
     assert len(turns.take(0.07)) == 0
+
+
+def test_among_many_those_that_have_ended_come_in_one_turn():
+    turns = Stage(400, 0.2)
+    for slot in range(300):
+        turns.join(slot, 0.2 * slot / 300)
+    for i in range(10):  # each has a turn of its own by now
+        turns.take(0.05 * i)
+    gone = [3, 120, 290]
+    turns._bank.ended[gone] = True
+    visits = (set(gone) & set(turns.take(0.5 + 0.01 * i).tolist()) for i in range(30))
+    assert next(filter(None, visits)) == set(gone)

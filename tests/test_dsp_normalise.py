@@ -415,7 +415,7 @@ def test_missing_intervals_never_vote_and_leave_no_trace() -> None:
 
 # At the start of a block of a second, 30 blocks on: the ring still holds that of 30 s before.
 @example(before=[(1200, "speech")], n=50, seed=1)
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 @given(
     before=STRETCHES,
     n=st.sampled_from([1, 7, 40, 79, 80, 120, 400, 1199, 1200, 1250, 4000]),

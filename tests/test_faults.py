@@ -102,7 +102,7 @@ def test_starved_of_cpu(tmp_path, port, measured):
     with patient(tmp_path, port, calls=8) as (one, feed):
         renice(one.pid, 19)
         with busy(2 * (os.cpu_count() or 1)):
-            threading.Event().wait(4.0)
+            threading.Event().wait(2.0)
             heard = feed.drain()
             status = wait_for(feed, lambda m: isinstance(m, DaemonStatus))
             assert one.process.poll() is None

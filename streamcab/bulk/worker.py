@@ -21,7 +21,6 @@ from streamcab.classifier import Classifier
 from streamcab.errors import CheckpointError
 from streamcab.nn import checkpoint
 from streamcab.nn.device import device_for
-from streamcab.ops.cache import openvino_cache
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class Job:
             raise CheckpointError(
                 f"the model is {found.hash} here, and {self.hash} where the work was given out"
             )
-        device, cache = device_for(self.compute), openvino_cache()
-        return Classifier(found, device, threads=self.threads, cache=cache)
+        device = device_for(self.compute)
+        return Classifier(found, device, threads=self.threads)
 
 
 @dataclass(frozen=True)

@@ -48,22 +48,20 @@ def backend_maker(
     """A function that makes the backend for a number of slots."""
     from streamcab.nn.backend import make_backend
     from streamcab.nn.device import threads_for_many
-    from streamcab.ops.cache import openvino_cache
 
     _limit_torch(name, device, threads)
-    many, cache = threads or threads_for_many(), openvino_cache()
-    return lambda slots: make_backend(name, checkpoint.net, slots, device, precision, many, cache, wait=False)
+    many = threads or threads_for_many()
+    return lambda slots: make_backend(name, checkpoint.net, slots, device, precision, many, wait=False)
 
 
 def load_classifier(model: Path | None, compute: str, threads: int | None) -> "Classifier":
     """A classifier from the checkpoint, by default the bundled one."""
     loading()
     from streamcab.classifier import Classifier
-    from streamcab.ops.cache import openvino_cache
 
     checkpoint, device = load_checkpoint(model, compute)
     _limit_torch("auto", device, threads)
-    classifier = Classifier(checkpoint, device, threads=threads or 1, cache=openvino_cache())
+    classifier = Classifier(checkpoint, device, threads=threads or 1)
     loaded()
     return classifier
 

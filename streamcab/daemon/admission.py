@@ -46,7 +46,7 @@ class Admission:
         self._capacity.expect(cost)
         # With whether it has just come.
         self._waiting: deque[tuple[Source, Line, bool]] = deque()
-        self._looked, self._full = -inf, False
+        self._looked, self._full, self._new = -inf, False, False
         self._warned = self._balanced = -inf
         self.refused: Counter[str] = Counter()
         self.note = self._capacity.note
@@ -55,16 +55,16 @@ class Admission:
         """Return how many streams wait."""
         return len(self._waiting)
 
-    def balance(self, now: float, waiting_s: Callable[[], float]) -> None:
+    def balance(self, now: float, waiting_s: Callable[[], tuple[float, float]]) -> None:
         """Let streams rest, or hear them again, by what there is time for; a few times a second.
 
-        waiting_s  returns the seconds of audio that wait, of the streams that are heard
+        waiting_s  returns the seconds of audio that wait, and that are held back, of the streams that are heard
         """
         if now < self._balanced + BALANCE_S:
             return
         self._balanced = now
         self._streams.look(now)
-        self._capacity.measure(now, self._duty.hearing, waiting_s())
+        self._capacity.measure(now, self._duty.hearing, *waiting_s())
         self._duty.balance(self._capacity.streams, now)
 
     def judge(self, lives: Iterable[Live], now: float) -> None:
@@ -75,7 +75,7 @@ class Admission:
 
     def offer(self, source: Source, line: Line) -> None:
         """A source has a new stream; one that waits for nobody is let in at once, also while others wait."""
-        self._full = self._full and source.live
+        self._full, self._new = self._full and source.live, True
         self._waiting.append((source, line, True))
 
     def admitted(self, late: bool, now: float, name: Callable[[Line], str]) -> Iterator[tuple[Source, Line]]:
@@ -86,9 +86,10 @@ class Admission:
             now: monotonic time.
             name: how a stream is called in the log.
         """
-        if self._full and now < self._looked + BALANCE_S:
+        # Who has fallen silent while it waits need not be looked at in each turn either.
+        if (self._full or not self._new) and now < self._looked + BALANCE_S:
             return
-        self._looked = now
+        self._looked, self._new = now, False
         full = late
         for _ in range(len(self._waiting)):
             source, line, new = self._waiting.popleft()

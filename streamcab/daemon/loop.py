@@ -13,6 +13,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,6 +103,7 @@ class Daemon:
         self.endpoint = self._reporter.feed.endpoint
         self._scheduler = Scheduler(self._streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
+        self._admitted = -inf
         self._moved: deque[Live] = deque()  # streams whose source has changed its state
         self._arrived = threading.Event()
         of_source = max((getattr(source, "bytes_per_stream", 0) for source in self._sources), default=0)
@@ -141,7 +143,7 @@ class Daemon:
                     break
                 feed.poll()
             while not stop.is_set():
-                began = self._clock.monotonic()
+                began, computed = self._clock.monotonic(), self.engine.computed
                 self._apply(self.settings, began)
                 self._load.note(self._scheduler.behind(began), began)
                 self._admit(began)
@@ -157,7 +159,8 @@ class Daemon:
                 now = self._clock.monotonic()
                 turn_s = max(turn_s, now - began)
                 busy = now - began if len(slots) else 0.0
-                self._admission.note(busy, done.heard * second, done.unpaced * second, dropped_s)
+                computed = self.engine.computed - computed
+                self._admission.note(busy, computed * second, done.unpaced * second, dropped_s)
                 self._admission.balance(now, self._passes.waiting_s)
                 if now >= next_status:
                     self._tell_of_itself(turn_s, intervals / max(now - counted_from, 1e-3))
@@ -185,6 +188,10 @@ class Daemon:
         for source in self._sources:
             for line in source.streams():
                 self._admission.offer(source, line)
+        # Among many, those that begin together are computed together: alone, each costs several times as much.
+        if len(self._streams) > GATHER and now < self._admitted + self._scheduler.period_s:
+            return
+        self._admitted = now
         for source, line in self._admission.admitted(self._load.high, now, self._wanted):
             line.bank.arrived = self._arrived
             described = self._reporter.veiled(line, line.description)

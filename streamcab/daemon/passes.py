@@ -137,12 +137,18 @@ class PassRunner:
         self._rested[slots] = resting[slots]
         return slots[~resting[slots]]
 
-    def waiting_s(self) -> float:
-        """Return the seconds of audio that wait to be classified, of all paced streams that do not rest."""
-        heard = self._streams.paced & ~self._streams.resting
-        return sum(
-            float(waiting[heard[slots]].sum()) / bank.rate for bank, slots, waiting in self._engine.backlog()
+    def waiting_s(self) -> tuple[float, float]:
+        """Return the seconds of audio that wait to be taken in, and that are held back after that.
+
+        Of all paced streams that do not rest.
+        """
+        streams, engine = self._streams, self._engine
+        heard = streams.paced & ~streams.resting
+        waiting = sum(
+            float(waiting[heard[slots]].sum()) / bank.rate for bank, slots, waiting in engine.backlog()
         )
+        held = (streams.heard - streams.stepped)[heard & streams.in_use].sum()
+        return waiting, float(held) * engine.architecture.interval_s
 
     def run(self, slots: Slots, bunch: int, now: float, every_s: float) -> Pass:
         """Run a pass over some streams, `bunch` as in `Engine.advance`; unpaced streams answer each `every_s`.

@@ -150,6 +150,13 @@ class StreamTable(SlotTable):
             some = self.slots[which]
             self.flows[some] = self.paced[some] & flowing(bank, rows, now)
 
+    def over(self, slots: Slots) -> NDArray[np.bool_]:
+        """Return which of these streams bring no more audio, (B,)."""
+        found = np.zeros(len(slots), np.bool_)
+        for which, bank, rows in self.by_bank(slots):
+            found[which] = bank.ended[rows]
+        return found
+
     def _name(self, wanted: str) -> str:
         """Return this name, with a number appended if it is taken."""
         suffix, n = self._names.suffix, 1

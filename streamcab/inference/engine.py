@@ -23,6 +23,9 @@ from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import RUNS, Backend, State, make_backend
 from streamcab.nn.weights import Net, detector_of
 
+HELD = 8
+"""Missing intervals that are pushed at a time until a hold is decided."""
+
 
 class Engine:
     """The streams of a table on one set of weights.
@@ -65,6 +68,8 @@ class Engine:
         self._paused = table.column(np.int64)
         self.rested: NDArray[np.int64] = table.column(np.int64)
         """(slots,) samples left out by `pause`."""
+        self.computed = 0
+        """Intervals that went through the net so far, of all streams."""
         self._out: list[EngineOutput] = []
         table.add(self.backend.reset, self.backend.bytes_per_slot)
         table.add(self.normaliser.reset, self.normaliser.bytes_per_slot)
@@ -128,12 +133,15 @@ class Engine:
         self._deaf[slots[~forgotten]] = self._memory
         self._paused[slots] = 0
 
-    def _leave_out(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Do as `skip`, without counting the samples as dropped."""
+    def _leave_out(
+        self, slots: NDArray[np.intp], samples: NDArray[np.int64], already: NDArray[np.int64] | int = 0
+    ) -> NDArray[np.int64]:
+        """Do as `skip`, without counting the samples as dropped; the gap's first `already` (B,) intervals were."""
         n = self._intervals(slots, samples)
-        long = n >= self._memory
+        long = n + already >= self._memory
         known = self._quiet is not None
-        left_out = self._omit(slots, n, np.where(long & known, self._flushed, self._memory))
+        computed = np.where(long & known, self._flushed, self._memory)
+        left_out = self._omit(slots, n, np.maximum(computed - already, 0))
         if known:
             self._forget_all(slots[long])
         elif long.any():
@@ -162,9 +170,10 @@ class Engine:
         left = n.copy()
         # What is held is decided on, too.
         while (
-            go := (left > 0) & ((n - left < computed) | (self.normaliser.vad_state[slots] == HOLDING))
+            go := (left > 0)
+            & (((due := computed - (n - left)) > 0) | (self.normaliser.vad_state[slots] == HOLDING))
         ).any():
-            some = np.where(go, np.minimum(left, RUNS[0]), 0)
+            some = np.where(go, np.minimum(left, np.where(due > 0, np.minimum(due, RUNS[0]), HELD)), 0)
             for h in np.unique(some[go]).tolist():
                 self._push_missing(slots[some == h], h)
             left -= some
@@ -231,27 +240,26 @@ class Engine:
         # In this order: what `ended` was said of is then the final `written`.
         ended = bank.ended[rows]
         written = bank.written[rows]
-        pauses = np.minimum(bank.silence_to[rows], written) > front.heard(self.heard[slots])
-        if pauses.any():
-            self._pass_over(bank, slots[pauses], rows[pauses], written[pauses])
         whole = np.where(ended, front.total(written), front.ready(written))
-        waiting = whole - self.heard[slots]
+        start, end = bank.silence_from[rows], np.minimum(bank.silence_to[rows], written)
+        # The first interval that reaches into the newest long hole, and the one after which the net knows nothing else.
+        hole = start * front.pooled_rate // (front.interval * bank.rate)
+        known = hole + self._flushed
+        heard = self.heard[slots]
+        far = (end > front.heard(np.maximum(heard, known))) & (
+            (end - start >= front.heard(np.array(self._memory + 1))) | (end - start > bank.capacity // 2)
+        )
+        waiting = whole - heard
         waiting -= np.where(ended, 0, waiting % bunch)
-        self._hear(bank, slots, rows, waiting)
+        # Shorter holes are read like all else, so that streams stay together.
+        self._hear(bank, slots, rows, np.where(far, known - heard, waiting))
+        if far.any():
+            some, at = slots[far], rows[far]
+            self._leave_out(some, end[far] - front.heard(self.heard[some]), self.heard[some] - hole[far])
+            self._hear(bank, some, at, whole[far] - self.heard[some])
         over = ended & ~self.finished[slots]
         if over.any():
             self._finish(slots[over])
-
-    def _pass_over(
-        self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], ends: NDArray[np.int64]
-    ) -> None:
-        """Take in what precedes announced silence or a gap, and leave the rest of the gap out."""
-        front, rate = self._front(bank), bank.rate
-        start, end = bank.silence_from[rows], np.minimum(bank.silence_to[rows], ends)
-        # An interval that reaches into the silence would not count: it is left out with it.
-        whole = start * front.pooled_rate // (front.interval * rate) - self.heard[slots]
-        self._hear(bank, slots, rows, whole)
-        self._leave_out(slots, end - front.heard(self.heard[slots]))
 
     def _hear(
         self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], waiting: NDArray[np.int64]
@@ -313,6 +321,7 @@ class Engine:
 
     def _step(self, slots: NDArray[np.intp], heard: NormalisedBatch) -> None:
         h = heard.kind.shape[1]
+        self.computed += h * len(slots)
         first = self.stepped[slots]
         c, alpha, u = self.backend.step(slots, heard.x, first, self._end[slots])
         deaf = self._deaf[slots]

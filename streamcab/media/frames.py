@@ -1,6 +1,6 @@
 """Frames of a WebSocket client: the messages that come whole, as platforms send them, without the library's parser.
 
-That parser is exact for everything, and costs three times as much. Whatever is not a whole masked message of up to
+That parser is exact for everything, and costs five times as much. Whatever is not a whole masked message of up to
 64 kB, or a control frame, is left to it. Knows nothing of sockets and of what messages mean.
 """
 

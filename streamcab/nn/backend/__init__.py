@@ -7,7 +7,6 @@ is imported only when chosen. Knows nothing of audio, windows or votes.
 """
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -104,7 +103,6 @@ def make_runtime(
     device: str = "cpu",
     precision: str = "f32",
     threads: int = 1,
-    cache: Path | None = None,
 ) -> Runtime:
     """The net on the backend `name` of BACKENDS; `auto` is openvino where it can be, else torch.
 
@@ -114,7 +112,6 @@ def make_runtime(
         device: cpu, cuda or cuda:N.
         precision: one of PRECISIONS; `auto` is bf16 where openvino computes on a processor that has it, else f32.
         threads: that openvino may use; torch's are of the whole process.
-        cache: folder in which openvino keeps what it compiled.
 
     Raises:
         ConfigError: it cannot work.
@@ -131,7 +128,7 @@ def make_runtime(
 
     if precision == "auto":
         precision = "bf16" if has_bf16() else "f32"
-    return OpenVinoNet(net, precision, threads, cache)
+    return OpenVinoNet(net, precision, threads)
 
 
 def make_backend(
@@ -141,11 +138,10 @@ def make_backend(
     device: str = "cpu",
     precision: str = "f32",
     threads: int = 1,
-    cache: Path | None = None,
     *,
     wait: bool = True,
 ) -> Backend:
     """Return a backend on such a runtime, prepared for `slots` streams: see `make_runtime` and `Backend.prepare`."""
-    backend = make_runtime(name, net, device, precision, threads, cache).backend(slots)
+    backend = make_runtime(name, net, device, precision, threads).backend(slots)
     backend.prepare(wait=wait)
     return backend

@@ -3,11 +3,8 @@
 Knows nothing of which streams exist, of audio, or of votes.
 """
 
-import locale
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from threading import Lock, Thread, get_native_id, main_thread
 from typing import Any
 
@@ -17,36 +14,27 @@ from numpy.typing import NDArray
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import graph, state
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
-from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, State, in_pieces
+from streamcab.nn.backend.pieces import RUNS, WASTE, Floats, Ints, RoundRobin, State, in_pieces
 from streamcab.nn.backend.request import Request
 from streamcab.nn.backend.rings import Rings
 from streamcab.nn.backend.unreported import ov
 from streamcab.nn.weights import Net
 
-STREAMS = (32, 8, 1)
+STREAMS = (32, 8, 2, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
+MOST = 256
+"""Streams times intervals of a shape at most: what is larger does not fit the cache."""
 
 KEPT = 64
 """Kernels that OpenVINO keeps of the net for clips; without a limit, each new length takes 5 MB for good."""
+MIDDLE = 8
+"""Streams, and intervals, of the shapes that do for most steps until others are compiled."""
+FIRST = 2
+"""Shapes that a server waits for before it begins: without them its first streams would find it too slow."""
 BEHIND = 10
 """Niceness of what compiles while streams are answered."""
 
 Compiled = Any
-
-_compiling = Lock()
-"""Of the whole process: OpenVINO sets its locale to C while it compiles, and two at once would leave it so."""
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Let no other net compile meanwhile, and restore the process's locale afterwards."""
-    with _compiling:
-        before = locale.setlocale(locale.LC_ALL)
-        try:
-            yield
-        finally:
-            if locale.setlocale(locale.LC_ALL) != before:
-                locale.setlocale(locale.LC_ALL, before)
 
 
 def has_bf16() -> bool:
@@ -61,15 +49,13 @@ class OpenVinoNet:
         net: whose weights are computed with, as they are now.
         precision: f32, or bf16: what passes between layers is rounded, and so is the state; answers stay float32.
         threads: parts of a step that run at a time, each on one thread: that scales better than more threads in one.
-        cache: a folder in which OpenVINO keeps what it has compiled; None: it keeps nothing.
     """
 
-    def __init__(self, net: Net, precision: str = "f32", threads: int = 1, cache: Path | None = None) -> None:
+    def __init__(self, net: Net, precision: str = "f32", threads: int = 1) -> None:
         self.architecture, self.threads = net.architecture, threads
         self._weights, self._precision = net.weights, precision
         self.state = graph.BF16 if precision == "bf16" else graph.FLOAT
         self._core = ov.Core()
-        self._cache = cache
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._lock = Lock()
 
@@ -123,8 +109,7 @@ class OpenVinoNet:
     ) -> Compiled:
         with self._lock:
             if key not in self._compiled:
-                with _one_at_a_time():
-                    self._compiled[key] = self._compile(make(), precision, threads, kept)
+                self._compiled[key] = self._compile(make(), precision, threads, kept)
             return self._compiled[key]
 
     def _compile(self, model: Any, precision: str, threads: int, kept: int | None) -> Compiled:
@@ -138,12 +123,7 @@ class OpenVinoNet:
         }
         if kept is not None:
             settings["CPU_RUNTIME_CACHE_CAPACITY"] = kept
-        if self._cache is not None:
-            try:
-                return self._core.compile_model(model, "CPU", settings | {"CACHE_DIR": str(self._cache)})
-            except RuntimeError:
-                # Damaged, full, or not ours to write: it saves time, and is worth no failure.
-                self._cache = None
+        # Without CACHE_DIR: it saves no time here, and sets the locale of the whole process while threads read it.
         return self._core.compile_model(model, "CPU", settings)
 
 
@@ -168,7 +148,7 @@ class OpenVinoBackend:
         # One more: what lies before a stream is convolved again in the step after.
         self._begun = arch.delay + 1
         self._widths = net.architecture.widths
-        self._sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
+        self._all_sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
         self._requests: dict[tuple[int, int], RoundRobin[Request]] = {}
         self._at_edges: dict[tuple[int, int] | None, Any] = {}
         self._preparing = False
@@ -180,7 +160,15 @@ class OpenVinoBackend:
             self._compile_all()
         else:
             self._preparing = True
+            if len(self._rows) >= MANY:
+                for b, h in self._order()[:FIRST]:
+                    self._shape(b, h)
             Thread(target=self._compile_behind, name="openvino").start()
+
+    def _order(self) -> list[tuple[int, int]]:
+        """Return the shapes (b, h) to compile, the most useful first."""
+        shapes = [(b, h) for h in RUNS for b in self._sizes(h)]
+        return sorted(shapes, key=lambda shape: [(n != MIDDLE, -n) for n in shape])
 
     def _compile_behind(self) -> None:
         """In a thread that gives way to the streams."""
@@ -193,7 +181,7 @@ class OpenVinoBackend:
         """Shapes that OpenVINO meets here take a stream no time: the first of each costs tens of milliseconds."""
         request, interval = self._net.edges().create_infer_request(), self._architecture.interval
         for h in RUNS:
-            for b in self._sizes:
+            for b in self._sizes(h):
                 first = np.zeros(b, np.int64)
                 inside = state.insides(self._architecture, first, first + FOREVER, h)
                 x, contexts = np.zeros((b, h * interval), np.float32), self._rings.buffers(b)
@@ -203,13 +191,16 @@ class OpenVinoBackend:
     def _compile_all(self) -> None:
         """Return the shapes that `slots` streams can fill."""
         try:
-            for h in RUNS:
-                for b in self._sizes:
-                    if not main_thread().is_alive():  # the process is at its end
-                        return
-                    self._shape(b, h)
+            for b, h in self._order():
+                if not main_thread().is_alive():  # the process is at its end
+                    return
+                self._shape(b, h)
         finally:
             self._preparing = False
+
+    def _sizes(self, h: int) -> list[int]:
+        """Return the compiled numbers of streams for h intervals, falling."""
+        return [b for b in self._all_sizes if b == 1 or b * h <= MOST]
 
     @property
     def bytes_per_slot(self) -> int:
@@ -238,25 +229,27 @@ class OpenVinoBackend:
         h = x.shape[1] // arch.interval
         out = np.empty((len(slots), h, sum(self._widths)), np.float32)
         near = (first < self._begun) | (first + h > end)
-        if self._preparing and not all((b, h) in self._requests for b in self._sizes):
-            # Not compiled yet: the graph for edges computes any stream, if not as quickly.
-            near[:] = True
+        sizes = self._sizes(h)
+        if self._preparing:
+            sizes = [b for b in sizes if (b, h) in self._requests]
+            # None compiled yet: the graph for edges computes any stream, if not as quickly.
+            near |= not sizes
         if not near.any():
-            self._midway(slots, x, out)
+            self._midway(sizes, slots, x, out)
         else:
             self._near(np.flatnonzero(near), slots, x, first, np.minimum(end, FOREVER), out)
             rest = np.flatnonzero(~near)
             if rest.size:
                 answers = np.empty((len(rest), *out.shape[1:]), np.float32)
-                self._midway(slots[rest], x[rest], answers)
+                self._midway(sizes, slots[rest], x[rest], answers)
                 out[rest] = answers
         labels, both = self._widths[0], self._widths[0] + self._widths[1]
         return out[..., :labels], out[..., labels:both], out[..., both:]
 
-    def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
+    def _midway(self, sizes: list[int], slots: Ints, x: Floats, out: Floats) -> None:
         """Streams that are not near their start or end; fills out (B, H, all of an answer)."""
         h = out.shape[1]
-        in_pieces(self._sizes, lambda size: self._shape(size, h).next(), slots, x, out)
+        in_pieces(sizes, lambda size: self._shape(size, h).next(), slots, x, out)
 
     def _near(
         self,
@@ -269,25 +262,28 @@ class OpenVinoBackend:
     ) -> None:
         """Compute the streams that are near their start or end, and fill their rows of `out`."""
         h, at = out.shape[1], 0
-        for size in self._sizes:
+        for size in self._sizes(h):
             # Of few sizes only: each takes OpenVINO ten milliseconds when it is met first.
-            while len(some) - at >= size:
+            while (left := len(some) - at) >= WASTE * size:
                 # Whole clips are never far from their edges, so for their blocks it pays to compile.
                 shape = (size, h) if h > max(RUNS) and size > 1 else None
                 if shape not in self._at_edges:
                     self._at_edges[shape] = self._net.edges(shape).create_infer_request()
                 request = self._at_edges[shape]
-                part = some[at : at + size]
+                # A piece that is not full computes its last stream again.
+                n = min(left, size)
+                part = some[np.minimum(np.arange(at, at + size), len(some) - 1)]
                 inside = state.insides(self._architecture, first[part], end[part], h)
                 contexts = self._rings.buffers(size)
                 self._rings.read(slots[part], contexts)
                 x_part, row = np.ascontiguousarray(x[part]), self._rows[slots[part]]
                 request.infer([x_part, *map(self._tensor, (row, *contexts)), *inside])
                 answer, *kept = (tensor.data for tensor in request.output_tensors)
-                after, *news = (a.view(self._rows.dtype) for a in kept)
-                out[part], self._rows[slots[part]] = answer, after
+                after, *news = (a[:n].view(self._rows.dtype) for a in kept)
+                part = part[:n]
+                out[part], self._rows[slots[part]] = answer[:n], after
                 self._rings.write(slots[part], news)
-                at += size
+                at += n
 
     def _tensor(self, kept: NDArray[Any]) -> Any:
         """Return the state of streams as OpenVINO takes it."""

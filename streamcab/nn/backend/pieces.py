@@ -17,7 +17,7 @@ Thing = TypeVar("Thing")
 State = Any
 """What a backend keeps of one stream, in its own form."""
 
-RUNS = (8, 4, 2, 1)
+RUNS = (32, 8, 4, 2, 1)
 """Intervals of a step: the engine cuts streams into these, and backends compile or record them beforehand."""
 WASTE = 0.75
 """How full a piece must be; below that, smaller ones do the rest."""
