@@ -6,14 +6,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from serving import run
+from serving import run, save_model
 from speech import SMALL_STAGES, tiny_model
 
 from streamcab.errors import ConfigError
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.soak.clock import RehearsalClock, Weight
+from streamcab.soak.pool import rehearse_pool
 from streamcab.soak.programme import SHORTEST_S, TICK_S, plan
-from streamcab.soak.rehearsal import RehearsalClock, Report, Weight, rehearse, text
+from streamcab.soak.rehearsal import Report, rehearse, text
 
 PERIOD_S = 120
 HOURS = 4.1 * PERIOD_S / 3600
@@ -69,6 +71,18 @@ def test_a_short_rehearsal_ends_well(checkpoint):
     assert text(report).endswith("\nwell")
     # As much was heard as was said, but for what the programme loses.
     assert report.lost_ms < 0.05 * report.audio_hours * 3_600_000
+
+
+def test_a_rehearsal_of_workers_ends_well_though_one_is_killed(checkpoint, tmp_path):
+    options = {"model": save_model(checkpoint, tmp_path), "backend": "torch"}
+    how = {"hours": HOURS, "period_s": PERIOD_S, "most_growth_mb": 1000.0, "say": print}
+    report = rehearse_pool(options, workers=2, calls=4, **how)
+    assert report.failures == []
+    assert report.compared == report.calls / 4
+    assert report.difference < 1e-6
+    assert len(report.weights) == 16
+    with pytest.raises(ConfigError, match="without any"):
+        rehearse_pool(options, workers=2, calls=1, **how)
 
 
 def test_answers_that_drift_and_what_leaks_are_noticed(checkpoint):

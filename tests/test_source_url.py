@@ -142,4 +142,4 @@ def test_a_page_is_no_sound(tmp_path: Path) -> None:
 def test_file_given_an_address_says_so() -> None:
     done = here("listen", "--file", "http://127.0.0.1/talk.mp3")
     assert done.returncode == 2
-    assert b"--url" in done.stderr
+    assert b"http://127.0.0.1/talk.mp3 is an address: give it with --url" in done.stderr

@@ -41,7 +41,7 @@ def row(rng: np.random.Generator, width: int, *, of_class: bool, length: int = 8
         rng.standard_normal((length, width)).astype(np.float32),
         rng.standard_normal((length, 5)).astype(np.float32),
         rng.random(length) < 0.7,
-        target if of_class else None,
+        target,
         target if of_class else None,
     )
 
@@ -70,9 +70,9 @@ def test_rows_of_a_class_come_first() -> None:
     mixed = [row(rng, 3, of_class=k % 2 == 1) for k in range(4)]
     batch = batch_of(mixed)
     np.testing.assert_array_equal(batch.x[0], mixed[1].x)
-    assert batch.opinion is not None
-    assert len(batch.opinion) == 2
-    assert batch_of([mixed[0]]).opinion is None
+    assert batch.label is not None
+    assert (len(batch.label), len(batch.opinion)) == (2, 4)
+    assert batch_of([mixed[0]]).label is None
 
 
 @pytest.mark.parametrize("distilled", [False, True])

@@ -13,7 +13,7 @@ LENGTH = 60
 INTERVAL_S, FRAMES_PER_S = 0.025, 40.0
 
 
-def rows(taught: np.ndarray | None = None, *, shaken: bool = False) -> Rows:
+def rows(taught: np.ndarray | None = None, *, told: np.ndarray | None = None, shaken: bool = False) -> Rows:
     """Of each clip x, frames and opinion tell its number, so that what was drawn can be read off."""
     n = len(CLIPS)
     voices = [
@@ -27,7 +27,7 @@ def rows(taught: np.ndarray | None = None, *, shaken: bool = False) -> Rows:
     start = np.arange(n, dtype=np.int64) * LENGTH
     copy = Copy(x, np.ones(n * LENGTH, bool), start, np.full(n, LENGTH), np.ones(n))
     frames = [np.full((LENGTH, 2), i, np.float32) for i in range(n)]
-    told = np.full((n, 3), 1 / 3, np.float32)
+    told = np.full((n, 3), 1 / 3, np.float32) if told is None else told
     return Rows(voices, parts, [copy], frames, FRAMES_PER_S, told, INTERVAL_S, shaken=shaken)
 
 
@@ -37,7 +37,6 @@ def test_a_row_of_a_class_holds_that_class_of_one_corpus_alone() -> None:
         row = some.of_class(np.random.default_rng(seed), 150)
         assert row.x.shape == (150, 1)
         assert row.label is not None
-        assert row.opinion is not None
         clips = {int(i) for i in row.x[:, 0]}
         (kind,) = {CLIPS[i] for i in clips}
         drawn[kind[1]] += 1
@@ -58,10 +57,21 @@ def test_who_judges_is_in_no_row() -> None:
             assert taught[row.x[:, 0].astype(int)].all()
 
 
-def test_a_row_of_speech_has_no_label() -> None:
+def test_a_row_of_speech_has_an_opinion_and_no_label() -> None:
     row = rows().of_speech(np.random.default_rng(0), 90)
-    assert (row.opinion, row.label) == (None, None)
+    assert row.label is None
+    np.testing.assert_allclose(row.opinion, [0.5, 0.5])
     assert len(row.votes) == 90
+
+
+def test_speech_of_every_opinion_is_drawn_as_often() -> None:
+    told = np.zeros((len(CLIPS), 3), np.float32)
+    told[:4, 0], told[4:14, 1], told[14:, 2] = 1, 1, 1
+    some, drawn = rows(told=told), Counter()
+    for seed in range(600):
+        row = some.of_speech(np.random.default_rng(seed), LENGTH)
+        drawn[int(told[int(row.x[0, 0])].argmax())] += 1
+    assert min(drawn[k] for k in range(3)) > 150
 
 
 def test_a_shaken_row_has_its_length_its_level_and_its_frames_in_their_places() -> None:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accents import KEYS, encode, make_accents
+from patience import PATIENCE_S
 from streamcab_train.context import train
 from streamcab_train.context_keys import StageKeys
 from streamcab_train.copies import Copy
@@ -52,19 +54,24 @@ def test_two_processes_teach_what_one_does(tmp_path: Path) -> None:
     script.write_text(STEPS)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for start, out in (([], "one"), (two, "two")):
-        command = [sys.executable, *start, script, manifest, tmp_path / out]
-        subprocess.run(command, check=True, timeout=90, env=environment)
+    with ExitStack() as stack:
+        runs = []
+        for start, out in (([], "one"), (two, "two")):
+            command = [sys.executable, *start, script, manifest, tmp_path / out]
+            runs.append(stack.enter_context(subprocess.Popen(command, env=environment)))
+            stack.callback(runs[-1].kill)
+        assert [run.wait(PATIENCE_S) for run in runs] == [0, 0]
     alone, first, second = (
         torch.load(tmp_path / name, weights_only=True) for name in ("one.0", "two.0", "two.1")
     )
+    torch.manual_seed(KEYS.seed)
     moved = 0.0
     untaught = Pupil(KEYS.architecture, 5, 5).model.state_dict()
     for name, value in alone.items():
         assert torch.equal(first[name], second[name]), f"the two have come apart in {name}"
         torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5)
         moved = max(moved, float((value - untaught[name]).abs().max()))
-    assert moved > 1e-3
+    assert moved > 1e-3, "both are as they began"
 
 
 def rows(width: int) -> Rows:

@@ -33,6 +33,13 @@ from streamcab.cli.options import backend_option, model_option
     show_default=True,
     help="Largest acceptable growth of memory in MB, from its slope.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes, as `listen --workers`; from 2 on without a microphone, and one of them is killed.",
+)
 @model_option
 @backend_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -41,6 +48,7 @@ def soak(
     calls: int,
     period: float,
     most_growth: float,
+    workers: int,
     model: Path | None,
     backend: str,
     as_json: bool,
@@ -49,20 +57,37 @@ def soak(
 
     Exit codes: 0: memory does not grow, and the last period has the same answers as the first. 1: otherwise.
     """
+    from streamcab.soak.pool import rehearse_pool
     from streamcab.soak.rehearsal import rehearse, text
 
     # Thousands of calls would fill the log.
     logging.getLogger("streamcab").setLevel(logging.ERROR)
-    checkpoint, device = load_checkpoint(model, "cpu")
-    report = rehearse(
-        checkpoint,
-        backend_maker(checkpoint, device, backend),
-        hours=hours,
-        calls=calls,
-        period_s=period,
-        most_growth_mb=most_growth,
-        say=lambda line: click.echo(line, err=True),
-    )
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    if workers > 1:
+        options: dict[str, object] = {"backend": backend, "compute": "cpu", "log_level": "error"}
+        report = rehearse_pool(
+            options | ({"model": model} if model else {}),
+            workers=workers,
+            hours=hours,
+            calls=calls,
+            period_s=period,
+            most_growth_mb=most_growth,
+            say=say,
+        )
+    else:
+        checkpoint, device = load_checkpoint(model, "cpu")
+        report = rehearse(
+            checkpoint,
+            backend_maker(checkpoint, device, backend),
+            hours=hours,
+            calls=calls,
+            period_s=period,
+            most_growth_mb=most_growth,
+            say=say,
+        )
     click.echo(json.dumps(asdict(report)) if as_json else text(report))
     if report.failures:
         raise SystemExit(1)

@@ -64,7 +64,8 @@ def rtp_source(o: Listen, ports: "Ports | None" = None) -> "RtpSource":
 def _no_address(file: Path) -> Path:
     """A file; an address under --file is a mistake."""
     if re.match("(https?|rtsps?|icecast):/", str(file)) and not file.exists():
-        raise click.UsageError(f"--file {file} is an address: give it with --url.")
+        address = str(file).replace(":/", "://", 1)  # a path has single slashes
+        raise click.UsageError(f"--file {address} is an address: give it with --url.")
     return file
 
 

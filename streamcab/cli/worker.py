@@ -4,6 +4,7 @@ Its orders come on standard input, from streamcab/workers/process.py; it ends wh
 starting go to standard output, for the pool to say.
 """
 
+import gc
 import logging
 import os
 import queue
@@ -11,9 +12,10 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
@@ -21,12 +23,15 @@ from streamcab.errors import StreamcabError
 from streamcab.message import ModelInfo
 from streamcab.workers.process import Orders, Told, unpacked
 
+if TYPE_CHECKING:
+    from streamcab.soak.worker import Rehearsal
+
 WAITING = 100_000
 """Entries that wait for the pool at most, before new ones are dropped."""
 
 
-def main() -> int:
-    """Follow the orders of standard input; return the exit code."""
+def main(rehearse: "Callable[[Orders, threading.Event], Rehearsal] | None" = None) -> int:
+    """Follow the orders of standard input; return the exit code. `rehearse`: with calls and a clock of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop = threading.Event()
@@ -35,7 +40,7 @@ def main() -> int:
     orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
     teller = _Teller(sys.stdout.buffer)
     try:
-        _serve(orders, stop, teller)
+        _serve(orders, stop, teller, rehearse(orders, stop) if rehearse else None)
     except StreamcabError as error:
         teller(Told(error=str(error)))
         return error.exit_code
@@ -49,11 +54,12 @@ def main() -> int:
     return 0
 
 
-def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
+def _serve(orders: Orders, stop: threading.Event, teller: "_Teller", rehearsal: "Rehearsal | None") -> None:
     from streamcab.calls import Entry, Tally
     from streamcab.cli.listen import settings_for
     from streamcab.cli.load import backend_maker, load_checkpoint
     from streamcab.cli.sources import rtp_source
+    from streamcab.clock import MACHINE
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.reload import Parts, Reload, limits
     from streamcab.ops import logs
@@ -72,8 +78,10 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
         pseudonyms.know(*([o.rtp.sdp] if o.rtp.sdp else []))
         journal.learn, journal.scrub = pseudonyms.learn, pseudonyms.scrub
     checkpoint, device = load_checkpoint(o.net.model, o.net.compute)
+    if o.answers.voices == 1:
+        checkpoint = checkpoint.with_one_voice
     backend = backend_maker(checkpoint, device, o.net.backend, o.net.precision, o.net.threads)
-    source = rtp_source(o, orders.sockets.ports())
+    source = rehearsal.source if rehearsal else rtp_source(o, orders.sockets.ports())
 
     def tell(entry: Entry | ModelInfo) -> None:
         teller(Told(model=entry) if isinstance(entry, ModelInfo) else Told(entry=entry))
@@ -90,6 +98,7 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
             settings_for(o, pseudonyms),
             backend(o.max_streams),
             from_environment(),
+            clock=rehearsal.clock if rehearsal else MACHINE,
             recorder=recorder,
             beside=[journal.counters],
             taps=[Tally(tell)] if orders.tells else [],
@@ -107,6 +116,7 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller") -> None:
             stop.set()
 
         threading.Thread(target=obey, name="orders", daemon=True).start()
+        gc.freeze()  # else the interpreter walks all of torch at its exit, which takes more than a second
         daemon.run(stop)
 
 

@@ -126,8 +126,8 @@ class PlannedCalls:
 
     live, done = True, False
 
-    def __init__(self, places: int, period_s: float) -> None:
-        """ConfigError for a period that is no multiple of the tape's."""
+    def __init__(self, places: int, period_s: float, part: int = 0, parts: int = 1) -> None:
+        """Part `part` of `parts` of a plan. ConfigError for a period that is no multiple of the tape's."""
         if period_s % TAPE_S:
             raise ConfigError(f"the period is {period_s:g} s; it must be a multiple of {TAPE_S}")
         # An ended call keeps its row until the daemon has said so.
@@ -135,7 +135,7 @@ class PlannedCalls:
         self._calls = Calls(self._intake, CallNames(), ["127.0.0.1:0"])
         self._voice = encode("pcmu", np.tile(babble(bundled_clips(), CALL_RATE), 3))
         self._period = round(period_s / TICK_S)
-        self._plan = plan(places, period_s)
+        self._plan = [call for call in plan(places, period_s) if call.place % parts == part]
         self._begin_at: dict[int, list[Call]] = {}
         for call in self._plan:
             self._begin_at.setdefault(call.first, []).append(call)
@@ -185,6 +185,11 @@ class PlannedCalls:
             )
             start = call.start + k * PACKET
             yield head + self._voice[start : start + PACKET].tobytes(), ("127.0.0.1", 4000 + 2 * call.place)
+
+    @property
+    def planned(self) -> int:
+        """Calls of a period."""
+        return len(self._plan)
 
     def heard_s(self, periods: int) -> float:
         """Return the seconds of all calls in a number of periods."""

@@ -5,12 +5,10 @@ In each jump the programme is played, the feed is read, and once in a while the 
 what the programme plays but that each period is the one before.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from streamcab.feed import Subscriber
 from streamcab.message import AnyMessage, DaemonStatus, Prediction
 from streamcab.nn.backend import Backend
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.soak.clock import RehearsalClock, Weight, weigh
 from streamcab.soak.programme import TAPE_RATE, TICK_S, PlannedCalls, Tape, identity
 
 EVERY_S = 0.5
@@ -32,16 +31,6 @@ SAMPLES = 4
 """Times per period that the process is weighed."""
 SETTLED = 2
 """Periods after which nothing may grow: retained messages and caches have filled by then."""
-
-
-@dataclass(frozen=True)
-class Weight:
-    """Memory and files of the process at one moment of the rehearsal."""
-
-    hours: float
-    rss_mb: float
-    descriptors: int
-    threads: int
 
 
 @dataclass
@@ -73,40 +62,7 @@ class Report:
         return float(np.polyfit(hours, values, 1)[0])
 
 
-class RehearsalClock:
-    """Time that passes only when somebody waits. `due` is called at each tick with its number and the time."""
-
-    def __init__(self, due: Callable[[int, float], None]) -> None:
-        self._due = due
-        self._zero = time.monotonic()
-        self._wall = time.time()
-        self._passed = 0.0
-        self.ticks = 0
-
-    def monotonic(self) -> float:
-        """See Clock."""
-        return self._zero + self._passed
-
-    def time(self) -> float:
-        """See Clock."""
-        return self._wall + self._passed
-
-    def sleep(self, seconds: float) -> None:
-        """See Clock."""
-        until = self._passed + max(seconds, 1e-3)
-        while (self.ticks + 1) * TICK_S <= until:
-            self._passed = (self.ticks + 1) * TICK_S
-            self._due(self.ticks, self.monotonic())
-            self.ticks += 1
-        self._passed = max(self._passed, until)
-
-    def wait(self, event: threading.Event, seconds: float) -> None:
-        """See Clock."""
-        if not event.is_set():
-            self.sleep(seconds)
-
-
-class _Answers:
+class Answers:
     """The answers of the first and of the last period, so that they can be laid side by side."""
 
     def __init__(self, period_s: float, periods: int) -> None:
@@ -141,11 +97,14 @@ class _Answers:
                 self.odd.append(f"{key}: differs by {apart:.2g}")
 
 
-def weigh(hours: float) -> Weight:
-    """This process, now."""
-    words = Path("/proc/self/statm").read_text(encoding="utf-8").split()
-    rss = int(words[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    return Weight(hours, round(rss, 2), len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))
+def periods_of(hours: float, period_s: float) -> int:
+    """Return the number of whole periods. ConfigError if they are too few to be compared."""
+    periods = int(hours * 3600 / period_s + 1e-9)
+    if periods < SETTLED + 2:
+        raise ConfigError(
+            f"{hours:g} h are {periods} periods of {period_s:g} s; {SETTLED + 2} at least are needed"
+        )
+    return periods
 
 
 def rehearse(
@@ -159,13 +118,9 @@ def rehearse(
     say: Callable[[str], None],
 ) -> Report:
     """`hours` of the clock with a microphone and `calls` calls at a time. ConfigError for what cannot be compared."""
-    periods = int(hours * 3600 / period_s + 1e-9)
-    if periods < SETTLED + 2:
-        raise ConfigError(
-            f"{hours:g} h are {periods} periods of {period_s:g} s; {SETTLED + 2} at least are needed"
-        )
+    periods = periods_of(hours, period_s)
     tape, line = Tape(), PlannedCalls(calls, period_s)
-    answers, stop = _Answers(period_s, periods), threading.Event()
+    answers, stop = Answers(period_s, periods), threading.Event()
     weights: list[Weight] = []
     counted = {"messages": 0, "visitors": 0}
     last: list[DaemonStatus] = []
@@ -220,11 +175,11 @@ def rehearse(
         most_growth_mb=most_growth_mb,
         period_s=period_s,
     )
-    report.failures = _failures(report, answers.odd)
+    report.failures = judge(report, answers.odd)
     return report
 
 
-def _failures(report: Report, odd: Sequence[str]) -> list[str]:
+def judge(report: Report, odd: Sequence[str]) -> list[str]:
     """The failures; empty if the rehearsal went well."""
     found = [f"answers changed: {text}" for text in odd[:5]]
     if not report.compared:

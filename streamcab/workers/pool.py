@@ -19,7 +19,7 @@ from streamcab.rtp.ports import Ports
 from streamcab.rtp.reuseport import Shared
 from streamcab.workers.base import Beside, Member, Pool
 from streamcab.workers.names import SharedNames
-from streamcab.workers.process import Orders, Worker, packed
+from streamcab.workers.process import PROGRAM, Orders, Worker, packed
 
 if TYPE_CHECKING:
     from streamcab.daemon.settings import Settings
@@ -53,6 +53,7 @@ class WorkerPool(Pool[_Place]):
         options, settings, beside: See `Pool`.
         ports: The sockets of each worker.
         threads: Threads of the network in each.
+        program: The module that a worker runs.
 
     Attributes:
         pids: The processes of the workers.
@@ -62,10 +63,16 @@ class WorkerPool(Pool[_Place]):
     END_S = 3.0  # systemd waits 5 s for all of it
 
     def __init__(
-        self, options: Listen, settings: "Settings", ports: Sequence[Ports], threads: int, beside: Beside
+        self,
+        options: Listen,
+        settings: "Settings",
+        ports: Sequence[Ports],
+        threads: int,
+        beside: Beside,
+        program: str = PROGRAM,
     ) -> None:
         super().__init__(options, settings, len(ports), beside, {"threads": threads})
-        self._names = self._folder / "names"
+        self._program, self._names = program, self._folder / "names"
         self._names.mkdir()
         self.members = [
             _Place(index=k, endpoint=endpoint, ports=each, names=SharedNames(self._names, k))
@@ -99,7 +106,7 @@ class WorkerPool(Pool[_Place]):
             settings=packed(self._options),
         )
         place.starts += 1
-        place.worker = Worker(orders, self._folder, self._share, self._entries.of(place.index))
+        place.worker = Worker(orders, self._folder, self._share, self._entries.of(place.index), self._program)
 
     def _look(self, member: _Place, now: float) -> None:
         place, worker = member, member.worker

@@ -86,14 +86,19 @@ def unpacked(settings: dict[str, Any]) -> Listen:
 
 
 class Worker:
-    """A process of `PROGRAM` that follows these orders, `orders.words` aside; `told` takes what it tells, in a thread.
+    """A process of `program` that follows these orders, `orders.words` aside; `told` takes what it tells, in a thread.
 
     ready    whether it has ever served          text    its state, in words
     error    why it could not start, in words    began   monotonic time of its start
     """
 
     def __init__(
-        self, orders: Orders, folder: Path, streams: int, told: Callable[[Entry | ModelInfo], None]
+        self,
+        orders: Orders,
+        folder: Path,
+        streams: int,
+        told: Callable[[Entry | ModelInfo], None],
+        program: str = PROGRAM,
     ) -> None:
         self.orders = orders
         self.ready, self.text, self.error = False, "", ""
@@ -110,7 +115,7 @@ class Worker:
         environment = {k: v for k, v in os.environ.items() if k != "WATCHDOG_PID"}
         environment |= {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": str(round(HUNG_S * 1e6))}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", PROGRAM],
+            [sys.executable, "-m", program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if tty else None,  # the view may have the terminal

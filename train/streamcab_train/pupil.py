@@ -49,13 +49,13 @@ class Weights:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of equal length: x (B, T, width), frames (B, T, components), votes (B, T); of the first n rows, which are
-    of a class, opinion and label (n, classes)."""
+    """Rows of equal length: x (B, T, width), frames (B, T, components), votes (B, T), opinion (B, classes); of the
+    first n rows, which are of a class, label (n, classes)."""
 
     x: Tensor
     frames: Tensor
     votes: Tensor
-    opinion: Tensor | None
+    opinion: Tensor
     label: Tensor | None
 
 
@@ -83,18 +83,18 @@ def frame_loss(error: Tensor, principal: int, local: int) -> Tensor:
 
 def batch_of(rows: list[Row]) -> Batch:
     """Rows of a class first."""
-    some = [row for row in rows if row.opinion is not None and row.label is not None]
-    order = some + [row for row in rows if row.opinion is None or row.label is None]
+    labels = [row.label for row in rows if row.label is not None]
+    order = sorted(rows, key=lambda row: row.label is None)
 
-    def stack(parts: list[np.ndarray | None]) -> Tensor:
-        return torch.from_numpy(np.stack([p for p in parts if p is not None]))
+    def stack(parts: list[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack(parts))
 
     return Batch(
         stack([row.x for row in order]),
         stack([row.frames for row in order]),
         stack([row.votes for row in order]).float(),
-        stack([row.opinion for row in some]) if some else None,
-        stack([row.label for row in some]) if some else None,
+        stack([row.opinion for row in order]),
+        stack(labels) if labels else None,
     )
 
 
@@ -152,13 +152,13 @@ class Pupil(nn.Module):
             spectrum = F.mse_loss(self.spectrum(clean), log_mel(batch.x, self.model.architecture.pooled_rate))
             total = total + weights.frames * (NEAR * near + SPECTRUM * spectrum)
             told |= {"near": near.item(), "spectrum": spectrum.item()}
-        if batch.opinion is not None and batch.label is not None and weights.opinion + weights.label > 0:
-            n = len(batch.opinion)
-            c = self.model.acb(self.dropout(h[:n]))[0]
-            log = mean_answer(c, batch.votes[:n]).clamp(min=1e-8).log()
-            opinion, label = (-(p * log).sum(1).mean() for p in (batch.opinion, batch.label))
+        if batch.label is not None and weights.opinion + weights.label > 0:
+            c = self.model.acb(self.dropout(h))[0]
+            log = mean_answer(c, batch.votes).clamp(min=1e-8).log()
+            opinion = -(batch.opinion * log).sum(1).mean()
+            label = -(batch.label * log[: len(batch.label)]).sum(1).mean()
             total = total + weights.opinion * opinion + weights.label * label
-            mean = mean_answer(h[:n], batch.votes[:n])
+            mean = mean_answer(h, batch.votes)
             linear = -(batch.opinion * self.opinion(mean).log_softmax(1)).sum(1).mean()
             total = total + OPINION * weights.opinion * linear
             told |= {"opinion": opinion.item(), "label": label.item(), "linear": linear.item()}

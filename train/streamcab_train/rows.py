@@ -37,7 +37,8 @@ NOISY, NOISE = 0.5, (0.03, 0.3)
 
 @dataclass(frozen=True)
 class Row:
-    """T intervals: x (T, width), frames (T, components), votes (T,); opinion and label (classes,), if it is of a class.
+    """T intervals: x (T, width), frames (T, components), votes (T,); opinion (classes,), and label (classes,) if it is
+    of a class.
 
     The label of a stranger is uniform: no class.
     """
@@ -45,7 +46,7 @@ class Row:
     x: Floats
     frames: Floats
     votes: NDArray[np.bool_]
-    opinion: Floats | None
+    opinion: Floats
     label: Floats | None
 
 
@@ -86,8 +87,8 @@ class Rows:
         *,
         shaken: bool = False,
     ) -> None:
-        """`frames` of each recording (n, components); `opinions` (clips, classes + 1), the last one no class; `shaken`:
-        no row is heard twice the same, see `shake`."""
+        """`frames` of each recording (n, components); `opinions` (clips, classes + 1), the last one no class: what is
+        seldom meant is drawn the more often; `shaken`: no row is heard twice the same, see `shake`."""
         self._shaken = shaken
         self._copies, self._frames, self._opinions = copies, frames, opinions
         self._frames_per_s, self._interval_s = frames_per_s, interval_s
@@ -97,7 +98,9 @@ class Rows:
         usable = (length >= SHORTEST) & (seconds > SHORTEST * interval_s)
         self._groups = np.array([v.group for v in voices])
         self._speech = np.flatnonzero(usable & parts.teaches)
-        share = np.minimum(seconds[self._speech], 8.0)
+        told = opinions[self._speech]
+        rare = (told / told.mean(0).clip(1e-6)).sum(1)
+        share = np.minimum(seconds[self._speech], 8.0) * rare
         self._speech_share = share / share.sum()
         corpora = np.array([v.corpus for v in voices])
         labels = np.array([v.label for v in voices])
@@ -115,14 +118,16 @@ class Rows:
         self._cell_share = np.array(shares) / (sum(shares) or 1.0)
 
     def of_speech(self, rng: np.random.Generator, length: int) -> Row:
-        """Any speech, `length` intervals."""
-        parts, have = [], 0
+        """Any speech, `length` intervals, with the teacher's mean opinion."""
+        parts, have, opinion = [], 0, np.zeros(self._classes + 1)
         wanted = self._wanted(rng, length)
         while have < wanted:
             i = int(rng.choice(self._speech, p=self._speech_share))
             parts.append(self._piece(i, rng, wanted - have, whole=False))
-            have += len(parts[-1][2])
-        return Row(*self._joined(parts, rng, length), None, None)
+            n = len(parts[-1][2])
+            opinion += self._opinions[i] * n
+            have += n
+        return Row(*self._joined(parts, rng, length), self._spread(opinion / have), None)
 
     def of_class(self, rng: np.random.Generator, length: int) -> Row:
         """Speech of one corpus and class, with its label and the teacher's mean opinion; where there is none of any
@@ -141,11 +146,15 @@ class Rows:
             opinion += self._opinions[i] * n
             have += n
         x, frames, votes = self._joined(parts, rng, length)
-        opinion = opinion[:-1] + opinion[-1] / self._classes
         target = np.full(self._classes, 1 / self._classes)
         if label != NO_CLASS:
             target = np.eye(self._classes)[label]
-        return Row(x, frames, votes, (opinion / have).astype(np.float32), target.astype(np.float32))
+        return Row(x, frames, votes, self._spread(opinion / have), target.astype(np.float32))
+
+    def _spread(self, opinion: NDArray[np.float64]) -> Floats:
+        """Opinion (classes + 1,) -> (classes,): no class is each of them as much as another."""
+        out: Floats = (opinion[:-1] + opinion[-1] / self._classes).astype(np.float32)
+        return out
 
     def _wanted(self, rng: np.random.Generator, length: int) -> int:
         """Intervals from which a row of `length` is made."""
