@@ -14,7 +14,7 @@ import msgspec
 from streamcab.calls import Entry
 from streamcab.errors import StreamcabError
 from streamcab.message import DaemonStatus, ModelInfo, encode
-from streamcab.shards.remote import Orders, Report
+from streamcab.shards.remote import Orders, Report, orders_of
 from streamcab.workers.process import Told, unpacked
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Shard:
 
     def begin(self, orders: bytes) -> None:
         """Serve under these orders from now on, and no more under those before."""
-        given = msgspec.json.decode(orders, type=Orders)
+        given = orders_of(orders)
         self._stop.set()
         before, self._stop = self._thread, threading.Event()
         self._say(Report(self._life, "loading", given.floor))

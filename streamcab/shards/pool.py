@@ -20,7 +20,7 @@ from streamcab.feed.curve import ClientKeys, Pair
 from streamcab.feed.relay import Relay
 from streamcab.message import DaemonStatus, decode
 from streamcab.shards.allocator import Allocator, Place
-from streamcab.shards.remote import Answer, Orders, Remote, Report, ShardLost
+from streamcab.shards.remote import Answer, Orders, Remote, Report, ShardLost, report_of
 from streamcab.workers.base import LOOK_S, Beside, Member, Pool
 from streamcab.workers.process import packed
 
@@ -214,4 +214,4 @@ class ShardPool(Pool[_Shard]):
 
 def _report_of(answer: Answer) -> Report:
     """Decode a report. Raises ShardLost if it never comes."""
-    return msgspec.json.decode(answer.result(), type=Report)
+    return report_of(answer.result())

@@ -51,6 +51,11 @@ class Report(msgspec.Struct, frozen=True):
     code: int = 1
 
 
+# msgspec prepares a type when it is first used: two threads that did so at once would end the process.
+orders_of = msgspec.json.Decoder(Orders).decode
+report_of = msgspec.json.Decoder(Report).decode
+
+
 class Answer(Protocol):
     """An answer that may come."""
 

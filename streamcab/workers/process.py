@@ -85,6 +85,11 @@ def unpacked(settings: dict[str, Any]) -> Listen:
     return msgspec.convert(settings, Listen, dec_hook=decode)
 
 
+# msgspec prepares a type when it is first used: two threads that did so at once would end the process.
+msgspec.json.Decoder(Listen, dec_hook=decode)
+_told = msgspec.json.Decoder(Told).decode
+
+
 class Worker:
     """A process of `program` that follows these orders, `orders.words` aside; `told` takes what it tells, in a thread.
 
@@ -207,10 +212,9 @@ class Worker:
 
     def _hear(self, told: Callable[[Entry | ModelInfo], None]) -> None:
         assert self._process.stdout is not None
-        line = msgspec.json.Decoder(Told).decode
         for text in self._process.stdout:
             try:
-                one = line(text)
+                one = _told(text)
             except msgspec.DecodeError:  # cut by its end
                 continue
             if one.error:
