@@ -138,7 +138,7 @@ class Engine:
     def _leave_out(
         self, slots: NDArray[np.intp], samples: NDArray[np.int64], already: NDArray[np.int64] | int = 0
     ) -> NDArray[np.int64]:
-        """Do as `skip`, without counting the samples as dropped; the gap's first `already` (B,) intervals were."""
+        """Do as `skip`, without counting the samples as dropped; `already` (B,) of the gap were taken in before."""
         n = self._intervals(slots, samples)
         long = n + already >= self._memory
         known = self._quiet is not None
