@@ -26,8 +26,7 @@ else
 	$(VENV)/bin/streamcab demo $(ARGS)
 endif
 
-# Without restartable sequences: with them a kernel ended test processes now and then, by SIGSEGV where nothing faults.
-PYTEST = GLIBC_TUNABLES=glibc.pthread.rseq=0 $(PY) -m pytest -n $(JOBS) --dist loadfile --durations 15
+PYTEST = $(PY) -m pytest -n $(JOBS) --dist loadfile --durations 15
 
 test: $(VENV)/dev.ready system-test node-test
 	$(PYTEST) $(ARGS)

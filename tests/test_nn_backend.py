@@ -393,3 +393,28 @@ def test_the_locale_of_the_process_stays_while_a_net_compiles() -> None:
     done.set()
     watcher.join()
     assert seen == {before}
+
+
+LET_GO = """
+import gc, os, signal, sys, threading
+from streamcab.nn import checkpoint
+from streamcab.nn.backend.openvino import OpenVinoNet
+
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+nets = [OpenVinoNet(checkpoint.load(checkpoint.bundled()).net)]
+nets[0].step(2, 1)
+
+def let_go():
+    nets.clear()
+    gc.collect()
+
+thread = threading.Thread(target=let_go)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_net_may_be_let_go_by_another_thread_and_signals_still_arrive() -> None:
+    done = subprocess.run([sys.executable, "-c", LET_GO], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

@@ -5,6 +5,7 @@ Knows nothing of which streams exist, of audio, or of votes.
 
 import os
 from contextlib import suppress
+from functools import cache
 from threading import Lock, Thread, get_native_id, main_thread
 from typing import Any
 
@@ -37,9 +38,19 @@ BEHIND = 10
 Compiled = Any
 
 
+@cache
+def _core() -> Any:
+    """Return the OpenVINO of this process, which is never let go.
+
+    It gives the thread that makes it a stack for signals. If another thread let it go, that stack would be gone, and
+    the next signal would end the process.
+    """
+    return ov.Core()
+
+
 def has_bf16() -> bool:
     """Return whether this processor computes in bf16; otherwise bf16 would be slower than f32."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoNet:
@@ -55,7 +66,6 @@ class OpenVinoNet:
         self.architecture, self.threads = net.architecture, threads
         self._weights, self._precision = net.weights, precision
         self.state = graph.BF16 if precision == "bf16" else graph.FLOAT
-        self._core = ov.Core()
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._lock = Lock()
 
@@ -124,7 +134,7 @@ class OpenVinoNet:
         if kept is not None:
             settings["CPU_RUNTIME_CACHE_CAPACITY"] = kept
         # Without CACHE_DIR: it saves no time here, and sets the locale of the whole process while threads read it.
-        return self._core.compile_model(model, "CPU", settings)
+        return _core().compile_model(model, "CPU", settings)
 
 
 class OpenVinoBackend:
