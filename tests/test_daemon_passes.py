@@ -39,7 +39,8 @@ class Stage:
 
     def run(self, now, *some):
         slots = np.array([s.slot for s in some]) if some else self.streams.slots
-        return self.passes.run(slots, 1, now, EVERY_S)
+        ((_, done),) = self.passes.turn(slots, 1, now, EVERY_S)
+        return done
 
     def mean(self, stream):
         means, votes = self.window.probabilities(np.array([stream.slot]))
