@@ -73,7 +73,9 @@ class Scheduler:
             return streams.turn
         apart = self.period_s / self._cohorts
         # What never has a turn stays infinite, and what always has one stays in the past.
-        moments: NDArray[np.float64] = np.where(streams.paced, np.rint(streams.turn / apart) * apart, streams.turn)
+        moments: NDArray[np.float64] = np.where(
+            streams.paced, np.rint(streams.turn / apart) * apart, streams.turn
+        )
         return moments
 
     def _close_together(self, now: float) -> None:
