@@ -31,7 +31,7 @@ from streamcab_train.distributed import ALONE, ProcessGroup, leave
 from streamcab_train.distributed import joined as joined_processes
 from streamcab_train.judged import Clips, judge
 from streamcab_train.pupil import Pupil, soften
-from streamcab_train.sources import Prepared, keep, stream
+from streamcab_train.sources import Prepared, Recordings, keep, stream
 from streamcab_train.stage import Inner, Say, left, resume, run_stage
 from streamcab_train.targets import Encode, opinions_on
 from streamcab_train.voices import Voice, deal, keep_inner, of_everyone, read_voices, taught_by
@@ -85,14 +85,13 @@ def train(
     hears = keys.architecture if gate is None else gated(keys.architecture, gate)
     detector = None if gate is None else detector_of(gate)
     teaching, inner = keep_inner(voices, parts, keys.seed, keys.inner) if keys.inner else (parts, None)
+    recordings = Recordings(voices, teaching, encode, frames_per_s, hears, detector)
     if keys.stream is not None:
-        given = stream(
-            keys, keys.stream, voices, teaching, encode, frames_per_s, hears, detector, out, say, ranks
-        )
+        given = stream(keys, keys.stream, recordings, out, say, ranks)
     elif ranks.size > 1:
         raise ConfigError("several processes need a recipe with [stream]: without it, each would keep all")
     else:
-        given = keep(keys, voices, teaching, encode, frames_per_s, hears, detector, out, say)
+        given = keep(keys, recordings, out, say)
     components = given.components
     if ranks.first:
         say(
