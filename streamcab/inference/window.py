@@ -52,6 +52,8 @@ class Reading:
         votes: Number of votes in it, (B,).
         now: The answer of the newest second, (B, labels).
         now_votes: Number of votes in that, (B,).
+        other: Mean score that the accent is of none of the labels, over the votes of `mean`, (B,); None if the model
+            has none.
         quality: Acoustic quality of the speech.
         attention: (B, classifiers), if requested.
         voice: Number of the voice that this is about, from 1 on, (B,).
@@ -65,6 +67,7 @@ class Reading:
     votes: NDArray[np.int64]
     now: NDArray[np.float64]
     now_votes: NDArray[np.int64]
+    other: NDArray[np.float64] | None
     quality: Quality
     attention: NDArray[np.float64] | None
     voice: NDArray[np.int64]
@@ -86,6 +89,8 @@ class Window:
         evidence: Evidence | None = None,
         evidence_length: int | None = None,
         voices: Voices | None = None,
+        *,
+        other: bool = False,
     ) -> None:
         if length < 1:
             raise ValueError(f"a window needs at least one interval, not {length}")
@@ -102,11 +107,12 @@ class Window:
         # Intervals of talk so far, by which all is addressed; and what is added to them for `voices`, since they begin
         # anew when the windows are emptied.
         self._talk, self._base = np.zeros(rows, np.int64), np.zeros(slots, np.int64)
-        # Before each interval of talk, at its index % room, and now. The last column counts the votes. What a change
-        # of voice takes back must not have cost the oldest: hence more room than length.
+        # Before each interval of talk, at its index % room, and now. The last column counts the votes; `other`, if any,
+        # comes before it. What a change of voice takes back must not have cost the oldest: hence more room than length.
         self._room = length if voices is None else length + BLOCK
-        self._before = np.zeros((rows, self._room, labels + 1), np.int64)
-        self._total = np.zeros((rows, labels + 1), np.int64)
+        self._other, width = other, labels + other + 1
+        self._before = np.zeros((rows, self._room, width), np.int64)
+        self._total = np.zeros((rows, width), np.int64)
         self._attention = np.zeros((rows, -(-length // second), classifiers + 1), np.float64)
         self._evidence = evidence
         self._sums = evidence.sums(rows, evidence_length or length) if evidence is not None else None
@@ -139,7 +145,7 @@ class Window:
     ) -> None:
         """H intervals of B streams, from index first (B,) on; what lies before index 0 is no interval.
 
-        c (B, H, labels)        alpha (B, H, classifiers)        votes (B, H): those that count
+        c (B, H, labels), with `other` one more        alpha (B, H, classifiers)        votes (B, H): those that count
         u (B, H, numbers), where there is evidence, or where voices are told apart
         heard   kind, power and wide (B, H) of `EngineOutput`, where `quality` is to be asked
         """
@@ -282,13 +288,16 @@ class Window:
 
     def read(self, slots: NDArray[np.intp], *, attention: bool) -> Reading:
         """Return the readings of some streams."""
+        found, votes = self._newest(slots, self.length)
         return Reading(
             slots,
             self.seen[slots],
             self.voiced[slots],
             self.filled(slots),
-            *self.probabilities(slots),
+            self._weighed(slots, found[:, : self.labels], votes),
+            votes,
             *self.now(slots),
+            found[:, self.labels] if self._other else None,
             self.quality(slots),
             self.attention(slots) if attention else None,
             np.ones(len(slots), np.int64) if self._voices is None else self._voices.number[slots],
@@ -297,21 +306,29 @@ class Window:
     def probabilities(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return `mean` and its votes, weighed by evidence if the model has it; zeros without votes."""
         mean, votes = self.mean(slots)
+        return self._weighed(slots, mean, votes), votes
+
+    def _weighed(
+        self, slots: NDArray[np.intp], mean: NDArray[np.float64], votes: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         if self._evidence is None or self._sums is None:
-            return mean, votes
+            return mean
         weighed = self._evidence(mean, *self._sums.read(self._rows(slots)))
-        return np.where(votes[:, None] > 0, weighed, 0.0), votes
+        return np.where(votes[:, None] > 0, weighed, 0.0)
 
     def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Mean of the members that vote, (B, labels), and how many they are, (B,); zeros where none does."""
-        return self._newest(slots, self.length)
+        found, votes = self._newest(slots, self.length)
+        return found[:, : self.labels], votes
 
     def now(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same over the newest second only."""
-        return self._newest(slots, min(self._second, self.length))
+        found, votes = self._newest(slots, min(self._second, self.length))
+        return found[:, : self.labels], votes
 
     def _newest(self, slots: NDArray[np.intp], n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the sum over the n newest intervals of talk; the ring holds zeros for those before the start."""
+        """Return the mean over the n newest intervals of talk, (B, labels or one more), and the votes in it; the ring
+        holds zeros for those before the start."""
         rows = self._rows(slots)
         before = self._before[rows, (self._talk[rows] - n) % self._room]
         total = (self._total[rows] - before) * UNIT
@@ -376,4 +393,5 @@ def window_of(net: Net, slots: int, length: int, voices: int = 1) -> Window:
     arch, evidence = net.architecture, evidence_of(net)
     apart = voices_of(net, slots, voices)
     second = arch.intervals(NOW_S)
-    return Window(slots, len(arch.labels), arch.classifiers, length, second, evidence, voices=apart)
+    labels = len(arch.labels)
+    return Window(slots, labels, arch.classifiers, length, second, evidence, voices=apart, other=arch.other)
