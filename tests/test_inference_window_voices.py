@@ -11,8 +11,9 @@ from voices import METRIC, speaking
 
 from streamcab.dsp.gate import VOICED
 from streamcab.inference.acoustics import Quality
+from streamcab.inference.reading import Reading
 from streamcab.inference.voices import BLOCK, Voices
-from streamcab.inference.window import Reading, Window
+from streamcab.inference.window import Window
 
 ONE = np.zeros(1, np.intp)
 SECOND = 40

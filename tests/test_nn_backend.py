@@ -4,6 +4,7 @@ import locale
 import os
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
@@ -316,6 +317,31 @@ def test_training_on_does_not_reach_what_was_folded() -> None:
         for p in model.parameters():
             p.add_(1)
     torch.testing.assert_close(folded(a), before, rtol=0, atol=0)
+
+
+def test_a_backend_that_nobody_holds_compiles_no_further() -> None:
+    pytest.importorskip("openvino")
+    from streamcab.nn.backend.openvino import OpenVinoNet
+
+    began, go_on, asked = Event(), Event(), []
+
+    class Slow(OpenVinoNet):
+        def step(self, b: int, h: int) -> Any:
+            asked.append((b, h))
+            began.set()
+            go_on.wait()
+            return super().step(b, h)
+
+    others = set(threading.enumerate())
+    backend = Slow(SMALL).backend(SLOTS)
+    backend.prepare(wait=False)
+    mine = set(threading.enumerate()) - others
+    began.wait()
+    del backend
+    go_on.set()
+    for thread in mine:
+        thread.join()
+    assert len(asked) == 1
 
 
 def test_openvino_is_imported_only_when_chosen() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from streamcab.dsp.gate import POWER_FLOOR
 from streamcab.inference.acoustics import Quality
-from streamcab.inference.window import Reading
+from streamcab.inference.reading import Reading
 from streamcab.message import Prediction, State
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.confidence import BARE, Confidence, odds_of

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from streamcab.evidence.layer import evidence_of
 from streamcab.inference.acoustics import Totals
 from streamcab.inference.engine_output import EngineOutput
-from streamcab.inference.window import NOW_S, Reading
+from streamcab.inference.reading import NOW_S, Reading
 from streamcab.nn.weights import Net
 
 LONG_AGO = 1 << 40
