@@ -63,7 +63,7 @@ class Ears:
         for k in range(0, len(votes), STEP):
             part = slice(k, k + STEP)
             kinds = heard.kind[:, part], heard.power[:, part], heard.wide[:, part]
-            c, alpha, u = (a[None, part] for a in (answered.c, answered.alpha, answered.u))
+            c, alpha, u = (a[None, part] for a in (answered.averaged, answered.alpha, answered.u))
             for window in both:
                 window.add(SLOT, np.array([k]), c, alpha, votes[None, part], u, kinds)
             end = min(k + STEP, len(votes))

@@ -85,7 +85,7 @@ MAKERS = {
     "openvino": on_openvino,
     "openvino-2-threads": on_two_threads,
 }
-TRUNK = tiny_model(4, stages=SMALL_STAGES, classifiers=8, voice=6, **SMALL_TRUNK)
+TRUNK = tiny_model(4, stages=SMALL_STAGES, classifiers=8, voice=6, other=True, **SMALL_TRUNK)
 MODELS = {"paper": PAPER, "small": SMALL, "odd": ODD, "trunk": TRUNK}
 _MADE: dict[tuple[str, str], Backend] = {}
 
@@ -305,7 +305,7 @@ def test_the_folded_acb_is_the_acb_behind_its_batchnorm(name: str, n: int) -> No
     a = 3 * torch.rand(n, norm.num_features, generator=torch.Generator().manual_seed(n))
     with torch.inference_mode():
         wanted = model.read(norm(a))
-        got = fold(norm, acb, model.summary)(a.clone()).T
+        got = fold(norm, acb, model.summary, other=model.other)(a.clone()).T
     torch.testing.assert_close(got, wanted, rtol=0, atol=CLOSE)
 
 

@@ -204,4 +204,5 @@ class Reporter:
             corpus=str(card.get("corpus", "")),
             temperature=self._checkpoint.confidence.temperature,
             abstain_below=self._checkpoint.confidence.abstain_below,
+            abstain_other=self._checkpoint.confidence.abstain_other,
         )

@@ -24,6 +24,8 @@ class Reading:
         votes: Number of votes in it, (B,).
         now: The answer of the newest second, (B, labels).
         now_votes: Number of votes in that, (B,).
+        other: Mean score that the accent is of none of the labels, over the votes of `mean`, (B,); None if the model
+            has none.
         quality: Acoustic quality of the speech.
         attention: (B, classifiers), if requested.
         voice: Number of the voice that this is about, from 1 on, (B,).
@@ -37,6 +39,7 @@ class Reading:
     votes: NDArray[np.int64]
     now: NDArray[np.float64]
     now_votes: NDArray[np.int64]
+    other: NDArray[np.float64] | None
     quality: Quality
     attention: NDArray[np.float64] | None
     voice: NDArray[np.int64]

@@ -64,6 +64,8 @@ class Window:
         evidence: Evidence | None = None,
         evidence_length: int | None = None,
         voices: Voices | None = None,
+        *,
+        other: bool = False,
     ) -> None:
         if length < 1:
             raise ValueError(f"a window needs at least one interval, not {length}")
@@ -80,8 +82,9 @@ class Window:
         # Intervals of talk so far, by which all is addressed; and what is added to them for `voices`, since they begin
         # anew when the windows are emptied.
         self._talk, self._base = np.zeros(rows, np.int64), np.zeros(slots, np.int64)
-        # The last column counts the votes.
-        self._totals = RunningTotals(rows, labels + 1, length, 0 if voices is None else BLOCK)
+        self._other = other
+        # The last column counts the votes; `other`, if any, comes before it.
+        self._totals = RunningTotals(rows, labels + other + 1, length, 0 if voices is None else BLOCK)
         self._attention = AttentionSums(rows, classifiers, length, second)
         self._evidence = evidence
         self._sums = evidence.sums(rows, evidence_length or length) if evidence is not None else None
@@ -115,7 +118,7 @@ class Window:
     ) -> None:
         """H intervals of B streams, from index first (B,) on; what lies before index 0 is no interval.
 
-        c (B, H, labels)        alpha (B, H, classifiers)        votes (B, H): those that count
+        c (B, H, labels), with `other` one more        alpha (B, H, classifiers)        votes (B, H): those that count
         u (B, H, numbers), where there is evidence, or where voices are told apart
         heard   kind, power and wide (B, H) of `EngineOutput`, where `quality` is to be asked
         """
@@ -208,13 +211,16 @@ class Window:
 
     def read(self, slots: NDArray[np.intp], *, attention: bool) -> Reading:
         """Return the readings of some streams."""
+        found, votes = self._newest(slots, self.length)
         return Reading(
             slots,
             self.seen[slots],
             self.voiced[slots],
             self.filled(slots),
-            *self.probabilities(slots),
+            self._weighed(slots, found[:, : self.labels], votes),
+            votes,
             *self.now(slots),
+            found[:, self.labels] if self._other else None,
             self.quality(slots),
             self.attention(slots) if attention else None,
             np.ones(len(slots), np.int64) if self._voices is None else self._voices.number[slots],
@@ -223,21 +229,29 @@ class Window:
     def probabilities(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return `mean` and its votes, weighed by evidence if the model has it; zeros without votes."""
         mean, votes = self.mean(slots)
+        return self._weighed(slots, mean, votes), votes
+
+    def _weighed(
+        self, slots: NDArray[np.intp], mean: NDArray[np.float64], votes: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         if self._evidence is None or self._sums is None:
-            return mean, votes
+            return mean
         weighed = self._evidence(mean, *self._sums.read(self._rows(slots)))
-        return np.where(votes[:, None] > 0, weighed, 0.0), votes
+        return np.where(votes[:, None] > 0, weighed, 0.0)
 
     def mean(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the mean of the members that vote, (B, labels), and their number, (B,); zeros where none does."""
-        return self._newest(slots, self.length)
+        found, votes = self._newest(slots, self.length)
+        return found[:, : self.labels], votes
 
     def now(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same over the newest second only."""
-        return self._newest(slots, min(self._second, self.length))
+        found, votes = self._newest(slots, min(self._second, self.length))
+        return found[:, : self.labels], votes
 
     def _newest(self, slots: NDArray[np.intp], n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the mean of those that vote of the n newest intervals of talk, and how many they are."""
+        """Return the mean of those that vote of the n newest intervals of talk, with `other` if any, and how many they
+        are."""
         rows = self._rows(slots)
         total = self._totals.newest(rows, self._talk[rows], n)
         votes = total[:, -1]
@@ -296,4 +310,5 @@ def window_of(net: Net, slots: int, length: int, voices: int = 1) -> Window:
     """A window for `slots` streams of a net, over the last `length` intervals of each, or of each of so many voices."""
     arch, evidence, apart = net.architecture, evidence_of(net), voices_of(net, slots, voices)
     second = arch.intervals(NOW_S)
-    return Window(slots, len(arch.labels), arch.classifiers, length, second, evidence, voices=apart)
+    labels = len(arch.labels)
+    return Window(slots, labels, arch.classifiers, length, second, evidence, voices=apart, other=arch.other)
