@@ -128,20 +128,20 @@ def train(
 
 
 def _inner(heard: Clips, clips: NDArray[np.int64], voices: Sequence[Voice]) -> Inner:
-    """The first clips of each class of those that choose."""
+    """Return the first clips of each class of those that choose."""
     truth = np.array([voices[i].label for i in clips])
     some = np.sort(np.concatenate([np.flatnonzero(truth == k)[:INNER] for k in np.unique(truth)]))
     return Inner(joined([(*heard.clip(int(i)), 1.0) for i in clips[some]]), truth[some])
 
 
 def gated(architecture: Architecture, gate: Net) -> Architecture:
-    """The same, behind the detector of `gate`."""
+    """Return the architecture behind the detector of `gate`."""
     own = gate.architecture
     return replace(architecture, detector=own.detector, detector_form=own.detector_form)
 
 
 def _served(pupil: Pupil, keys: ContextKeys, gate: Net | None) -> WeightArrays:
-    """The pupil as it is served: softened, and behind its gate. The pupil stays as it is."""
+    """Return the pupil as it is served: softened, and behind its gate. The pupil stays as it is."""
     model = deepcopy(pupil.model).cpu().eval()
     soften(model.acb, *keys.soften)
     found = model.weights
@@ -186,7 +186,7 @@ def _twin(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument(
         "manifests", type=Path, nargs="+", help="CSV of a corpus: path, accent, group or speaker"
