@@ -160,7 +160,8 @@ class Classifier:
         slot = np.zeros(1, np.intp)
         first = np.zeros(1, np.int64)
         kinds = heard.kind, heard.power, heard.wide
-        window.add(slot, first, answered.c[None], answered.alpha[None], votes[None], answered.u[None], kinds)
+        c, alpha, u = answered.averaged[None], answered.alpha[None], answered.u[None]
+        window.add(slot, first, c, alpha, votes[None], u, kinds)
         power = float(heard.power[0].mean())
         standing = Standing(name, time.time(), len(x), int(rate), power, 0.0, 0.0, 0, ended=True)
         return next(self._predictions().of(window.read(slot, attention=True), [standing]))

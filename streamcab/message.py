@@ -91,7 +91,8 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     model: str
     """Hash of the checkpoint."""
     sure: bool | None = None
-    """Whether `confidence` reaches the model's threshold `abstain_below`; None without an answer or a threshold."""
+    """Whether `confidence` reaches the model's threshold `abstain_below`, and `other`, if the model has it, is below
+    `abstain_other`; None without an answer or a threshold."""
     hears: Hears = "silence"
     """Content of the newest second: `speech`, other `sound` (music, tones, noise), or `silence`."""
     snr_db: float | None = None
@@ -104,6 +105,9 @@ class Prediction(Message, kw_only=True, frozen=True, tag="prediction", tag_field
     voice: Count = 1
     """The voice that the answer is about: 1 for the first of the stream, 2 for the next one that was told from it, ...
     One that comes back has its number again. Always 1 while voices are not told apart."""
+    other: float | None = None
+    """How much the speech in the window sounds like an accent of none of the labels, 0 to 1; None without an answer, or
+    if the model cannot tell."""
 
 
 class Status(Message, kw_only=True, frozen=True, tag="status", tag_field="kind"):
@@ -193,6 +197,8 @@ class ModelInfo(Message, kw_only=True, frozen=True, tag="model", tag_field="kind
     """Calibration temperature, fitted on validation, for `probs`, `now` and `confidence`; 1 if none was fitted."""
     abstain_below: float | None = None
     """Confidence below which an answer should be ignored; None if no threshold was chosen."""
+    abstain_other: float | None = None
+    """`other` from which on an answer should be ignored; None if no limit was chosen."""
 
 
 AnyMessage = Prediction | Status | DaemonStatus | ModelInfo

@@ -17,7 +17,8 @@ from streamcab.inference.answer import PredictionBuilder, Standing
 from streamcab.inference.cadence import add_by_own_time
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import EngineOutput
-from streamcab.inference.window import Reading, window_of
+from streamcab.inference.reading import Reading
+from streamcab.inference.window import window_of
 from streamcab.message import Prediction
 from streamcab.nn.backend import Runtime
 from streamcab.nn.checkpoint import Checkpoint

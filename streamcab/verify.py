@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streamcab.classifier import Classifier
 from streamcab.dsp.gate import VOICED
 from streamcab.inference.offline import intervals
+from streamcab.nn.confidence import odds_of
 from streamcab.nn.weights import detector_of
 
 TOLERANCE = 1e-5
@@ -58,7 +59,7 @@ def random_chunks(samples: NDArray[np.float32], rate: int, seed: int) -> Iterato
 
 
 def verify(classifier: Classifier, samples: NDArray[np.float32], rate: int, seed: int = 0) -> Verdict:
-    """Stream samples in random chunks and compare every c_t with that of the whole clip.
+    """Stream samples in random chunks and compare every c_t, and `other`, with those of the whole clip.
 
     Args:
         classifier: The model.
@@ -74,7 +75,8 @@ def verify(classifier: Classifier, samples: NDArray[np.float32], rate: int, seed
         ConfigError: The model cannot be streamed.
     """
     answered, heard = intervals(classifier.runtime, samples, rate, detector_of(classifier.checkpoint.weights))
-    offline = answered.c
+    labels = len(classifier.labels)
+    offline = np.concatenate((answered.c, odds_of(answered.other)), 1, dtype=np.float32)
     stream = classifier.stream(rate)
     streamed = np.full_like(offline, np.nan)
     kinds = np.full(len(offline), 255, np.uint8)
@@ -84,7 +86,11 @@ def verify(classifier: Classifier, samples: NDArray[np.float32], rate: int, seed
             for j in range(e.c.shape[1]):
                 k = int(e.first[0]) + j
                 if 0 <= k < len(offline):
-                    streamed[k], kinds[k] = e.c[0, j], e.kind[0, j]
+                    streamed[k, :labels], streamed[k, labels:] = (
+                        e.c[0, j, :labels],
+                        odds_of(e.c[0, j, labels:]),
+                    )
+                    kinds[k] = e.kind[0, j]
     gap = np.abs(streamed - offline)
     difference = float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0))
     if not np.array_equal(kinds, heard.kind[0]):

@@ -11,8 +11,9 @@ from voices import METRIC, speaking
 
 from streamcab.dsp.gate import VOICED
 from streamcab.inference.acoustics import Quality
+from streamcab.inference.reading import Reading
 from streamcab.inference.voices import BLOCK, Voices
-from streamcab.inference.window import Reading, Window
+from streamcab.inference.window import Window
 
 ONE = np.zeros(1, np.intp)
 SECOND = 40
@@ -26,7 +27,7 @@ class Line:
         rng = np.random.default_rng(seed)
         self.u = np.concatenate([speaking(who, n, rng) for who, n in turns])
         n = len(self.u)
-        self.c, self.alpha = rng.random((n, LABELS), np.float32), rng.random((n, CLASSIFIERS), np.float32)
+        self.c, self.alpha = rng.random((n, LABELS + 1), np.float32), rng.random((n, CLASSIFIERS), np.float32)
         self.kind = np.where(rng.random(n) < voiced, VOICED, 0).astype(np.uint8)
         self.power, self.wide = rng.random(n), rng.random(n) < 0.5
 
@@ -39,7 +40,7 @@ class Line:
 
 
 def windows(slots: int, length: int, most: int = 3) -> Window:
-    return Window(slots, LABELS, CLASSIFIERS, length, SECOND, voices=Voices(slots, most, METRIC))
+    return Window(slots, LABELS, CLASSIFIERS, length, SECOND, voices=Voices(slots, most, METRIC), other=True)
 
 
 def check_alike(one: Reading, other: Reading) -> None:
@@ -89,18 +90,18 @@ def test_the_new_voices_answer_starts_from_its_own_intervals_and_the_old_ones_co
         line.add(window, ONE, at, at, at + 8)
         numbers.append(int(window.read(ONE, attention=False).voice[0]))
         if at + 8 == 390:
-            np.testing.assert_allclose(window.mean(ONE)[0][0], line.c[:392].mean(0), atol=1e-6)
+            np.testing.assert_allclose(window.mean(ONE)[0][0], line.c[:392, :LABELS].mean(0), atol=1e-6)
         if at + 8 == 800:
             mean, votes = window.mean(ONE)
             begin = 800 - int(votes[0])
             assert abs(begin - 400) <= BLOCK
-            np.testing.assert_allclose(mean[0], line.c[begin:800].mean(0), atol=1e-6)
+            np.testing.assert_allclose(mean[0], line.c[begin:800, :LABELS].mean(0), atol=1e-6)
             assert window.filled(ONE)[0] <= 400 + BLOCK + SECOND
     assert [n for n, before in zip(numbers, [1, *numbers], strict=False) if n != before] == [2, 1]
     # The window holds 600 votes: the newest turn, and what fits of the first.
     mean, votes = window.mean(ONE)
     assert 600 - BLOCK - SECOND <= votes[0] <= 600
-    own = np.concatenate((line.c[400 - (int(votes[0]) - 400) : 400], line.c[800:]))
+    own = np.concatenate((line.c[400 - (int(votes[0]) - 400) : 400], line.c[800:]))[:, :LABELS]
     assert abs(mean[0] - own.mean(0)).max() < 2 * BLOCK / 600
 
 
@@ -116,12 +117,12 @@ def test_attention_is_that_of_the_voice_to_the_second() -> None:
 
 def test_one_voice_is_answered_as_by_a_window_that_tells_none_apart() -> None:
     line = Line([(0, 2000)], 2)
-    window, plain = windows(1, 300), Window(1, LABELS, CLASSIFIERS, 300, SECOND)
+    window, plain = windows(1, 300), Window(1, LABELS, CLASSIFIERS, 300, SECOND, other=True)
     for at in range(0, 2000, 8):
         for one in (window, plain):
             line.add(one, ONE, at, at, at + 8)
         a, b = (one.read(ONE, attention=True) for one in (window, plain))
-        for field in ("mean", "votes", "now", "filled", "attention", "voice"):
+        for field in ("mean", "other", "votes", "now", "filled", "attention", "voice"):
             np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
 
 
@@ -134,7 +135,8 @@ def test_a_long_pause_empties_the_windows_of_all_voices_and_keeps_their_numbers(
     assert reading.voice[0] == 1
     begin = 1200 - int(reading.votes[0])
     assert abs(begin - 800) <= BLOCK
-    np.testing.assert_allclose(reading.mean[0], line.c[begin:].mean(0), atol=1e-6)
+    np.testing.assert_allclose(reading.mean[0], line.c[begin:, :LABELS].mean(0), atol=1e-6)
+    np.testing.assert_allclose(reading.other, line.c[begin:, LABELS].mean(), atol=1e-6)
 
 
 def test_a_slot_is_as_new_after_a_reset() -> None:

@@ -29,6 +29,7 @@ NETS = {
         "classifiers": 8,
         "trunk": (BlockShape(3, 2, 1), BlockShape(2, 1, 0)),
         "trunk_hidden": 9,
+        "other": True,
     },
     "moments": {"stages": SMALL_STAGES, "classifiers": 8, "summary": 3, "lags": (0, 2)},
     "phones": {

@@ -4,6 +4,7 @@ import locale
 import os
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
@@ -84,7 +85,7 @@ MAKERS = {
     "openvino": on_openvino,
     "openvino-2-threads": on_two_threads,
 }
-TRUNK = tiny_model(4, stages=SMALL_STAGES, classifiers=8, voice=6, **SMALL_TRUNK)
+TRUNK = tiny_model(4, stages=SMALL_STAGES, classifiers=8, voice=6, other=True, **SMALL_TRUNK)
 MODELS = {"paper": PAPER, "small": SMALL, "odd": ODD, "trunk": TRUNK}
 _MADE: dict[tuple[str, str], Backend] = {}
 
@@ -329,7 +330,7 @@ def test_the_folded_acb_is_the_acb_behind_its_batchnorm(name: str, n: int) -> No
     a = 3 * torch.rand(n, norm.num_features, generator=torch.Generator().manual_seed(n))
     with torch.inference_mode():
         wanted = model.read(norm(a))
-        got = fold(norm, acb, model.summary)(a.clone()).T
+        got = fold(norm, acb, model.summary, other=model.other)(a.clone()).T
     torch.testing.assert_close(got, wanted, rtol=0, atol=CLOSE)
 
 
@@ -341,6 +342,31 @@ def test_training_on_does_not_reach_what_was_folded() -> None:
         for p in model.parameters():
             p.add_(1)
     torch.testing.assert_close(folded(a), before, rtol=0, atol=0)
+
+
+def test_a_backend_that_nobody_holds_compiles_no_further() -> None:
+    pytest.importorskip("openvino")
+    from streamcab.nn.backend.openvino import OpenVinoNet
+
+    began, go_on, asked = Event(), Event(), []
+
+    class Slow(OpenVinoNet):
+        def step(self, b: int, h: int) -> Any:
+            asked.append((b, h))
+            began.set()
+            go_on.wait()
+            return super().step(b, h)
+
+    others = set(threading.enumerate())
+    backend = Slow(SMALL).backend(SLOTS)
+    backend.prepare(wait=False)
+    mine = set(threading.enumerate()) - others
+    began.wait()
+    del backend
+    go_on.set()
+    for thread in mine:
+        thread.join()
+    assert len(asked) == 1
 
 
 def test_openvino_is_imported_only_when_chosen() -> None:

@@ -15,7 +15,8 @@ from streamcab.nn.checkpoint import Checkpoint
 from streamcab.soak.clock import RehearsalClock, Weight
 from streamcab.soak.pool import rehearse_pool
 from streamcab.soak.programme import SHORTEST_S, TICK_S, plan
-from streamcab.soak.rehearsal import Report, rehearse, text
+from streamcab.soak.rehearsal import rehearse
+from streamcab.soak.report import Report, text
 
 PERIOD_S = 120
 HOURS = 4.1 * PERIOD_S / 3600

@@ -22,7 +22,7 @@ ONE = np.zeros(1, np.intp)
 
 def fickle_model() -> CabCnn:
     """One that nobody taught, which takes any talk for several voices."""
-    model = tiny_model(4, stages=SMALL_STAGES, classifiers=8, voice=6, **SMALL_TRUNK)
+    model = tiny_model(4, stages=SMALL_STAGES, classifiers=8, voice=6, other=True, **SMALL_TRUNK)
     assert model.voice is not None
     with torch.no_grad():
         model.voice.of_interval.weight.mul_(30)
@@ -66,6 +66,7 @@ def test_chunks_change_neither_voices_nor_answers(backend: str, sizes: list[int]
         assert (a.voice, a.window_s, a.voiced_s, a.state) == (b.voice, b.window_s, b.voiced_s, b.state)
         assert a.probs == pytest.approx(b.probs, abs=1e-5)
         assert a.now == pytest.approx(b.now, abs=1e-5)
+        assert a.other == pytest.approx(b.other, abs=1e-5)
         assert a.attention == pytest.approx(b.attention, abs=2e-4)
 
 

@@ -13,8 +13,8 @@ from streamcab.daemon.settings import Settings
 from streamcab.daemon.streams import Live, StreamTable
 from streamcab.feed import Publisher
 from streamcab.inference.answer import PredictionBuilder, Standings, withheld
+from streamcab.inference.reading import Reading
 from streamcab.inference.slots import Slots
-from streamcab.inference.window import Reading
 from streamcab.message import DAEMON, AnyMessage, DaemonStatus, ModelInfo, Status
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
@@ -204,4 +204,5 @@ class Reporter:
             corpus=str(card.get("corpus", "")),
             temperature=self._checkpoint.confidence.temperature,
             abstain_below=self._checkpoint.confidence.abstain_below,
+            abstain_other=self._checkpoint.confidence.abstain_other,
         )

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from streamcab.dsp.gate import POWER_FLOOR
 from streamcab.inference.acoustics import Quality
-from streamcab.inference.window import Reading
+from streamcab.inference.reading import Reading
 from streamcab.message import Prediction, State
 from streamcab.nn.architecture import Architecture
-from streamcab.nn.confidence import BARE, Confidence
+from streamcab.nn.confidence import BARE, Confidence, odds_of
 
 WARM_S = 2.0
 """Voiced seconds before an answer is called `live`."""
@@ -121,6 +121,7 @@ class PredictionBuilder:
         leading = [
             (self.labels[i], p) if voted else (None, None) for (i, p), voted in zip(best, some, strict=True)
         ]
+        other = self._other(reading)
         # Whole columns as Python's own numbers: taken one by one they would cost more than all the rest.
         columns: dict[str, Sequence[object]] = {
             "stream": now.stream,
@@ -132,7 +133,7 @@ class PredictionBuilder:
             "now": self._named(recent, reading.now_votes),
             "top": [label for label, _ in leading],
             "confidence": [p for _, p in leading],
-            "sure": self._sure(leading),
+            "sure": self._sure(leading, other),
             "state": self._states(reading, now, heard_s),
             "window_s": (reading.filled * self._interval_s).round(3).tolist(),
             "voiced_s": (votes * self._interval_s).round(3).tolist(),
@@ -148,6 +149,7 @@ class PredictionBuilder:
             "flaws": _flaws(reading.quality),
             "duty": now.duty.round(2).tolist(),
             "voice": reading.voice.tolist(),
+            "other": other,
         }
         for row in zip(*columns.values(), strict=True):
             fields: dict[str, Any] = dict(zip(columns, row, strict=True))
@@ -159,10 +161,20 @@ class PredictionBuilder:
         found: list[str] = np.where(reading.now_votes > 0, "speech", sound).tolist()
         return found
 
-    def _sure(self, leading: list[tuple[str, float] | tuple[None, None]]) -> Sequence[bool | None]:
+    def _sure(
+        self, leading: list[tuple[str, float] | tuple[None, None]], other: Sequence[float | None]
+    ) -> Sequence[bool | None]:
         if self._confidence.abstain_below is None:
             return [None] * len(leading)
-        return [None if p is None else self._confidence.sure(p) for _, p in leading]
+        both = zip(leading, other, strict=True)
+        return [None if p is None else self._confidence.sure(p, x) for (_, p), x in both]
+
+    @staticmethod
+    def _other(reading: Reading) -> Sequence[float | None]:
+        if reading.other is None:
+            return [None] * len(reading.slots)
+        both = zip(odds_of(reading.other).tolist(), reading.votes.tolist(), strict=True)
+        return [x if n else None for x, n in both]
 
     def _named(self, means: Floats, votes: NDArray[np.int64]) -> list[dict[str, float]]:
         """Each row of means (n, labels) by label; nothing where nothing voted."""
@@ -184,7 +196,7 @@ def withheld(prediction: Prediction, flaws: Sequence[str]) -> Prediction:
     """The same without its answer, which samples with these flaws do not deserve."""
     state: State = "silent" if prediction.state == "live" else prediction.state
     nothing: dict[str, Any] = {"probs": {}, "now": {}, "voiced_s": 0.0}
-    nothing |= dict.fromkeys(("top", "confidence", "sure", "attention", "snr_db"))
+    nothing |= dict.fromkeys(("top", "confidence", "sure", "other", "attention", "snr_db"))
     return replace(prediction, **nothing, state=state, hears="sound", flaws=list(flaws))
 
 

@@ -19,8 +19,8 @@ from streamcab.dsp.gate import SILENT
 from streamcab.dsp.normalise import RunningNormaliser
 from streamcab.errors import StreamcabError
 from streamcab.inference.engine_output import EngineOutput, no_evidence
+from streamcab.inference.reading import Reading
 from streamcab.inference.whole import WholeSums
-from streamcab.inference.window import Reading
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import Backend
 from streamcab.nn.weights import Net, detector_of

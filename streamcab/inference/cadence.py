@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.inference.engine_output import EngineOutput
-from streamcab.inference.window import Reading, Window
+from streamcab.inference.reading import Reading
+from streamcab.inference.window import Window
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class EngineOutput:
     """H intervals of B streams, answered.
 
     slots (B,)    first (B,) index of the first; a negative index is no interval
-    c (B, H, labels)    alpha (B, H, classifiers)    u (B, H, summary)
+    c (B, H, labels), with `other` one more    alpha (B, H, classifiers)    u (B, H, summary)
     kind (B, H) as in `NormalisedBatch`    power (B, H)    wide (B, H) as in `NormalisedBatch`
     """
 

@@ -69,11 +69,18 @@ def features(
 
 @dataclass(frozen=True)
 class IntervalResults:
-    """Results for K intervals: c (K, labels), attention alpha (K, classifiers), u (K, summary)."""
+    """Results for K intervals: c (K, labels), attention alpha (K, classifiers), u (K, summary), and the score of
+    accents of none of the labels, other (K, 1), or (K, 0) of a net without it."""
 
     c: NDArray[np.float32]
     alpha: NDArray[np.float32]
     u: NDArray[np.float32]
+    other: NDArray[np.float32]
+
+    @property
+    def averaged(self) -> NDArray[np.float32]:
+        """c and other side by side, as `Window.add` takes them."""
+        return np.concatenate((self.c, self.other), 1)
 
 
 class ClipNet(Protocol):
@@ -84,7 +91,8 @@ class ClipNet(Protocol):
         """The net's architecture."""
 
     def clip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute c, attention and u (T / interval, width) of normalised samples x (T,), whole intervals."""
+        """Compute c and `other`, attention and u (T / interval, width) of normalised samples x (T,), whole
+        intervals."""
 
 
 def intervals(
@@ -102,15 +110,15 @@ def interval_results(net: ClipNet, x: NDArray[np.float32]) -> IntervalResults:
     arch = net.architecture
     size, halo = arch.intervals(NET_S), arch.context
     total = len(x) // arch.interval
-    labels, classifiers, summary = arch.widths
-    out = np.empty((total, labels + classifiers + summary), np.float32)
+    out = np.empty((total, sum(arch.widths)), np.float32)
     for k in range(0, total, size):
         end = min(k + size, total)
         first, last = max(0, k - halo), min(total, end + halo)
         some = net.clip(x[first * arch.interval : last * arch.interval])
         out[k:end] = some[k - first : end - first]
-    both = labels + classifiers
-    return IntervalResults(out[:, :labels], out[:, labels:both], out[:, both:])
+    averaged, alpha, u = np.split(out, np.cumsum(arch.widths)[:2], 1)
+    labels = len(arch.labels)
+    return IntervalResults(averaged[:, :labels], alpha, u, averaged[:, labels:])
 
 
 def _pool(samples: NDArray[np.float32], front: FrontEnd, k: int, h: int) -> Pooled:

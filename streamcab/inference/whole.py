@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from streamcab.evidence.layer import evidence_of
 from streamcab.inference.acoustics import Totals
 from streamcab.inference.engine_output import EngineOutput
-from streamcab.inference.window import NOW_S, Reading
+from streamcab.inference.reading import NOW_S, Reading
 from streamcab.nn.weights import Net
 
 LONG_AGO = 1 << 40
@@ -31,9 +31,10 @@ class WholeSums:
         self.power = np.zeros(slots)
         self._talk = np.zeros(slots, np.int64)
         self._since = np.full(slots, LONG_AGO, np.int64)
-        self._total = np.zeros((slots, len(arch.labels) + 1))
+        self._labels, self._other, averaged = len(arch.labels), arch.other, arch.widths[0]
+        self._total = np.zeros((slots, averaged + 1))
         self._attended = np.zeros((slots, arch.classifiers))
-        self._newest = np.zeros((slots, second, len(arch.labels) + 1), np.float32)
+        self._newest = np.zeros((slots, second, averaged + 1), np.float32)
         self._totals = Totals(slots, second)
         self._evidence = evidence_of(net)
         self._fold = FOLD_S * second
@@ -87,8 +88,9 @@ class WholeSums:
 
     def read(self, slots: Slots) -> Reading:
         """Return the reading of some clips."""
-        votes = self._total[slots, -1]
-        mean = self._total[slots, :-1] / np.maximum(votes, 1)[:, None]
+        votes, labels = self._total[slots, -1], self._labels
+        found = self._total[slots, :-1] / np.maximum(votes, 1)[:, None]
+        mean = found[:, :labels]
         if self._evidence is not None and self._sums is not None:
             weighed = self._evidence(mean, *self._sums.read(slots))
             mean = np.where(votes[:, None] > 0, weighed, 0.0)
@@ -100,8 +102,9 @@ class WholeSums:
             self.seen[slots],
             mean,
             votes.astype(np.int64),
-            recent[:, :-1] / np.maximum(recent[:, -1:], 1),
+            recent[:, :labels] / np.maximum(recent[:, -1:], 1),
             recent[:, -1].astype(np.int64),
+            found[:, labels] if self._other else None,
             self._totals.read(slots),
             self._attended[slots] / np.maximum(votes, 1)[:, None],
             np.ones(len(slots), np.int64),

@@ -91,6 +91,7 @@ class FoldedAcb:
     split        how much of that width is the classifiers', the attention's, the summary's
     classifiers  their further layers: (classifiers, outputs, inputs), (classifiers, outputs, 1)
     attention    its further layers: (outputs, inputs), (outputs, 1)
+    other        (1, features), (1,), if any; a product of its own, so that all else is the same to the bit without it
     """
 
     first: tuple[Tensor, Tensor]
@@ -98,9 +99,10 @@ class FoldedAcb:
     classifiers: list[tuple[Tensor, Tensor]]
     attention: list[tuple[Tensor, Tensor]]
     n: int
+    other: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, a: Tensor) -> Tensor:
-        """a_t before the BatchNorm (N, features) -> c above attention above u, float32: (all three, N)."""
+        """a_t before the BatchNorm (N, features) -> c and `other` above attention above u, float32: (all, N)."""
         mine, alpha, u = torch.split(self._first(a), list(self.split), 1)
         y = mine.view(len(a), self.n, -1).permute(1, 2, 0)
         for weight, bias in self.classifiers:
@@ -110,7 +112,8 @@ class FoldedAcb:
             alpha = torch.addmm(bias, weight, alpha.relu_())
         alpha = alpha.float().softmax(0)
         c = (alpha.unsqueeze(1) * y.float().softmax(1)).sum(0)
-        return torch.cat((c, alpha, u.t().float()))
+        other = [] if self.other is None else [F.linear(a, *self.other).t().float()]
+        return torch.cat((c, *other, alpha, u.t().float()))
 
     def _first(self, a: Tensor) -> Tensor:
         weight, bias = self.first
@@ -129,8 +132,9 @@ def fold(
     acb: Acb,
     summary: nn.Linear | None = None,
     dtype: torch.dtype = torch.float32,
+    other: nn.Linear | None = None,
 ) -> FoldedAcb:
-    """The inference form of `acb` and `summary`, after `norm` if any, with weights of its own in `dtype`."""
+    """The inference form of `acb`, `summary` and `other`, after `norm` if any, with weights of its own in `dtype`."""
     features = acb.classifiers.weights[0].shape[1]
     gain, shift = (torch.ones(features), torch.zeros(features)) if norm is None else affine(norm)
     weights, biases = list(acb.classifiers.weights), list(acb.classifiers.biases)
@@ -148,4 +152,7 @@ def fold(
         [(w.transpose(1, 2).to(dtype).contiguous(), b.unsqueeze(2).to(dtype, copy=True)) for w, b in further],
         [(w.weight.to(dtype, copy=True), w.bias.unsqueeze(1).to(dtype, copy=True)) for w in layers[1:]],
         acb.classifiers.n,
+        None
+        if other is None
+        else ((other.weight * gain).to(dtype), (other.bias + other.weight @ shift).to(dtype, copy=True)),
     )

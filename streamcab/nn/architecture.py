@@ -55,6 +55,8 @@ class Architecture:
     """The detector's form, by its number in detector.py."""
     voice: int = 0
     """Numbers of each interval by which voices are told apart (voice.py); 0: they are not."""
+    other: bool = False
+    """Whether each interval has a score that its accent is of none of the labels; it follows c_t."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,6 +106,8 @@ class Architecture:
             raise ValueError(
                 f"voice is {self.voice!r}; it can be 0 to 256: 0 with a summary or without a trunk"
             )
+        if not isinstance(self.other, bool) or (self.other and not self.trunk):
+            raise ValueError(f"other is {self.other!r}; it can be true with a trunk, or false")
         heard = bands.INTERVAL * self.pooled_rate
         if self.detector and (self.rate, self.interval * self.rate) != (bands.RATE, heard):
             raise ValueError(
@@ -131,8 +135,9 @@ class Architecture:
 
     @property
     def widths(self) -> tuple[int, int, int]:
-        """Numbers per interval in each part of the output: c_t, attention, and u_t, a summary or a voice."""
-        return len(self.labels), self.classifiers, self.summary or self.voice
+        """Numbers per interval in each part of the output: c_t and `other`, attention, and u_t, a summary or a
+        voice."""
+        return len(self.labels) + self.other, self.classifiers, self.summary or self.voice
 
     @property
     def interval(self) -> int:
@@ -181,7 +186,7 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as JSON takes them.
 
-        Parts that a net lacks (phones, trunk, detector, voice) are left out, so that older files stay unchanged.
+        Parts that a net lacks (phones, trunk, detector, voice, other) are left out, so that older files stay unchanged.
         """
         d = asdict(self)
         absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
@@ -189,6 +194,7 @@ class Architecture:
         absent += () if self.detector else ("detector",)
         absent += () if self.detector_form > 1 else ("detector_form",)
         absent += () if self.voice else ("voice",)
+        absent += () if self.other else ("other",)
         return {k: v for k, v in d.items() if k not in absent}
 
     @classmethod

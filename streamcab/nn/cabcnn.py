@@ -88,6 +88,10 @@ class CabCnn(nn.Module):
         if self.evidence is not None:
             nn.init.zeros_(self.evidence.weight)
             nn.init.zeros_(self.evidence.bias)
+        self.other = nn.Linear(width, 1) if architecture.other else None
+        """The ACB's input -> the score that the accent is of none of the labels. Fitted apart."""
+        if self.other is not None:
+            self.other.requires_grad_(False)
         self.phones = PhoneLayer(architecture) if architecture.phones else None
         self.voice = VoiceLayer(width, architecture.voice) if architecture.voice else None
         self.detector = (
@@ -134,22 +138,24 @@ class CabCnn(nn.Module):
 
     @torch.inference_mode()
     def clip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One whole clip, where the model stands: x (T,) -> c, attention and u (T / interval, width)."""
+        """One whole clip, where the model stands: x (T,) -> c and `other`, attention and u (T / interval, width)."""
         device = next(self.parameters()).device
         found: NDArray[np.float32] = self.answers(torch.from_numpy(x).to(device)[None])[0].cpu().numpy()
         return found
 
     def answers(self, x: Tensor) -> Tensor:
-        """Compute all results for whole clips: x (B, T) -> c, attention and u side by side (B, T / interval, width)."""
+        """Compute all results for whole clips: x (B, T) -> c and `other`, attention and u (B, T / interval, width)."""
         if self.voice is None or self.trunk is None:
             return self.read(self.heard(x))
         h, middle = self.trunk.both(self.distiller(x))
         return torch.cat((self.read(h), self.voice.of_interval(middle)), -1)
 
     def read(self, a: Tensor) -> Tensor:
-        """Compute all results of the ACB's input but the voice: a (..., features) -> c, attention and the summary."""
-        parts = [*self.acb(a)] if self.summary is None else [*self.acb(a), self.summary(a)]
-        return torch.cat(parts, -1)
+        """Compute all results of the ACB's input but the voice: a (..., features) -> c, `other`, attention, summary."""
+        c, alpha = self.acb(a)
+        other = [] if self.other is None else [self.other(a)]
+        summary = [] if self.summary is None else [self.summary(a)]
+        return torch.cat([c, *other, alpha, *summary], -1)
 
 
 def mean_of_votes(c: Tensor, voiced: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Calibration of a mean probability: a temperature, and the confidence below which not to believe an answer.
+"""Calibration of a mean probability: a temperature, and the limits beyond which not to believe an answer.
 
-Both are fitted on validation by `streamcab evaluate --fit-temperature` and travel in a checkpoint's card. The
-one place where they are applied, to whole answers and never to a single c_t, offline and live alike. Knows
-nothing of windows, models or files.
+The first two are fitted on validation by `streamcab evaluate --fit-temperature`, the limit of `other` by
+`streamcab_train.other_head`; all travel in a checkpoint's card. The one place where they are applied, to whole answers
+and never to a single c_t, offline and live alike. Knows nothing of windows, models or files.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,17 @@ COLDEST, HOTTEST = 0.05, 20.0
 
 @dataclass(frozen=True)
 class Confidence:
-    """temperature: 1 leaves answers as they are. abstain_below: None where no threshold was chosen."""
+    """What is applied to the answers of a model.
+
+    Attributes:
+        temperature: 1 leaves answers as they are.
+        abstain_below: Least confidence of an answer that is sure; None where no threshold was chosen.
+        abstain_other: `other` from which on an answer is not sure; None where no limit was chosen.
+    """
 
     temperature: float = 1.0
     abstain_below: float | None = None
+    abstain_other: float | None = None
 
     @classmethod
     def of(cls, card: Mapping[str, Any]) -> "Confidence":
@@ -37,7 +44,10 @@ class Confidence:
             raise ValueError(f"its temperature is {temperature}; it can be {COLDEST} to {HOTTEST}")
         if below is not None and not 0 <= below <= 1:
             raise ValueError(f"it abstains below {below}; a confidence lies in 0 to 1")
-        return cls(1.0 if temperature is None else temperature, below)
+        other = _number(card, "abstain", "other")
+        if other is not None and not 0 <= other <= 1:
+            raise ValueError(f"it abstains from an other of {other} on, which lies in 0 to 1")
+        return cls(1.0 if temperature is None else temperature, below, other)
 
     def __call__(self, means: NDArray[np.float64]) -> NDArray[np.float64]:
         """Means (n, labels) as they are to be shown; rows of zeros, which say nothing, stay."""
@@ -45,13 +55,25 @@ class Confidence:
             return means
         return np.where(means.any(1, keepdims=True), tempered(means, self.temperature), means)
 
-    def sure(self, confidence: float) -> bool | None:
-        """Return whether an answer reaches the threshold; None without a threshold."""
-        return None if self.abstain_below is None else confidence >= self.abstain_below
+    def sure(self, confidence: float, other: float | None = None) -> bool | None:
+        """Return whether an answer is within the limits; None without a threshold of confidence."""
+        if self.abstain_below is None:
+            return None
+        return confidence >= self.abstain_below and not self.is_other(other)
+
+    def is_other(self, other: float | None) -> bool:
+        """Return whether an accent is rather of none of the labels; False without a limit."""
+        return other is not None and self.abstain_other is not None and other >= self.abstain_other
 
 
 BARE = Confidence()
 """Answers as they are."""
+
+
+def odds_of(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Scores of `other` as what is shown, 0 to 1."""
+    shown: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(scores, -50, 50)))
+    return shown
 
 
 def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:

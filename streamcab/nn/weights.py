@@ -86,6 +86,8 @@ def _floats(arch: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
     if k:
         yield from _linear("summary", channels, k)
         yield from _linear("evidence", arch.evidence, labels)
+    if arch.other:
+        yield from _linear("other", channels, 1)
     if arch.voice:
         yield from _linear("voice.of_interval", channels, arch.voice)
         yield from ((f"voice.{name}", shape) for name, shape in voice.shapes(arch.voice).items())

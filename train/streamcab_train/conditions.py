@@ -55,7 +55,7 @@ Condition = Callable[[Samples, int], Votes]
 
 
 def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
-    """The ways in which this model can be heard, `offline` first; a whole-clip model cannot be streamed."""
+    """Return the ways in which this model can be heard, `offline` first; a whole-clip model cannot be streamed."""
     model, arch = checkpoint.model, checkpoint.architecture
     evidence = evidence_of(model)
 
@@ -92,7 +92,7 @@ def stream(classifier: Classifier, samples: Samples, rate: int, seed: int = 0) -
         for e in line.push_intervals(chunk):
             # What the engine emits before the first interval fills its delay and is no interval.
             real = int(e.first[0]) + np.arange(e.c.shape[1]) >= 0
-            c.append(e.c[0][real])
+            c.append(e.c[0][real, : len(classifier.labels)])
             u.append(e.u[0][real])
             kind.append(e.kind[0][real])
     return Votes(np.concatenate(c), np.concatenate(kind), np.concatenate(u), evidence)

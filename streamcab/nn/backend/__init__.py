@@ -55,8 +55,8 @@ class Backend(Protocol):
         """H more intervals of B streams, no slot twice: x (B, H * I), normalised, 0 beyond a stream's end.
 
         first  (B,) intervals of each stream so far        end  (B,) intervals of it in all, or FOREVER
-        Returns c (B, H, labels), attention (B, H, classifiers) and u (B, H, summary) of the intervals
-        first - delay .. ; those whose index is negative mean nothing.
+        Returns c (B, H, labels), with `other` one more, attention (B, H, classifiers) and u (B, H, summary) of the
+        intervals first - delay .. ; those whose index is negative mean nothing.
         """
 
     def start(

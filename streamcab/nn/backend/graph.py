@@ -23,7 +23,7 @@ from streamcab.nn.backend.pieces import Floats
 from streamcab.nn.backend.state import Kept, kept, lags
 from streamcab.nn.backend.unreported import op, ov
 from streamcab.nn.geometry import BlockShape, StageShape, StageTiming, looking, timings
-from streamcab.nn.weights import LAYER_NORM_EPSILON, FoldedAcb, Weights, affine, folded
+from streamcab.nn.weights import LAYER_NORM_EPSILON, Weights, affine, folded
 
 Node = Any
 FLOAT, BF16 = ov.Type.f32, ov.Type.bf16
@@ -57,7 +57,7 @@ def clip(weights: Weights) -> Any:
             y = op.add(y, _within(weights, i, around))
             voice += _voice(weights, i, y)
         y = _swap(_layer_norm(weights, "trunk.norm", y))
-    answer = _beside(_swap(_acb(folded(weights), y)), voice)
+    answer = _beside(_swap(_acb(weights, y)), voice)
     return ov.Model([op.result(answer)], [x], "cab_cnn_clip")
 
 
@@ -113,7 +113,7 @@ def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> A
         for part, k in zip(after, parts, strict=True)
         if part is not None
     ]
-    answer = _beside(_swap(_acb(folded(weights), y)), voice)
+    answer = _beside(_swap(_acb(weights, y)), voice)
     results = [op.result(found) for found in (answer, op.concat(rows, 1), *news)]
     return ov.Model(results, [x, row, *contexts, *masks], "cab_cnn_step")
 
@@ -205,8 +205,11 @@ def _product(layer: tuple[Floats, Floats], x: Node) -> Node:
     return op.add(op.matmul(x, _constant(weight), False, True), _constant(bias))
 
 
-def _acb(acb: FoldedAcb, a: Node) -> Node:
+def _acb(weights: Weights, a: Node) -> Node:
     """(b, features, h) -> (b, all of an answer, h): products as convolutions of width 1."""
+    acb = folded(weights)
+    # A product of its own, so that c is the same to the bit without it.
+    other = [_linear(weights.layer("other"), a)] if weights.architecture.other else []
     parts = op.variadic_split(_linear(acb.first, a), _ints(1), _ints([n for n in acb.split if n]))
     y, alpha, *u = parts.outputs()
     for weight, bias in acb.classifiers:
@@ -223,7 +226,7 @@ def _acb(acb: FoldedAcb, a: Node) -> Node:
     es = [op.exp(op.subtract(one, largest)) for one in ys]
     share = op.divide(alpha, reduce(op.add, es))
     c = [op.reduce_sum(op.multiply(one, share), _ints([1]), True) for one in es]
-    return op.concat([*c, alpha, *u], 1)
+    return op.concat([*c, *other, alpha, *u], 1)
 
 
 def _linear(layer: tuple[Floats, Floats], x: Node) -> Node:

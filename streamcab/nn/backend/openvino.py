@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import cache
 from threading import Lock, Thread, get_native_id, main_thread
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,25 +180,19 @@ class OpenVinoBackend:
         """See Backend. Without it shapes compile as they come, a tenth of a second each."""
         self._net.edges()
         if wait:
-            self._compile_all()
+            for b, h in self._order():
+                self._shape(b, h)
         else:
             self._preparing = True
             if len(self._rows) >= MANY:
                 for b, h in self._order()[:FIRST]:
                     self._shape(b, h)
-            Thread(target=self._compile_behind, name="openvino").start()
+            Thread(target=_compile_behind, args=(ref(self),), name="openvino").start()
 
     def _order(self) -> list[tuple[int, int]]:
         """Return the shapes (b, h) to compile, the most useful first."""
         shapes = [(b, h) for h in RUNS for b in self._sizes(h)]
         return sorted(shapes, key=lambda shape: [(n != MIDDLE, -n) for n in shape])
-
-    def _compile_behind(self) -> None:
-        """In a thread that gives way to the streams."""
-        with suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), BEHIND)  # on Linux of this thread alone
-        self._meet_edges()
-        self._compile_all()
 
     def _meet_edges(self) -> None:
         """Shapes that OpenVINO meets here take a stream no time: the first of each costs tens of milliseconds."""
@@ -209,16 +204,6 @@ class OpenVinoBackend:
                 x, contexts = np.zeros((b, h * interval), np.float32), self._rings.buffers(b)
                 kept = [self._tensor(a) for a in (self._rows[:b], *map(np.zeros_like, contexts))]
                 request.infer([x, *kept, *inside])
-
-    def _compile_all(self) -> None:
-        """Return the shapes that `slots` streams can fill."""
-        try:
-            for b, h in self._order():
-                if not main_thread().is_alive():  # the process is at its end
-                    return
-                self._shape(b, h)
-        finally:
-            self._preparing = False
 
     def _sizes(self, h: int) -> list[int]:
         """Return the compiled numbers of streams for h intervals, falling."""
@@ -334,3 +319,23 @@ class OpenVinoBackend:
             )
             self._requests[b, h] = requests
         return requests
+
+
+def _compile_behind(held: ref[OpenVinoBackend]) -> None:
+    """Compile a backend's shapes while its streams are answered, until nobody holds it or the process ends."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), BEHIND)  # on Linux of this thread alone
+    if (backend := held()) is None:
+        return
+    shapes = backend._order()
+    try:
+        backend._meet_edges()
+        for shape in shapes:
+            # Between two shapes this thread does not hold the backend.
+            del backend
+            if not main_thread().is_alive() or (backend := held()) is None:
+                return
+            backend._shape(*shape)
+    finally:
+        if (backend := held()) is not None:
+            backend._preparing = False

@@ -57,7 +57,8 @@ class TorchBackend:
             self._kernels = [Kernel(stage, self._dtype) for stage in self._stages]
             self._trunk = None if model.trunk is None else deepcopy(model.trunk).to(self._dtype)
             norm = model.distiller.norm
-            self._acb = fold(None if self._trunk else norm, model.acb, model.summary, self._dtype)
+            norm_of_acb = None if self._trunk else norm
+            self._acb = fold(norm_of_acb, model.acb, model.summary, self._dtype, model.other)
             self._voice = None if model.voice is None else deepcopy(model.voice.of_interval).to(self._dtype)
             self._affine = tuple(part.to(self._dtype) for part in affine(norm))
             contexts_of_trunk = [] if model.trunk is None else model.trunk.new_state(1)
