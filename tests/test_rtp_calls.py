@@ -172,7 +172,10 @@ def test_a_wrong_clock_is_a_flaw_in_words(caplog):
         assert "20 a packet of 160, in milliseconds: corrected" in line.in_words
         until(lambda: line.bank.written[line.row] == 40 * 160, "all of it")
         assert not np.isnan(heard(line.bank, line.row)).any()
-        until(lambda: any("clock: its timestamps" in r.getMessage() for r in caplog.records), "a line of the log")
+        until(
+            lambda: any("clock: its timestamps" in r.getMessage() for r in caplog.records),
+            "a line of the log",
+        )
 
 
 def test_one_stray_type_says_nothing(caplog):

@@ -108,7 +108,9 @@ def test_a_first_packet_that_was_overtaken_is_heard(first):
     for k, which in enumerate([*range(1, first + 1), 0, *range(first + 1, 8)]):
         feed(call, [sent[which]], 10 + 0.02 * k)
     (event,) = started(call)
-    np.testing.assert_array_equal(heard(event.bank, event.slot), samples([bytes([k]) * 160 for k in range(8)]))
+    np.testing.assert_array_equal(
+        heard(event.bank, event.slot), samples([bytes([k]) * 160 for k in range(8)])
+    )
 
 
 def test_behind_a_missing_packet_the_reader_stays_back_by_the_lookback_and_catches_up_in_silence():
