@@ -141,7 +141,7 @@ class Daemon:
                     break
                 feed.poll()
             while not stop.is_set():
-                began, computed = self._clock.monotonic(), self.engine.computed
+                began, computed = self._clock.monotonic(), self.engine.steps.computed
                 self._apply(self.settings, began)
                 self._load.note(self._scheduler.behind(began), began)
                 self._admit(began)
@@ -153,7 +153,7 @@ class Daemon:
                 now = self._clock.monotonic()
                 turn_s = max(turn_s, now - began)
                 busy = now - began if len(slots) else 0.0
-                computed = self.engine.computed - computed
+                computed = self.engine.steps.computed - computed
                 self._admission.note(busy, computed * second, unpaced * second, dropped_s)
                 self._admission.balance(now, self._passes.waiting_s)
                 if now >= next_status:
