@@ -43,10 +43,11 @@ class Ageing:
     def restore(self, slots, state):
         self._backend.restore(slots, state)
 
-    def step(self, *args):
+    def start(self, *args):
         self._steps += 1
         c, alpha, u = self._backend.step(*args)
-        return self._ages(self._steps, c), alpha, u
+        answer = self._ages(self._steps, c), alpha, u
+        return lambda: answer
 
 
 def rehearsed(checkpoint, ages=lambda step, c: c, most_growth_mb=1000.0):
