@@ -35,7 +35,7 @@ SHAPES = ((1, 1), (1, 8), (8, 1), (64, 1), (64, 4), (64, 8), (256, 4), (1024, 8)
 
 
 def candidates(net: CabCnn, slots: int) -> dict[str, Backend]:
-    """Every backend that can be had here, by name."""
+    """Return every backend that can be had here, by name."""
     found: dict[str, Backend] = {}
     for name in ("torch", "openvino"):
         for precision in ("f32", "bf16"):
@@ -47,7 +47,7 @@ def candidates(net: CabCnn, slots: int) -> dict[str, Backend]:
 
 
 def speeds(net: CabCnn, seconds: float) -> None:
-    """A row per shape, a column per backend, all of them taking turns with the reference layer."""
+    """Print a row per shape, a column per backend, all of them taking turns with the reference layer."""
     gflop, reference = cost(net.architecture), Reference()
     found = candidates(net, max(b for b, _ in SHAPES))
     rng = np.random.default_rng(0)
@@ -86,7 +86,7 @@ class Answers:
     evidence: Evidence | None
 
     def answers(self) -> NDArray[np.float64]:
-        """The answer of each clip that has one, before its temperature, (clips, labels)."""
+        """Return the answer of each clip that has one, before its temperature, (clips, labels)."""
         found = []
         for c, u, votes in zip(self.c, self.u, self.votes, strict=True):
             if not votes.any():

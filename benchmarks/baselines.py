@@ -42,7 +42,7 @@ class Pass:
         self._calls.advance()
 
     def capture(self) -> None:
-        """The source's work."""
+        """Do the source's work."""
         self._calls.capture(self._h)
 
 
@@ -51,7 +51,7 @@ WINDOW_S = 30.0
 
 
 def silero() -> Iterator[Step]:
-    """silero-vad from its own wheel, at 16 kHz: 32 ms a step."""
+    """Run silero-vad from its own wheel, at 16 kHz: 32 ms a step."""
     spec = find_spec("silero_vad")
     if spec is None or not spec.submodule_search_locations:
         print("silero-vad left out: not installed")
@@ -106,7 +106,7 @@ def _silero_jit(path: Path, audio: NDArray[np.float32]) -> Callable[[], object]:
 
 
 def keras_window(net: CabCnn) -> Iterator[Step]:
-    """The same layers in Keras over the whole window, for one interval of one stream."""
+    """Run the same layers in Keras over the whole window, for one interval of one stream."""
     if find_spec("keras") is None:
         print("Keras left out: not installed")
         return
@@ -127,7 +127,7 @@ def keras_window(net: CabCnn) -> Iterator[Step]:
 
 
 def ours(net: CabCnn) -> Iterator[Step]:
-    """The whole engine from 16 kHz: front end, gate, net and window."""
+    """Run the whole engine from 16 kHz: front end, gate, net and window."""
     for name in ("torch", "openvino"):
         for batch, h in ((1, 1), (64, 1), (64, 8)):
             try:

@@ -5,8 +5,8 @@
 The real daemon, from rings to published messages, on a simulated clock: each tick writes 20 ms of speech into the rings
 of all calls, as RTP would, and a subscriber reads the feed. Only what the daemon computes counts, on any core, so a
 busy machine disturbs little. Receiving packets is left out: benchmarks/rtp_intake.py. With `--against` another source
-tree is measured in turns with this one. The last figure is how many calls a machine carries per GFLOP/s of its
-reference layer if it does nothing else and wastes nothing: a bound for `bench calls`.
+tree is measured in turns with this one, by its own copy of this file. The last figure is how many calls a machine
+carries per GFLOP/s of its reference layer if it does nothing else and wastes nothing: a bound for `bench calls`.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -32,8 +31,11 @@ from streamcab.daemon.settings import Settings
 from streamcab.nn import checkpoint
 from streamcab.nn.backend import make_backend
 from streamcab.rtp.bank import ScatterBank
+from streamcab.soak.clock import RehearsalClock
 from streamcab.source import Line
 
+ROOT = Path(__file__).resolve().parent.parent
+FILE = Path(__file__).resolve().relative_to(ROOT)
 TICK_S, WARM_S, RATE = 0.02, 4.0, 8000
 EVERY_S = 0.2
 """As `bench calls` asks for answers."""
@@ -41,35 +43,6 @@ SECOND = round(1 / TICK_S)
 REFERENCE_GFLOP = 2 * 64 * 100 * 32 * 32 * 10 / 1e9
 LAYERS = 10
 """Runs of the reference layer on end, after one that warms the cache."""
-
-
-class TickClock:
-    """Time that passes only when the daemon waits; `due` is called at each tick with its number and the time.
-
-    A copy of soak's clock, because with `--against` this file also runs on trees whose clock differs.
-    """
-
-    def __init__(self, due: Callable[[int, float], None]) -> None:
-        self._due, self._zero, self._wall = due, time.monotonic(), time.time()
-        self._passed, self._ticks = 0.0, 0
-
-    def monotonic(self) -> float:
-        return self._zero + self._passed
-
-    def time(self) -> float:
-        return self._wall + self._passed
-
-    def sleep(self, seconds: float) -> None:
-        until = self._passed + max(seconds, 1e-3)
-        while (self._ticks + 1) * TICK_S <= until:
-            self._passed = (self._ticks + 1) * TICK_S
-            self._due(self._ticks, self.monotonic())
-            self._ticks += 1
-        self._passed = max(self._passed, until)
-
-    def wait(self, event: threading.Event, seconds: float) -> None:
-        if not event.is_set():
-            self.sleep(seconds)
 
 
 class SpokenCalls:
@@ -112,7 +85,7 @@ class SpokenCalls:
 
 
 def reference_s(weight: torch.Tensor, x: torch.Tensor) -> float:
-    """Processor seconds of one run of the reference layer."""
+    """Return the processor seconds of one run of the reference layer."""
     with torch.inference_mode():
         torch.nn.functional.conv1d(x, weight)
         start = time.thread_time()
@@ -122,7 +95,8 @@ def reference_s(weight: torch.Tensor, x: torch.Tensor) -> float:
 
 
 def measure(calls: int, seconds: float, model: Path, precision: str, threads: int) -> dict[str, float]:
-    """Milliseconds of a processor per second of a call, GFLOP/s of the reference layer, and calls per GFLOP/s."""
+    """Measure milliseconds of a processor per second of a call, GFLOP/s of the reference layer, and calls per
+    GFLOP/s."""
     torch.set_num_threads(1)
     weight, x = torch.randn(32, 32, 10), torch.randn(64, 32, 109)
     loaded = checkpoint.load(model)
@@ -148,7 +122,7 @@ def measure(calls: int, seconds: float, model: Path, precision: str, threads: in
             spent.append(end - beside_s)
 
     settings = Settings("tcp://127.0.0.1:*", every_s=EVERY_S, max_streams=calls)
-    daemon = Daemon(loaded, [source], settings, backend, clock=TickClock(due))
+    daemon = Daemon(loaded, [source], settings, backend, clock=RehearsalClock(due, tick_s=TICK_S))
     with zmq.Context() as context, context.socket(zmq.SUB) as feed:
         feed.setsockopt(zmq.RCVHWM, 100_000)
         feed.setsockopt(zmq.SUBSCRIBE, b"")
@@ -168,11 +142,11 @@ def in_words(one: dict[str, float]) -> str:
 
 def alternate(against: Path, rounds: int, words: list[str]) -> None:
     """Measure another tree and this one in turns."""
-    trees = {"before": against.resolve(), "after": Path(__file__).resolve().parent.parent}
+    trees = {"before": against.resolve(), "after": ROOT}
     found: dict[str, list[float]] = {name: [] for name in trees}
     for _ in range(rounds):
         for name, tree in trees.items():
-            command = [sys.executable, __file__, "--json", *words]
+            command = [sys.executable, str(tree / FILE), "--json", *words]
             environment = os.environ | {"PYTHONPATH": str(tree)}
             out = subprocess.run(
                 command, env=environment, check=True, stdout=subprocess.PIPE, cwd=tree

@@ -44,7 +44,7 @@ def processor_s(work: Callable[[], T]) -> tuple[float, T]:
 
 
 def rates(manifest: Path, config: Path, encode: Encode, clips: int) -> Iterator[tuple[str, float]]:
-    """Each part's name, and its seconds of speech in a second."""
+    """Yield each part's name, and its seconds of speech in a second."""
     keys, gate = read_context(config), checkpoint.load(checkpoint.bundled()).net
     known = read_voices(manifest, {})
     voices = [known[i] for i in np.random.default_rng(1).permutation(len(known))[:clips]]
@@ -104,7 +104,7 @@ def _teach(pupil: Pupil, stage: StageKeys, some: list[Batch]) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("manifest", type=Path)
     words.add_argument("--wheels", type=Path, required=True, help="folder of the teacher's wheels")

@@ -27,7 +27,7 @@ SQUARE = {"cuda": 8_192, "cpu": 1_024}
 
 
 def seconds(work: Callable[[], object], least: int = 8, for_s: float = 1.0) -> float:
-    """Median time of some work that waits for its own result."""
+    """Return the median time of some work that waits for its own result."""
     took: list[float] = []
     for _ in range(3):
         work()
@@ -40,7 +40,7 @@ def seconds(work: Callable[[], object], least: int = 8, for_s: float = 1.0) -> f
 
 
 def limit(device: str, precision: str) -> float:
-    """FLOP/s of a large product in this precision."""
+    """Measure FLOP/s of a large product in this precision."""
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     n = SQUARE[torch.device(device).type]
     a, b = (torch.randn(n, n, device=device, dtype=kind) for _ in range(2))
@@ -63,7 +63,7 @@ class Passes:
         self._backend.reset(self._slots)
 
     def one(self) -> None:
-        """The next pass."""
+        """Run the next pass."""
         self._backend.step(self._slots, self._x, self._first, self._end)
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     print(f"{'pass':>7}{'streams':>10}{'us a pass':>14}{'of its time':>14}{'of the limit':>14}")
 
     def load(streams: int, h: int) -> float:
-        """Prints a row; which part of a pass' own duration it takes."""
+        """Print a row; return which part of a pass' own duration it takes."""
         took = seconds(Passes(net, args.device, args.precision, streams, h).one)
         done = streams * h * interval_s * gflop * 1e9 / took
         part = took / (h * interval_s)

@@ -41,7 +41,7 @@ CLIPS = Path(__file__).parent.parent / "streamcab" / "clips"
 
 
 def cost(architecture: Architecture) -> float:
-    """GFLOP that the net needs for a second of one stream."""
+    """Return the GFLOP that the net needs for a second of one stream."""
     channels, rate, total = 1, float(architecture.pooled_rate), 0.0
     for stage in architecture.stages:
         total += rate * channels * stage.kernel * stage.filters
@@ -64,13 +64,13 @@ class Reference:
             torch.nn.functional.conv1d(self._x, self._weight)
 
     def seconds(self) -> float:
-        """Processor time of one run, with its weights and input in the cache."""
+        """Return the processor time of one run, with its weights and input in the cache."""
         self()
         return processor(self)
 
 
 def processor(f: Callable[[], object]) -> float:
-    """Processor seconds of the whole process for one call."""
+    """Measure the processor seconds of the whole process for one call."""
     start = time.process_time()
     f()
     return time.process_time() - start
@@ -79,7 +79,7 @@ def processor(f: Callable[[], object]) -> float:
 def measure(
     f: Callable[[], object], seconds: float, reference: Reference
 ) -> tuple[float, float, NDArray[np.float64]]:
-    """Median processor seconds of f and of the reference, taking turns, and the clock's seconds of each f."""
+    """Measure median processor seconds of f and of the reference, taking turns, and the clock's seconds of each f."""
     for _ in range(5):
         f()
     took, clock, beside = [], [], []
@@ -94,7 +94,7 @@ def measure(
 
 
 def model() -> tuple[CabCnn, str]:
-    """The bundled model, or one of random weights, and which it is. What the weights are costs nothing."""
+    """Return the bundled model, or one of random weights, and which it is. What the weights are costs nothing."""
     if checkpoint.bundled().exists():
         return checkpoint.load(checkpoint.bundled()).model, "the bundled model"
     torch.manual_seed(0)
@@ -102,7 +102,7 @@ def model() -> tuple[CabCnn, str]:
 
 
 def speech(rate: int, seconds: float) -> NDArray[np.float32]:
-    """The project's own clips in a row, at `rate` Hz."""
+    """Return the project's own clips in a row, at `rate` Hz."""
     parts = []
     for path in sorted(CLIPS.glob("*.ogg")):
         x, own = soundfile.read(path, dtype="float32")
@@ -144,13 +144,13 @@ class Calls:
         bank.written[:] = self._heard
 
     def advance(self) -> None:
-        """A pass of the daemon, up to what it would publish."""
+        """Run a pass of the daemon, up to what it would publish."""
         for e in self._engine.advance():
             self._window.add(e.slots, e.first, e.c, e.alpha, e.votes(True), e.u)
 
 
 def training(net: CabCnn, seconds: float, reference: Reference) -> None:
-    """Whole steps of streamcab_train on random samples: forward, backward, Adam."""
+    """Measure whole steps of streamcab_train on random samples: forward, backward, Adam."""
     from streamcab_train.step import forward, loss_of
 
     from streamcab.nn.cabcnn import mean_of_votes
@@ -181,7 +181,7 @@ def training(net: CabCnn, seconds: float, reference: Reference) -> None:
 
 
 def timed(command: list[str]) -> float:
-    """Median seconds of a command from start to end."""
+    """Measure the median seconds of a command from start to end."""
     times = []
     for _ in range(3):
         start = time.perf_counter()
@@ -191,7 +191,7 @@ def timed(command: list[str]) -> float:
 
 
 def connected() -> float:
-    """Seconds from starting `streamcab watch` until it has shown a first message."""
+    """Measure the seconds from starting `streamcab watch` until it has shown a first message."""
     import threading
 
     from streamcab.feed import Publisher

@@ -18,7 +18,8 @@ assert keras.backend.backend() == "torch", "set KERAS_BACKEND=torch"
 
 
 def build(arch: Architecture, intervals: int) -> Any:
-    """(samples (B, K * I, 1), votes (B, K)) -> the answers to clips (B, labels), weights as Keras draws them."""
+    """Build a net of (samples (B, K * I, 1), votes (B, K)) and the answers to clips (B, labels), weights as Keras
+    draws them."""
     x = samples = keras.Input((intervals * arch.interval, 1))
     votes = keras.Input((intervals,))
     for stage in arch.stages:
@@ -42,7 +43,7 @@ def build(arch: Architecture, intervals: int) -> Any:
 
 
 def _mean(parts: list[Any]) -> Any:
-    """Answers (B, K, n, labels), attention (B, K, n), votes (B, K) -> the mean over those that vote (B, labels)."""
+    """Average answers (B, K, n, labels), attention (B, K, n), votes (B, K) over those that vote: (B, labels)."""
     answers, alpha, votes = parts
     weight = votes / keras.ops.maximum(keras.ops.sum(votes, axis=1, keepdims=True), 1)
     return keras.ops.einsum("btno,btn,bt->bo", answers, alpha, weight)
@@ -53,7 +54,7 @@ def _array(t: Tensor, *order: int) -> NDArray[np.float32]:
 
 
 def put(net: CabCnn, into: Any) -> None:
-    """The weights of ours into Keras'; ValueError when they do not fit."""
+    """Put the weights of ours into Keras'; ValueError when they do not fit."""
 
     found = []
     for stage in net.distiller.stages:
@@ -76,5 +77,5 @@ def put(net: CabCnn, into: Any) -> None:
 
 
 def without_dropout(arch: Architecture) -> Architecture:
-    """The same, but with nothing drawn by chance."""
+    """Return the same architecture, but with nothing drawn by chance."""
     return dataclasses.replace(arch, stages=tuple(dataclasses.replace(s, dropout=0.0) for s in arch.stages))

@@ -40,7 +40,7 @@ Ints = NDArray[np.int64]
 
 
 def mfcc(x: Floats) -> Floats:
-    """Samples (n,) -> (frames, 13)."""
+    """Compute (frames, 13) of samples (n,)."""
     sharp = lfilter([1, -0.97], [1], x / (x.std() + 1e-9))
     frames = np.lib.stride_tricks.sliding_window_view(sharp, WINDOW)[::HOP] * np.hamming(WINDOW)
     power = np.abs(np.fft.rfft(frames, BINS)) ** 2
@@ -49,7 +49,7 @@ def mfcc(x: Floats) -> Floats:
 
 
 def delta(c: Floats, width: int = 2) -> Floats:
-    """Slope over 2 * width + 1 frames."""
+    """Compute the slope over 2 * width + 1 frames."""
     padded, n = np.pad(c, ((width, width), (0, 0)), "edge"), len(c)
     steps = range(1, width + 1)
     rise = sum(k * (padded[width + k :][:n] - padded[width - k :][:n]) for k in steps)
@@ -58,7 +58,7 @@ def delta(c: Floats, width: int = 2) -> Floats:
 
 
 def covariance(x: Floats) -> Floats:
-    """The upper triangle of the covariance of samples (n,): (780,)."""
+    """Return the upper triangle of the covariance of samples (n,): (780,)."""
     c = mfcc(x)
     d = delta(c)
     whole = np.hstack((c, d, delta(d)))
@@ -68,7 +68,7 @@ def covariance(x: Floats) -> Floats:
 
 
 def answers(fitted: Floats, heard: Floats, y: Ints, folds: Iterable[tuple[Ints, Ints]]) -> Ints:
-    """Fitted on numbers (n, 780) of the voices of four folds, the answers (n,) to those of the fifth."""
+    """Fit numbers (n, 780) of the voices of four folds, and return the answers (n,) to those of the fifth."""
     found = np.zeros_like(y)
     for train, test in folds:
         logistic = LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500)
@@ -84,7 +84,7 @@ def recipe_folds(clips: Sequence[Clip], config: Path, repeat: int) -> list[tuple
 
 
 def plain_clips(manifest: Path) -> tuple[list[Path], Ints, list[str]]:
-    """Files, classes and their names, of us / uk / australia in the order of the rows."""
+    """Return files, classes and their names, of us / uk / australia in the order of the rows."""
     with manifest.open(newline="", encoding="utf-8") as text:
         rows = [row for row in csv.DictReader(text) if row["accent"] in CLASSES]
     files = [manifest.parent / row["path"] for row in rows]

@@ -100,13 +100,13 @@ def main() -> None:
 
 
 def halved(clip: tuple[NDArray[Any], ...], part: Callable[[int], slice]) -> tuple[NDArray[Any], ...]:
-    """A part of all columns of a clip."""
+    """Return a part of all columns of a clip."""
     cut = part(len(clip[0]))
     return tuple(column[cut] for column in clip)
 
 
 def strangers_phones(manifest: Path, recipe: Recipe, model: CabCnn) -> list[tuple[NDArray[Any], ...]]:
-    """The aligned readings of voices of no class, through the model's distiller."""
+    """Return the aligned readings of voices of no class, through the model's distiller."""
     clips = strangers(manifest, recipe.corpus)
     files = [(clip.path, manifest.parent / clip.path) for clip in clips]
     features = load_features(files, model.architecture, cache_folder(), weights=detector_of(model))

@@ -18,7 +18,7 @@ Scored = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
 def curve(scores: NDArray[np.float64], speech: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The share of speech heard at each of `POINTS`."""
+    """Return the share of speech heard at each of `POINTS`."""
     # Steps where equal scores end: within them only a straight line can be reached.
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
@@ -28,7 +28,7 @@ def curve(scores: NDArray[np.float64], speech: NDArray[np.bool_]) -> NDArray[np.
 
 
 def draw(path: Path, panels: dict[str, dict[str, Scored]]) -> None:
-    """A panel of curves for each condition."""
+    """Draw a panel of curves for each condition."""
     plt.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "streamcab"})
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 3.6), sharey=True, squeeze=False)
     for at, (title, judges) in zip(axes[0], panels.items(), strict=True):

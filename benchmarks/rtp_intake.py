@@ -49,7 +49,7 @@ class Load:
         self.call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
 
     def send(self, k: int, first: int = 0, last: int | None = None) -> None:
-        """Packet k of calls first..last."""
+        """Send packet k of calls first..last."""
         last = self.calls if last is None else last
         head = struct.pack(">HI", k % 65536, k * PAYLOAD % 2**32)
         self.data[first:last, 2:8] = np.frombuffer(head, np.uint8)
@@ -167,7 +167,7 @@ class Batched:
 
 
 def drains(calls: int, rounds: int) -> None:
-    """Microseconds of CPU per packet, from a socket that holds 20 packets of each call."""
+    """Measure microseconds of CPU per packet, from a socket that holds 20 packets of each call."""
     sock = listen(Address("127.0.0.1", 0))
     load = Load(sock.getsockname()[1], calls)
     ways: dict[str, Bare | Batched] = {
@@ -202,7 +202,7 @@ def drains(calls: int, rounds: int) -> None:
 
 
 def send(port: int, calls: int, seconds: float) -> None:
-    """The sending process: each call 50 packets/s, spread over the 20 ms in ten parts."""
+    """Send 50 packets/s of each call, spread over the 20 ms in ten parts, as a process of its own."""
     load = Load(port, calls)
     parts = np.linspace(0, calls, 11).astype(int).tolist()
     begun, late = time.perf_counter(), 0.0
@@ -218,7 +218,7 @@ def send(port: int, calls: int, seconds: float) -> None:
 
 
 def live(calls: int, seconds: float, busy: bool) -> None:
-    """50 packets/s of each call from another process, with or without a thread of ours that never rests."""
+    """Measure 50 packets/s of each call from another process, with or without a thread of ours that never rests."""
     stop = threading.Event()
 
     def toil() -> None:

@@ -44,7 +44,7 @@ Ints = NDArray[np.intp]
 
 
 def whole(x: Sound) -> NDArray[np.float32]:
-    """Whole intervals of 16 bits."""
+    """Return whole intervals of 16 bits."""
     x = x[: len(x) // INTERVAL * INTERVAL]
     return (np.round(np.clip(x, -1, 1) * 32767) / 32768).astype(np.float32)
 
@@ -56,14 +56,14 @@ def voiced(classifier: Classifier, x: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def peak(classifier: Classifier, x: NDArray[np.float32]) -> float:
-    """The largest confidence of any answer while it plays."""
+    """Return the largest confidence of any answer while it plays."""
     stream = classifier.stream(RATE, every_s=0.5)
     said = [*stream.push(x), *stream.finish()]
     return max((p.confidence or 0.0 for p in said), default=0.0)
 
 
 def kept_out(folder: Path) -> dict[str, list[Sound]]:
-    """Sounds without speech: those of the tests, and packages that had no part in training."""
+    """Return sounds without speech: those of the tests, and packages that had no part in training."""
     found: dict[str, list[Sound]] = {name: [make()] for name, make in sounds.SOUNDS.items()}
     found["street"] += [sounds.level(sounds.street(20, 100 + k), -25) for k in range(4)]
     found["fax"] += [sounds.fax(10 + k) for k in range(2)]
@@ -78,7 +78,7 @@ def kept_out(folder: Path) -> dict[str, list[Sound]]:
 
 
 def table(rows: list[list[str]]) -> None:
-    """Markdown."""
+    """Print Markdown."""
     print("| " + " | ".join(rows[0]) + " |")
     print("|" + "---|" * len(rows[0]))
     for row in rows[1:]:
@@ -105,7 +105,7 @@ def sounds_table(classifier: Classifier, found: list[Judge], folder: Path) -> No
 
 
 def talks(some: Material, minutes: float, rng: np.random.Generator) -> list[Sound]:
-    """Clean speech of voices that were kept out, in pieces of about 20 s with pauses between clips."""
+    """Return clean speech of voices that were kept out, in pieces of about 20 s with pauses between clips."""
     pieces = []
     for _ in range(round(minutes * 3)):
         parts: list[Sound] = []
@@ -129,7 +129,7 @@ def known(x: Sound) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def noises(some: Material, n: int, rng: np.random.Generator) -> dict[str, Sound]:
-    """Noises to mix speech with."""
+    """Return noises to mix speech with."""
     seconds, seed = n / RATE, int(rng.integers(1 << 30))
     return {
         "white": sounds.white(seconds, seed)[:n],
@@ -143,7 +143,8 @@ def noises(some: Material, n: int, rng: np.random.Generator) -> dict[str, Sound]
 def speech_tables(
     classifier: Classifier, found: list[Judge], some: Material, minutes: float
 ) -> dict[str, dict[str, Scored]]:
-    """Speech, clean and in noise: how much is heard; and the area under the curve. Returns what curves to draw."""
+    """Print how much of speech is heard, clean and in noise, and the area under the curve; return what curves to
+    draw."""
     rng = np.random.default_rng(7)
     pieces = talks(some, minutes, rng)
     said: dict[tuple[str, int | None], NDArray[np.float64]] = {}
@@ -203,7 +204,7 @@ def speech_tables(
 
 
 def time_table(classifier: Classifier, found: list[Judge]) -> None:
-    """Processor time."""
+    """Print processor time."""
     x = whole(sounds.in_noise(sounds.speech("us-1 uk-1 us-2"), sounds.white(40, 1), 20))
     rows = [["", "us of processor time per 25 ms"]]
     for judge in found:
@@ -239,7 +240,7 @@ def time_table(classifier: Classifier, found: list[Judge]) -> None:
 
 
 def spent(f: Callable[[], object], count: int) -> float:
-    """Processor time of f in us for each of `count`: the median of a second."""
+    """Measure the processor time of f in us for each of `count`: the median of a second."""
     f()
     took: list[float] = []
     while sum(took) < 1.0 or len(took) < 8:
@@ -250,7 +251,7 @@ def spent(f: Callable[[], object], count: int) -> float:
 
 
 def main() -> None:
-    """Every table."""
+    """Print every table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path)

@@ -29,7 +29,7 @@ class Judge:
 
 
 def ours(classifier: Classifier) -> Judge:
-    """The bundled model's detector, by itself."""
+    """Return the bundled model's detector, by itself."""
     weights = detector_of(classifier.checkpoint.model)
     if weights is None:
         raise SystemExit("this model has no detector")
@@ -47,7 +47,7 @@ def ours(classifier: Classifier) -> Judge:
 
 
 def silero() -> Judge:
-    """Silero's net for 8 kHz."""
+    """Return Silero's net for 8 kHz."""
     from streamcab_train.silero import Silero
 
     net = Silero()
@@ -55,7 +55,7 @@ def silero() -> Judge:
 
 
 def webrtc() -> Judge:
-    """WebRTC's: the score is how many of its four modes say speech, of the 10 ms frames in an interval."""
+    """Return WebRTC's: the score is how many of its four modes say speech, of the 10 ms frames in an interval."""
     import webrtcvad
 
     def scores(x: NDArray[np.float32]) -> Scores:
@@ -73,7 +73,7 @@ def webrtc() -> Judge:
 
 
 def ten() -> Judge:
-    """TEN's, at its only rate of 16 kHz."""
+    """Return TEN's, at its only rate of 16 kHz."""
     from scipy.signal import resample_poly
     from ten_vad import TenVad
 
@@ -90,7 +90,7 @@ def ten() -> Judge:
 
 
 def judges(classifier: Classifier) -> list[Judge]:
-    """Ours and those of the others that are installed."""
+    """Return ours and those of the others that are installed."""
     found = [ours(classifier)]
     for make in (silero, webrtc, ten):
         try:

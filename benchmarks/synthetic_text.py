@@ -90,7 +90,7 @@ def speak(net: Path, voices: Path, names: list[str]) -> Iterator[tuple[str, NDAr
 
 
 def widen(net: Path, wide: Path) -> None:
-    """The same net in single precision: in half, one voice overflows and says nothing."""
+    """Convert the same net to single precision: in half, one voice overflows and says nothing."""
     import onnx
     from onnx import AttributeProto, GraphProto, TensorProto, numpy_helper
 

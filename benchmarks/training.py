@@ -35,7 +35,7 @@ Step = Callable[[], float]
 
 
 def batch(clips: int, seconds: float, arch: Architecture) -> Batch:
-    """Noise: x (B, K * I), votes (B, K), y (B,). What is heard costs nothing."""
+    """Make noise: x (B, K * I), votes (B, K), y (B,). What is heard costs nothing."""
     g = torch.Generator().manual_seed(1)
     k = round(seconds / arch.interval_s)
     x = torch.randn(clips, k * arch.interval, generator=g)
@@ -44,7 +44,8 @@ def batch(clips: int, seconds: float, arch: Architecture) -> Batch:
 
 
 def steps(net: CabCnn, data: Batch) -> tuple[Step, Step, Step]:
-    """A training step of ours, of Keras', and of ours in bf16, on the same weights and batch; each gives its loss."""
+    """Return a training step of ours, of Keras', and of ours in bf16, on the same weights and batch; each gives its
+    loss."""
     x, votes, y = data
     net.train()
     adam = torch.optim.Adam(net.parameters(), lr=RATE, eps=KERAS_EPSILON)
@@ -65,7 +66,7 @@ def steps(net: CabCnn, data: Batch) -> tuple[Step, Step, Step]:
 
 
 def show_equal() -> None:
-    """SystemExit unless both nets are the same."""
+    """Exit unless both nets are the same."""
     torch.manual_seed(0)
     net = CabCnn(keras_net.without_dropout(Architecture(LABELS))).eval()
     x, votes, y = batch(4, 3.0, net.architecture)
@@ -86,7 +87,7 @@ def show_equal() -> None:
 
 
 def rounds(several: tuple[Step, ...], n: int, audio_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds of audio per second of the clock and of the processor: each (n, steps)."""
+    """Measure seconds of audio per second of the clock and of the processor: each (n, steps)."""
     for step in several:
         step()
     clock, processor = np.zeros((2, n, len(several)))
@@ -101,7 +102,7 @@ def rounds(several: tuple[Step, ...], n: int, audio_s: float) -> tuple[np.ndarra
 
 
 def line(name: str, speeds: np.ndarray) -> str:
-    """Medians with quartiles, and those of the rounds' ratios to Keras."""
+    """Write medians with quartiles, and those of the rounds' ratios to Keras."""
     low, middle, high = np.percentile(speeds, (25, 50, 75), axis=0)
     cells = [f"{m:.0f} ({a:.0f} to {b:.0f})" for m, a, b in zip(middle, low, high, strict=True)]
     low, middle, high = np.percentile(speeds / speeds[:, [1]], (25, 50, 75), axis=0)

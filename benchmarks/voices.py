@@ -53,8 +53,8 @@ class Ears:
         self.confidence = model.checkpoint.confidence
 
     def windows(self, x: Floats) -> Iterator[tuple[int, int, Window, Window]]:
-        """After each STEP intervals of samples (n,): how many there were, how many of them voted, the window of so many
-        voices, and one that tells none apart."""
+        """Yield after each STEP intervals of samples (n,): how many there were, how many of them voted, the window
+        of so many voices, and one that tells none apart."""
         model, arch = self._model, self._model.architecture
         answered, heard = intervals(model.runtime_of_voices, x, RATE, detector_of(model.checkpoint.net))
         votes = voting(heard.kind[0], arch.gate)
@@ -71,7 +71,7 @@ class Ears:
 
 
 def speech_of(clips: Sequence[Voice], seconds: float) -> Floats:
-    """So much of the clips of one voice, end to end; less where there is no more."""
+    """Return so much of the clips of one voice, end to end; less where there is no more."""
     parts: list[Floats] = []
     for clip in clips:
         x, rate = read_audio(clip.path)
@@ -83,13 +83,13 @@ def speech_of(clips: Sequence[Voice], seconds: float) -> Floats:
 
 
 def top(window: Window) -> int:
-    """The label that leads, -1 where nothing voted."""
+    """Return the label that leads, -1 where nothing voted."""
     mean, votes = window.mean(SLOT)
     return int(mean[0].argmax()) if votes[0] else -1
 
 
 def pairs(ears: Ears, voices: dict[str, list[Voice]], count: int, seed: int) -> None:
-    """Prints how soon the second of two voices has its own answer."""
+    """Print how soon the second of two voices has its own answer."""
     rng = np.random.default_rng(seed)
     known = {name: x for name, own in voices.items() if len(x := speech_of(own, TURN_S)) >= LEAST_S * RATE}
     names = sorted(known)
@@ -122,7 +122,7 @@ def pairs(ears: Ears, voices: dict[str, list[Voice]], count: int, seed: int) -> 
 
 
 def single(ears: Ears, voices: dict[str, list[Voice]]) -> None:
-    """Prints how often one voice is taken for another, by corpus."""
+    """Print how often one voice is taken for another, by corpus."""
     for corpus in sorted({own[0].corpus for own in voices.values()}):
         changes, seconds, groups = 0, 0.0, 0
         for own in voices.values():
@@ -141,7 +141,7 @@ def single(ears: Ears, voices: dict[str, list[Voice]]) -> None:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("model")
     words.add_argument("--config", type=Path, required=True)

@@ -1,6 +1,7 @@
 """Passes by hand: rings are filled, times are handed in, and the windows hold what was heard."""
 
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
@@ -39,7 +40,8 @@ class Stage:
 
     def run(self, now, *some):
         slots = np.array([s.slot for s in some]) if some else self.streams.slots
-        return self.passes.run(slots, 1, now, EVERY_S)
+        ((_, done),) = self.passes.turn(slots, 1, now, EVERY_S)
+        return done
 
     def mean(self, stream):
         means, votes = self.window.probabilities(np.array([stream.slot]))
@@ -267,6 +269,45 @@ def test_a_new_stream_has_not_the_flaws_of_the_one_before(stage, caplog):
     stage.passes.examine(stage.streams.slots, 60.0)
     assert b.flaws == []
     assert caplog.records == []
+
+
+def test_the_next_turn_begins_before_the_last_one_is_answered_and_nothing_differs(stage):
+    voices = [talk(3, seed=1), talk(3, seed=2)]
+    streams = [stage.begin(0), stage.begin(1)]
+    for row, voice in enumerate(voices):
+        stage.bank.write(row, voice, 3.0)
+        stage.bank.finish(row)
+    a, b = (np.array([s.slot]) for s in streams)
+    turn = partial(stage.passes.turn, bunch=1, now=3.0, every_s=EVERY_S)
+    assert list(turn(a, more=lambda: True)) == []
+    assert stage.mean(streams[0])[1] == 0
+    ((answered, _),) = turn(b, more=lambda: True)
+    assert answered is a
+    assert stage.mean(streams[0])[0] == pytest.approx(offline(voices[0]), abs=1e-5)
+    assert stage.mean(streams[1])[1] == 0
+    # The same streams again: first what has begun is answered, then what has come since.
+    assert [slots.tolist() for slots, _ in turn(b)] == [b.tolist(), b.tolist()]
+    assert stage.mean(streams[1])[0] == pytest.approx(offline(voices[1]), abs=1e-5)
+
+
+def test_a_stream_that_leaves_with_its_answer_has_no_turn_that_it_was_chosen_for(stage):
+    a, b = stage.begin(0), stage.begin(1)
+    stage.bank.write(0, talk(2), 2.0)
+    slots = np.array([a.slot, b.slot])
+    assert list(stage.passes.turn(slots, 1, 2.0, EVERY_S, more=lambda: True)) == []
+    turns = stage.passes.turn(slots, 1, 2.0, EVERY_S)
+    assert next(turns)[0].tolist() == slots.tolist()
+    stage.streams.leave(a)
+    assert next(turns)[0].tolist() == [b.slot]
+
+
+def test_what_has_begun_when_all_ends_is_answered(stage):
+    voice, a = talk(2.03, seed=4), stage.begin(0)
+    stage.bank.write(0, voice, 2.0)
+    stage.bank.finish(0)
+    assert list(stage.passes.turn(np.array([a.slot]), 1, 2.0, EVERY_S, more=lambda: True)) == []
+    stage.passes.run_out(2.0, EVERY_S)
+    assert stage.mean(a)[0] == pytest.approx(offline(voice), abs=1e-5)
 
 
 def test_hearing_out_takes_what_is_left_and_finishes_everybody(stage):

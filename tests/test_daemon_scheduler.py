@@ -46,7 +46,7 @@ def test_few_streams_share_one_turn_each_period():
 def test_many_streams_come_slice_by_slice_the_longest_waiting_first():
     turns, seen = joined(1000), []
     for i in range(8):
-        slots = turns.take(0.02 * i)
+        slots = turns.take(0.025 * i)
         assert len(slots) <= 128
         seen += slots.tolist()
     assert sorted(seen) == list(range(1000))
@@ -65,9 +65,9 @@ def test_in_time_a_turn_takes_few_and_late_it_takes_more():
     turns = Stage(1000, 0.2)
     for slot in range(1000):
         turns.join(slot, 0.0002 * slot)
-    assert abs(len(turns.take(0.0)) - GATHER) <= 1
-    assert len(turns.take(0.15)) == SLICE
-    assert len(turns.take(0.15)) < SLICE
+    assert len(turns.take(0.025)) == GATHER
+    assert len(turns.take(0.19)) == SLICE
+    assert len(turns.take(0.19)) < SLICE
 
 
 def test_when_late_nobody_is_starved():
@@ -138,9 +138,9 @@ def test_streams_that_came_to_be_due_together_are_not_answered_together():
     turns = Stage(400, 0.2)
     for slot in range(400):
         turns.join(slot, 0.0)
-    sizes = [len(turns.take(now)) for now in (0.0, 0.02, 0.04, 0.06)]
-    assert sizes == [GATHER, GATHER, GATHER, 400 - 3 * GATHER]
-    assert len(turns.take(0.07)) == 0
+    sizes = [len(turns.take(now)) for now in (0.0, 0.02, 0.051, 0.101, 0.151)]
+    assert sizes == [GATHER, 0, GATHER, GATHER, 400 - 3 * GATHER]
+    assert len(turns.take(0.17)) == 0
 
 
 def test_among_many_those_that_have_ended_come_in_one_turn():
@@ -153,3 +153,31 @@ def test_among_many_those_that_have_ended_come_in_one_turn():
     turns._bank.ended[gone] = True
     visits = (set(gone) & set(turns.take(0.5 + 0.01 * i).tolist()) for i in range(30))
     assert next(filter(None, visits)) == set(gone)
+
+
+def test_among_many_each_has_its_own_moment_in_every_period_though_visits_are_late():
+    turns, rng = Stage(500, 0.2), np.random.default_rng(0)
+    for slot in range(500):
+        turns.join(slot, float(rng.uniform(0, 0.2)))
+    now, visits = 0.0, [[] for _ in range(500)]
+    while now < 6.0:
+        for slot in turns.take(now + rng.uniform(0, 0.01)).tolist():
+            visits[slot].append(now)
+        now += max(turns.wait(now), 0.001)
+    # Once as many as fit are together, each is visited at the same moment: what has come since is always as much.
+    apart = np.array([np.diff(times[-20:]) for times in visits])
+    np.testing.assert_allclose(apart, 0.2, atol=0.011)
+
+
+def test_cohorts_become_fewer_only_when_many_have_left():
+    turns = joined(300)
+    turns.take(0.0)
+    assert turns._cohorts == 3
+    for slot in range(50):
+        turns.leave(slot)
+    turns.take(0.05)
+    assert turns._cohorts == 3
+    for slot in range(50, 110):
+        turns.leave(slot)
+    turns.take(0.1)
+    assert turns._cohorts == 2

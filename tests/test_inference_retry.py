@@ -30,12 +30,16 @@ def checkpoint():
 
 
 class Brittle:
-    """A backend that fails when it is told to: `fails(slots)` gives an exception, or nothing."""
+    """A backend that fails when it is told to: `fails(slots)` gives an exception, or nothing.
+
+    `later`: not when a step is begun, but when its answer is waited for.
+    """
 
     def __init__(self, checkpoint, slots):
         self._backend = TorchBackend(checkpoint.model, slots)
         self.bytes_per_slot = self._backend.bytes_per_slot
         self.fails = lambda slots: None
+        self.later = False
         self.sizes = []
 
     def reset(self, slots):
@@ -47,12 +51,16 @@ class Brittle:
     def restore(self, slots, state):
         self._backend.restore(slots, state)
 
-    def step(self, slots, *args):
+    def start(self, slots, *args):
         error = self.fails(slots)
-        if error is not None:
+
+        def fail():
             raise error
+
+        if error is not None:
+            return fail if self.later else fail()
         self.sizes.append(len(slots))
-        return self._backend.step(slots, *args)
+        return self._backend.start(slots, *args)
 
 
 class Stage:
@@ -90,17 +98,19 @@ ERRORS = [
 ]
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
-def test_a_pass_that_fails_is_a_gap_and_what_comes_after_it_is_exact(checkpoint, error):
-    check_a_failed_pass(checkpoint, error, most_ms=400)
+def test_a_pass_that_fails_is_a_gap_and_what_comes_after_it_is_exact(checkpoint, error, later):
+    check_a_failed_pass(checkpoint, error, most_ms=400, later=later)
 
 
 def test_the_gap_is_as_long_as_the_net_remembers():
     check_a_failed_pass(Checkpoint(tiny_model(3, stages=LONG_STAGES), {}, ""), ERRORS[0], most_ms=1200)
 
 
-def check_a_failed_pass(checkpoint, error, most_ms):
+def check_a_failed_pass(checkpoint, error, most_ms, later=False):
     sound, struck = Stage(checkpoint, 3), Stage(checkpoint, 3)
+    struck.backend.later = later
     for stage in (sound, struck):
         stage.hear(4)
         if stage is struck:
@@ -112,6 +122,7 @@ def check_a_failed_pass(checkpoint, error, most_ms):
     assert type(error).__name__ in struck.retry.in_words(struck.now)
     for slot in range(3):
         heard = {k: c for k, (c, kind) in struck.emitted[slot].items() if kind != MISSING}
+        assert struck.engine.stepped[slot] == struck.engine.normaliser.taken[slot]
         for k, c in heard.items():
             np.testing.assert_allclose(c, sound.emitted[slot][k][0], atol=1e-6)
         all_of_it = {k for k, (_, kind) in sound.emitted[slot].items() if kind != MISSING}
@@ -138,8 +149,10 @@ def test_what_has_no_room_together_goes_in_halves_and_together_again_after_a_whi
     assert stage.retry.in_words(stage.now + 20) == ""
 
 
-def test_one_stream_that_always_fails_is_hopeless_and_the_others_are_heard(checkpoint):
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+def test_one_stream_that_always_fails_is_hopeless_and_the_others_are_heard(checkpoint, later):
     stage = Stage(checkpoint, 8)
+    stage.backend.later = later
     stage.hear(2)
     bad = 5
     stage.backend.fails = lambda slots: ValueError("of this stream") if bad in slots else None

@@ -241,6 +241,31 @@ def test_more_streams_than_fit_into_one_product(streams: int) -> None:
         np.testing.assert_allclose(np.concatenate(parts, 1)[:, delay:], c.numpy(), rtol=0, atol=CLOSE)
 
 
+def test_steps_of_other_streams_begin_before_one_is_answered(kind: str) -> None:
+    backend, n, h = MAKERS[kind](TRUNK), 6, 4
+    clips = np.stack([clip(TRUNK, n * h, seed) for seed in range(6)]).reshape(6, n, -1)
+    both = [np.array([0, 2, 4]), np.array([5, 1])]
+    backend.reset(np.arange(6))
+    got: dict[int, list[Floats]] = {slot: [] for slot in range(6)}
+    for i in range(n):
+        begun = [
+            backend.start(s, clips[s, i], np.full(len(s), i * h), np.full(len(s), FOREVER)) for s in both
+        ]
+        if i == 2:  # a slot is left and used anew while others, and itself, are under way
+            backend.reset(np.array([3]))
+            kept = backend.state(5)
+            backend.restore(np.array([3]), kept)
+        for slots, answer in zip(both, begun, strict=True):
+            for slot, c in zip(slots.tolist(), np.concatenate(answer(), -1), strict=True):
+                got[slot].append(c)
+    delay = TRUNK.architecture.delay
+    for slot in (0, 1, 2, 4, 5):
+        wanted = offline(TRUNK, clips[slot].reshape(-1))[: n * h - delay]
+        np.testing.assert_allclose(
+            np.concatenate(got[slot])[delay:][: len(wanted) - 8], wanted[:-8], rtol=0, atol=CLOSE
+        )
+
+
 def _lazy(streams: int) -> Backend:
     from streamcab.nn.backend.openvino import OpenVinoNet
 

@@ -36,10 +36,10 @@ class Slow:
     def restore(self, slots, state):
         self._backend.restore(slots, state)
 
-    def step(self, *args):
+    def start(self, *args):
         if self.slow:
             self._never.wait(0.12)
-        return self._backend.step(*args)
+        return self._backend.start(*args)
 
 
 def overloaded(message):

@@ -15,7 +15,8 @@ from streamcab.nn.checkpoint import Checkpoint
 from streamcab.soak.clock import RehearsalClock, Weight
 from streamcab.soak.pool import rehearse_pool
 from streamcab.soak.programme import SHORTEST_S, TICK_S, plan
-from streamcab.soak.rehearsal import Report, rehearse, text
+from streamcab.soak.rehearsal import rehearse
+from streamcab.soak.report import Report, text
 
 PERIOD_S = 120
 HOURS = 4.1 * PERIOD_S / 3600
@@ -42,10 +43,11 @@ class Ageing:
     def restore(self, slots, state):
         self._backend.restore(slots, state)
 
-    def step(self, *args):
+    def start(self, *args):
         self._steps += 1
         c, alpha, u = self._backend.step(*args)
-        return self._ages(self._steps, c), alpha, u
+        answer = self._ages(self._steps, c), alpha, u
+        return lambda: answer
 
 
 def rehearsed(checkpoint, ages=lambda step, c: c, most_growth_mb=1000.0):

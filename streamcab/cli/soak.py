@@ -58,7 +58,8 @@ def soak(
     Exit codes: 0: memory does not grow, and the last period has the same answers as the first. 1: otherwise.
     """
     from streamcab.soak.pool import rehearse_pool
-    from streamcab.soak.rehearsal import rehearse, text
+    from streamcab.soak.rehearsal import rehearse
+    from streamcab.soak.report import text
 
     # Thousands of calls would fill the log.
     logging.getLogger("streamcab").setLevel(logging.ERROR)

@@ -150,17 +150,13 @@ class Daemon:
                 self._tell_moves()
                 dropped_s = self._passes.skip_to_live(self.settings.max_lag_s, self._clock.monotonic())
                 slots = self._scheduler.take(began)
-                bunch = BUNCH if len(self._streams) > GATHER else 1
-                awake = self._passes.rest(slots, began)
-                done = self._passes.run(awake, bunch, began, self.settings.every_s)
-                self._publish(done.due)
-                self._publish_due(slots)
-                intervals += done.heard
+                heard, unpaced = self._turn(slots, began)
+                intervals += heard
                 now = self._clock.monotonic()
                 turn_s = max(turn_s, now - began)
                 busy = now - began if len(slots) else 0.0
                 computed = self.engine.computed - computed
-                self._admission.note(busy, computed * second, done.unpaced * second, dropped_s)
+                self._admission.note(busy, computed * second, unpaced * second, dropped_s)
                 self._admission.balance(now, self._passes.waiting_s)
                 if now >= next_status:
                     self._tell_of_itself(turn_s, intervals / max(now - counted_from, 1e-3))
@@ -171,9 +167,25 @@ class Daemon:
                 feed.poll()
                 if not len(self._streams) + len(self._admission) and all(s.done for s in self._sources):
                     break
-                self._wait(now, done.intervals)
+                self._wait(now, heard)
         finally:
             self._end()
+
+    def _turn(self, slots: Slots, now: float) -> tuple[int, int]:
+        """Begin the pass of a turn, and answer those that are computed: usually the last one's.
+
+        Returns the intervals that were heard, and those of them that are of streams without a pace.
+        """
+        heard = unpaced = 0
+        bunch = BUNCH if len(self._streams) > GATHER else 1
+        for answered, done in self._passes.turn(slots, bunch, now, self.settings.every_s, self._more_due):
+            self._publish(done.due)
+            self._publish_due(answered)
+            heard, unpaced = heard + done.heard, unpaced + done.unpaced
+        return heard, unpaced
+
+    def _more_due(self) -> bool:
+        return self._scheduler.wait(self._clock.monotonic()) <= 0
 
     def _apply(self, settings: Settings, now: float) -> None:
         """Apply these settings from now on, if they have changed."""

@@ -5,7 +5,7 @@ or of turns: slots and monotonic times are passed in.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -22,7 +22,7 @@ from streamcab.dsp.gate import MISSING
 from streamcab.errors import ComputeError
 from streamcab.inference.cadence import Due, add_by_own_time
 from streamcab.inference.engine import Engine
-from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.engine_output import Begun, EngineOutput
 from streamcab.inference.retry import Retry
 from streamcab.inference.slots import Slots
 from streamcab.inference.window import Reading, Window
@@ -71,6 +71,8 @@ class PassRunner:
         streams.add(self._flaws.reset, self._flaws.bytes_per_slot)
         self.gate, self._attention = gate, attention
         self._warned = -inf
+        # The streams of the last turn, and its steps, while the net computes them.
+        self._under_way: tuple[Slots, Sequence[Begun]] | None = None
 
     def warm_up(self) -> float:
         """Let the backend allocate and compile before the first stream depends on it.
@@ -150,23 +152,61 @@ class PassRunner:
         held = (streams.heard - streams.stepped)[heard & streams.in_use].sum()
         return waiting, float(held) * engine.architecture.interval_s
 
-    def run(self, slots: Slots, bunch: int, now: float, every_s: float) -> Pass:
-        """Run a pass over some streams, `bunch` as in `Engine.advance`; unpaced streams answer each `every_s`.
+    def turn(
+        self,
+        slots: Slots,
+        bunch: int,
+        now: float,
+        every_s: float,
+        more: Callable[[], bool] = lambda: False,
+    ) -> Iterator[tuple[Slots, Pass]]:
+        """Begin a pass over those of some streams that do not rest, and complete the one of the turn before.
 
-        A failed pass causes a gap, and a stream that always fails is ended. ComputeError if every pass fails.
+        So the net computes while streams are read, normalised and answered. A failed pass causes a gap, and a stream
+        that always fails is ended.
+
+        Args:
+            slots: whose turn it is.
+            bunch: as in `Engine.advance`.
+            now: monotonic time.
+            every_s: how often streams without a pace answer.
+            more: whether the next turn follows at once; otherwise this pass is completed, too.
+
+        Yields:
+            What was completed: the streams of a turn, and their pass.
+
+        Raises:
+            ComputeError: every pass fails.
         """
-        outputs = self.retry.advance(slots, bunch, now)
+        if self._under_way is not None and np.isin(slots, self._under_way[0]).any():
+            yield self._complete(now, every_s)
+            slots = slots[self._streams.in_use[slots]]  # some have left with their last answer
+        begun = self.retry.begin(self.rest(slots, now), bunch, now)
+        if self._under_way is not None:
+            yield self._complete(now, every_s)
+        self._under_way = slots, begun
+        # Streams without a pace would have their next turn before this one is completed.
+        if not more() or not self._streams.paced[slots].all():
+            yield self._complete(now, every_s)
+
+    def _complete(self, now: float, every_s: float) -> tuple[Slots, Pass]:
+        assert self._under_way is not None
+        (slots, begun), self._under_way = self._under_way, None
+        outputs = self.retry.collect(begun, now)
         while self.retry.hopeless:
             slot, why = self.retry.hopeless.popitem()
             self._streams[slot].line.move("ended", f"an error inside streamcab: {why}", level=logging.ERROR)
             self._engine.finished[slot] = True
-        return self._add(outputs, every_s)
+        return slots, self._add(outputs, every_s)
 
     def run_out(self, now: float, every_s: float) -> Pass:
         """Run the last pass, over all streams, when no more samples will arrive."""
         done = Pass()
         with suppress(ComputeError):  # then the final messages come without the last intervals
-            done = self._add(self.retry.advance(None, 1, now), every_s)
+            begun = self._under_way[1] if self._under_way is not None else ()
+            self._under_way = None
+            outputs = self.retry.collect(begun, now)
+            done = self._add([*outputs, *self.retry.advance(None, 1, now)], every_s)
         self._engine.finished[self._streams.slots] = True
         return done
 

@@ -7,7 +7,7 @@ independently, and what a stream is answered depends on its own samples only.
 Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from streamcab.dsp.bands import BANDS, FLOOR
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
 from streamcab.dsp.gate import MISSING, SILENT
 from streamcab.dsp.normalise import HOLDING, NormalisedBatch, RunningNormaliser
-from streamcab.inference.engine_output import EngineOutput, no_evidence
+from streamcab.inference.engine_output import Begun, EngineOutput
 from streamcab.inference.slots import SlotTable
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import RUNS, Backend, State, make_backend
@@ -72,7 +72,7 @@ class Engine:
         """(slots,) samples left out by `pause`."""
         self.computed = 0
         """Intervals that went through the net so far, of all streams."""
-        self._out: list[EngineOutput] = []
+        self._begun: list[Begun] = []
         table.add(self.backend.reset, self.backend.bytes_per_slot)
         table.add(self.normaliser.reset, self.normaliser.bytes_per_slot)
         table.add(self._forget)
@@ -86,8 +86,8 @@ class Engine:
         self.table.detach(slot)
 
     def _forget(self, slots: NDArray[np.intp]) -> None:
-        """Between two passes only a skip leaves answers."""
-        self._out = [rest for e in self._out if len((rest := e.of(~np.isin(e.slots, slots))).slots)]
+        for step in self._begun:
+            step.forget(slots)
 
     def backlog(
         self, slots: NDArray[np.intp] | None = None
@@ -193,6 +193,14 @@ class Engine:
 
         bunch  take a multiple of so many intervals of each, leave the rest for later: whole runs cost less
         """
+        return self.collect(self.begin(slots, bunch))
+
+    def begin(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[Begun]:
+        """Begin a pass, as `advance`; `collect` waits for its answers.
+
+        Passes of other streams may begin before that. Of the same streams they may, too, but no answer may be read
+        from what was collected in between.
+        """
         some = self.table.slots
         if slots is not None:
             wanted = np.zeros(self.slots, np.bool_)
@@ -200,8 +208,26 @@ class Engine:
             some = some[wanted[some]]
         for which, bank, rows in self.table.by_bank(some):
             self._take_in(bank, some[which], rows, bunch)
-        out, self._out = self._out, []
-        return out
+        begun, self._begun = self._begun, []
+        return begun
+
+    def collect(self, begun: Sequence[Begun]) -> list[EngineOutput]:
+        """Return the answers of what has begun. Where a step failed its error is raised, and `abandon` must follow.
+
+        The answers of the others are then returned with those of the next pass that begins.
+        """
+        outputs, failed = [], []
+        for step in begun:
+            try:
+                outputs.append(step.output())
+            except Exception as error:
+                failed.append(error)
+                self.stepped[step.attached] -= step.kind.shape[1]
+                step.forget(step.slots)
+        if failed:
+            self._begun[:0] = [step for step in begun if len(step.attached)]
+            raise failed[0]
+        return [output for output in outputs if len(output.slots)]
 
     def abandon(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """A pass over these streams broke off: what was on its way through the net is lost to them, and no more.
@@ -330,7 +356,7 @@ class Engine:
         h = heard.kind.shape[1]
         self.computed += h * len(slots)
         first = self.stepped[slots]
-        c, alpha, u = self.backend.step(slots, heard.x, first, self._end[slots])
+        answer = self.backend.start(slots, heard.x, first, self._end[slots])
         deaf = self._deaf[slots]
         if deaf.any():
             heard.kind[np.arange(h) < deaf[:, None]] = MISSING
@@ -341,12 +367,7 @@ class Engine:
         wide = np.concatenate((self._wide[slots], heard.wide), 1)
         self._kind[slots], self._power[slots], self._wide[slots] = kind[:, h:], power[:, h:], wide[:, h:]
         self.stepped[slots] += h
-        left_out = no_evidence(kind[:, :h])
-        if left_out.any():
-            u = np.where(left_out[..., None], np.float32(np.nan), u)
-        self._out.append(
-            EngineOutput(slots, first - self.delay, c, alpha, u, kind[:, :h], power[:, :h], wide[:, :h])
-        )
+        self._begun.append(Begun(answer, slots, first - self.delay, kind[:, :h], power[:, :h], wide[:, :h]))
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
         """End streams without another interval: decide on holds, and flush the look-ahead as offline padding does."""

@@ -3,6 +3,7 @@
 Knows nothing of how it was computed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -67,3 +68,39 @@ class EngineOutput:
             self.power[here],
             self.wide[here],
         )
+
+
+@dataclass(eq=False)
+class Begun:
+    """A step of the net that has begun: `answer` waits for c, alpha and u. The rest as in `EngineOutput`.
+
+    left_out  streams (B,) that have been detached since
+    """
+
+    answer: Callable[[], tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]
+    slots: NDArray[np.intp]
+    first: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+    power: NDArray[np.float64]
+    wide: NDArray[np.bool_]
+    left_out: NDArray[np.bool_] | None = None
+
+    @property
+    def attached(self) -> NDArray[np.intp]:
+        """Slots of the streams whose intervals are wanted."""
+        return self.slots if self.left_out is None else self.slots[~self.left_out]
+
+    def forget(self, slots: NDArray[np.intp]) -> None:
+        """Leave out the intervals of these streams."""
+        these = np.isin(self.slots, slots)
+        if these.any():
+            self.left_out = these if self.left_out is None else self.left_out | these
+
+    def output(self) -> EngineOutput:
+        """Wait for the step; raises whatever its computation raised, also when called again."""
+        c, alpha, u = self.answer()
+        untold = no_evidence(self.kind)
+        if untold.any():
+            u = np.where(untold[..., None], np.float32(np.nan), u)
+        output = EngineOutput(self.slots, self.first, c, alpha, u, self.kind, self.power, self.wide)
+        return output if self.left_out is None else output.of(~self.left_out)

@@ -9,13 +9,14 @@ Knows nothing of sockets, sources or answers.
 """
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.errors import ComputeError
 from streamcab.inference.engine import Engine
-from streamcab.inference.engine_output import EngineOutput
+from streamcab.inference.engine_output import Begun, EngineOutput
 
 log = logging.getLogger("streamcab.daemon")
 
@@ -46,16 +47,39 @@ class Retry:
 
     def advance(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[EngineOutput]:
         """Do as `Engine.advance`; raises only ComputeError."""
+        return self.collect(self.begin(slots, bunch, now), now)
+
+    def begin(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[Begun]:
+        """Do as `Engine.begin`; raises only ComputeError."""
         if self._most >= self._engine.slots and not self._strikes.any():
-            return self._try(slots, bunch, now)
+            return self._begin(slots, bunch, now)
         if now - self._calm_since > CALM_S:
             self._calm_since, self._most = now, self._most * 2
             self._strikes[:] = 0
         wanted = np.arange(self._engine.slots) if slots is None else slots
-        emitted: list[EngineOutput] = []
+        begun: list[Begun] = []
         for i in range(0, len(wanted), self._most):
-            emitted += self._try(wanted[i : i + self._most], bunch, now)
-        return emitted
+            # One after the other: a failure is then known to be of these.
+            steps = self._begin(wanted[i : i + self._most], bunch, now)
+            if self.collect(steps, now):
+                begun += steps
+        return begun
+
+    def collect(self, begun: Sequence[Begun], now: float) -> list[EngineOutput]:
+        """Do as `Engine.collect`; raises only ComputeError."""
+        if not begun:
+            return []
+        slots = np.unique(np.concatenate([step.slots for step in begun]))
+        try:
+            outputs = self._engine.collect(begun)
+        except Exception as error:
+            self._failed(slots, error, now)
+            return []
+        if outputs:
+            self._failing_since = None
+            if len(slots) == 1:
+                self._strikes[slots] = 0
+        return outputs
 
     def skip(self, slots: NDArray[np.intp], samples: NDArray[np.int64], now: float) -> NDArray[np.int64]:
         """Do as `Engine.skip`; raises only ComputeError."""
@@ -76,17 +100,12 @@ class Retry:
         """Return what an operator should know; empty if all is well."""
         return self._words if now - self._told < TELL_S else ""
 
-    def _try(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[EngineOutput]:
+    def _begin(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[Begun]:
         try:
-            emitted = self._engine.advance(slots, bunch)
+            return self._engine.begin(slots, bunch)
         except Exception as error:  # whatever it is, it must cost a pass and not a thousand streams
             self._failed(self._engine.table.slots if slots is None else slots, error, now)
             return []
-        if emitted:
-            self._failing_since = None
-            if slots is not None and len(slots) == 1:
-                self._strikes[slots] = 0
-        return emitted
 
     def _failed(self, slots: NDArray[np.intp], error: Exception, now: float) -> None:
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]

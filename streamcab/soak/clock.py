@@ -27,14 +27,21 @@ class RehearsalClock:
         due: Is called at each tick with its number and the time.
         begin: Number of the first tick.
         wall: Unix time of tick 0; now unless given.
+        tick_s: Seconds of a tick.
     """
 
-    def __init__(self, due: Callable[[int, float], None], begin: int = 0, wall: float | None = None) -> None:
-        self._due = due
+    def __init__(
+        self,
+        due: Callable[[int, float], None],
+        begin: int = 0,
+        wall: float | None = None,
+        tick_s: float = TICK_S,
+    ) -> None:
+        self._due, self._tick_s = due, tick_s
         self._zero = time.monotonic()
         self._wall = time.time() if wall is None else wall
         self.ticks = begin
-        self._passed = begin * TICK_S
+        self._passed = begin * tick_s
 
     def monotonic(self) -> float:
         """See Clock."""
@@ -47,8 +54,8 @@ class RehearsalClock:
     def sleep(self, seconds: float) -> None:
         """See Clock."""
         until = self._passed + max(seconds, 1e-3)
-        while (self.ticks + 1) * TICK_S <= until:
-            self._passed = (self.ticks + 1) * TICK_S
+        while (self.ticks + 1) * self._tick_s <= until:
+            self._passed = (self.ticks + 1) * self._tick_s
             self._due(self.ticks, self.monotonic())
             self.ticks += 1
         self._passed = max(self._passed, until)

@@ -18,11 +18,12 @@ from streamcab.config.tree import Listen
 from streamcab.daemon.settings import Settings
 from streamcab.errors import ConfigError, WorkerError
 from streamcab.feed import Subscriber
-from streamcab.message import AnyMessage, DaemonStatus, Prediction
+from streamcab.message import DaemonStatus
 from streamcab.rtp.ports import Ports
 from streamcab.soak.clock import Weight, weigh
 from streamcab.soak.programme import TICK_S, PlannedCalls
-from streamcab.soak.rehearsal import EVERY_S, SAMPLES, Answers, Report, judge, periods_of
+from streamcab.soak.rehearsal import EVERY_S, SAMPLES, periods_of
+from streamcab.soak.report import Findings, Report
 from streamcab.soak.worker import Ticket
 from streamcab.workers.base import Beside
 from streamcab.workers.pool import WorkerPool
@@ -59,19 +60,9 @@ def rehearse_pool(
     if calls < workers:
         raise ConfigError(f"{calls} calls leave some of {workers} workers without any; add --calls {workers}")
     periods = periods_of(hours, period_s)
-    programme = PlannedCalls(calls, period_s)
-    answers, weights, began = Answers(period_s, periods), [], time.monotonic()
+    programme, wall = PlannedCalls(calls, period_s), time.time()
     total, every = round(periods * period_s / TICK_S), round(period_s / TICK_S / SAMPLES)
-    messages, last, wall = 0, list[DaemonStatus](), time.time()
-
-    def read(heard: Sequence[AnyMessage]) -> None:
-        nonlocal messages
-        messages += len(heard)
-        for message in heard:
-            if isinstance(message, Prediction):
-                answers.take(message, message.time - wall)
-            elif isinstance(message, DaemonStatus):
-                last[:] = [message]
+    found = Findings(period_s, periods, wall, say)
 
     say("   clock          RSS   fds  threads    workers, and this process")
     with _pool(options, workers, 2 * calls + 4) as (pool, sockets), Subscriber(pool.endpoint) as feed:
@@ -81,38 +72,27 @@ def rehearse_pool(
             for sock in sockets:
                 sock.send(msgspec.json.encode(Ticket(calls, period_s, wall, before, at)))
             each = [_answer(sock, number) for number, sock in enumerate(sockets, 1)]
-            read(feed.drain())
+            found.read(feed.drain())
             if at >= next_weight:
                 next_weight += every
-                weights.append(_sum([*each, weigh(at * TICK_S / 3600)]))
-                w = weights[-1]
-                say(f"{w.hours:8.2f} h  {w.rss_mb:8.1f} MB  {w.descriptors:4d}  {w.threads:4d}")
+                found.weigh(_sum([*each, weigh(at * TICK_S / 3600)]))
             if not killed and at * TICK_S >= KILL_AT * period_s:
                 killed = True
                 _kill_one(pool)
         while (message := feed.recv(QUIET_S)) is not None:
-            read([message, *feed.drain()])
+            found.read([message, *feed.drain()])
             if isinstance(message, DaemonStatus) and not feed.drain():
                 break
         missed = feed.missed
-    status = last[0]
-    report = Report(
-        hours=round(total * TICK_S / 3600, 2),
-        audio_hours=round(programme.heard_s(periods) / 3600, 2),
-        wall_s=round(time.monotonic() - began, 1),
+    report = found.report(
+        clock_s=total * TICK_S,
+        audio_s=programme.heard_s(periods),
         calls=programme.planned * periods,
-        messages=messages,
         missed=missed,
-        lost_ms=status.lost_ms,
-        visitors=0,
-        compared=answers.compared,
-        difference=answers.difference,
-        weights=weights,
         most_growth_mb=most_growth_mb,
-        period_s=period_s,
     )
-    report.failures = judge(report, answers.odd)
-    if (restarts := status.counters["worker-restarts"]) != 1:
+    assert found.status is not None, "the pool never told how it is"
+    if (restarts := found.status.counters["worker-restarts"]) != 1:
         report.failures.append(f"workers were started again {restarts} times; one was killed")
     return report
 

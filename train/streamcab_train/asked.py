@@ -53,7 +53,7 @@ class Item:
 
 
 def one_by_one(voices: Iterable[Voice]) -> Iterator[Item]:
-    """Each clip."""
+    """Yield each clip."""
     for voice in voices:
         yield Item(read_audio(voice.path), voice.label, voice.group)
 
@@ -89,7 +89,7 @@ class Asked:
         self.model, self._pool = model, pool
 
     def served(self, items: Iterable[Item]) -> Predicted:
-        """The answers to whole items; where nothing voted, all classes alike."""
+        """Return the answer to all of an item, (1, classes)."""
         return self._ask(served, items)
 
     def newest(self, items: Iterable[Item]) -> Predicted:
@@ -125,13 +125,13 @@ def _elsewhere(answer: Callable[[streamcab.Classifier, Item], Floats], item: Ite
 
 
 def served(model: streamcab.Classifier, item: Item) -> Floats:
-    """The answer to all of an item, (1, classes)."""
+    """Return the answer to all of an item, (1, classes)."""
     labels, probs = model.architecture.labels, model.classify(*item.audio).probs
     return np.array([[probs.get(label, 1 / len(labels)) for label in labels]])
 
 
 def newest(model: streamcab.Classifier, item: Item) -> Floats:
-    """The mean of the newest `PIECE_S` of c_t, each `STEP_S` from then on, (n, classes); n may be 0."""
+    """Return the mean of the newest `PIECE_S` of c_t, each `STEP_S` from then on, (n, classes); n may be 0."""
     size, step = model.architecture.intervals(PIECE_S), model.architecture.intervals(STEP_S)
     answered, heard = intervals(model.runtime, *item.audio, detector_of(model.checkpoint.weights))
     votes = heard.kind[0] == VOICED

@@ -41,7 +41,7 @@ class Augmented:
 
 
 def augment(x: Floats, rate: int, rng: Rng, voices: Sequence[Floats] = ()) -> Augmented:
-    """One random version of x (n,) at `rate` Hz; `voices` are what babble is made of."""
+    """Make one random version of x (n,) at `rate` Hz; `voices` are what babble is made of."""
     speed = 1.0
     if rng.random() < 0.6:
         speed = float(rng.uniform(0.92, 1.08))
@@ -67,14 +67,14 @@ def augment(x: Floats, rate: int, rng: Rng, voices: Sequence[Floats] = ()) -> Au
 
 
 def change_speed(x: Floats, speed: float) -> Floats:
-    """x played `speed` times as fast: pitch and formants move with it."""
+    """Play x `speed` times as fast: pitch and formants move with it."""
     padded = np.pad(x, (0, -len(x) % 8))
     faster: Floats = resample(padded, max(round(len(padded) / speed), 1)).astype(np.float32)
     return faster
 
 
 def reverberate(x: Floats, rate: int, rng: Rng) -> Floats:
-    """In a room: a decaying noise of 0.1 to 0.7 s behind the direct sound."""
+    """Play x in a room: a decaying noise of 0.1 to 0.7 s behind the direct sound."""
     seconds = rng.uniform(0.1, 0.7)
     n = int(seconds * rate)
     tail = rng.standard_normal(n) * np.exp(-6.9 * np.arange(n) / n)
@@ -86,7 +86,7 @@ def reverberate(x: Floats, rate: int, rng: Rng) -> Floats:
 
 
 def equalise(x: Floats, rate: int, rng: Rng, decibels: float) -> Floats:
-    """A smooth random frequency response within +-`decibels`."""
+    """Apply a smooth random frequency response within +-`decibels`."""
     size = 1 << max(len(x) - 1, 1).bit_length()
     points = int(rng.integers(4, 9))
     at, gain = np.sort(rng.uniform(0, rate / 2, points)), rng.uniform(-decibels, decibels, points)
@@ -96,7 +96,7 @@ def equalise(x: Floats, rate: int, rng: Rng, decibels: float) -> Floats:
 
 
 def noise(n: int, rate: int, rng: Rng) -> Floats:
-    """White to pink noise, sometimes swelling, sometimes with hum."""
+    """Make white to pink noise, sometimes swelling, sometimes with hum."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
     spectrum *= np.maximum(np.fft.rfftfreq(n), 1 / n) ** -rng.uniform(0, 1)
     t, y = np.arange(n) / rate, np.fft.irfft(spectrum, n)
@@ -108,7 +108,7 @@ def noise(n: int, rate: int, rng: Rng) -> Floats:
 
 
 def babble(n: int, voices: Sequence[Floats], rng: Rng) -> Floats:
-    """One to six of the voices at once, equally loud."""
+    """Mix one to six of the voices, equally loud."""
     total = np.zeros(n)
     for _ in range(rng.integers(1, 7)):
         voice = voices[int(rng.integers(len(voices)))]
@@ -117,13 +117,13 @@ def babble(n: int, voices: Sequence[Floats], rng: Rng) -> Floats:
 
 
 def mix(x: Floats, other: Floats, decibels: float) -> Floats:
-    """x and `other` (n,), which is made `decibels` less loud than x."""
+    """Add `other` (n,) to x, `decibels` less loud than x."""
     gain = _level(x) / (_level(other) + QUIET) * 10 ** (-decibels / 20)
     return (x + gain * other).astype(np.float32)
 
 
 def through_codec(x: Floats, rate: int, rng: Rng, codec: str) -> Floats:
-    """x coded and decoded, at a random level and, where there is a choice, a random bit rate."""
+    """Code and decode x, at a random level and, where there is a choice, at a random bit rate."""
     scaled = x / (np.max(np.abs(x), initial=0) + QUIET) * rng.uniform(0.1, 0.95)
     container, coding = CODECS[codec]
     level = {"compression_level": float(rng.uniform(0.5, 0.95))} if codec in LOSSY else {}
@@ -135,7 +135,7 @@ def through_codec(x: Floats, rate: int, rng: Rng, codec: str) -> Floats:
 
 
 def lose_packets(x: Floats, rate: int, rng: Rng) -> Floats:
-    """A few stretches of 10 to 100 ms become silence."""
+    """Silence a few stretches of 10 to 100 ms."""
     x = x.copy()
     for _ in range(rng.integers(1, 6)):
         start = rng.integers(len(x))

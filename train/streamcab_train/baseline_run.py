@@ -160,7 +160,7 @@ def _batches(order: NDArray[np.int64], size: int) -> Sequence[NDArray[np.int64]]
 
 @torch.inference_mode()
 def _judge(net: nn.Module, part: _Part, batch: int) -> NDArray[np.float32]:
-    """Probabilities (n, labels)."""
+    """Return probabilities (n, labels)."""
     device = next(net.parameters()).device
     net.eval()
     rows = [net(x.to(device)).softmax(1).cpu().numpy() for x in torch.split(part.x, batch)]

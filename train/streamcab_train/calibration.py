@@ -128,7 +128,7 @@ def _log(probabilities: ArrayLike) -> Floats:
 
 
 def fitted(probabilities: ArrayLike, truth: ArrayLike, speakers: Sequence[str]) -> dict[str, Any]:
-    """A temperature fitted on validation clips, as a card holds it."""
+    """Fit a temperature on validation clips, and return it as a card holds it."""
     temperature = fit_temperature(probabilities, truth)
     after = tempered(probabilities, temperature)
     return {

@@ -48,7 +48,7 @@ def _bins(interval: int) -> int:
 
 @lru_cache(maxsize=4)
 def bands(rate: int, bins: int) -> NDArray[np.float64]:
-    """Triangles of `bins` points of a transform, evenly spaced in mel: (BANDS, bins / 2 + 1)."""
+    """Return triangles of `bins` points of a transform, evenly spaced in mel: (BANDS, bins / 2 + 1)."""
     edges = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST * rate), BANDS + 2)
     hz = 700 * (10 ** (edges / 2595) - 1)
     f = np.arange(bins // 2 + 1) * rate / bins

@@ -41,7 +41,7 @@ class Components:
     told: float
 
     def __call__(self, frames: Floats) -> Floats:
-        """Frames (n, width) of one clip from its start -> (n, numbers)."""
+        """Compute (n, numbers) of the frames (n, width) of one clip from its start."""
         at = np.minimum(np.arange(len(frames)), len(self.place) - 1)
         out: Floats = ((frames - self.place[at] - self.mean) @ self.directions).astype(np.float32)
         return out
@@ -77,7 +77,7 @@ def place_means(clips: Iterable[NDArray[np.floating]]) -> Floats:
 def fit_components(
     clips: Sequence[NDArray[np.floating]], count: int, telling: Doubles | None = None
 ) -> Components:
-    """Components of the frames of clips, each (n, width).
+    """Fit components to the frames of clips, each (n, width).
 
     Args:
         clips: what they are fitted on.
@@ -110,7 +110,7 @@ def fit_components(
 def at_intervals(
     frames: NDArray[np.floating], frames_per_s: float, intervals: int, interval_s: float, speed: float
 ) -> Floats:
-    """Frames (n, width) of a clip, interpolated to the middles of the intervals of a copy `speed` times as fast."""
+    """Interpolate frames (n, width) of a clip to the middles of the intervals of a copy `speed` times as fast."""
     place = (np.arange(intervals) + 0.5) * interval_s * speed * frames_per_s
     before = np.clip(place.astype(np.int64), 0, len(frames) - 1)
     after = np.minimum(before + 1, len(frames) - 1)

@@ -55,7 +55,7 @@ Condition = Callable[[Samples, int], Votes]
 
 
 def conditions(checkpoint: Checkpoint, device: str) -> dict[str, Condition]:
-    """The ways in which this model can be heard, `offline` first; a whole-clip model cannot be streamed."""
+    """Return the ways in which this model can be heard, `offline` first; a whole-clip model cannot be streamed."""
     model, arch = checkpoint.model, checkpoint.architecture
     evidence = evidence_of(model)
 

@@ -31,7 +31,7 @@ from streamcab_train.distributed import ALONE, ProcessGroup, leave
 from streamcab_train.distributed import joined as joined_processes
 from streamcab_train.judged import Clips, judge
 from streamcab_train.pupil import Pupil, soften
-from streamcab_train.sources import Prepared, keep, stream
+from streamcab_train.sources import Prepared, Recordings, keep, stream
 from streamcab_train.stage import Inner, Say, left, resume, run_stage
 from streamcab_train.targets import Encode, opinions_on
 from streamcab_train.voices import Voice, deal, keep_inner, of_everyone, read_voices, taught_by
@@ -85,14 +85,13 @@ def train(
     hears = keys.architecture if gate is None else gated(keys.architecture, gate)
     detector = None if gate is None else detector_of(gate)
     teaching, inner = keep_inner(voices, parts, keys.seed, keys.inner) if keys.inner else (parts, None)
+    recordings = Recordings(voices, teaching, encode, frames_per_s, hears, detector)
     if keys.stream is not None:
-        given = stream(
-            keys, keys.stream, voices, teaching, encode, frames_per_s, hears, detector, out, say, ranks
-        )
+        given = stream(keys, keys.stream, recordings, out, say, ranks)
     elif ranks.size > 1:
         raise ConfigError("several processes need a recipe with [stream]: without it, each would keep all")
     else:
-        given = keep(keys, voices, teaching, encode, frames_per_s, hears, detector, out, say)
+        given = keep(keys, recordings, out, say)
     components = given.components
     if ranks.first:
         say(
@@ -129,20 +128,20 @@ def train(
 
 
 def _inner(heard: Clips, clips: NDArray[np.int64], voices: Sequence[Voice]) -> Inner:
-    """The first clips of each class of those that choose."""
+    """Return the first clips of each class of those that choose."""
     truth = np.array([voices[i].label for i in clips])
     some = np.sort(np.concatenate([np.flatnonzero(truth == k)[:INNER] for k in np.unique(truth)]))
     return Inner(joined([(*heard.clip(int(i)), 1.0) for i in clips[some]]), truth[some])
 
 
 def gated(architecture: Architecture, gate: Net) -> Architecture:
-    """The same, behind the detector of `gate`."""
+    """Return the architecture behind the detector of `gate`."""
     own = gate.architecture
     return replace(architecture, detector=own.detector, detector_form=own.detector_form)
 
 
 def _served(pupil: Pupil, keys: ContextKeys, gate: Net | None) -> WeightArrays:
-    """The pupil as it is served: softened, and behind its gate. The pupil stays as it is."""
+    """Return the pupil as it is served: softened, and behind its gate. The pupil stays as it is."""
     model = deepcopy(pupil.model).cpu().eval()
     soften(model.acb, *keys.soften)
     found = model.weights
@@ -187,7 +186,7 @@ def _twin(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument(
         "manifests", type=Path, nargs="+", help="CSV of a corpus: path, accent, group or speaker"

@@ -113,7 +113,7 @@ class ContextKeys(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 def read_context(path: Path) -> ContextKeys:
-    """The recipe in a file. ConfigError says what is wrong with it and where."""
+    """Read the recipe in a file. ConfigError says what is wrong with it and where."""
     try:
         keys = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), ContextKeys)
     except OSError as error:

@@ -56,7 +56,7 @@ class Copy:
         length: NDArray[np.int64],
         speed: NDArray[np.float64],
     ) -> "Copy":
-        """A copy whose clips lie one behind the other."""
+        """Make a copy whose clips lie one behind the other."""
         return cls(x, votes, np.cumsum(length) - length, length, speed)
 
     def some(self, first: int, count: int) -> "Copy":
@@ -67,7 +67,7 @@ class Copy:
         return Copy.of(self.x[where], self.votes[where], self.length[clips], self.speed[clips])
 
     def cut(self, i: int, first: int, count: int) -> tuple[Floats, NDArray[np.bool_]]:
-        """Intervals of clip i: x (count, width) and whether they vote (count,)."""
+        """Return intervals of clip i: x (count, width) and whether they vote (count,)."""
         at = slice(int(self.start[i]) + first, int(self.start[i]) + first + count)
         return self.x[at].astype(np.float32), self.votes[at]
 
@@ -130,7 +130,7 @@ def _hear(
     seed: int,
     detector: Weights | None,
 ) -> Heard:
-    """Clip i: x (K, I), votes (K,), speed."""
+    """Return clip i as the net hears it: x (K, I), votes (K,), speed."""
     samples, rate = read_clip(paths[i])
     rng = np.random.default_rng([seed, number, i]) if number else None
     voices = list(_babblers(paths, rate, rng)) if rng is not None else []
@@ -145,8 +145,8 @@ def hear(
     rng: np.random.Generator | None = None,
     voices: Sequence[Floats] = (),
 ) -> Heard:
-    """A clip as the net hears it: x (K, I), votes (K,), speed. With `rng`, augmented; `voices`, of the same rate, are
-    for babble."""
+    """Return a clip as the net hears it: x (K, I), votes (K,), speed. With `rng`, augmented; `voices`, of the same
+    rate, are for babble."""
     speed = 1.0
     if rng is not None:
         # On the line to the net: few codecs have the rate of every recording.
@@ -159,13 +159,13 @@ def hear(
 
 
 def _at(wanted: int, samples: Floats, rate: int) -> Floats:
-    """Samples at another rate."""
+    """Return samples at another rate."""
     found: Floats = samples if rate == wanted else resample_poly(samples, wanted, rate).astype(np.float32)
     return found
 
 
 def _babblers(paths: Sequence[Path], rate: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """A few clips that other voices are taken from, if they have the same rate."""
+    """Yield a few clips that other voices are taken from, if they have the same rate."""
     for j in rng.choice(len(paths), min(3, len(paths)), replace=False):
         samples, own = read_clip(paths[j])
         if own == rate and len(samples):
@@ -173,7 +173,7 @@ def _babblers(paths: Sequence[Path], rate: int, rng: np.random.Generator) -> Ite
 
 
 def read_clip(path: Path) -> tuple[Floats, int]:
-    """The samples of a recording and their rate. CorpusError names the file."""
+    """Read the samples of a recording and their rate. CorpusError names the file."""
     try:
         return read_audio(path)
     except OSError as error:
@@ -183,12 +183,12 @@ def read_clip(path: Path) -> tuple[Floats, int]:
 
 
 def joined(made: Sequence[Heard]) -> Copy:
-    """Clips as `hear` gives them, one behind the other."""
+    """Put clips as `hear` gives them one behind the other."""
     x, votes, speed = zip(*made, strict=True)
     length = np.array([len(v) for v in votes], np.int64)
     return Copy.of(np.concatenate(x).astype(np.float16), np.concatenate(votes), length, np.array(speed))
 
 
 def together(copies: Sequence[Copy]) -> Copy:
-    """The clips of all copies in one."""
+    """Put the clips of all copies into one."""
     return Copy.of(*(np.concatenate([getattr(copy, name) for copy in copies]) for name in PARTS))

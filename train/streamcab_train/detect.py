@@ -38,7 +38,7 @@ PREFIX = "detector."
 
 
 def make_pieces(folder: Path, name: str, side: str, count: int, seed: int, only: Sequence[str] = ()) -> None:
-    """Levels and labels of pieces, as `name`.npz; with `only`, of sounds by these makers and of recorded ones."""
+    """Make levels and labels of pieces, as `name`.npz; with `only`, of sounds by these makers and of recorded ones."""
     some, rng = material(folder, side), np.random.default_rng(seed)
     levels, labels, kinds = [], [], []
     begun = time.monotonic()
@@ -53,7 +53,7 @@ def make_pieces(folder: Path, name: str, side: str, count: int, seed: int, only:
 
 
 def _read(folder: Path, side: str) -> tuple[NDArray[np.int16], Tensor]:
-    """Levels and labels of every pieces-SIDE*.npz."""
+    """Read levels and labels of every pieces-SIDE*.npz."""
     found = [np.load(path) for path in sorted(folder.glob(f"pieces-{side}*.npz"))]
     labels = torch.from_numpy(np.concatenate([d["labels"] for d in found]))
     return np.concatenate([d["levels"] for d in found]), labels
@@ -112,7 +112,8 @@ def train(
 
 
 def coloured(levels: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.int16]:
-    """Each piece (B, K, BANDS) through another microphone: a smooth response within +-6 dB, silence staying silent."""
+    """Record each piece (B, K, BANDS) with another microphone: a smooth response within +-6 dB, silence staying
+    silent."""
     points = np.linspace(0, 1, 5)
     response = rng.uniform(-6, 6, (len(levels), 5)) * bands.STEP / 3.01
     at = np.linspace(0, 1, levels.shape[2])
@@ -174,7 +175,7 @@ def _give(
 
 
 def main() -> None:
-    """One stage."""
+    """Run one stage."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     stages = parser.add_subparsers(dest="stage", required=True)

@@ -28,7 +28,8 @@ OUT_STEP = 256
 
 
 def inputs(levels: NDArray[np.int16]) -> tuple[Tensor, Tensor]:
-    """Levels (B, K, BANDS) -> what the net hears, (B, K, INPUTS), and means, (B, K, MEANS), in octaves of power."""
+    """Compute the net's inputs (B, K, INPUTS) and means (B, K, MEANS), in octaves of power, from levels (B, K,
+    BANDS)."""
     b, k = levels.shape[:2]
     slots = np.arange(b)
     x, means = Inputs(b, k).push(slots, np.zeros(b, np.int64), levels)
@@ -64,7 +65,7 @@ class Net(nn.Module):
         return _rounded(w.clamp(-most, most), step), _rounded(b, step)
 
     def forward(self, x: Tensor, means: Tensor) -> Tensor:
-        """x (B, K, INPUTS), means (B, K, MEANS) -> evidence for speech at K instants, (B, K).
+        """Compute the evidence for speech at K instants, (B, K), from x (B, K, INPUTS) and means (B, K, MEANS).
 
         Before the first lies what x begins with.
         """

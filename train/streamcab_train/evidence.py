@@ -26,7 +26,8 @@ Floats = NDArray[np.float64]
 
 
 def discriminant(x: Floats, y: NDArray[np.int64], shrinkage: float) -> tuple[Floats, Floats]:
-    """Moments x (n, F) and classes y (n,), each from 0 on with a member -> weight (m, F), bias (m,): logarithms."""
+    """Fit weight (m, F) and bias (m,), logarithms, to moments x (n, F) and classes y (n,), each from 0 on with a
+    member."""
     centre, scale = x.mean(0), x.std(0)
     scale = np.where(scale > 0, scale, 1.0)
     z = (x - centre) / scale

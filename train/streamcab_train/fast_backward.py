@@ -18,7 +18,7 @@ BITS = 1 << 16
 
 
 def run_stages(distiller: Distiller, x: Tensor) -> Tensor:
-    """Samples (B, T) -> what BatchNorm is given (B, T / interval, filters), as the distiller's stages make it."""
+    """Compute what BatchNorm is given (B, T / interval, filters) from samples (B, T), as the distiller's stages do."""
     y = x.unsqueeze(-1)
     for stage in distiller.stages:
         assert isinstance(stage, Stage)
@@ -27,7 +27,7 @@ def run_stages(distiller: Distiller, x: Tensor) -> Tensor:
 
 
 def _stage(stage: Stage, x: Tensor) -> Tensor:
-    """`Stage.forward`: (B, T, channels) -> (B, T / stride, filters)."""
+    """Compute (B, T / stride, filters) from (B, T, channels), as `Stage.forward` does."""
     shape = stage.shape
     padded = F.pad(x, (0, 0, *stage.conv_pad))
     if x.shape[-1] == 1 and not x.requires_grad:
@@ -73,7 +73,7 @@ def _convolve(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
 
 
 def _image(x: Tensor) -> Tensor:
-    """(B, T, C) as the picture (B, C, 1, T) that lies in memory the same way."""
+    """View (B, T, C) as the picture (B, C, 1, T) that lies in memory the same way."""
     return x.unsqueeze(1).permute(0, 3, 1, 2)
 
 

@@ -83,7 +83,7 @@ def overall(answers: ClipPredictions, p: Floats, labels: Sequence[str], draws: i
 
 
 def by_condition(answers: ClipPredictions, gate: bool, draws: int) -> list[dict[str, Any]]:
-    """A row for each way of hearing, and how far its answers are from the offline ones."""
+    """Return a row for each way of hearing, and how far its answers are from the offline ones."""
     base = answers.by_condition[OFFLINE]
     found = []
     for name, p in answers.by_condition.items():
@@ -107,7 +107,7 @@ def by_condition(answers: ClipPredictions, gate: bool, draws: int) -> list[dict[
 def _brief(
     answers: ClipPredictions, p: Floats, draws: int, rows: NDArray[np.int64] | None = None
 ) -> dict[str, Any]:
-    """Accuracy, UAR with its interval, and F1, of some clips."""
+    """Return accuracy, UAR with its interval, and F1, of some clips."""
     rows = np.arange(len(p)) if rows is None else rows
     truth, top, m = answers.truth[rows], p[rows].argmax(1), p.shape[1]
     s = scores(confusion_matrix(truth, top, m))
@@ -117,7 +117,7 @@ def _brief(
 
 
 def by_seconds(answers: ClipPredictions, draws: int) -> list[dict[str, Any]]:
-    """A row for each length of which only the beginning was heard."""
+    """Return a row for each length of which only the beginning was heard."""
     whole = answers.by_condition[OFFLINE].argmax(1)
     found = []
     for s, p in answers.by_seconds.items():
@@ -132,7 +132,8 @@ def by_seconds(answers: ClipPredictions, draws: int) -> list[dict[str, Any]]:
 
 
 def enough(by_seconds: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The row of the length from which on whole clips score no more, as far as intervals can tell; None: of no length.
+    """Return the row of the length from which on whole clips score no more, as far as intervals can tell; None: of no
+    length.
 
     Only lengths that some clip has: to hear more than there is helps nobody, and shows nothing.
     """
@@ -163,7 +164,7 @@ def by_coverage(answers: ClipPredictions, served: Confidence) -> list[dict[str, 
 def abstaining(
     answers: ClipPredictions, served: Confidence, abstain: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """The threshold that validation chose, and what it does here."""
+    """Return the threshold that validation chose, and what it does here."""
     if abstain is None:
         return None
     p = served(answers.by_condition[OFFLINE])
@@ -180,7 +181,7 @@ def abstaining(
 def by_trait(
     answers: ClipPredictions, chosen: Chosen, labels: Sequence[str], draws: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """By sex and age, where the manifest has them; a clip without a value is in a group of its own."""
+    """Return rows by sex and age, where the manifest has them; a clip without a value is in a group of its own."""
     at = {clip.path: i for i, clip in enumerate(chosen.clips)}
     p = answers.by_condition[OFFLINE]
     found: dict[str, list[dict[str, Any]]] = {}
@@ -198,12 +199,12 @@ def by_trait(
 
 
 def _place(group: str) -> tuple[int, bool, str]:
-    """Ages by age, then words, and at the end those without."""
+    """Order ages by age, then words, and at the end those without."""
     return [*(name for _, _, name in AGES), group].index(group), group == "not given", group
 
 
 def age_group(word: str) -> str:
-    """`25 to 39` of "31"; a word such as "twenties" stays."""
+    """Return `25 to 39` of "31"; a word such as "twenties" stays."""
     try:
         years = float(word)
     except ValueError:

@@ -61,7 +61,7 @@ class Voices:
 
     @classmethod
     def of(cls, some: Selection, speakers: Sequence[str]) -> "Voices":
-        """Speakers: of each clip of the selection."""
+        """Take the voices of a selection, with the speaker of each clip."""
         found: dict[int, dict[str, list[int]]] = {}
         for i, (y, speaker) in enumerate(zip(some.y, speakers, strict=True)):
             found.setdefault(int(y), {}).setdefault(speaker, []).append(i)
@@ -70,7 +70,7 @@ class Voices:
     def draw(
         self, rng: np.random.Generator, keys: HeadKeys, interval_s: float
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """A batch: x (B, heard, features) and y (B,)."""
+        """Draw a batch: x (B, heard, features) and y (B,)."""
         rows, y = [], []
         turns = rng.permutation(keys.batch) % len(self.own)
         for label in turns:
@@ -84,7 +84,7 @@ class Voices:
     def _window(
         self, i: int, rng: np.random.Generator, keys: HeadKeys, interval_s: float
     ) -> NDArray[np.float32]:
-        """Some voting intervals of a window of the votes of a clip, as a served window counts them."""
+        """Draw some voting intervals of a window of the votes of a clip, as a served window counts them."""
         x, kind = self.some.features.clip(int(self.some.clips[i]))
         votes = np.flatnonzero(self.some.votes(kind))
         shortest, longest = (np.log(seconds / interval_s) for seconds in keys.seconds)
@@ -156,7 +156,7 @@ def begun(acb: Acb, labels: int) -> Acb:
 
 @torch.inference_mode()
 def judge_head(acb: Acb, some: Selection) -> Judged:
-    """Its answers to whole clips of which it is given what it reads."""
+    """Score its answers to whole clips of which it is given what it reads."""
     device = next(acb.parameters()).device
     rows = []
     for i in some.clips:

@@ -37,16 +37,16 @@ class Hearing:
     seed: int
 
     def clip(self, i: int) -> tuple[Floats, NDArray[np.bool_]]:
-        """Clip i as it is: x (K, width) and votes (K,)."""
+        """Return clip i as it is: x (K, width) and votes (K,)."""
         x, votes, _ = hear(*read_clip(self.paths[i]), self.hears, self.detector)
         return x, votes
 
     def plain(self, clips: Sequence[int]) -> Copy:
-        """Some clips as they are."""
+        """Return some clips as they are."""
         return joined([hear(*read_clip(self.paths[i]), self.hears, self.detector) for i in clips])
 
     def anew(self, clips: Sequence[int], time: int) -> Copy:
-        """Some clips, a part of them augmented, as the seed, `time` and the clips have it."""
+        """Return some clips, a part of them augmented, as the seed, `time` and the clips have it."""
         read = [read_clip(self.paths[i]) for i in clips]
         made = []
         for i, (samples, rate) in zip(clips, read, strict=True):

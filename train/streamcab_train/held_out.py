@@ -75,14 +75,14 @@ def strangers(inside: Predicted, outside: Predicted, below: float | None) -> dic
 
 
 def both(one: Predicted, other: Predicted) -> Predicted:
-    """The answers of two."""
+    """Join the answers of two."""
     return Predicted(
         np.concatenate((one.p, other.p)), np.concatenate((one.truth, other.truth)), one.groups + other.groups
     )
 
 
 def row(name: str, found: dict[str, object]) -> list[str]:
-    """A row of the table of the page."""
+    """Return a row of the table of the page."""
 
     def numbers(some: Iterable[float | None], form: str) -> str:
         return ", ".join("-" if x is None or np.isnan(x) else format(x, form) for x in some)
@@ -114,7 +114,7 @@ def judge(
     unheard: Sequence[Path],
     say: Callable[[str], object] = print,
 ) -> dict[str, dict[str, object]]:
-    """Every figure by name, said as they come."""
+    """Return every figure by name, said as they come."""
     classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
     labels, below = keys.labels, asked.model.checkpoint.confidence.abstain_below
     voices = [voice for manifest in manifests for voice in read_voices(manifest, classes)]
@@ -161,7 +161,7 @@ def judge(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     words = argparse.ArgumentParser(description="Figures of a model on voices that it was not taught by.")
     words.add_argument("model", help="a checkpoint, or the name of a bundled model")
     words.add_argument("--config", type=Path, required=True, help="the recipe: whom it keeps apart")

@@ -14,7 +14,7 @@ def unit(x: Floats) -> Floats:
 
 
 def note(n: int, hz: float, rng: np.random.Generator) -> Floats:
-    """A plucked, struck, bowed or blown note."""
+    """Play a plucked, struck, bowed or blown note."""
     t = np.arange(n) / RATE
     f = hz * (1 + rng.uniform(0, 0.006) * np.sin(2 * np.pi * rng.uniform(4, 7) * t))
     phase = 2 * np.pi * np.cumsum(f) / RATE
@@ -30,7 +30,7 @@ def note(n: int, hz: float, rng: np.random.Generator) -> Floats:
 
 
 def music(n: int, rng: np.random.Generator) -> Floats:
-    """Chords, a bass, a melody and a drum, each there or not, at any speed."""
+    """Play chords, a bass, a melody and a drum, each there or not, at any speed."""
     x = np.zeros(n + 10 * RATE)
     beat, key = 60 / rng.uniform(50, 180), int(rng.integers(40, 65))
     scale = [0, 2, 4, 5, 7, 9, 11] if rng.random() < 0.6 else [0, 2, 3, 5, 7, 8, 10]

@@ -21,7 +21,8 @@ Floats = NDArray[np.float64]
 
 
 def rank_auc(score: Floats, positive: NDArray[np.bool_]) -> float:
-    """The chance that a positive has a higher score than a negative, ties half; NaN if there is none of either."""
+    """Return the chance that a positive has a higher score than a negative, ties half; NaN if there is none of
+    either."""
     _, rank, count = np.unique(score, return_inverse=True, return_counts=True)
     places = np.cumsum(count) - (count - 1) / 2
     n, total = int(positive.sum()), len(score)
@@ -34,12 +35,12 @@ class Clips(Protocol):
     """Clips as a net hears them."""
 
     def clip(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """x (K, width) and votes (K,) of clip i."""
+        """Return x (K, width) and votes (K,) of clip i."""
 
 
 @torch.inference_mode()
 def answers(model: CabCnn, heard: Clips, clips: Sequence[int], ranks: ProcessGroup = ALONE) -> Floats:
-    """The answers to whole clips, (n, classes); several processes share the work, and each gets all answers."""
+    """Return the answers to whole clips, (n, classes); several processes share the work, and each gets all answers."""
     device = next(model.parameters()).device
     own = []
     for i in clips[ranks.rank :: ranks.size]:
@@ -53,8 +54,8 @@ def answers(model: CabCnn, heard: Clips, clips: Sequence[int], ranks: ProcessGro
 def judge(
     model: CabCnn, heard: Clips, voices: Sequence[Voice], parts: Parts, ranks: ProcessGroup = ALONE
 ) -> dict[str, object]:
-    """Figures by corpus, how well the surest class tells clips of a class from strangers that were left out, and the
-    temperature at which all these answers are the most likely."""
+    """Return figures by corpus, how well the surest class tells clips of a class from strangers that were left out,
+    and the temperature at which all these answers are the most likely."""
     labels = model.architecture.labels
     found: dict[str, object] = {}
     known: list[Floats] = []

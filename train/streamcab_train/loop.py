@@ -58,13 +58,13 @@ class Watcher:
     """Observer of a run. This one does nothing; a subclass shows the progress on a screen."""
 
     def epoch(self, number: int, batches: int) -> None:
-        """Called when an epoch of `batches` batches begins."""
+        """Begin an epoch of `batches` batches."""
 
     def batch(self) -> None:
-        """Called after each batch."""
+        """Note that a batch is done."""
 
     def judged(self, record: dict[str, Any], progress: Progress) -> None:
-        """Called when an epoch is finished and saved.
+        """Note that an epoch is finished and saved.
 
         Args:
             record: Its line of the history, with `train_s` and `epoch_s`, the seconds that it took.

@@ -41,10 +41,10 @@ class Teacher(Protocol):
     """Says how surely chunks and intervals are speech, as silero.Silero does."""
 
     def chunks(self, x: Floats) -> Floats:
-        """(B, n) -> (B, chunks)."""
+        """Compute (B, chunks) from (B, n)."""
 
     def intervals(self, x: Floats) -> Floats:
-        """(B, n) -> (B, n // INTERVAL)."""
+        """Compute (B, n // INTERVAL) from (B, n)."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _gather_sounds(folder: Path, teacher: Teacher, sounds: list[Path], keep_out:
 
 
 def sure(x: Floats, said: Floats) -> Floats:
-    """The teacher's opinion `said` of clean speech, made sharp where the level of an interval decides.
+    """Return the teacher's opinion `said` of clean speech, made sharp where the level of an interval decides.
 
     Within 50 ms of what the teacher calls speech, whatever is less than 22 dB below the voiced level is speech. What
     lies 40 dB below it for 125 ms around is none.
@@ -156,13 +156,13 @@ def material(folder: Path, side: str, sounds: str | None = None) -> Material:
 
 
 def _audio(folder: Path) -> list[Path]:
-    """Every file that may be audio, shuffled, always alike."""
+    """Return every file that may be audio, shuffled, always alike."""
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
     return list(np.random.default_rng(1).permutation(np.array(files, object)))
 
 
 def _whole(path: Path) -> Floats:
-    """Whole intervals of a file."""
+    """Return whole intervals of a file."""
     x = at_8k(path)
     return x[: len(x) // INTERVAL * INTERVAL]
 
@@ -181,7 +181,7 @@ def _clips(manifest: Path, most: int) -> list[tuple[str, Floats]]:
 
 
 def _labels(teacher: Teacher, clips: list[Floats]) -> list[Floats]:
-    """The teacher's probabilities for each interval of clips, in batches of like lengths."""
+    """Return the teacher's probabilities for each interval of clips, in batches of like lengths."""
     out: list[Floats] = [np.zeros(0, np.float32)] * len(clips)
     order = sorted(range(len(clips)), key=lambda k: len(clips[k]))
     for start in range(0, len(order), 64):

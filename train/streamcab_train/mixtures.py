@@ -30,13 +30,13 @@ class Piece:
 
 
 def voiced_power(x: Floats) -> float:
-    """Power over the intervals that lie less than 25 dB below the loudest: pauses do not count."""
+    """Return the power over the intervals that lie less than 25 dB below the loudest: pauses do not count."""
     e = (x[: len(x) // INTERVAL * INTERVAL].reshape(-1, INTERVAL) ** 2).mean(1)
     return float(e[e >= e.max() * 10**-2.5].mean())
 
 
 def piece(material: Material, rng: np.random.Generator, only: Sequence[str] = ()) -> Piece:
-    """One piece of any sort; with `only`, one without speech, recorded or by these makers."""
+    """Make one piece of any sort; with `only`, one without speech, recorded or by these makers."""
     draw = 0.6 if only else rng.random()
     if draw < 0.47:
         x, speech = _talk(material, rng, LENGTH)
@@ -58,7 +58,7 @@ def piece(material: Material, rng: np.random.Generator, only: Sequence[str] = ()
 
 
 def babble(speech: Sequence[Clip], rng: np.random.Generator, n: int) -> Floats:
-    """Many voices at once, so that none is understood."""
+    """Mix many voices, so that none is understood."""
     x = np.zeros(n)
     for _ in range(int(rng.integers(8, 24))):
         y = np.concatenate([speech[int(rng.integers(len(speech)))].x for _ in range(2)])
@@ -69,7 +69,7 @@ def babble(speech: Sequence[Clip], rng: np.random.Generator, n: int) -> Floats:
 
 
 def another_voice(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Played slower or faster, so lower or higher, half of the time: voices that no corpus has."""
+    """Play a clip slower or faster, so lower or higher, half of the time: voices that no corpus has."""
     if rng.random() < 0.5:
         return clip
     step = int(rng.integers(17, 25))
@@ -80,7 +80,7 @@ def another_voice(clip: Clip, rng: np.random.Generator) -> Clip:
 
 
 def microphone(x: Floats, rng: np.random.Generator) -> Floats:
-    """A smooth response within +-10 dB."""
+    """Apply a smooth response within +-10 dB."""
     points = np.array([0, 150, 400, 1000, 2000, 4000])
     response = np.interp(np.fft.rfftfreq(len(x), 1 / RATE), points, rng.uniform(-10, 10, len(points)))
     y: Floats = np.fft.irfft(np.fft.rfft(x) * 10 ** (response / 20), len(x))
@@ -88,7 +88,7 @@ def microphone(x: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _talk(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats, NDArray[np.float32]]:
-    """Clips with pauses, perhaps in a room: (n,), and what of it is speech."""
+    """Make clips with pauses, perhaps in a room: (n,), and what of it is speech."""
     x, speech = np.zeros(n), np.zeros(n // INTERVAL, np.float32)
     at = int(rng.uniform(0, 1.5) * RATE) // INTERVAL if rng.random() < 0.7 else 0
     while at < len(speech):
@@ -114,7 +114,7 @@ def _talk(material: Material, rng: np.random.Generator, n: int) -> tuple[Floats,
 def _sound(
     material: Material, rng: np.random.Generator, n: int, makers: Sequence[str] = tuple(MAKERS)
 ) -> tuple[Floats, str]:
-    """A sound that is no speech."""
+    """Make a sound that is no speech."""
     draw = rng.random()
     if material.sounds and draw < 0.55:
         parts, have = [], 0
@@ -138,7 +138,7 @@ def _sound(
 
 
 def _background(x: Floats, material: Material, rng: np.random.Generator) -> Floats:
-    """Speech with a noise under all of it, or nearly none, at a level of its own."""
+    """Put a noise under all of the speech, or nearly none, at a level of its own."""
     power = voiced_power(x)
     draw = rng.random()
     if draw < 0.2 or power == 0:
@@ -156,7 +156,7 @@ def _background(x: Floats, material: Material, rng: np.random.Generator) -> Floa
 
 
 def _line(n: int, rng: np.random.Generator) -> Floats:
-    """The noise of a line, or of nothing at all."""
+    """Make the noise of a line, or of nothing at all."""
     return rng.normal(0, 10 ** (rng.uniform(-90, -55) / 20), n) if rng.random() < 0.8 else np.zeros(n)
 
 
@@ -166,7 +166,7 @@ def _level(x: Floats, db: float) -> Floats:
 
 
 def degrade(x: Floats, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A telephone's band, a codec, packets that are lost, and 16 bits."""
+    """Send x through a telephone's band, a codec, losses of packets, and 16 bits."""
     draw = rng.random()
     if draw < 0.25:
         x = sosfilt(

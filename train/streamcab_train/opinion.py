@@ -29,7 +29,7 @@ class Regression:
     bias: Doubles
 
     def __call__(self, x: Floats) -> Doubles:
-        """Probabilities (n, classes) of x (n, features)."""
+        """Return probabilities (n, classes) of x (n, features)."""
         blocks = [self._soft(x[at : at + BLOCK]) for at in range(0, max(len(x), 1), BLOCK)]
         return np.concatenate(blocks)
 
@@ -78,7 +78,8 @@ def regress(x: Floats, y: Labels, weight: Doubles, penalty: float) -> Regression
 
 
 def balance(y: Labels, corpora: NDArray[np.str_]) -> Doubles:
-    """Weights (n,) by which each class weighs the same, and small corpora more than their share; their mean is 1."""
+    """Return weights (n,) by which each class weighs the same, and small corpora more than their share; their mean
+    is 1."""
     cells = np.array([f"{c} {k}" for c, k in zip(corpora, y, strict=True)])
     _, cell, count = np.unique(cells, return_inverse=True, return_counts=True)
     weight = (count[cell] ** -0.6).astype(np.float64)
@@ -89,7 +90,7 @@ def balance(y: Labels, corpora: NDArray[np.str_]) -> Doubles:
 
 
 def fewer(y: Labels, groups: NDArray[np.str_], most: int, seed: int) -> Labels:
-    """The same y (n,), but -1 where a class has more than `most` clips: groups drawn at random are left out whole."""
+    """Return y (n,) with -1 where a class has more than `most` clips: groups drawn at random are left out whole."""
     y, rng = y.copy(), np.random.default_rng([seed, 5])
     for k in np.unique(y[y >= 0]):
         own = np.flatnonzero(y == k)
@@ -109,7 +110,7 @@ def opinions(
     folds: int = 5,
     seed: int = 0,
 ) -> Doubles:
-    """Opinions on all clips x (n, features), (n, classes).
+    """Return opinions on all clips x (n, features), (n, classes).
 
     Args:
         x: what the encoder says of each clip.

@@ -23,12 +23,12 @@ AMR_KBPS = (4.75, 5.15, 5.9, 6.7, 7.4, 7.95, 10.2, 12.2)
 
 
 def as_it_is(x: Floats, rng: np.random.Generator) -> Floats:
-    """Sixteen bits."""
+    """Round to sixteen bits."""
     return x
 
 
 def through(subtype: str, container: str) -> Coder:
-    """A codec of soundfile."""
+    """Make a coder of one of soundfile's codecs."""
 
     def code(x: Floats, rng: np.random.Generator) -> Floats:
         file = io.BytesIO()
@@ -41,23 +41,23 @@ def through(subtype: str, container: str) -> Coder:
 
 
 def amr(x: Floats, rng: np.random.Generator) -> Floats:
-    """AMR, narrow-band, at one of its eight rates."""
+    """Code by AMR, narrow-band, at one of its eight rates."""
     return _with_av(x, "libopencore_amrnb", "amrnb", RATE, round(float(rng.choice(AMR_KBPS)) * 1000))
 
 
 def g722(x: Floats, rng: np.random.Generator) -> Floats:
-    """G.722 at 64 kb/s; it hears 16 kHz."""
+    """Code by G.722 at 64 kb/s; it hears 16 kHz."""
     y = _with_av(resample_poly(x, 2, 1), "g722", "g722", 2 * RATE, 64000)
     return resample_poly(y, 1, 2)
 
 
 def opus(x: Floats, rng: np.random.Generator) -> Floats:
-    """Opus of 6 to 24 kb/s."""
+    """Code by Opus of 6 to 24 kb/s."""
     return _with_av(x, "libopus", "libopus", RATE, int(rng.uniform(6000, 24000)))
 
 
 def _with_av(x: Floats, encoder: str, decoder: str, rate: int, bits: int) -> Floats:
-    """x at `rate` through a codec of `av`, and cut to its length; the coder's delay is taken off."""
+    """Send x at `rate` through a codec of `av`, cut to its length; the coder's delay is taken off."""
     coder: Any = av.CodecContext.create(encoder, "w")
     coder.sample_rate, coder.layout, coder.format, coder.bit_rate = rate, "mono", "s16", bits
     coder.time_base = Fraction(1, rate)
@@ -87,7 +87,7 @@ def _with_av(x: Floats, encoder: str, decoder: str, rate: int, bits: int) -> Flo
 
 
 def _delay(x: Floats, y: Floats) -> int:
-    """By how many samples y lags behind x, up to 40 ms: labels must still fit."""
+    """Return by how many samples y lags behind x, up to 40 ms: labels must still fit."""
     n = 1 << (2 * max(len(x), len(y)) - 1).bit_length()
     likeness = np.fft.irfft(np.fft.rfft(y, n) * np.conj(np.fft.rfft(x, n)), n)
     return int(np.argmax(likeness[: len(x) // 20 + 1][: RATE // 12]))

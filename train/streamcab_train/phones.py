@@ -31,7 +31,7 @@ Aligned = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]
 
 
 def read_alignment(path: Path) -> dict[str, Phones]:
-    """Path in the manifest -> phones; CorpusError for a file that cannot be read."""
+    """Read the phones of each path of the manifest."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
         return {

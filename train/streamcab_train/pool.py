@@ -42,7 +42,7 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Whether the run's last file exists."""
+        """Note that a run is done."""
         return (self.folder / self.last).exists()
 
 
@@ -130,7 +130,7 @@ class _View:
             self._bars.update(self._tasks[run.name], completed=len(lines), last=_last(lines))
 
     def over(self, run: Run) -> None:
-        """A run is done."""
+        """Note that a run is done."""
         self._bars.advance(self._all)
         if run.name in self._tasks:
             self._bars.remove_task(self._tasks.pop(run.name))

@@ -113,7 +113,8 @@ def pretrain(
 
 
 def strangers(data: Path, keys: CorpusKeys) -> list[Clip]:
-    """The rows of a manifest whose label is no class. CorpusError if there are none, or if a speaker has both kinds."""
+    """Return the rows of a manifest whose label is no class. CorpusError if there are none, or if a speaker has both
+    kinds."""
     if not keys.labels:
         raise CorpusError(
             f"{data}: corpus.labels is empty, so every row is in a class, and none is left for pretraining"
@@ -147,7 +148,7 @@ class _Pupils:
         self.hours = float(features.length.sum()) * arch.interval_s / 3600
 
     def batch(self, keys: PretrainKeys, step: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-        """Crops at random gains: x (B, K * I), their cepstra (B, K, CEPSTRA), and which intervals count (B, K)."""
+        """Draw crops at random gains: x (B, K * I), their cepstra (B, K, CEPSTRA), and which intervals count (B, K)."""
         rng = np.random.default_rng([keys.seed, 1, step])
         k = self._arch.intervals(keys.seconds)
         long = self._trained[self._features.length[self._trained] >= k]
@@ -166,7 +167,7 @@ class _Pupils:
         return np.stack(xs), np.stack(said).astype(np.float32), counted
 
     def r2(self, model: CabCnn) -> list[float]:
-        """The part of each cepstrum's variance that is predicted, on voiced intervals of held-out speakers."""
+        """Return the part of each cepstrum's variance that is predicted, on voiced intervals of held-out speakers."""
         wrong, all_ = np.zeros(CEPSTRA), np.zeros(CEPSTRA)
         for i in self.judged.tolist():
             x, kind = self._features.clip(i)
@@ -231,7 +232,7 @@ def _learn(
 def _with_phones(
     cepstral: CabCnn, arch: Architecture, features: Features, paths: list[str], keys: PretrainKeys
 ) -> tuple[CabCnn, dict[str, Any]]:
-    """The pretrained model with phones, learnt from the aligned clips; how many, and the part recognised."""
+    """Return the pretrained model with phones, learnt from the aligned clips; how many, and the part recognised."""
     aligned = read_alignment(Path(keys.alignment))
     names = phone_names(aligned)
     if len(names) != arch.phones:
@@ -262,7 +263,7 @@ def aligned_clips(
     aligned: Mapping[str, Phones],
     names: Sequence[str],
 ) -> list[Aligned]:
-    """The summaries and phones of every clip that has an alignment; clip i is paths[i]."""
+    """Return the summaries and phones of every clip that has an alignment; clip i is paths[i]."""
     assert model.summary is not None
     clips = []
     for i, path in enumerate(paths):

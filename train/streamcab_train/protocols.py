@@ -39,7 +39,7 @@ class Protocol:
         return self.name == SHARED
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Clips and speakers by class and part."""
+        """Return clips and speakers by class and part."""
         found: dict[str, dict[str, dict[str, int]]] = {}
         for clip in self.clips:
             found.setdefault(clip.label, {part: {"clips": 0, "speakers": 0} for part in PARTS})

@@ -82,7 +82,7 @@ def frame_loss(error: Tensor, principal: int, local: int) -> Tensor:
 
 
 def batch_of(rows: list[Row]) -> Batch:
-    """Rows of a class first."""
+    """Make a batch, rows of a class first."""
     labels = [row.label for row in rows if row.label is not None]
     order = sorted(rows, key=lambda row: row.label is None)
 
@@ -131,7 +131,8 @@ class Pupil(nn.Module):
         self.dropout = nn.Dropout(0.1)
 
     def losses(self, batch: Batch, weights: Weights, *, distilled: bool) -> tuple[Tensor, dict[str, float]]:
-        """The weighed sum of the losses, and each by itself. `distilled`: x is a_t; the distiller stays as it is."""
+        """Compute the weighed sum of the losses, and each by itself. `distilled`: x is a_t; the distiller stays as
+        it is."""
         a = batch.x if distilled else self._distil(batch.x)
         assert self.model.trunk is not None
         clean = a
@@ -188,7 +189,7 @@ def soften(acb: Acb, answers: float, attention: float) -> None:
 
 
 def disturbed(a: Tensor) -> Tensor:
-    """a (B, T, features) with some noise and, in half of the rows, a stretch of nothing."""
+    """Return a (B, T, features) with some noise and, in half of the rows, a stretch of nothing."""
     b, t, _ = a.shape
     first, length = torch.rand(b, 1) * t, torch.rand(b, 1) * MASKED
     place = torch.arange(t)
@@ -197,7 +198,7 @@ def disturbed(a: Tensor) -> Tensor:
 
 
 def mean_answer(c: Tensor, votes: Tensor) -> Tensor:
-    """The mean of c (B, T, numbers) over the intervals that vote, votes (B, T): (B, numbers)."""
+    """Return the mean of c (B, T, numbers) over the intervals that vote, votes (B, T): (B, numbers)."""
     weight = (votes + BARELY).unsqueeze(-1)
     return (c * weight).sum(1) / weight.sum(1)
 

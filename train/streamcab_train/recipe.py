@@ -66,7 +66,7 @@ class Recipe(Section, frozen=True):
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe from TOML; `overrides` are dotted keys, as "training.seed", that win over the file.
+    """Read a recipe from TOML; `overrides` are dotted keys, as "training.seed", that win over the file.
 
     ConfigError in one line for a file that cannot be read, an unknown key, or a value that cannot be right.
     """
@@ -82,7 +82,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
 
 
 def make_recipe(table: Mapping[str, Any], where: str) -> Recipe:
-    """A recipe from tables; ConfigError names the key, `where` the file.
+    """Make a recipe from tables; ConfigError names the key, `where` the file.
 
     Models made before 2026-12 store the table `pretrain` under its earlier name, `teach`.
     """

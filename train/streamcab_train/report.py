@@ -19,7 +19,7 @@ PLOT = "report.png"
 
 
 def write(report: Report, out: Path) -> list[Path]:
-    """`report.json`, `report.md` and, with matplotlib, `report.png` in the folder `out`; the files."""
+    """Write `report.json`, `report.md` and, with matplotlib, `report.png` into the folder `out`; return the files."""
     pyplot = plotter()
     pictures = "" if pyplot is None else f"\n![Reliability, seconds heard, coverage]({PLOT})\n"
     try:
@@ -36,7 +36,7 @@ def write(report: Report, out: Path) -> list[Path]:
 
 
 def render(report: Report) -> str:
-    """The report as Markdown."""
+    """Render the report as Markdown."""
     parts = [
         _head(report),
         _who(report),
@@ -195,25 +195,25 @@ def _group(trait: str, groups: Sequence[Report]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown."""
+    """Render a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def number(x: float | None) -> str:
-    """Three digits."""
+    """Round to three digits."""
     return "-" if x is None else f"{x:.3f}"
 
 
 def interval(pair: Sequence[float] | None, sign: bool = False) -> str:
-    """`0.39 to 0.58`; nothing is known where a class has one voice."""
+    """Write `0.39 to 0.58`; nothing is known where a class has one voice."""
     if pair is None:
         return "unknown: one speaker"
     return f"{pair[0]:+.2f} to {pair[1]:+.2f}" if sign else f"{pair[0]:.2f} to {pair[1]:.2f}"
 
 
 def plotter() -> ModuleType | None:
-    """matplotlib without a screen, where it is installed."""
+    """Return matplotlib without a screen, where it is installed."""
     try:
         importlib.import_module("matplotlib").use("Agg")
         return importlib.import_module("matplotlib.pyplot")
@@ -222,7 +222,7 @@ def plotter() -> ModuleType | None:
 
 
 def plot(report: Report, file: Path, pyplot: Any) -> Path:
-    """Reliability, seconds heard and coverage side by side."""
+    """Plot reliability, seconds heard and coverage side by side."""
     figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
     left.plot([0, 1], [0, 1], color="grey", linewidth=1)
     names = ["as_served"] if report["calibration"]["temperature"] is None else ["as_served", "bare"]

@@ -57,7 +57,7 @@ class Shrunk:
     pieces: int = 1
 
     def said(self) -> list[str]:
-        """Each difference from the paper, in words."""
+        """Return each difference from the paper, in words."""
         baselines = BaselineKeys()
         found = {
             f"{self.repeats} of {paper.REPEATS} repeats": self.repeats != paper.REPEATS,
@@ -161,7 +161,7 @@ def _same_setup(file: Path, shrunk: dict[str, Any], protocols: Sequence[Protocol
 
 
 def _rows(protocol: Protocol, models: Sequence[str]) -> list[_Row]:
-    """The paper's rows; where no clip is longer than a shorter T, a longer T would be the same run."""
+    """Return the paper's rows; where no clip is longer than a shorter T, a longer T would be the same run."""
     rows, longest = [], max(protocol.seconds)
     same = ""
     for t in paper.SECONDS:

@@ -11,7 +11,7 @@ Found = dict[str, Any]
 
 
 def render(found: Found) -> str:
-    """Both protocols, with what differs from the paper above each table."""
+    """Render both protocols, with what differs from the paper above each table."""
     parts = [f"# The paper's tables on {found['corpus']}, {' / '.join(found['labels'])}"]
     parts += [_protocol(found, p) for p in found["protocols"]]
     return "\n\n".join(parts) + "\n"

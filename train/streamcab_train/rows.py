@@ -53,8 +53,8 @@ class Row:
 def shake(
     x: Floats, frames: Floats, votes: NDArray[np.bool_], rng: np.random.Generator, length: int
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Samples x (n, width), frames and votes of n intervals, played as `length` intervals: pitch, formants and tempo
-    move, through a random filter and with some noise, as loud as before."""
+    """Return samples x (n, width), frames and votes of n intervals, played as `length` intervals: pitch, formants
+    and tempo move, through a random filter and with some noise, as loud as before."""
     before = x.std()
     samples = resample(x.ravel(), length * x.shape[1]) if len(x) != length else x.ravel()
     taps = rng.normal(0, TILT, TAPS)
@@ -87,8 +87,8 @@ class Rows:
         *,
         shaken: bool = False,
     ) -> None:
-        """`frames` of each recording (n, components); `opinions` (clips, classes + 1), the last one no class: what is
-        seldom meant is drawn the more often; `shaken`: no row is heard twice the same, see `shake`."""
+        """Take the `frames` of each recording (n, components), and `opinions` (clips, classes + 1), the last one no
+        class: what is seldom meant is drawn the more often. `shaken`: no row is heard twice the same, see `shake`."""
         self._shaken = shaken
         self._copies, self._frames, self._opinions = copies, frames, opinions
         self._frames_per_s, self._interval_s = frames_per_s, interval_s
@@ -118,7 +118,7 @@ class Rows:
         self._cell_share = np.array(shares) / (sum(shares) or 1.0)
 
     def of_speech(self, rng: np.random.Generator, length: int) -> Row:
-        """Any speech, `length` intervals, with the teacher's mean opinion."""
+        """Draw any speech, `length` intervals, with the teacher's mean opinion."""
         parts, have, opinion = [], 0, np.zeros(self._classes + 1)
         wanted = self._wanted(rng, length)
         while have < wanted:
@@ -130,8 +130,8 @@ class Rows:
         return Row(*self._joined(parts, rng, length), self._spread(opinion / have), None)
 
     def of_class(self, rng: np.random.Generator, length: int) -> Row:
-        """Speech of one corpus and class, with its label and the teacher's mean opinion; where there is none of any
-        class, any speech."""
+        """Return speech of one corpus and class, with its label and the teacher's mean opinion; where there is none
+        of any class, any speech."""
         if not self._cells:
             return self.of_speech(rng, length)
         label, clips = self._cells[int(rng.choice(len(self._cells), p=self._cell_share))]
@@ -152,12 +152,12 @@ class Rows:
         return Row(x, frames, votes, self._spread(opinion / have), target.astype(np.float32))
 
     def _spread(self, opinion: NDArray[np.float64]) -> Floats:
-        """Opinion (classes + 1,) -> (classes,): no class is each of them as much as another."""
+        """Give the opinion of no class, the last of (classes + 1,), to each of the (classes,) as much as to another."""
         out: Floats = (opinion[:-1] + opinion[-1] / self._classes).astype(np.float32)
         return out
 
     def _wanted(self, rng: np.random.Generator, length: int) -> int:
-        """Intervals from which a row of `length` is made."""
+        """Return the number of intervals from which a row of `length` is made."""
         return max(round(length * rng.uniform(*SPEEDS)), 1) if self._shaken else length
 
     def _joined(

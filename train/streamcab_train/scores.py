@@ -25,7 +25,7 @@ class Scores:
 
 
 def confusion_matrix(truth: ArrayLike, answers: ArrayLike, labels: int) -> Ints:
-    """Counts (labels, labels) of (truth, answer), both (n,) of class numbers."""
+    """Count (truth, answer), both (n,) of class numbers: (labels, labels)."""
     pair = np.asarray(truth, np.int64) * labels + np.asarray(answers, np.int64)
     return np.bincount(pair, minlength=labels * labels).reshape(labels, labels)
 
@@ -68,7 +68,8 @@ def interval_95(
 
 
 def by_voice(truth: ArrayLike, answers: ArrayLike, speakers: Sequence[str], labels: int) -> tuple[Ints, Ints]:
-    """Each of v voices as a confusion matrix, (v, labels, labels), and its class, (v,): that of its first clip."""
+    """Return each of v voices as a confusion matrix, (v, labels, labels), and its class, (v,): that of its first
+    clip."""
     truth, answers = np.asarray(truth, np.int64), np.asarray(answers, np.int64)
     clips: dict[str, list[int]] = {}
     for i, speaker in enumerate(speakers):
@@ -78,7 +79,8 @@ def by_voice(truth: ArrayLike, answers: ArrayLike, speakers: Sequence[str], labe
 
 
 def redrawn(voices: Ints, group: Ints, draws: int, seed: int) -> Ints | None:
-    """Confusion matrices (..., draws, m, m) of as many voices of each class, drawn anew from voices (..., v, m, m).
+    """Return confusion matrices (..., draws, m, m) of as many voices of each class, drawn anew from voices (..., v, m,
+    m).
 
     group (v,) are their classes. None when a class has a single voice.
     """

@@ -63,7 +63,7 @@ def choose(
     allow_shared: bool = False,
     fitting: bool = False,
 ) -> Chosen:
-    """The clips of a split; CorpusError when the model was trained on their speakers, unless allowed.
+    """Return the clips of a split; CorpusError when the model was trained on their speakers, unless allowed.
 
     fitting  whether something will be fitted on the validation clips: then their speakers must be new, too
     """
@@ -121,7 +121,7 @@ def choose(
 
 
 def model_recipe(checkpoint: Checkpoint) -> Recipe:
-    """The recipe that a card holds, or the defaults."""
+    """Return the recipe that a card holds, or the defaults."""
     table: Any = checkpoint.card.get("recipe")
     return make_recipe(table, "the model's card") if isinstance(table, dict) else Recipe()
 
@@ -163,7 +163,7 @@ def _raw(data: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def _keys(keys: CorpusKeys, columns: Sequence[str], split: str, label: str) -> CorpusKeys:
-    """The columns of this manifest: as asked, as the model's corpus had them, or as `prepare` names them."""
+    """Return the columns of this manifest: as asked, as the model's corpus had them, or as `prepare` names them."""
     plain = CorpusKeys()
 
     def column(asked: str, own: str, default: str) -> str:
@@ -181,7 +181,7 @@ def _keys(keys: CorpusKeys, columns: Sequence[str], split: str, label: str) -> C
 def _known_labels(
     data: Path, keys: CorpusKeys, checkpoint: Checkpoint, rows: Sequence[dict[str, str]]
 ) -> dict[str, str]:
-    """Label -> class, of the labels that are there: the recipe's map, and the classes themselves."""
+    """Return the class of each label that is there: the recipe's map, and the classes themselves."""
     known = {label: label for label in checkpoint.architecture.labels} | keys.labels
     there = {(row.get(keys.label) or "").strip() for row in rows}
     found = {label: to for label, to in known.items() if label in there}

@@ -124,14 +124,15 @@ def hear_shards(
 
 
 def read_targets(folder: Path, number: int) -> list[Halves]:
-    """The components of each clip's frames, (n, numbers), of a shard."""
+    """Return the components of each clip's frames, (n, numbers), of a shard."""
     kept = load_file(folder / f"{number:06d}.safetensors")
     codes = (kept["codes"].astype(np.float32) * (MOST / 127)).astype(np.float16)
     return np.split(codes, np.cumsum(kept["length"])[:-1])
 
 
 def read_means(folder: Path, shards: Sequence[Ints], clips: int) -> tuple[Floats, Ints]:
-    """The mean frame of each of `clips` clips, (clips, width), and how many frames it has; 0 if it is in no shard."""
+    """Return the mean frame of each of `clips` clips, (clips, width), and how many frames it has; 0 if it is in no
+    shard."""
     means, length = None, np.zeros(clips, np.int64)
     for number, shard in enumerate(shards):
         with safe_open(folder / f"{number:06d}.safetensors", "np") as file:
@@ -145,7 +146,7 @@ def read_means(folder: Path, shards: Sequence[Ints], clips: int) -> tuple[Floats
 
 
 def load_components(file: Path) -> Components:
-    """Components as `hear_shards` left them."""
+    """Load components as `hear_shards` left them."""
     with safe_open(file, "np") as kept:
         place, mean, directions = (kept.get_tensor(name) for name in ("place", "mean", "directions"))
         told = json.loads(kept.metadata()["told"])
@@ -155,7 +156,7 @@ def load_components(file: Path) -> Components:
 def _identity(
     voices: Sequence[Voice], parts: Parts, shards: Sequence[Ints], keys: ContextKeys
 ) -> dict[str, object]:
-    """What must stay the same for the targets of a folder to be of these clips."""
+    """Return what must stay the same for the targets of a folder to be of these clips."""
     clips = hashlib.sha256()
     for i in np.concatenate(shards):
         voice = voices[i]
@@ -171,7 +172,7 @@ def _identity(
 
 
 def _own(left: Sequence[int], ranks: ProcessGroup) -> Sequence[int]:
-    """This process' share of what is left; all have looked before any of them works."""
+    """Return this process' share of what is left; all have looked before any of them works."""
     ranks.gather(None)
     return left[ranks.rank :: ranks.size]
 
@@ -179,7 +180,7 @@ def _own(left: Sequence[int], ranks: ProcessGroup) -> Sequence[int]:
 def _fit(
     frames: Sequence[Halves], clips: Ints, voices: Sequence[Voice], parts: Parts, keys: ContextKeys
 ) -> Components:
-    """Components of the frames of some clips, those of which that teach and can be read."""
+    """Fit components to the frames of some clips, those of which that teach and can be read."""
     use = [j for j, i in enumerate(clips) if parts.teaches[i] and len(frames[j])]
     some = [frames[j] for j in use]
     means = np.stack([f.astype(np.float32).mean(0) for f in some])
@@ -189,7 +190,7 @@ def _fit(
 
 
 def _told(frames: Sequence[Halves], components: Components) -> dict[str, NDArray[np.generic]]:
-    """What is kept of a shard's frames."""
+    """Return what is kept of a shard's frames."""
     width, numbers = components.directions.shape
     codes = [np.zeros((0, numbers), np.int8)]
     means = np.zeros((len(frames), width), np.float16)

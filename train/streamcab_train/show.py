@@ -24,7 +24,7 @@ LINES_EVERY_S = 10.0
 
 
 def corpus_table(counts: Iterable[Count], title: str) -> Table:
-    """Clips, speakers and hours of each class and part."""
+    """Tabulate clips, speakers and hours of each class and part."""
     table = Table(title=title, title_justify="left")
     for name in ("class", "part", "clips", "speakers", "hours"):
         table.add_column(name, justify="left" if name in ("class", "part") else "right")
@@ -38,7 +38,7 @@ def corpus_table(counts: Iterable[Count], title: str) -> Table:
 
 
 def confusion_table(scores: Scores, labels: Sequence[str]) -> Table:
-    """Truth in rows, answers in columns, recall at the end."""
+    """Tabulate truth in rows, answers in columns, recall at the end."""
     table = Table(title="test (truth in rows)", title_justify="left")
     table.add_column("")
     for label in (*labels, "recall"):
@@ -60,7 +60,7 @@ def score_line(part: str, s: Scores, entry: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """h:mm:ss or m:ss."""
+    """Write h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -82,7 +82,7 @@ class Screen(Watcher):
         self._end_bar()
 
     def say(self, what: str | Table) -> None:
-        """A line or a table, above whatever moves."""
+        """Print a line or a table, above whatever moves."""
         self._console.print(what, highlight=False, soft_wrap=isinstance(what, str))
 
     def show_corpus(self, dataset: Dataset, protocol: str) -> None:
@@ -107,7 +107,7 @@ class Screen(Watcher):
         return self._files("features", files, done)
 
     def trunk(self, files: Sequence[tuple[str, Path]], done: int) -> Iterator[tuple[str, Path]]:
-        """The same, while a frozen distiller and trunk hear them."""
+        """Return the same, while a frozen distiller and trunk hear them."""
         return self._files("trunk", files, done)
 
     def _files(self, what: str, files: Sequence[tuple[str, Path]], done: int) -> Iterator[tuple[str, Path]]:

@@ -30,7 +30,7 @@ class Silero:
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def chunks(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of speech of B clips of equal length, 8 kHz (B, n): (B, n // CHUNK)."""
+        """Return probabilities of speech of B clips of equal length, 8 kHz (B, n): (B, n // CHUNK)."""
         b, n = x.shape
         state = np.zeros((2, b, 128), np.float32)
         padded = np.pad(x, ((0, 0), (CONTEXT, 0)))
@@ -43,7 +43,7 @@ class Silero:
         return out
 
     def intervals(self, x: NDArray[np.float32], interval: int = 200) -> NDArray[np.float32]:
-        """The same of each whole interval, (B, n // interval): of the chunk in which its middle lies."""
+        """Return the same of each whole interval, (B, n // interval): of the chunk in which its middle lies."""
         chunks = self.chunks(np.pad(x, ((0, 0), (0, CHUNK))))
         middle = (np.arange(x.shape[1] // interval) * interval + interval // 2) // CHUNK
         return chunks[:, np.minimum(middle, chunks.shape[1] - 1)]

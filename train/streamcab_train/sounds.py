@@ -38,7 +38,7 @@ def _repeated(n: int, parts: list[tuple[list[float], float]], rng: np.random.Gen
 
 
 def call_tone(n: int, rng: np.random.Generator) -> Floats:
-    """Dial, busy, congestion or ringing tone, with a cadence of one to three bursts."""
+    """Make a dial, busy, congestion or ringing tone, with a cadence of one to three bursts."""
     hz = [
         float(f) * rng.uniform(0.99, 1.01)
         for f in rng.choice(CALL_HZ, int(rng.integers(1, 4)), replace=False)
@@ -57,7 +57,7 @@ def call_tone(n: int, rng: np.random.Generator) -> Floats:
 
 
 def information_tone(n: int, rng: np.random.Generator) -> Floats:
-    """Special information tone: three rising tones, then a pause."""
+    """Make a special information tone: three rising tones, then a pause."""
     base = np.sort(rng.uniform(700, 2000, 3)) if rng.random() < 0.5 else np.array([950.0, 1400.0, 1800.0])
     long = rng.uniform(0.2, 0.45)
     parts = [([float(f)], long) for f in base]
@@ -65,7 +65,7 @@ def information_tone(n: int, rng: np.random.Generator) -> Floats:
 
 
 def dialling(n: int, rng: np.random.Generator) -> Floats:
-    """DTMF digits (Q.23), or pairs of other frequencies as registers signal."""
+    """Make DTMF digits (Q.23), or pairs of other frequencies as registers signal."""
     on, off = rng.uniform(0.04, 0.25), rng.uniform(0.04, 0.3)
     rows: tuple[int, ...] = ROWS
     columns: tuple[int, ...] = COLUMNS
@@ -80,7 +80,7 @@ def dialling(n: int, rng: np.random.Generator) -> Floats:
 
 
 def beeps(n: int, rng: np.random.Generator) -> Floats:
-    """Beeps, sweeps and warbles: recorders, alarms, machines."""
+    """Make beeps, sweeps and warbles: recorders, alarms, machines."""
     t = np.arange(n) / RATE
     rate, f = rng.uniform(0.3, 8), rng.uniform(300, 3000)
     kind = rng.integers(0, 4)
@@ -98,7 +98,7 @@ def beeps(n: int, rng: np.random.Generator) -> Floats:
 
 
 def data_tone(n: int, rng: np.random.Generator) -> Floats:
-    """A modem: two-tone signalling or phase shifts of a carrier. (Fax is kept for the test.)"""
+    """Make a modem's tone: two-tone signalling or phase shifts of a carrier."""
     baud = float(rng.choice([75, 600, 1200]))
     symbols = rng.integers(0, 4, int(n * baud / RATE) + 2)[(np.arange(n) * baud / RATE).astype(int)]
     f = rng.uniform(1000, 2000)
@@ -109,7 +109,7 @@ def data_tone(n: int, rng: np.random.Generator) -> Floats:
 
 
 def coloured(n: int, rng: np.random.Generator, power: float) -> Floats:
-    """Noise whose power falls as 1 / f ** power: 0 is white, 1 pink, 2 brown."""
+    """Make noise whose power falls as 1 / f ** power: 0 is white, 1 pink, 2 brown."""
     f = np.fft.rfftfreq(n, 1 / RATE)
     s = np.fft.rfft(rng.normal(0, 1, n)) / np.maximum(f, 20) ** (power / 2)
     s[f < 20] = 0
@@ -117,22 +117,22 @@ def coloured(n: int, rng: np.random.Generator, power: float) -> Floats:
 
 
 def white(n: int, rng: np.random.Generator) -> Floats:
-    """White noise."""
+    """Make white noise."""
     return rng.normal(0, 1, n)
 
 
 def pink(n: int, rng: np.random.Generator) -> Floats:
-    """Pink noise."""
+    """Make pink noise."""
     return coloured(n, rng, 1.0)
 
 
 def brown(n: int, rng: np.random.Generator) -> Floats:
-    """Brown noise."""
+    """Make brown noise."""
     return coloured(n, rng, 2.0)
 
 
 def shaped(n: int, rng: np.random.Generator) -> Floats:
-    """Noise of any slope through one or two random resonances or bands."""
+    """Make noise of any slope through one or two random resonances or bands."""
     x = coloured(n, rng, rng.uniform(-1, 2.5))
     for _ in range(int(rng.integers(0, 3))):
         low = rng.uniform(50, 2500)
@@ -155,7 +155,7 @@ def _slow(n: int, rng: np.random.Generator, hz: float) -> Floats:
 
 
 def swelling(n: int, rng: np.random.Generator) -> Floats:
-    """Noise or hum that swells and fades, slowly or as fast as syllables."""
+    """Make noise or hum that swells and fades, slowly or as fast as syllables."""
     x = shaped(n, rng) if rng.random() < 0.7 else hum(n, rng)
     if rng.random() < 0.5:
         return unit(x * np.exp(rng.uniform(0.3, 1.5) * _slow(n, rng, rng.uniform(0.2, 6))))
@@ -164,7 +164,7 @@ def swelling(n: int, rng: np.random.Generator) -> Floats:
 
 
 def hum(n: int, rng: np.random.Generator) -> Floats:
-    """Mains of 50 or 60 Hz, and machines, with random harmonics."""
+    """Make the hum of mains of 50 or 60 Hz, and of machines, with random harmonics."""
     t = np.arange(n) / RATE
     f = rng.choice([50.0, 60.0, 100.0, 120.0, rng.uniform(30, 400)]) * rng.uniform(0.995, 1.005)
     x = np.zeros(n)
@@ -179,7 +179,7 @@ def hum(n: int, rng: np.random.Generator) -> Floats:
 
 
 def engine(n: int, rng: np.random.Generator) -> Floats:
-    """An engine or a fan: harmonics of a wandering pitch in rumble."""
+    """Make the sound of an engine or a fan: harmonics of a wandering pitch in rumble."""
     f = rng.uniform(15, 180) * np.exp(rng.uniform(0.02, 0.4) * _slow(n, rng, rng.uniform(0.1, 1.0)))
     phase = 2 * np.pi * np.cumsum(f) / RATE
     x = np.zeros(n)
@@ -191,7 +191,7 @@ def engine(n: int, rng: np.random.Generator) -> Floats:
 
 
 def wind(n: int, rng: np.random.Generator) -> Floats:
-    """Gusts over a microphone, with or without a whistle."""
+    """Make gusts over a microphone, with or without a whistle."""
     gust = np.exp(rng.uniform(0.4, 1.3) * _slow(n, rng, rng.uniform(0.3, 2.5)))
     x = coloured(n, rng, rng.uniform(1.2, 2.5)) * gust
     low = rng.uniform(250, 900)
@@ -200,13 +200,13 @@ def wind(n: int, rng: np.random.Generator) -> Floats:
 
 
 def rain(n: int, rng: np.random.Generator) -> Floats:
-    """A hiss and drops."""
+    """Make a hiss and drops."""
     x = rng.uniform(0.05, 1) * coloured(n, rng, rng.uniform(-0.5, 0.8))
     return unit(x + _strokes(n, rng, rng.uniform(20, 300), 0.004, 600, 3800))
 
 
 def clicks(n: int, rng: np.random.Generator) -> Floats:
-    """Clicks, knocks, taps and clatter, singly or in trains."""
+    """Make clicks, knocks, taps and clatter, singly or in trains."""
     x = _strokes(n, rng, rng.uniform(0.7, 14), float(np.exp(rng.uniform(-6.2, -3))), 150, 3500)
     return unit(x + rng.uniform(0, 0.02) * rng.normal(0, 1, n))
 
@@ -222,7 +222,7 @@ def _strokes(n: int, rng: np.random.Generator, per_s: float, decay: float, low: 
 
 
 def crackle(n: int, rng: np.random.Generator) -> Floats:
-    """A bad line: bursts of noise that come and go at random."""
+    """Make the noise of a bad line: bursts that come and go at random."""
     bursts = np.repeat(rng.random(n // 80 + 1) < rng.uniform(0.02, 0.5), 80)[:n]
     gate = lfilter([0.2], [1, -0.8], bursts.astype(np.float64))
     return unit(shaped(n, rng) * gate + 1e-3 * rng.normal(0, 1, n))

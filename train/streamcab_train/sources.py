@@ -50,58 +50,66 @@ class Prepared:
     streamed: bool
 
 
-def keep(
-    keys: ContextKeys,
-    voices: Sequence[Voice],
-    parts: Parts,
-    encode: Encode,
-    frames_per_s: float,
-    hears: Architecture,
-    detector: Weights | None,
-    out: Path,
-    say: Say,
-) -> Prepared:
+@dataclass(frozen=True)
+class Recordings:
+    """Recordings that a teacher and a net are to hear.
+
+    Attributes:
+        voices: The clips.
+        parts: The use of each.
+        encode: The teacher: samples (n,), rate -> frames (m, width).
+        frames_per_s: Frame rate of the teacher.
+        hears: The net's architecture, with its speech detector.
+        detector: The weights of the detector; without them, intervals vote by level.
+    """
+
+    voices: Sequence[Voice]
+    parts: Parts
+    encode: Encode
+    frames_per_s: float
+    hears: Architecture
+    detector: Weights | None
+
+
+def keep(keys: ContextKeys, of: Recordings, out: Path, say: Say) -> Prepared:
     """Keep the teacher's frames, the recordings and their copies, in memory and below `out`."""
-    heard = hear_teacher(voices, encode, out / "teacher", say)
+    voices, parts = of.voices, of.parts
+    heard = hear_teacher(voices, of.encode, out / "teacher", say)
     teaches = [frames for frames, t in zip(heard, parts.teaches, strict=True) if t and len(frames)]
     means = np.stack([f.astype(np.float32).mean(0) if len(f) else np.zeros(f.shape[1]) for f in heard])
     means = means.astype(np.float32)
     components = fit_components(teaches, keys.components, telling(keys, voices, parts, means))
     frames = [components(f.astype(np.float32)) for f in heard]
     paths = [voice.path for voice in voices]
-    copies = [make_copy(paths, hears, k, keys.seed, out / "copies", detector) for k in range(keys.copies + 1)]
+    copies = [
+        make_copy(paths, of.hears, k, keys.seed, out / "copies", of.detector) for k in range(keys.copies + 1)
+    ]
 
     def source(stage: StageKeys, teaching: Parts, told: Floats, pupil: Pupil) -> Source:
         some = [distilled(pupil.model.distiller, copy) for copy in copies] if stage.distilled else copies
         interval_s = keys.architecture.interval_s
-        return Kept(Rows(voices, teaching, some, frames, frames_per_s, told, interval_s, shaken=stage.shaken))
+        return Kept(
+            Rows(voices, teaching, some, frames, of.frames_per_s, told, interval_s, shaken=stage.shaken)
+        )
 
     return Prepared(parts, components, means, copies[0], source, streamed=False)
 
 
 def stream(
-    keys: ContextKeys,
-    of: StreamKeys,
-    voices: Sequence[Voice],
-    parts: Parts,
-    encode: Encode,
-    frames_per_s: float,
-    hears: Architecture,
-    detector: Weights | None,
-    out: Path,
-    say: Say,
-    ranks: ProcessGroup,
+    keys: ContextKeys, how: StreamKeys, of: Recordings, out: Path, say: Say, ranks: ProcessGroup
 ) -> Prepared:
     """Keep the teacher's components alone, below `out`."""
+    voices, parts = of.voices, of.parts
     wanted = of_everyone(parts) if keys.stages[-1].everyone else parts
-    shards = deal_shards(voices, wanted.teaches, of.shard, keys.seed)
+    shards = deal_shards(voices, wanted.teaches, how.shard, keys.seed)
     if not shards:
         raise CorpusError("no clip teaches; see the recipe's classes and corpora")
-    components = hear_shards(voices, parts, shards, encode, keys, out / "targets", say, ranks)
+    components = hear_shards(voices, parts, shards, of.encode, keys, out / "targets", say, ranks)
     means, length = read_means(out / "targets", shards, len(voices))
-    seconds = (length / frames_per_s).astype(np.float32)
-    hearing = Hearing([v.path for v in voices], hears, detector, keys.copies / (keys.copies + 1), keys.seed)
-    corpus = Corpus(voices, shards, out / "targets", frames_per_s, seconds, hearing)
+    seconds = (length / of.frames_per_s).astype(np.float32)
+    paths, share = [v.path for v in voices], keys.copies / (keys.copies + 1)
+    hearing = Hearing(paths, of.hears, of.detector, share, keys.seed)
+    corpus = Corpus(voices, shards, out / "targets", of.frames_per_s, seconds, hearing)
 
     def source(stage: StageKeys, teaching: Parts, told: Floats, pupil: Pupil) -> Source:
         distiller = deepcopy(pupil.model.distiller).cpu() if stage.distilled else None

@@ -19,7 +19,7 @@ FAINTEST = 1e-12
 
 
 def picture(samples: Floats, rate: int, size: int, channels: int) -> Floats:
-    """Samples (n,), at least one, -> (channels, size, size) from -1 to 1; channels is 1, grey, or 3, colour.
+    """Draw samples (n,), at least one, as (channels, size, size) from -1 to 1; channels is 1, grey, or 3, colour.
 
     NaN, a sample that was lost, counts as silence.
     """
@@ -31,13 +31,13 @@ def picture(samples: Floats, rate: int, size: int, channels: int) -> Floats:
 
 
 def jet(x: Floats) -> Floats:
-    """The colours (3, ...) of levels from 0 to 1: blue, cyan, yellow, red."""
+    """Return the colours (3, ...) of levels from 0 to 1: blue, cyan, yellow, red."""
     colours: Floats = np.stack([np.clip(1.5 - np.abs(4 * x - at), 0, 1) for at in (3, 2, 1)])
     return colours
 
 
 def _shade(samples: Floats, rate: int) -> Floats:
-    """Power (frequencies, frames) as levels from 0 to 1."""
+    """Return power (frequencies, frames) as levels from 0 to 1."""
     window, hop = round(WINDOW_S * rate), max(1, round(HOP_S * rate))
     padded = np.pad(samples, (0, max(0, window - len(samples))))
     frames = sliding_window_view(padded, window)[::hop]

@@ -43,7 +43,7 @@ class Inner:
     truth: NDArray[np.int64]
 
     def score(self, pupil: Pupil, ranks: ProcessGroup) -> tuple[float, float]:
-        """UAR, and the mean logarithm of the right class, each class as much as another."""
+        """Return UAR, and the mean logarithm of the right class, each class as much as another."""
         pupil.eval()
         p = answers(pupil.model, self.clips, range(len(self.truth)), ranks)
         pupil.train()
@@ -76,7 +76,7 @@ def run_stage(
     ranks: ProcessGroup = ALONE,
     workers: int = 0,
 ) -> None:
-    """Steps of one stage, from `state` if it stands there; the pupil is then as the stage leaves it.
+    """Run the steps of one stage, from `state` if it stands there; the pupil is then as the stage leaves it.
 
     Args:
         pupil: What is taught.
@@ -130,7 +130,8 @@ def run_stage(
 
 
 def optimisers_of(pupil: Pupil, learning_rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the large products of the trunk, which it teaches in two thirds of the steps; AdamW for the rest."""
+    """Return Muon for the large products of the trunk, which it teaches in two thirds of the steps, and AdamW for
+    the rest."""
     if not hasattr(torch.optim, "Muon"):
         raise ConfigError(f"torch {torch.__version__} has no Muon; this recipe wants torch 2.9 or later")
     products = {name for name, _ in pupil.named_parameters() if name.endswith(PRODUCTS)}
@@ -143,7 +144,8 @@ def optimisers_of(pupil: Pupil, learning_rate: float) -> list[torch.optim.Optimi
 
 
 def schedule(step: int, steps: int) -> float:
-    """The learning rate of a step, as a part of the largest: risen within 50, from a third of the way on a cosine."""
+    """Return the learning rate of a step, as a part of the largest: risen within 50, from a third of the way on a
+    cosine."""
     part = max(0.0, (step / steps - 0.35) / 0.65)
     return min(1.0, (step + 1) / WARM) * (0.03 + 0.97 * 0.5 * (1 + float(np.cos(np.pi * part))))
 
@@ -156,7 +158,7 @@ def _share_gradients(pupil: Pupil, ranks: ProcessGroup, total: Tensor) -> None:
 
 
 def _on(device: torch.device, batch: Batch) -> Batch:
-    """The batch on a device."""
+    """Return the batch on a device."""
     return replace(
         batch, **{f.name: x.to(device) for f in fields(batch) if (x := getattr(batch, f.name)) is not None}
     )

@@ -21,7 +21,7 @@ KEEP_S = 640.0
 
 
 def loss_of(probabilities: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross entropy (B,) of clips' mean probabilities (B, m) and classes y (B,); the log of the mean (paper,
+    """Return the cross entropy (B,) of clips' mean probabilities (B, m) and classes y (B,); the log of the mean (paper,
     section 3.3).
 
     `smoothing` gives each class that share of the target, divided among all.
@@ -32,7 +32,7 @@ def loss_of(probabilities: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
 
 
 def forward(model: CabCnn, x: Tensor, ranks: ProcessGroup = ALONE) -> Tensor:
-    """c (B, K, labels) of whole clips x (B, K * I), as `model(x)` gives it, or of a (B, K, features).
+    """Compute c (B, K, labels) of whole clips x (B, K * I), as `model(x)` gives it, or of a (B, K, features).
 
     Of several `ranks` x is this one's share of the batch, and BatchNorm sees the whole.
     """
@@ -56,7 +56,7 @@ def forward(model: CabCnn, x: Tensor, ranks: ProcessGroup = ALONE) -> Tensor:
 
 
 def _wide(x: Tensor) -> Tensor:
-    """Out of bf16, where it is in it."""
+    """Convert out of bf16, where it is in it."""
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
@@ -69,7 +69,7 @@ def _whole(model: CabCnn, x: Tensor, ranks: ProcessGroup) -> Tensor:
 
 
 def normalised(norm: nn.BatchNorm1d, rows: Tensor, ranks: ProcessGroup = ALONE) -> Tensor:
-    """BatchNorm of the rows (N, features) of all ranks together, as one process would have it."""
+    """Apply BatchNorm to the rows (N, features) of all ranks together, as one process would have it."""
     if ranks.size == 1 or not norm.training:
         found: Tensor = norm(rows)
         return found
@@ -87,7 +87,7 @@ def normalised(norm: nn.BatchNorm1d, rows: Tensor, ranks: ProcessGroup = ALONE) 
 
 
 def summary(model: CabCnn, x: Tensor) -> Tensor:
-    """u (B, K, summary) of whole clips x, samples or a, as in `forward`."""
+    """Compute u (B, K, summary) of whole clips x, samples or a, as in `forward`."""
     assert model.summary is not None
     u: Tensor = model.summary(x if x.dim() == 3 else model.distiller(x))
     return u

@@ -42,7 +42,7 @@ class Source(Protocol):
     """What rows are drawn from."""
 
     def rows(self, lane: int, step: int) -> Rows:
-        """What a lane holds at a step; a lane's steps come in rising order."""
+        """Return the rows that a lane holds at a step; a lane's steps come in rising order."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Kept:
     all: Rows
 
     def rows(self, lane: int, step: int) -> Rows:
-        """See Source."""
+        """Return the rows that a lane holds at a step; a lane's steps come in rising order."""
         return self.all
 
 
@@ -96,7 +96,7 @@ class Streamed:
         keys: ContextKeys,
         distiller: Distiller | None = None,
     ) -> None:
-        """`opinions` (clips, classes + 1); with a `distiller` rows are of its a_t, not of samples."""
+        """Take `opinions` (clips, classes + 1); with a `distiller` rows are of its a_t, not of samples."""
         assert keys.stream is not None, "a recipe with [stream]"
         self._corpus, self._parts, self._opinions = corpus, parts, opinions
         self._distiller, self._window, self._shaken = distiller, keys.stream.window, stage.shaken
@@ -110,7 +110,7 @@ class Streamed:
         self._rows: dict[int, Rows] = {}
 
     def rows(self, lane: int, step: int) -> Rows:
-        """See Source."""
+        """Return the rows that a lane holds at a step; a lane's steps come in rising order."""
         # The lanes change in turns, so that hearing is spread over the steps.
         first = (step + lane * self.every // LANES) // self.every
         wanted, before = range(first, first + self._window), self._held.get(lane, {})
@@ -125,7 +125,7 @@ class Streamed:
         return self._rows[lane]
 
     def _hear(self, place: int) -> _Held:
-        """The shard at a place of the order in which the corpus is read, over and over."""
+        """Hear the shard at a place of the order in which the corpus is read, over and over."""
         time, at = divmod(place, len(self._numbers))
         number = int(np.random.default_rng([*self._seed, time]).permutation(self._numbers)[at])
         shard, targets = self._corpus.shards[number], read_targets(self._corpus.targets, number)
@@ -156,14 +156,14 @@ class Stream(IterableDataset[list[tuple[int, Row]]]):
     def __init__(
         self, source: Source, stage: StageKeys, keys: ContextKeys, begun: int, ranks: ProcessGroup = ALONE
     ) -> None:
-        """ConfigError: the number of processes does not divide the lanes."""
+        """Raise ConfigError if the number of processes does not divide the lanes."""
         if LANES % ranks.size:
             raise ConfigError(f"{ranks.size} processes cannot share {LANES} lanes; start 1, 2, 4 or 8")
         self._source, self._stage, self._begun, self._ranks = source, stage, begun, ranks
         self._seed, self._arch = [keys.seed, *stage.name.encode()], keys.architecture
 
     def __iter__(self) -> Iterator[list[tuple[int, Row]]]:
-        """Of a worker, as DataLoader asks, its share."""
+        """Yield a worker's share, as DataLoader asks."""
         worker, ranks = get_worker_info(), self._ranks
         turn, turns = (worker.id, worker.num_workers) if worker is not None else (0, 1)
         for step in range(self._begun, self._stage.steps):
@@ -179,7 +179,7 @@ class Stream(IterableDataset[list[tuple[int, Row]]]):
             yield rows
 
     def plan(self, step: int) -> tuple[int, int, int]:
-        """Intervals of each row of a step, rows, and how many of these, the first ones, are of a class.
+        """Return the intervals of each row of a step, the rows, and how many of these, the first ones, are of a class.
 
         Both numbers are multiples of the number of processes, so that these have equal shares.
         """
@@ -194,7 +194,7 @@ class Stream(IterableDataset[list[tuple[int, Row]]]):
 
 
 def batches(stream: Stream, workers: int) -> Iterator[Batch]:
-    """This process' share of each batch; with `workers` processes that hear and draw ahead of the training."""
+    """Yield this process' share of each batch; with `workers` processes that hear and draw ahead of the training."""
     shares = iter(
         DataLoader(
             stream,
@@ -214,7 +214,7 @@ def batches(stream: Stream, workers: int) -> Iterator[Batch]:
 
 @torch.inference_mode()
 def distilled(distiller: Distiller, copy: Copy) -> Copy:
-    """The same clips, x their a_t from a distiller as it stands."""
+    """Return the same clips, x their a_t from a distiller as it stands."""
     distiller.eval()
     a = np.empty((len(copy.votes), distiller.norm.num_features), np.float16)
     for i in range(len(copy.length)):

@@ -20,7 +20,7 @@ NAMES = ("accuracy", "uar", "f1")
 
 
 def summarise(repeats: Sequence[Sequence[FoldAnswers]], corpus: str) -> Summary:
-    """repeats[r][k]: the answers of fold k to its test clips. Every speaker is tested once in a repeat."""
+    """Summarise repeats[r][k]: the answers of fold k to its test clips. Every speaker is tested once in a repeat."""
     labels = repeats[0][0].labels
     each = [
         {"repeat": r, "fold": k, "speakers": _speakers(answered)} | _three(_scores(answered))

@@ -51,7 +51,7 @@ def hear_teacher(
 
 
 def telling(keys: ContextKeys, voices: Sequence[Voice], parts: Parts, means: Floats) -> NDArray[np.float64]:
-    """The directions in which a regression of all accents with FEW clips or more looks, (width, accents)."""
+    """Return the directions in which a regression of all accents with FEW clips or more looks, (width, accents)."""
     accents = np.array([v.accent for v in voices])
     names, count = np.unique(accents[parts.teaches & (accents != "")], return_counts=True)
     names = names[count >= min(FEW, count.max())]
@@ -62,7 +62,7 @@ def telling(keys: ContextKeys, voices: Sequence[Voice], parts: Parts, means: Flo
 
 
 def opinions_on(keys: ContextKeys, voices: Sequence[Voice], parts: Parts, means: Floats) -> Floats:
-    """The teacher's opinion on each clip, (clips, classes + 1): the last one is no class."""
+    """Return the teacher's opinion on each clip, (clips, classes + 1): the last one is no class."""
     y = np.array([v.label for v in voices])
     y[parts.stranger] = len(keys.labels)
     y[~parts.teaches] = NO_CLASS

@@ -83,7 +83,7 @@ class Twins:
         return sum(i != k for i, k in enumerate(self.first))
 
     def in_words(self, clips: Sequence[Clip]) -> str:
-        """One line with the rows; empty when there are none."""
+        """Return one line with the rows; empty when there are none."""
         if not self.count:
             return ""
         pairs = []
@@ -99,7 +99,7 @@ class Twins:
 
 
 def find_twins(fingerprints: Sequence[str], heard: Callable[[int], Floats]) -> Twins:
-    """The twins among some clips: their fingerprints, and what the net hears of each, (K intervals, I)."""
+    """Find the twins among some clips: their fingerprints, and what the net hears of each, (K intervals, I)."""
     envelopes = [heard(i).mean(1) for i in range(len(fingerprints))]
     first = list(range(len(fingerprints)))
     near = [False] * len(first)
@@ -121,7 +121,7 @@ def find_twins(fingerprints: Sequence[str], heard: Callable[[int], Floats]) -> T
 
 
 def _alike(own: Sequence[int], envelopes: Sequence[Floats]) -> Iterable[tuple[int, int]]:
-    """Pairs, the earlier clip first, that are equally long and rise and fall together."""
+    """Yield pairs, the earlier clip first, that are equally long and rise and fall together."""
     order = sorted(own, key=lambda i: len(envelopes[i]))
     if len(order) < 2:
         return
@@ -139,7 +139,7 @@ def _alike(own: Sequence[int], envelopes: Sequence[Floats]) -> Iterable[tuple[in
 
 
 def _look(envelope: Floats) -> Floats:
-    """Its outline, of POINTS points: mean 0 and norm 1."""
+    """Return its outline, of POINTS points: mean 0 and norm 1."""
     smooth = np.convolve(envelope, np.ones(5) / 5, "same")
     outline = np.interp(np.linspace(0, len(smooth) - 1, POINTS), np.arange(len(smooth)), smooth)
     outline -= outline.mean()
@@ -189,7 +189,7 @@ def units(clips: Sequence[Clip], twins: Twins | None, shared: bool) -> list[Hash
 
 
 def check_sides(clips: Sequence[Clip], parts: Sequence[str], twins: Twins) -> None:
-    """CorpusError when a recording stands on two sides of a split that the manifest makes."""
+    """Raise CorpusError when a recording stands on two sides of a split that the manifest makes."""
     sides: dict[int, list[int]] = defaultdict(list)
     for i, k in enumerate(twins.first):
         sides[k].append(i)

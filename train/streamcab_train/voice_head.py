@@ -68,7 +68,7 @@ def some_of_each(voices: Sequence[Voice], seed: int) -> list[Voice]:
 
 
 def threshold(fitted: Fitted, streams: Sequence[Heard], interval_s: float) -> float:
-    """The least one by which streams of one voice each change no more than once in EVERY_S of speech."""
+    """Find the least threshold by which streams of one voice each change no more than once in EVERY_S of speech."""
     numbers = [(h @ fitted.weight.T + fitted.bias).astype(np.float32) for h in streams]
     accepted = sum(map(len, streams)) * interval_s / EVERY_S
     low, high = 0.0, HIGHEST
@@ -93,7 +93,7 @@ def changed(fitted: Fitted, v: Heard, odds: float) -> int:
 def taught(
     voices: Sequence[Voice], heard: Sequence[Heard], interval_s: float, seed: int
 ) -> tuple[Fitted, float]:
-    """The discriminant of all these clips, and the mean threshold of those of some, by speakers of the others."""
+    """Fit the discriminant of all these clips, and the mean threshold of those of some, by speakers of the others."""
     groups = np.array([voice.group for voice in voices])
     known = {voice.group for voice in voices if voice.known}
     names = np.random.default_rng(seed).permutation(np.unique(groups))
@@ -116,7 +116,7 @@ def _fitted(heard: Sequence[Heard], groups: NDArray[np.str_], some: NDArray[np.b
 
 
 def attach(model: Checkpoint, fitted: Fitted, odds: float, about: dict[str, object]) -> Checkpoint:
-    """The same model with what tells voices apart; what it had of that before is replaced."""
+    """Return the same model with what tells voices apart; what it had of that before is replaced."""
     bare = without_voice(model.net).weights
     arrays = {
         "of_interval.weight": fitted.weight,
@@ -171,7 +171,7 @@ def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     words = argparse.ArgumentParser(description="Gives a model what tells voices apart on a line.")
     words.add_argument("model", type=Path, help="a checkpoint with a trunk; it is written anew")
     words.add_argument("--config", type=Path, required=True, help="the recipe: whom it keeps apart")

@@ -32,7 +32,7 @@ class Fitted:
 
 
 def blocks_of(h: NDArray[np.floating]) -> Floats:
-    """Means of whole blocks of the intervals (n, features) of a clip that vote: (n / BLOCK, features)."""
+    """Return means of whole blocks of the intervals (n, features) of a clip that vote: (n / BLOCK, features)."""
     whole = len(h) // BLOCK
     found: Floats = h[: whole * BLOCK].reshape(whole, BLOCK, h.shape[1]).mean(1, dtype=np.float64)
     return found
@@ -78,7 +78,7 @@ def fit(clips: Sequence[Floats], groups: Sequence[str], numbers: int) -> Fitted:
 
 
 def _whole(blocks: Floats) -> Floats:
-    """The blocks of whole pieces (n, NEWEST, features)."""
+    """Return the blocks of whole pieces (n, NEWEST, features)."""
     n = len(blocks) // NEWEST
     return blocks[: n * NEWEST].reshape(n, NEWEST, blocks.shape[1])
 
@@ -89,7 +89,7 @@ def _pieces(blocks: Floats) -> Floats:
 
 
 def _means(x: Floats, whose: NDArray[np.intp]) -> tuple[Floats, NDArray[np.int64]]:
-    """The mean (voices, features) of each, and how many they are of."""
+    """Return the mean (voices, features) of each, and how many they are of."""
     counts = np.bincount(whose)
     total = np.zeros((len(counts), x.shape[1]))
     np.add.at(total, whose, x)

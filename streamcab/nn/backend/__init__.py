@@ -6,6 +6,7 @@ contract serves: OpenVINO is the one for CPUs; torch (the extra `torch`) is the 
 is imported only when chosen. Knows nothing of audio, windows or votes.
 """
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -15,13 +16,14 @@ from numpy.typing import NDArray
 from streamcab.errors import ConfigError
 from streamcab.extras import missing
 from streamcab.nn.architecture import Architecture
-from streamcab.nn.backend.pieces import RUNS, Floats, State
+from streamcab.nn.backend.pieces import RUNS, Answer, Floats, State
 from streamcab.nn.weights import Net
 
 __all__ = [
     "BACKENDS",
     "PRECISIONS",
     "RUNS",
+    "Answer",
     "Backend",
     "Floats",
     "Runtime",
@@ -49,12 +51,20 @@ class Backend(Protocol):
 
     def step(
         self, slots: NDArray[np.intp], x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> tuple[Floats, Floats, Floats]:
+    ) -> Answer:
         """H more intervals of B streams, no slot twice: x (B, H * I), normalised, 0 beyond a stream's end.
 
         first  (B,) intervals of each stream so far        end  (B,) intervals of it in all, or FOREVER
         Returns c (B, H, labels), with `other` one more, attention (B, H, classifiers) and u (B, H, summary) of the
         intervals first - delay .. ; those whose index is negative mean nothing.
+        """
+
+    def start(
+        self, slots: NDArray[np.intp], x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> Callable[[], Answer]:
+        """Begin a step, which is computed while the caller does something else where that is possible.
+
+        Steps that were begun are computed in this order. Returns what waits for the answer; it may be called again.
         """
 
     def prepare(self, *, wait: bool = True) -> None:

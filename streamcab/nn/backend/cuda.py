@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from streamcab.nn.backend.layout import Arena, Pass
-from streamcab.nn.backend.pieces import RUNS, Floats, Ints, RoundRobin, in_pieces
+from streamcab.nn.backend.pieces import RUNS, Floats, Ints, Pieces, RoundRobin
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.weights import Net
 
@@ -54,7 +54,7 @@ class CudaBackend(TorchBackend):
         # One slot more than asked for: what fills a piece up works there, and harms nobody.
         super().__init__(net, slots + 1, device, precision)
         self._spare = slots
-        self._record = record
+        self._record, self._pieces = record, Pieces(slots)
         self._sizes = sorted({min(size, slots) for size in SIZES}, reverse=True)
         self._recorded: dict[tuple[int, int], RoundRobin[_Replay]] = {}
 
@@ -67,7 +67,7 @@ class CudaBackend(TorchBackend):
 
     def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
         h = out.shape[1]
-        in_pieces(self._sizes, lambda size: self._replays(size, h).next(), slots, x, out)
+        self._pieces.start(self._sizes, lambda size: self._replays(size, h).next(), slots, x, out).wait()
 
     def _replays(self, b: int, h: int) -> "RoundRobin[_Replay]":
         replays = self._recorded.get((b, h))

@@ -4,6 +4,7 @@ Knows nothing of which streams exist, of audio, or of votes.
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from threading import Lock, Thread, get_native_id, main_thread
@@ -16,7 +17,17 @@ from numpy.typing import NDArray
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import graph, state
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
-from streamcab.nn.backend.pieces import RUNS, WASTE, Floats, Ints, RoundRobin, State, in_pieces
+from streamcab.nn.backend.pieces import (
+    RUNS,
+    WASTE,
+    Answer,
+    Floats,
+    Ints,
+    Pieces,
+    RoundRobin,
+    State,
+    Step,
+)
 from streamcab.nn.backend.request import Request
 from streamcab.nn.backend.rings import Rings
 from streamcab.nn.backend.unreported import ov
@@ -162,6 +173,7 @@ class OpenVinoBackend:
         self._all_sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
         self._requests: dict[tuple[int, int], RoundRobin[Request]] = {}
         self._at_edges: dict[tuple[int, int] | None, Any] = {}
+        self._pieces = Pieces(slots)
         self._preparing = False
 
     def prepare(self, *, wait: bool = True) -> None:
@@ -204,21 +216,28 @@ class OpenVinoBackend:
 
     def reset(self, slots: Ints) -> None:
         """See Backend."""
+        self._pieces.settle(slots)
         self._rows[slots] = self._fresh
         self._rings.reset(slots)
 
     def state(self, slot: int) -> State:
         """See Backend."""
+        self._pieces.settle(np.array([slot]))
         return self._rows[slot].copy(), self._rings.newest(slot)
 
     def restore(self, slots: Ints, state: State) -> None:
         """See Backend."""
+        self._pieces.settle(slots)
         self._rows[slots], newest = state
         self._rings.replace(slots, newest)
 
-    def step(
+    def step(self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]) -> Answer:
+        """See Backend."""
+        return self.start(slots, x, first, end)()
+
+    def start(
         self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> tuple[Floats, Floats, Floats]:
+    ) -> Callable[[], Answer]:
         """See Backend."""
         arch = self._architecture
         h = x.shape[1] // arch.interval
@@ -229,22 +248,28 @@ class OpenVinoBackend:
             sizes = [b for b in sizes if (b, h) in self._requests]
             # None compiled yet: the graph for edges computes any stream, if not as quickly.
             near |= not sizes
-        if not near.any():
-            self._midway(sizes, slots, x, out)
+        rest = np.flatnonzero(~near)
+        if len(rest) == len(slots):
+            step = self._midway(sizes, slots, x, out)
         else:
+            answers = np.empty((len(rest), *out.shape[1:]), np.float32)
+            step = self._midway(sizes, slots[rest], x[rest], answers)
+            self._pieces.settle(slots[near])
             self._near(np.flatnonzero(near), slots, x, first, np.minimum(end, FOREVER), out)
-            rest = np.flatnonzero(~near)
-            if rest.size:
-                answers = np.empty((len(rest), *out.shape[1:]), np.float32)
-                self._midway(sizes, slots[rest], x[rest], answers)
-                out[rest] = answers
         labels, both = self._widths[0], self._widths[0] + self._widths[1]
-        return out[..., :labels], out[..., labels:both], out[..., both:]
 
-    def _midway(self, sizes: list[int], slots: Ints, x: Floats, out: Floats) -> None:
-        """Streams that are not near their start or end; fills out (B, H, all of an answer)."""
+        def answer() -> Answer:
+            answered = step.wait()
+            if answered is not out:
+                out[rest] = answered
+            return out[..., :labels], out[..., labels:both], out[..., both:]
+
+        return answer
+
+    def _midway(self, sizes: list[int], slots: Ints, x: Floats, out: Floats) -> Step:
+        """Begin a step of streams that are not near their start or end; it fills out (B, H, all of an answer)."""
         h = out.shape[1]
-        in_pieces(sizes, lambda size: self._shape(size, h).next(), slots, x, out)
+        return self._pieces.start(sizes, lambda size: self._shape(size, h).next(), slots, x, out)
 
     def _near(
         self,

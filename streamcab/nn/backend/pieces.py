@@ -1,7 +1,8 @@
-"""A step cut into pieces of the few sizes that were compiled or recorded, several of them under way at a time.
+"""Steps cut into pieces of the few sizes that were compiled or recorded, several of them under way at a time.
 
 Compiled graphs have fixed shapes, so a step of any number of streams is covered by pieces of fixed sizes, the
-last ones perhaps not quite full. Knows nothing of what a piece computes, or where.
+last ones perhaps not quite full. Pieces of one step are computed while the next step is prepared. Knows nothing of what
+a piece computes, or where.
 """
 
 from collections import deque
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
+Answer = tuple[Floats, Floats, Floats]
+"""c (B, H, labels), attention (B, H, classifiers) and u (B, H, summary) of a step."""
 Thing = TypeVar("Thing")
 State = Any
 """What a backend keeps of one stream, in its own form."""
@@ -33,31 +36,71 @@ class Piece(Protocol):
         """Wait for the step that was started: (B, H, width of an answer), valid until the next start."""
 
 
-def in_pieces(
-    sizes: Sequence[int], ready: Callable[[int], Piece], slots: Ints, x: Floats, out: Floats
-) -> None:
-    """A step of B streams: fills out (B, H, all of an answer).
+class Step:
+    """A step of B streams that is being computed, piece by piece, into out (B, H, all of an answer)."""
 
-    sizes  of pieces, falling        ready  gives a piece of a size, the one whose last start is longest ago
-    """
-    running: deque[tuple[Piece, slice]] = deque()
+    def __init__(self, pieces: "Pieces", out: Floats) -> None:
+        self.out, self.left = out, 0
+        self.error: Exception | None = None
+        self._pieces = pieces
 
-    def collect() -> None:
-        piece, cut = running.popleft()
-        out[cut] = piece.result()
+    def wait(self) -> Floats:
+        """Return `out` when all of it is there; raises what went wrong with a piece, each time that it is asked."""
+        while self.left:
+            self._pieces.collect()
+        if self.error is not None:
+            raise self.error
+        return self.out
 
-    done = 0
-    for size in sizes:
-        while done < len(slots) and (len(slots) - done >= WASTE * size or size == sizes[-1]):
-            cut = slice(done, min(done + size, len(slots)))
-            piece = ready(size)
-            while any(piece is busy for busy, _ in running):
-                collect()
-            piece.start(slots[cut], x[cut])
-            running.append((piece, cut))
-            done = cut.stop
-    while running:
-        collect()
+
+class Pieces:
+    """The pieces that are under way, of any number of steps, in the order of their starts."""
+
+    def __init__(self, slots: int) -> None:
+        self._running: deque[tuple[Piece, Step, slice, Ints]] = deque()
+        self._busy = np.zeros(slots, np.bool_)
+
+    def start(
+        self, sizes: Sequence[int], ready: Callable[[int], Piece], slots: Ints, x: Floats, out: Floats
+    ) -> Step:
+        """Start a step of B streams; waits only where too much is under way, or a step of the same streams.
+
+        Args:
+            sizes: of pieces, falling.
+            ready: gives a piece of a size, the one whose last start is longest ago.
+            slots: of the streams, (B,).
+            x: their samples, (B, H * I).
+            out: is filled, (B, H, all of an answer).
+        """
+        step, done = Step(self, out), 0
+        self.settle(slots)
+        for size in sizes:
+            while done < len(slots) and (len(slots) - done >= WASTE * size or size == sizes[-1]):
+                cut = slice(done, min(done + size, len(slots)))
+                piece = ready(size)
+                while any(piece is busy for busy, *_ in self._running):
+                    self.collect()
+                piece.start(slots[cut], x[cut])
+                step.left += 1
+                self._busy[slots[cut]] = True
+                self._running.append((piece, step, cut, slots[cut]))
+                done = cut.stop
+        return step
+
+    def settle(self, slots: Ints) -> None:
+        """Wait until nothing of these streams is under way: then their state is that of their last step."""
+        while self._busy[slots].any():
+            self.collect()
+
+    def collect(self) -> None:
+        """Wait for the piece that was started first. What goes wrong is for its own step to tell."""
+        piece, step, cut, slots = self._running.popleft()
+        step.left -= 1
+        self._busy[slots] = False
+        try:
+            step.out[cut] = piece.result()
+        except Exception as error:
+            step.error = error
 
 
 class RoundRobin(Generic[Thing]):

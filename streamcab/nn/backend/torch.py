@@ -8,6 +8,7 @@ block.
 Knows nothing of which streams exist, of audio, or of votes.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 from streamcab.nn.acb import affine, fold
 from streamcab.nn.backend.layout import Arena, Kernel, Pass, contexts, unflatten
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
-from streamcab.nn.backend.pieces import Floats, Ints, State
+from streamcab.nn.backend.pieces import Answer, Floats, Ints, State
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.distiller import FOREVER, Stage, StageState
 from streamcab.nn.trunk import outside
@@ -92,10 +93,15 @@ class TorchBackend:
         """See Backend."""
         self._state[torch.from_numpy(slots).to(self.device)] = state
 
-    @torch.inference_mode()
-    def step(
+    def start(
         self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> tuple[Floats, Floats, Floats]:
+    ) -> Callable[[], Answer]:
+        """See Backend. The answer is there at once."""
+        answer = self.step(slots, x, first, end)
+        return lambda: answer
+
+    @torch.inference_mode()
+    def step(self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]) -> Answer:
         """See Backend."""
         h = x.shape[1] // self._interval
         out = np.empty((len(slots), h, self._width), np.float32)

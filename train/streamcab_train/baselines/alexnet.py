@@ -27,6 +27,6 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, 3, H, W), 63 pixels or more, -> logits (B, labels)."""
+        """Compute logits (B, labels) of pictures x (B, 3, H, W) of 63 pixels or more."""
         logits: Tensor = self.classifier(self.features(x))
         return logits

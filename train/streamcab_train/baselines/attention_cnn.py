@@ -30,7 +30,7 @@ class AttentionCnn(nn.Module):
         self.classifier = nn.Linear(channels, labels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, 1, H, W), H a multiple of 8 x BANDS, -> logits (B, labels)."""
+        """Compute logits (B, labels) of x (B, 1, H, W), H a multiple of 8 x BANDS."""
         b, _, h, w = x.shape
         bands = self.features(x.reshape(b * BANDS, 1, h // BANDS, w)).mean((2, 3)).view(b, BANDS, -1)
         weight = self.attention(bands).softmax(1)

@@ -24,7 +24,7 @@ class GatedBlock(nn.Module):
         self.skip = shortcut(channels, filters, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, channels, H, W) -> (B, filters, H / stride, W / stride)."""
+        """Compute (B, filters, H / stride, W / stride) from x (B, channels, H, W)."""
         y: Tensor = self.body(x) * self.gate(x).sigmoid() + self.skip(x)
         return y.relu()
 

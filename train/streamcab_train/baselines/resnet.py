@@ -21,7 +21,7 @@ class Block(nn.Module):
         self.skip = shortcut(channels, filters, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, channels, H, W) -> (B, filters, H / stride, W / stride)."""
+        """Compute (B, filters, H / stride, W / stride) from x (B, channels, H, W)."""
         y: Tensor = self.body(x) + self.skip(x)
         return y.relu()
 
@@ -44,13 +44,13 @@ class ResNet18(nn.Module):
         self.classifier = nn.Linear(channels, labels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, 3, H, W) -> logits (B, labels)."""
+        """Compute logits (B, labels) of pictures x (B, 3, H, W)."""
         logits: Tensor = self.classifier(self.blocks(self.stem(x)).mean((2, 3)))
         return logits
 
 
 def shortcut(channels: int, filters: int, stride: int) -> nn.Module:
-    """The way past a block."""
+    """Make the way past a block."""
     if channels == filters and stride == 1:
         return nn.Identity()
     return nn.Sequential(nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters))

@@ -33,6 +33,6 @@ class Vgg11(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, 3, H, W), 32 pixels or more, -> logits (B, labels)."""
+        """Compute logits (B, labels) of pictures x (B, 3, H, W) of 32 pixels or more."""
         logits: Tensor = self.classifier(self.features(x))
         return logits

@@ -21,7 +21,7 @@ COUNTRIES = {"usa": "us", "uk": "uk"}
 
 
 def accent(language: str, country: str, birthplace: str) -> str:
-    """One word for where an English speaker is from; the first language of anybody else."""
+    """Return one word for where an English speaker is from; the first language of anybody else."""
     language, country = language.strip().lower(), country.strip().lower()
     if language != "english":
         return language

@@ -19,7 +19,7 @@ APART = re.compile(r"[|,](?![^(]*\))")
 
 
 def parts(words: str) -> tuple[str, ...]:
-    """An accent as it stands, then its parts where it has several."""
+    """Return an accent as it stands, then its parts where it has several."""
     words = words.strip()
     pieces = [p.strip() for p in APART.split(words)]
     return tuple(dict.fromkeys(p for p in (words, *pieces) if p))

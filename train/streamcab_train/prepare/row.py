@@ -39,7 +39,7 @@ SEXES |= {"male_masculine": "male", "female_feminine": "female"}
 
 
 def sex(word: str) -> str:
-    """`male`, `female`, or what else the corpus says."""
+    """Return `male`, `female`, or what else the corpus says."""
     word = word.strip().lower()
     return SEXES.get(word, word)
 
@@ -50,7 +50,7 @@ def audio_files(folder: Path) -> list[Path]:
 
 
 def read_table(file: Path, columns: tuple[str, ...], delimiter: str = ",") -> Iterator[dict[str, str]]:
-    """Rows of a table with a header that has at least `columns`; CorpusError for any other."""
+    """Yield the rows of a table with a header that has at least `columns`."""
     try:
         with opened(file) as text:
             # A tab ends a field wherever it stands; quotes there are part of a sentence.

@@ -58,7 +58,7 @@ class Prepared:
 
 
 def read_labels(file: Path, corpus: str) -> dict[str, str]:
-    """A label map from TOML, for one corpus: its accent in small letters -> class.
+    """Read a label map from TOML, for one corpus: its accent in small letters, and the class.
 
     `[labels]` holds for all corpora; a section with the corpus' name goes before it. ConfigError in one line.
     """
@@ -130,7 +130,7 @@ def tell(prepared: Prepared, console: Console | None = None) -> None:
 
 
 def summary(prepared: Prepared) -> Table:
-    """Clips, speakers and hours of each class."""
+    """Tabulate clips, speakers and hours of each class."""
     table = Table(title_justify="left")
     for name in ("class", "clips", "speakers", "hours"):
         table.add_column(name, justify="left" if name == "class" else "right")
@@ -170,7 +170,7 @@ def _rows(
 
 
 def _label(accents: tuple[str, ...], labels: Mapping[str, str] | None, dropped: Counter[str]) -> str | None:
-    """The class of an accent; that of its whole goes before those of its parts."""
+    """Return the class of an accent; that of its whole goes before those of its parts."""
     if labels is None:
         return accents[0]
     found = dict.fromkeys(labels[a.lower()] for a in accents if a.lower() in labels)
@@ -183,7 +183,7 @@ def _label(accents: tuple[str, ...], labels: Mapping[str, str] | None, dropped: 
 
 
 def _seconds(file: Path, dropped: Counter[str]) -> float | None:
-    """The length of a file, as far as its header tells; where that tells nothing, of what decodes."""
+    """Return the length of a file, as far as its header tells; where that tells nothing, of what decodes."""
     if not file.is_file():
         dropped["no such file"] += 1
         return None

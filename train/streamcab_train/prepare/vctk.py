@@ -15,7 +15,7 @@ from streamcab_train.prepare.row import Voice, audio_files, need, sex
 
 
 def speakers(file: Path) -> dict[str, tuple[str, str, str]]:
-    """Speaker -> (accent, sex, age); columns are parted by blanks, and the region may have several words."""
+    """Read (accent, sex, age) of each speaker; columns are parted by blanks, and the region may have several words."""
     found = {}
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
         words = line.split()
