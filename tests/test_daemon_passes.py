@@ -40,7 +40,7 @@ class Stage:
 
     def run(self, now, *some):
         slots = np.array([s.slot for s in some]) if some else self.streams.slots
-        ((_, done),) = self.passes.turn(slots, 1, now, EVERY_S)
+        ((_, done),) = self.passes.turn(slots, now, EVERY_S)
         return done
 
     def mean(self, stream):
@@ -278,7 +278,7 @@ def test_the_next_turn_begins_before_the_last_one_is_answered_and_nothing_differ
         stage.bank.write(row, voice, 3.0)
         stage.bank.finish(row)
     a, b = (np.array([s.slot]) for s in streams)
-    turn = partial(stage.passes.turn, bunch=1, now=3.0, every_s=EVERY_S)
+    turn = partial(stage.passes.turn, now=3.0, every_s=EVERY_S)
     assert list(turn(a, more=lambda: True)) == []
     assert stage.mean(streams[0])[1] == 0
     ((answered, _),) = turn(b, more=lambda: True)
@@ -294,8 +294,8 @@ def test_a_stream_that_leaves_with_its_answer_has_no_turn_that_it_was_chosen_for
     a, b = stage.begin(0), stage.begin(1)
     stage.bank.write(0, talk(2), 2.0)
     slots = np.array([a.slot, b.slot])
-    assert list(stage.passes.turn(slots, 1, 2.0, EVERY_S, more=lambda: True)) == []
-    turns = stage.passes.turn(slots, 1, 2.0, EVERY_S)
+    assert list(stage.passes.turn(slots, 2.0, EVERY_S, more=lambda: True)) == []
+    turns = stage.passes.turn(slots, 2.0, EVERY_S)
     assert next(turns)[0].tolist() == slots.tolist()
     stage.streams.leave(a)
     assert next(turns)[0].tolist() == [b.slot]
@@ -305,7 +305,7 @@ def test_what_has_begun_when_all_ends_is_answered(stage):
     voice, a = talk(2.03, seed=4), stage.begin(0)
     stage.bank.write(0, voice, 2.0)
     stage.bank.finish(0)
-    assert list(stage.passes.turn(np.array([a.slot]), 1, 2.0, EVERY_S, more=lambda: True)) == []
+    assert list(stage.passes.turn(np.array([a.slot]), 2.0, EVERY_S, more=lambda: True)) == []
     stage.passes.run_out(2.0, EVERY_S)
     assert stage.mean(a)[0] == pytest.approx(offline(voice), abs=1e-5)
 

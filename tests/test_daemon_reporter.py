@@ -66,7 +66,7 @@ def stage(supervisor=None, pseudonyms=None, streams=2, taps=()):
 
     def hear(row, voice):
         bank.write(row, voice, NOW)
-        ((_, done),) = passes.turn(table.slots, 1, NOW, 0.1)
+        ((_, done),) = passes.turn(table.slots, NOW, 0.1)
         return done
 
     def predict(live):

@@ -454,13 +454,3 @@ def test_announced_silence_as_long_as_the_ring_loses_nothing(pause_s: float) -> 
     engine.advance()
     assert engine.dropped[slot] == 0
     assert engine.heard[slot] == int((2.11 + pause_s) * 40)
-
-
-def test_the_last_words_before_a_pause_are_taken_when_nothing_follows() -> None:
-    engine, bank = Engine(SMALL, 1), Bank(8000, 1, 32_000)
-    slot = engine.attach(bank, 0)
-    bank.write(0, talk(0.275, seed=1), 0.0)
-    engine.advance(bunch=4)
-    assert engine.heard[slot] == 8
-    engine.advance(bunch=4)
-    assert engine.heard[slot] == 11

@@ -83,7 +83,7 @@ class Stage:
                 self.bank.write(row, self.voice[self.at : self.at + n], self.now)
             self.at += n
             self.now += step
-            for e in self.retry.advance(np.sort(self.slots), 1, self.now):
+            for e in self.retry.advance(np.sort(self.slots), self.now):
                 for i, slot in enumerate(e.slots.tolist()):
                     for j in range(e.c.shape[1]):
                         if e.first[i] + j >= 0:
@@ -269,7 +269,7 @@ def test_without_a_failure_nothing_changes(checkpoint):
     stage = Stage(checkpoint, 1)
     stage.hear(5)
     stage.bank.finish(0)
-    emitted = stage.retry.advance(None, 1, stage.now)
+    emitted = stage.retry.advance(None, stage.now)
     assert emitted
     assert stage.retry.in_words(stage.now) == ""
     whole = Classifier(checkpoint).classify(stage.voice[: stage.at], 8000)

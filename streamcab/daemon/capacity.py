@@ -9,7 +9,7 @@ from math import exp, inf
 
 import numpy as np
 
-SHARE = 0.8
+SHARE = 0.9
 """Share of the loop's time that may be planned for: the rest is for bursts."""
 FEW = 64
 """So many streams share passes that cost little more than those of one: what one costs says nothing of them."""

@@ -46,8 +46,6 @@ log = logging.getLogger("streamcab.daemon")
 STATUS_S = 1.0
 NAP_S = 0.05
 """Longest time in seconds before a new stream is noticed while the daemon is idle."""
-BUNCH = 4
-"""Intervals per pass with many streams come in multiples of this: the remainder waits for the next turn."""
 OVERLOAD_S = 1.0
 """A machine that is late for this many seconds is overloaded, until it has been in time for as long."""
 
@@ -177,8 +175,7 @@ class Daemon:
         Returns the intervals that were heard, and those of them that are of streams without a pace.
         """
         heard = unpaced = 0
-        bunch = BUNCH if len(self._streams) > GATHER else 1
-        for answered, done in self._passes.turn(slots, bunch, now, self.settings.every_s, self._more_due):
+        for answered, done in self._passes.turn(slots, now, self.settings.every_s, self._more_due):
             self._publish(done.due)
             self._publish_due(answered)
             heard, unpaced = heard + done.heard, unpaced + done.unpaced

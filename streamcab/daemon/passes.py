@@ -155,7 +155,6 @@ class PassRunner:
     def turn(
         self,
         slots: Slots,
-        bunch: int,
         now: float,
         every_s: float,
         more: Callable[[], bool] = lambda: False,
@@ -167,7 +166,6 @@ class PassRunner:
 
         Args:
             slots: whose turn it is.
-            bunch: as in `Engine.advance`.
             now: monotonic time.
             every_s: how often streams without a pace answer.
             more: whether the next turn follows at once; otherwise this pass is completed, too.
@@ -181,7 +179,7 @@ class PassRunner:
         if self._under_way is not None and np.isin(slots, self._under_way[0]).any():
             yield self._complete(now, every_s)
             slots = slots[self._streams.in_use[slots]]  # some have left with their last answer
-        begun = self.retry.begin(self.rest(slots, now), bunch, now)
+        begun = self.retry.begin(self.rest(slots, now), now)
         if self._under_way is not None:
             yield self._complete(now, every_s)
         self._under_way = slots, begun
@@ -206,7 +204,7 @@ class PassRunner:
             begun = self._under_way[1] if self._under_way is not None else ()
             self._under_way = None
             outputs = self.retry.collect(begun, now)
-            done = self._add([*outputs, *self.retry.advance(None, 1, now)], every_s)
+            done = self._add([*outputs, *self.retry.advance(None, now)], every_s)
         self._engine.finished[self._streams.slots] = True
         return done
 

@@ -66,8 +66,6 @@ class Engine:
         self._deaf = table.column(np.int64)
         # Intervals left out by `pause` since the last one that was taken in.
         self._paused = table.column(np.int64)
-        # Whole intervals that had come at the last visit.
-        self._whole = table.column(np.int64)
         self.rested: NDArray[np.int64] = table.column(np.int64)
         """(slots,) samples left out by `pause`."""
         self.computed = 0
@@ -188,14 +186,11 @@ class Engine:
         self._resumed[slots[n > 0]] = after[n > 0]
         return after - before
 
-    def advance(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[EngineOutput]:
-        """One pass: take what has arrived for every stream, or for some, and answer what can be answered.
+    def advance(self, slots: NDArray[np.intp] | None = None) -> list[EngineOutput]:
+        """One pass: take what has arrived for every stream, or for some, and answer what can be answered."""
+        return self.collect(self.begin(slots))
 
-        bunch  take a multiple of so many intervals of each, leave the rest for later: whole runs cost less
-        """
-        return self.collect(self.begin(slots, bunch))
-
-    def begin(self, slots: NDArray[np.intp] | None = None, bunch: int = 1) -> list[Begun]:
+    def begin(self, slots: NDArray[np.intp] | None = None) -> list[Begun]:
         """Begin a pass, as `advance`; `collect` waits for its answers.
 
         Passes of other streams may begin before that. Of the same streams they may, too, but no answer may be read
@@ -207,7 +202,7 @@ class Engine:
             wanted[slots] = True
             some = some[wanted[some]]
         for which, bank, rows in self.table.by_bank(some):
-            self._take_in(bank, some[which], rows, bunch)
+            self._take_in(bank, some[which], rows)
         begun, self._begun = self._begun, []
         return begun
 
@@ -260,7 +255,7 @@ class Engine:
         arch = self.architecture
         return front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval, arch.detector > 0)
 
-    def _take_in(self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], bunch: int) -> None:
+    def _take_in(self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp]) -> None:
         front = self._front(bank)
         paused = self._paused[slots] > 0
         if paused.any():
@@ -276,12 +271,8 @@ class Engine:
         heard = self.heard[slots]
         long = end - start >= front.heard(np.array(self._memory + 1))
         far = long & (end > front.heard(np.maximum(heard, known)))
-        waiting = whole - heard
-        # More is waited for only where much has come since the last visit.
-        waiting -= np.where(ended | (whole - self._whole[slots] < bunch), 0, waiting % bunch)
-        self._whole[slots] = whole
         # Shorter holes are read like all else, so that streams stay together.
-        self._hear(bank, slots, rows, np.where(far, known - heard, waiting))
+        self._hear(bank, slots, rows, np.where(far, known, whole) - heard)
         if far.any():
             some, at = slots[far], rows[far]
             self._leave_out(some, end[far] - front.heard(self.heard[some]), self.heard[some] - hole[far])

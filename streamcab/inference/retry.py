@@ -45,14 +45,14 @@ class Retry:
         self._told = -np.inf
         self._words = ""
 
-    def advance(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[EngineOutput]:
+    def advance(self, slots: NDArray[np.intp] | None, now: float) -> list[EngineOutput]:
         """Do as `Engine.advance`; raises only ComputeError."""
-        return self.collect(self.begin(slots, bunch, now), now)
+        return self.collect(self.begin(slots, now), now)
 
-    def begin(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[Begun]:
+    def begin(self, slots: NDArray[np.intp] | None, now: float) -> list[Begun]:
         """Do as `Engine.begin`; raises only ComputeError."""
         if self._most >= self._engine.slots and not self._strikes.any():
-            return self._begin(slots, bunch, now)
+            return self._begin(slots, now)
         if now - self._calm_since > CALM_S:
             self._calm_since, self._most = now, self._most * 2
             self._strikes[:] = 0
@@ -60,7 +60,7 @@ class Retry:
         begun: list[Begun] = []
         for i in range(0, len(wanted), self._most):
             # One after the other: a failure is then known to be of these.
-            steps = self._begin(wanted[i : i + self._most], bunch, now)
+            steps = self._begin(wanted[i : i + self._most], now)
             if self.collect(steps, now):
                 begun += steps
         return begun
@@ -100,9 +100,9 @@ class Retry:
         """Return what an operator should know; empty if all is well."""
         return self._words if now - self._told < TELL_S else ""
 
-    def _begin(self, slots: NDArray[np.intp] | None, bunch: int, now: float) -> list[Begun]:
+    def _begin(self, slots: NDArray[np.intp] | None, now: float) -> list[Begun]:
         try:
-            return self._engine.begin(slots, bunch)
+            return self._engine.begin(slots)
         except Exception as error:  # whatever it is, it must cost a pass and not a thousand streams
             self._failed(self._engine.table.slots if slots is None else slots, error, now)
             return []
