@@ -105,7 +105,7 @@ export class Call {
     const at = d.labels.indexOf(d.top);
     s.chip.style.background = colour(at < 0 ? null : d.numbers[at]);
     s.top.textContent = d.top ?? "no answer yet";
-    s.sure.textContent = d.top === null ? "" : `${percent(d.confidence)} confidence${d.sure === false ? ", below the model's threshold" : ""}`;
+    s.sure.textContent = d.top === null ? "" : `${percent(d.confidence)} confidence${d.sure === false ? (d.other >= 0.5 ? ", perhaps another accent" : ", not sure") : ""}`;
     document.title = `${d.name} – streamcab`;
     this.#keys(d);
     s.voices.textContent = changes(d.course);
