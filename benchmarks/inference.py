@@ -12,8 +12,6 @@ so that they do.
 import argparse
 import contextlib
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -25,6 +23,7 @@ import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
+from start_up import start_ups
 
 from streamcab.audio.ring import Bank
 from streamcab.dsp.resample import resampler
@@ -36,7 +35,6 @@ from streamcab.nn.cabcnn import Architecture, CabCnn
 from streamcab.nn.distiller import FOREVER
 
 REFERENCE_GFLOP = 2 * 64 * 100 * 32 * 32 * 10 / 1e9
-CLI = [sys.executable, "-c", "from streamcab.cli import main; main()"]
 CLIPS = Path(__file__).parent.parent / "streamcab" / "clips"
 
 
@@ -180,73 +178,6 @@ def training(net: CabCnn, seconds: float, reference: Reference) -> None:
     print(f"  {layers:.0f} reference layers a step; {share:.0%} of its rate, at three times inference's cost")
 
 
-def timed(command: list[str]) -> float:
-    """Measure the median seconds of a command from start to end."""
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
-
-
-def connected() -> float:
-    """Measure the seconds from starting `streamcab watch` until it has shown a first message."""
-    import threading
-
-    from streamcab.feed import Publisher
-    from streamcab.message import Prediction
-
-    publisher = Publisher("tcp://127.0.0.1:0")
-    words = dict.fromkeys(("run", "stream", "model"), "bench") | {"labels": ["us"], "probs": {}, "now": {}}
-    numbers = dict.fromkeys(("time", "window_s", "voiced_s", "heard_s", "lag_ms", "lost_ms"), 0.0)
-    counts = {"seq": 1, "sample": 0, "rate": 8000, "overflows": 0}
-    nothing = dict.fromkeys(("top", "confidence", "level_db", "attention"))
-    message = Prediction(**words, **numbers, **counts, **nothing, state="silent")
-    done = threading.Event()
-
-    def publish() -> None:
-        while not done.wait(0.01):
-            publisher.publish(message)
-            publisher.poll()
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    start = time.perf_counter()
-    command = [*CLI, "watch", publisher.endpoint, "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as watch:
-        assert watch.stdout is not None
-        line = watch.stdout.readline()
-        took = time.perf_counter() - start
-        watch.terminate()
-    done.set()
-    thread.join()
-    publisher.close()
-    if not line:
-        raise RuntimeError("watch said nothing")
-    return took
-
-
-def start_ups(net: CabCnn, backend: str, precision: str) -> None:
-    """Print how long start-up takes."""
-    print("\nstart-up                                     seconds")
-    python = [sys.executable, "-c"]
-    for name, f in (
-        ("python itself", lambda: timed([*python, "pass"])),
-        ("streamcab --help", lambda: timed([*CLI, "--help"])),
-        ("streamcab watch, until a message is shown", connected),
-        ("import streamcab and its engine", lambda: timed([*python, "import streamcab.inference.engine"])),
-    ):
-        try:
-            print(f"{name:44} {f():7.2f}")
-        except Exception as error:  # the rest of the table is worth having
-            print(f"{name:44}    left out: {error}")
-    for slots in (1, 1024):
-        start = time.perf_counter()
-        Calls(net, make_backend(backend, net, slots, precision=precision), 1, 8000)
-        print(f"{f'backend for {slots} streams, and 2 s of audio':44} {time.perf_counter() - start:7.2f}")
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="What inference costs, as ratios to the dominating layer.")
@@ -325,7 +256,7 @@ def main() -> None:
                 line += f" {pass_s * 1e3:14.3f} {streams:9.0f} {share:6.0%}"
             print(line, flush=True)
     with contextlib.suppress(KeyboardInterrupt):
-        start_ups(net, args.backend, args.precision)
+        start_ups(lambda n: Calls(net, make_backend(args.backend, net, n, precision=args.precision), 1, 8000))
 
 
 if __name__ == "__main__":

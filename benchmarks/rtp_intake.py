@@ -227,16 +227,8 @@ def live(calls: int, seconds: float, busy: bool) -> None:
             n = (n * 31 + 7) % 1_000_003
 
     def run(name: str, port: int, packets: Callable[[], int]) -> None:
-        arguments = [
-            sys.executable,
-            __file__,
-            "--send",
-            str(port),
-            "--calls",
-            str(calls),
-            "--seconds",
-            str(seconds),
-        ]
+        given = {"send": port, "calls": calls, "seconds": seconds}
+        arguments = [sys.executable, __file__, *(f"--{name}={value}" for name, value in given.items())]
         child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
         thread = threading.Thread(target=toil, daemon=True)
         if busy:

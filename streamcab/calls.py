@@ -56,6 +56,7 @@ class CallFacts(msgspec.Struct, frozen=True):
     top: str | None
     confidence: float | None
     sure: bool | None
+    other: float | None
     probs: dict[str, float]
     model: str
     flaws: list[str]
@@ -196,6 +197,7 @@ class Tally:
                 top=p.top if p else None,
                 confidence=_short(p.confidence) if p else None,
                 sure=p.sure if p else None,
+                other=_short(p.other) if p else None,
                 probs={label: round(x, DIGITS) for label, x in p.probs.items()} if p else {},
                 model=call.model.model,
                 flaws=list(call.flaws),

@@ -145,8 +145,8 @@ def test_addresses_that_cannot_be_right(url: str) -> None:
 def test_what_is_not_known_of_a_call_is_left_out() -> None:
     call = Call(
         number=1, name="a", source="", state="ended", began=1.0, seen=2.0, ended=2.0, audio_s=1.0, speech_s=0.0,
-        top=None, confidence=None, sure=None, probs={}, model="m", flaws=[], snr_db=None, lost_ms=0.0, overflows=0,
-        detail="", labels={},
+        top=None, confidence=None, sure=None, other=None, probs={}, model="m", flaws=[], snr_db=None, lost_ms=0.0,
+        overflows=0, detail="", labels={},
     )  # fmt: skip
     assert not {"streamcab.top", "streamcab.confidence", "streamcab.detail"} & set(otlp.attributes(call, "r"))
 

@@ -109,9 +109,11 @@ def test_streamed_and_whole_are_torchs_at_every_rate(name: str, rate: int) -> No
     x = talk(3, rate, seed=5)
     light = Classifier(Checkpoint(model.weights), backend="openvino")
     heavy = Classifier(Checkpoint(model), backend="torch")
-    want = heavy.classify(x, rate).probs
-    got = light.classify(x, rate).probs
-    assert got == pytest.approx(want, abs=1e-5)
+    whole = heavy.classify(x, rate)
+    want, other = whole.probs, whole.other
+    got = light.classify(x, rate)
+    assert got.probs == pytest.approx(want, abs=1e-5)
+    assert (got.other, name == "trunk") == (pytest.approx(other, abs=1e-5), other is not None)
     stream = light.stream(rate)
     cuts = [0, *np.sort(np.random.default_rng(rate).integers(0, len(x), 7)).tolist(), len(x)]
     told = [p for a, b in pairwise(cuts) for p in stream.push(x[a:b])]
@@ -119,6 +121,7 @@ def test_streamed_and_whole_are_torchs_at_every_rate(name: str, rate: int) -> No
     if name in ("small", "long", "trunk"):
         # Evidence counts whole seconds of a window; the mean of c_t is the same to the interval.
         assert end.probs == pytest.approx(want, abs=1e-5)
+        assert end.other == pytest.approx(other, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -35,6 +35,8 @@ def test_the_default_hears_seconds_tells_speech_and_can_be_unsure() -> None:
     assert arch.detector
     assert sum(block.delay for block in arch.trunk) * arch.interval_s <= 0.5
     assert found.confidence.abstain_below == 0.65
+    assert arch.other
+    assert 0.4 < found.confidence.abstain_other < 0.7
     judged = found.card["judged"]
     text = checkpoint.bundled().with_name("README.md").read_text(encoding="utf-8")
     for figure in (judged["cv1"]["uar"], judged["cv1"]["us_uk"], judged["saa8k"]["uar"]):

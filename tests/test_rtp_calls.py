@@ -1,6 +1,7 @@
 """Who a call is, over real sockets: other codecs, other SSRCs, types that cannot be heard; and what is said of it."""
 
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from rtp_peer import Talker, heard, listening, packet, sending
 
 from streamcab.rtp.codec import TABLES
 from streamcab.rtp.decoder import available
+from streamcab.rtp.lifecycle import STOPPED_S
 
 needs_av = pytest.mark.skipif(not available(), reason="PyAV is not here")
 
@@ -88,7 +90,8 @@ def test_another_ssrc_of_the_same_port_is_the_same_call_if_that_is_asked(same_ca
     with listening(same_call=same_call) as listener, sending() as sock:
         say(sock, listener.port, Talker(ssrc=1), first)
         (line,) = listener.calls(1)
-        until(lambda: line.bank.written[line.row] == 20 * 160, "the first of it")  # it has stopped
+        until(lambda: line.bank.written[line.row] == 20 * 160, "the first of it")
+        time.sleep(2 * STOPPED_S)  # the sender's pause
         say(sock, listener.port, Talker(ssrc=2, sequence=9, time=77), second)
         if same_call == "never":
             assert len(listener.calls(2)) == 2
@@ -169,7 +172,10 @@ def test_a_wrong_clock_is_a_flaw_in_words(caplog):
         assert "20 a packet of 160, in milliseconds: corrected" in line.in_words
         until(lambda: line.bank.written[line.row] == 40 * 160, "all of it")
         assert not np.isnan(heard(line.bank, line.row)).any()
-        assert any("clock: its timestamps" in r.getMessage() for r in caplog.records)
+        until(
+            lambda: any("clock: its timestamps" in r.getMessage() for r in caplog.records),
+            "a line of the log",
+        )
 
 
 def test_one_stray_type_says_nothing(caplog):

@@ -91,19 +91,50 @@ def samples(codes):
     return np.concatenate([TABLES["PCMU"][np.frombuffer(c, np.uint8)] for c in codes]) / np.float32(32768)
 
 
-def test_the_reader_stays_behind_by_the_lookback_and_catches_up_in_silence():
+def test_the_reader_has_all_that_came_while_nothing_is_missing():
     call = intake()
     codes, now = talk(call, 10)
     (event,) = started(call)
     bank, row = event.bank, event.slot
-    assert bank.written[row] == 1600 - LOOKBACK
-    assert bank.stamp[row] == pytest.approx(now - 0.02 - LOOKBACK / 8000)
-    call.sweep(now + 0.03)
-    assert bank.written[row] == 1600 - LOOKBACK
-    call.sweep(now + 0.06)
     assert bank.written[row] == 1600
     assert bank.stamp[row] == pytest.approx(now - 0.02)
     np.testing.assert_array_equal(heard(bank, row), samples(codes))
+
+
+@pytest.mark.parametrize("first", range(1, LOOKBACK // 160 + 1))
+def test_a_first_packet_that_was_overtaken_is_heard(first):
+    call, talker = intake(), Talker()
+    sent = [talker.say(bytes([k]) * 160) for k in range(8)]
+    for k, which in enumerate([*range(1, first + 1), 0, *range(first + 1, 8)]):
+        feed(call, [sent[which]], 10 + 0.02 * k)
+    (event,) = started(call)
+    np.testing.assert_array_equal(
+        heard(event.bank, event.slot), samples([bytes([k]) * 160 for k in range(8)])
+    )
+
+
+def test_behind_a_missing_packet_the_reader_stays_back_by_the_lookback_and_catches_up_in_silence():
+    call = intake()
+    codes, now = talk(call, 20, skip={17})
+    (event,) = started(call)
+    bank, row = event.bank, event.slot
+    assert bank.written[row] == 3200 - LOOKBACK
+    assert bank.stamp[row] == pytest.approx(now - 0.02 - LOOKBACK / 8000)
+    call.sweep(now + 0.03)
+    assert bank.written[row] == 3200 - LOOKBACK
+    call.sweep(now + 0.06)
+    assert bank.written[row] == 3200
+    assert bank.stamp[row] == pytest.approx(now - 0.02)
+    want = samples(codes)
+    want[17 * 160 : 18 * 160] = np.nan
+    np.testing.assert_array_equal(heard(bank, row), want)
+
+
+def test_when_what_is_missing_is_given_up_the_reader_has_all_that_came():
+    call = intake()
+    _, _ = talk(call, 20, skip={10})
+    (event,) = started(call)
+    assert event.bank.written[event.slot] == 3200
 
 
 def test_loss_is_counted_and_marked():

@@ -78,13 +78,18 @@ def test_a_store_of_an_older_version_is_read_as_it_is_until_it_is_written(where:
     engine = connect(url_of(where), write=True)
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE pieces DROP COLUMN voice")
+        connection.exec_driver_sql("ALTER TABLE calls DROP COLUMN other")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     engine.dispose()
     with Reader(where) as store:
-        assert [piece.voice for piece in store.pieces(store.calls()[0])] == [1, 1]
+        (alice,) = store.calls()
+        assert [piece.voice for piece in store.pieces(alice)] == [1, 1]
+        assert alice.other is None
+        assert store.call(alice.id) == alice
     with writing(where, "r2") as tally:
-        one_call(tally, "bob", NOON + 100, 20, voice=2)
+        one_call(tally, "bob", NOON + 100, 20, voice=2, other=0.25)
     with Reader(where) as store:
+        assert {call.name: call.other for call in store.calls()} == {"alice": None, "bob": 0.25}
         voices = {call.name: [piece.voice for piece in store.pieces(call)] for call in store.calls()}
         assert voices == {"alice": [1, 1], "bob": [2, 2]}
 

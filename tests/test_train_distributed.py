@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,10 +74,19 @@ def two(*arguments: str, **options: object) -> "subprocess.Popen[str]":
     )
 
 
-def test_steps_of_two_are_the_steps_of_one(tmp_path: Path) -> None:
+@pytest.fixture
+def single_after() -> Iterator[None]:
+    """New tensors are in single precision again after the test."""
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("single_after")
+def test_steps_of_two_are_the_steps_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "steps.py"
     script.write_text(STEPS)
-    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], check=True, timeout=120)
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "one")])
+    runpy.run_path(str(script))
     with two(str(script), str(tmp_path / "two")) as process:
         _, said = process.communicate(timeout=150)
     assert process.returncode == 0, said

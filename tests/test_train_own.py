@@ -64,6 +64,10 @@ def test_all_but_the_acb_is_the_bundled_models(made: checkpoint.Checkpoint) -> N
     base = checkpoint.load(checkpoint.bundled())
     assert made.architecture.labels == ("quick", "slow")
     assert made.architecture.trunk == base.architecture.trunk
+    # It was fitted for the labels of the bundled model.
+    assert base.architecture.other
+    assert not made.architecture.other
+    assert made.confidence.abstain_other is None
     for name, array in base.weights.arrays.items():
         if name.startswith(KEPT):
             np.testing.assert_array_equal(made.weights.arrays[name], array)

@@ -57,6 +57,9 @@ def test_silence_has_no_label():
 
 def test_an_answer_below_the_threshold_is_said_to_be_unsure():
     assert line(prediction(sure=False)).endswith("not sure")
+    assert line(prediction(sure=False, other=0.4)).endswith("not sure")
+    assert line(prediction(sure=False, other=0.5)).endswith("perhaps another accent")
+    assert "another" not in line(prediction(sure=True, other=0.5))
     assert "not sure" not in line(prediction(sure=True)) + line(prediction())
 
 

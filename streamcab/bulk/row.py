@@ -32,7 +32,7 @@ decode = msgspec.json.Decoder(Row).decode
 def columns(labels: list[str]) -> list[str]:
     """The columns of a table of answers of a model."""
     return [
-        *("id", "path", "channel", "start_s", "end_s", "top", "confidence", "sure"),
+        *("id", "path", "channel", "start_s", "end_s", "top", "confidence", "sure", "other"),
         *(f"p_{label}" for label in labels),
         *("voiced_s", "snr_db", "flaws", "model", "notes", "error"),
     ]
@@ -44,7 +44,7 @@ def flat(row: Row, labels: list[str]) -> list[Any]:
     probs = a.probs if a is not None else {}
     return [
         *(row.id, row.path, row.channel or None, row.start_s, row.end_s),
-        *((None, None, None) if a is None else (a.top, a.confidence, a.sure)),
+        *((None,) * 4 if a is None else (a.top, a.confidence, a.sure, a.other)),
         *(probs.get(label) for label in labels),
         *((None,) * 4 if a is None else (a.voiced_s, a.snr_db, " ".join(a.flaws) or None, a.model)),
         *(row.notes or None, row.error or None),

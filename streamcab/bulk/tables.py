@@ -56,7 +56,15 @@ def _write_parquet(path: Path, rows: Iterable[Row], labels: list[str]) -> None:
     from pyarrow import parquet
 
     kinds: dict[str, Any] = dict.fromkeys(columns(labels), pyarrow.string())
-    numbers = ["start_s", "end_s", "confidence", "voiced_s", "snr_db", *(f"p_{label}" for label in labels)]
+    numbers = [
+        "start_s",
+        "end_s",
+        "confidence",
+        "other",
+        "voiced_s",
+        "snr_db",
+        *(f"p_{label}" for label in labels),
+    ]
     kinds |= dict.fromkeys(numbers, pyarrow.float64()) | {"sure": pyarrow.bool_()}
     schema = pyarrow.schema(list(kinds.items()))
     with parquet.ParquetWriter(path, schema) as table:

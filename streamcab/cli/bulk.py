@@ -78,9 +78,10 @@ def print_row(o: Classify, name: str, row: "Row") -> None:
     elif answer.top is None:
         say(f"{name}: no speech")
     else:
+        from streamcab.view.words import doubt
+
         probs = "  ".join(f"{label} {p:.2f}" for label, p in answer.probs.items())
-        doubt = "  not sure" if answer.sure is False else ""
-        say(f"{name}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced){doubt}")
+        say(f"{name}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced)  {doubt(answer)}".rstrip())
 
 
 def into_table(o: Classify, words: list[str], out: Path) -> int:

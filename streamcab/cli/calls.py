@@ -73,6 +73,7 @@ def show(o: Calls, id: int) -> None:
             "ended": shown(call.ended, zone) + (f" ({call.state})" if call.state != "ended" else ""),
             "audio": f"{call.audio_s:.1f} s, speech {call.speech_s:.1f} s, lost {call.lost_ms / 1000:.1f} s",
             "answer": answer + (" (not sure)" if call.sure is False else ""),
+            "another accent": "" if call.other is None else f"{call.other:.3f}",
             "probabilities": ", ".join(f"{label} {p:.3f}" for label, p in call.probs.items()),
             "model": call.model,
             "flaws": ", ".join(call.flaws),

@@ -102,7 +102,7 @@ class Rtp(Section, frozen=True):
     lookback_ms: Annotated[
         float,
         setting(
-            "How long to wait for late RTP packets; every call is delayed by as much.",
+            "How long to wait for a missing RTP packet; a call is delayed by as much while one is missing.",
             unit="ms",
             least=0,
             most=1000,

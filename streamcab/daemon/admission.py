@@ -129,5 +129,6 @@ class Admission:
     def in_words(self) -> Iterator[str]:
         """Messages to the operator: who rests, and who waits."""
         yield self._duty.in_words()
-        n = sum(_flows(line, self._balanced) for _, line, _ in self._waiting)
+        # One that has just come is only waiting for the next look.
+        n = sum(not new and _flows(line, self._balanced) for _, line, new in self._waiting)
         yield f"{n} stream{'s wait' if n > 1 else ' waits'} for the machine to have time" if n else ""

@@ -125,8 +125,9 @@ def attributes(call: Call, run: str) -> dict[str, Any]:
     """Return the attributes of a call's span; unknown ones are left out."""
     told = {
         "run": run, "stream": call.name, "source": call.source, "top": call.top, "confidence": call.confidence,
-        "sure": call.sure, "speech_s": call.speech_s, "audio_s": call.audio_s, "lost_ms": call.lost_ms,
-        "overflows": call.overflows, "model": call.model, "flaws": call.flaws, "detail": call.detail or None,
+        "sure": call.sure, "other": call.other, "speech_s": call.speech_s, "audio_s": call.audio_s,
+        "lost_ms": call.lost_ms, "overflows": call.overflows, "model": call.model, "flaws": call.flaws,
+        "detail": call.detail or None,
         **{f"call.{key}": text for key, text in call.labels.items()},
     }  # fmt: skip
     return {f"streamcab.{key}": value for key, value in told.items() if value is not None}

@@ -175,6 +175,15 @@ def without_voice(net: Net) -> Net:
     return Weights(replace(weights.architecture, voice=0), others)
 
 
+def without_other(net: Net) -> Net:
+    """The same net without the score of accents of none of the labels."""
+    if not net.architecture.other:
+        return net
+    weights = net.weights
+    others = {name: a for name, a in weights.arrays.items() if not name.startswith("other.")}
+    return Weights(replace(weights.architecture, other=False), others)
+
+
 def folded(weights: Weights) -> FoldedAcb:
     """The inference form of a net's ACB."""
     arch = weights.architecture

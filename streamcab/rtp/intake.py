@@ -1,8 +1,8 @@
 """Batches of datagrams into calls: has them screened and assigned, then places and counts them.
 
 Positions count from the first sample that came while the call was on probation. What the reader may have
-(jitter_buffer.py) ends `lookback` before the newest sample, or at the newest once the call has been silent for that
-long.
+(jitter_buffer.py) ends at the newest sample. While a packet is missing it ends `lookback` before that, until the call
+has been silent for as long.
 
 The same SSRC from the same address and port is the same call: its codec, its numbers and its clock may change
 (cursor.py). Where number and timestamp both leap after seconds of silence, the sender has placed another call under
@@ -48,7 +48,7 @@ Column = NDArray[np.int64]
 class Intake:
     """The receiver of up to `slots` calls, all of it on one thread.
 
-    lookback_s  how late a packet may be
+    lookback_s  how long a missing packet is waited for
     idle_s      silence that ends a call
     ring_s      seconds of audio kept per call
     rtcp_from   sockets with this number and above carry RTCP only
@@ -213,7 +213,7 @@ class Intake:
         if ready.any():
             for one in np.unique(slot[ready]).tolist():
                 self.calls.announce(one)
-        self.calls.advance(slot, buffer.newest[slot] - buffer.look[self.table.form[slot]])
+        self.calls.advance(slot, buffer.settled(slot, self.table.form[slot]))
 
     def _convert(
         self,

@@ -197,6 +197,17 @@ class JitterBuffer:
         self.newest[slot] = start + end - first
         self._newest_at[slot] = self._newest_at[heir]
 
+    def settled(self, slot: Column, form: Column) -> Column:
+        """Return the positions (m,) before which nothing more will come.
+
+        Where no packet is missing that is the newest one, else a look-back before it. What came before a call's first
+        packet is not known until two of them have passed.
+        """
+        newest, look = self.newest[slot], self.look[form]
+        target = newest - look
+        whole = (self._sequences.hole_end[slot] <= target) & (target >= look)
+        return np.where(whole, newest, target)
+
     def advance(self, slot: Column, form: Column, target: Column) -> None:
         """Let the reader read up to target (m,)."""
         on = target > self.floor[slot]

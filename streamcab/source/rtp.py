@@ -74,7 +74,7 @@ class RtpSource(Incoming):
     payload_types  entries such as `97=opus/48000/2`, or {97: "opus/48000/2"}
     sdp            file whose formats are added; where `binds` is empty, its addresses are listened on
     name_map       CSV file of address,port,ssrc,name
-    lookback_ms    how long a packet may be late
+    lookback_ms    how long a missing packet is waited for
     idle_s         silence that ends a call
     ring_s         seconds of audio kept per call
     channel        of stereo audio: mix, left, right, a number, or each: every channel is a stream

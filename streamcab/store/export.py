@@ -80,7 +80,7 @@ def as_parquet(rows: Iterable[Row], out: BinaryIO, zone: tzinfo | None) -> int:
             return pyarrow.int64()
         if name == "sure":
             return pyarrow.bool_()
-        numbers = name.endswith(("_s", "_db", "_ms")) or name == "confidence"
+        numbers = name.endswith(("_s", "_db", "_ms")) or name in ("confidence", "other")
         return pyarrow.float64() if numbers else pyarrow.string()
 
     n, writer = 0, None

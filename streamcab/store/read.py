@@ -14,7 +14,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, case, cast, extract, func, inspect, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, cast, extract, func, inspect, null, or_, select
 from sqlalchemy import types as kinds
 
 from streamcab.calls import CallFacts, Piece
@@ -116,19 +116,22 @@ class Reader:
         try:
             self._rows(select(calls.c.id).limit(1))
             with explained(self._engine):
-                have = {column["name"] for column in inspect(self._engine).get_columns("pieces")}
+                found = inspect(self._engine)
+                have = {t: {column["name"] for column in found.get_columns(t)} for t in ("calls", "pieces")}
         except StoreError:
             self.close()
             raise
         # A store that only an older streamcab has opened lacks the newest columns.
-        self._pieces = select(*(column for column in pieces.c if column.name in have))
+        self._pieces = select(*(column for column in pieces.c if column.name in have["pieces"]))
+        named = ((c, c.name in have["calls"]) for c in calls.c)
+        self._calls = select(*(column if there else null().label(column.name) for column, there in named))
 
     def calls(
         self, which: Filter = Filter(), limit: int = PAGE, after: After | None = None, oldest: bool = False
     ) -> list[StoredCall]:
         """Return calls, the newest first unless `oldest`; `limit` of them, those `after` the last of a page."""
         order = (calls.c.began, calls.c.id) if oldest else (calls.c.began.desc(), calls.c.id.desc())
-        query = _filtered(select(calls), which).order_by(*order).limit(limit)
+        query = _filtered(self._calls, which).order_by(*order).limit(limit)
         if after is not None:
             query = query.where(_beyond(after, oldest))
         return [_converted(StoredCall, row) for row in self._rows(query)]
@@ -142,7 +145,7 @@ class Reader:
 
     def call(self, id: int) -> StoredCall | None:
         """Return one call."""
-        found = self._rows(select(calls).where(calls.c.id == id))
+        found = self._rows(self._calls.where(calls.c.id == id))
         return _converted(StoredCall, found[0]) if found else None
 
     def pieces(self, call: StoredCall) -> list[StoredPiece]:

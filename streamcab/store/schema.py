@@ -94,6 +94,7 @@ calls = Table(
     Column("top", Text, comment="the answer; null without speech"),
     Column("confidence", Float),
     Column("sure", Boolean),
+    Column("other", Float, comment="an accent of none of the labels, 0 to 1"),
     Column("probs", Json, nullable=False, comment="probability by label"),
     Column("model", String(64), nullable=False, comment="models.model"),
     Column("flaws", Json, nullable=False, comment="all that were met"),

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamcab.message import Prediction
+from streamcab.view.words import doubt
 
 
 def answers_table(answers: Sequence[tuple[str, Prediction | str]]) -> Table:
@@ -30,7 +31,7 @@ def answers_table(answers: Sequence[tuple[str, Prediction | str]]) -> Table:
             continue
         top, voiced = answer.top, f"{answer.voiced_s:.1f} s"
         probs = [Text(f"{answer.probs[x]:.2f}", "bold" if x == top else "") if top else "" for x in labels]
-        doubts = [*(["not sure"] if answer.sure is False else []), *answer.flaws]
+        doubts = [word for word in (doubt(answer), *answer.flaws) if word]
         table.add_row(Text(name), Text(top or "no speech", "bold"), *probs, voiced, ", ".join(doubts))
     return table
 

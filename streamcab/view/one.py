@@ -18,7 +18,7 @@ from streamcab.view.layout import ORDER, grant
 from streamcab.view.palette import ALERT, BOLD, PLAIN, QUIET, SIGN, STATE_STYLE, hue
 from streamcab.view.strip import spoken_runs, strip_row
 from streamcab.view.waiting import render_waiting
-from streamcab.view.words import about, answer_words, duty_words, voice_words
+from streamcab.view.words import about, answer_words, doubt, duty_words, voice_words
 
 FLOOR_DB = -70.0  # the left end of the level meter
 _VALUE = 7  # cells of the column of values at the right
@@ -98,7 +98,7 @@ class _Picture:
         state, row = self.stream.shown, self._row()
         word, style = f"{SIGN[state]} {state}", STATE_STYLE[state]
         if self.stream.doubtful:
-            word += ", not sure"
+            word += f", {doubt(self.stream.prediction)}"
         if self.board.quiet(self.now):
             word, style = f"feed quiet for {self.board.age(self.now) or 0:.0f} s", ALERT
         room = max(self.inner - cell_len(word) - 2, 1)

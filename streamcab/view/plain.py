@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from streamcab.message import AnyMessage, Prediction, Status
 from streamcab.view.board import Board
 from streamcab.view.frame import clean, duration, percent
+from streamcab.view.words import doubt
 
 
 class Feed(Protocol):
@@ -90,7 +91,7 @@ def line(message: Prediction | Status, name_cells: int = 12, label_cells: int = 
         f"   voiced {message.voiced_s:5.1f} s   level {level:>7}"
         f"   lag {duration(message.lag_ms):>6}   lost {duration(message.lost_ms):>6}"
     )
-    text += "   not sure" if sure and message.sure is False else ""
+    text += f"   {doubt(message)}" if sure and doubt(message) else ""
     return text + (f"   overflows {message.overflows}" if message.overflows else "")
 
 

@@ -9,6 +9,9 @@ from streamcab.message import Prediction
 from streamcab.view.board import Stream
 from streamcab.view.frame import clean, percent
 
+EVEN = 0.5
+"""`other` at which an accent of none of the labels is as likely as one of them."""
+
 Tone = Literal["answer", "alert", "quiet"]
 
 
@@ -37,6 +40,13 @@ def about(stream: Stream, caption: str) -> str:
         detail = "; ".join(part for part in (detail, "samples: " + ", ".join(status.flaws)) if part)
     parts = [detail or said.get(stream.state, ""), caption or (status.source if status else "")]
     return " · ".join(clean(part) for part in parts if part)
+
+
+def doubt(p: Prediction | None) -> str:
+    """Return what to say of an answer that is not to be believed; nothing of others."""
+    if p is None or p.top is None or p.sure is not False:
+        return ""
+    return "perhaps another accent" if (p.other or 0.0) >= EVEN else "not sure"
 
 
 def duty_words(p: Prediction | None) -> str:

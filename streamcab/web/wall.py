@@ -135,6 +135,7 @@ class Wall:
             "top": p.top if p else None,
             "confidence": p.confidence if p else None,
             "sure": p.sure if p else None,
+            "other": p.other if p else None,
             "speech_s": p.heard_s if p else 0.0,
             "window_s": p.window_s if p else 0.0,
             "hears": p.hears if p else s.hears if s else "silence",

@@ -142,9 +142,9 @@ def gather(
 
 
 def replaced(architecture: Architecture, labels: tuple[str, ...]) -> Architecture:
-    """Return the architecture for other labels, without evidence, which was fitted for the labels before."""
+    """Return the architecture for other labels, without evidence and `other`, which belong to the labels before."""
     return dataclasses.replace(
-        architecture, labels=labels, summary=0, lags=(), phones=0, reach=0, phone_hidden=0
+        architecture, labels=labels, summary=0, lags=(), phones=0, reach=0, phone_hidden=0, other=False
     )
 
 

@@ -92,6 +92,7 @@ def evaluate(
             "below": abstain_below(p, held.truth, abstain_accuracy),
         }
         abstain |= {"fitted_on": "validation", "clips": len(held.clips)}
+        abstain |= {k: v for k, v in card.get("abstain", {}).items() if k == "other"}
         card["abstain"] = abstain
     if fit is not None:
         checkpoint.save(Checkpoint(loaded.model.cpu(), card), fit)

@@ -105,7 +105,7 @@ export class Call {
     const at = d.labels.indexOf(d.top);
     s.chip.style.background = colour(at < 0 ? null : d.numbers[at]);
     s.top.textContent = d.top ?? "no answer yet";
-    s.sure.textContent = d.top === null ? "" : `${percent(d.confidence)} confidence${d.sure === false ? ", below the model's threshold" : ""}`;
+    s.sure.textContent = d.top === null ? "" : `${percent(d.confidence)} confidence${d.sure === false ? (d.other >= 0.5 ? ", perhaps another accent" : ", not sure") : ""}`;
     document.title = `${d.name} – streamcab`;
     this.#keys(d);
     s.voices.textContent = changes(d.course);
@@ -146,6 +146,7 @@ export class Call {
       fact("Lost", d.lost_ms ? `${whole(Math.round(d.lost_ms))} ms` : "none", { bad: d.lost_ms > 0 }),
       fact("Delay", d.lag_ms === null || d.lag_ms === undefined ? null : `${Math.round(d.lag_ms)} ms`),
       fact("Sampling rate", d.rate ? `${whole(d.rate)} Hz` : null),
+      fact("Another accent", typeof d.other === "number" ? percent(d.other) : null),
       fact("Duty", typeof d.duty === "number" ? percent(d.duty) : d.duty),
       fact("Voice", d.voice > 1 ? `${whole(d.voice)}` : null),
       fact("Model", d.model ? `${d.model.name} ${d.model.hash.slice(0, 12)}` : null),
