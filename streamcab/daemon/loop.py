@@ -86,7 +86,8 @@ class Daemon:
             )
         self.settings = self._applied = settings
         self._clock, self._sources, self._recorder = clock, list(sources), recorder
-        self._beside = beside
+        recorded = [recorder.counters] if recorder is not None else []
+        self._counted = [*(source.counters for source in sources), *recorded, *beside]
         self._streams = StreamTable(arch, settings.max_streams, clock, names)
         self.engine = Engine(checkpoint.net, self._streams, backend)
         length = arch.intervals(settings.window_s)
@@ -141,7 +142,7 @@ class Daemon:
                     break
                 feed.poll()
             while not stop.is_set():
-                began, computed = self._clock.monotonic(), self.engine.computed
+                began, computed = self._clock.monotonic(), self.engine.steps.computed
                 self._apply(self.settings, began)
                 self._load.note(self._scheduler.behind(began), began)
                 self._admit(began)
@@ -153,7 +154,7 @@ class Daemon:
                 now = self._clock.monotonic()
                 turn_s = max(turn_s, now - began)
                 busy = now - began if len(slots) else 0.0
-                computed = self.engine.computed - computed
+                computed = self.engine.steps.computed - computed
                 self._admission.note(busy, computed * second, unpaced * second, dropped_s)
                 self._admission.balance(now, self._passes.waiting_s)
                 if now >= next_status:
@@ -175,14 +176,12 @@ class Daemon:
         Returns the intervals that were heard, and those of them that are of streams without a pace.
         """
         heard = unpaced = 0
-        for answered, done in self._passes.turn(slots, now, self.settings.every_s, self._more_due):
+        every_s, more = self.settings.every_s, lambda: self._scheduler.wait(self._clock.monotonic()) <= 0
+        for answered, done in self._passes.turn(slots, now, every_s, more):
             self._publish(done.due)
             self._publish_due(answered)
             heard, unpaced = heard + done.heard, unpaced + done.unpaced
         return heard, unpaced
-
-    def _more_due(self) -> bool:
-        return self._scheduler.wait(self._clock.monotonic()) <= 0
 
     def _apply(self, settings: Settings, now: float) -> None:
         """Apply these settings from now on, if they have changed."""
@@ -276,23 +275,13 @@ class Daemon:
         self._publish_status(slots)
 
     def _tell_of_itself(self, turn_s: float, intervals_per_s: float) -> None:
-        retry = self._passes.retry
-        counters = self._admission.refused + Counter(
-            {
-                "skips": self._passes.skips,
-                "feed-refused": self._reporter.feed.refused,
-                "passes-failed": retry.failures,
-            }
-        )
-        for source in self._sources:
-            counters.update(source.counters())
-        if self._recorder is not None:
-            counters.update(self._recorder.counters())
-        for counted in self._beside:
+        own = Counter({"feed-refused": self._reporter.feed.refused}) + self._passes.counters()
+        counters = self._admission.refused + own
+        for counted in self._counted:
             counters.update(counted())
         said = [source.in_words for source in self._sources if isinstance(source, Speaking)]
         full = self._load.in_words(), *self._admission.in_words()
-        detail = filter(None, (retry.in_words(self._clock.monotonic()), *full, *said))
+        detail = filter(None, (self._passes.retry.in_words(self._clock.monotonic()), *full, *said))
         self._reporter.itself(turn_s, intervals_per_s, counters, "; ".join(detail))
 
     def _wait(self, now: float, heard: int) -> None:

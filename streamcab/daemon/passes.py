@@ -5,6 +5,7 @@ or of turns: slots and monotonic times are passed in.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -211,6 +212,10 @@ class PassRunner:
     def read(self, slots: Slots) -> Reading:
         """Return the current answers of the windows of some streams."""
         return self._window.read(slots, attention=self._attention)
+
+    def counters(self) -> Counter[str]:
+        """Return the skips to the present, and the passes that failed."""
+        return Counter({"skips": self.skips, "passes-failed": self.retry.failures})
 
     def behind(self) -> bool:
         """Return whether audio of any stream has waited too long."""

@@ -14,7 +14,7 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp.bands import INTERVAL, levels
+from streamcab.dsp.bands import BANDS, FLOOR, INTERVAL, levels
 from streamcab.dsp.resample import resampler
 
 
@@ -51,6 +51,13 @@ class Pooled:
             self.missing[:, some],
             None if self.levels is None else self.levels[:, some],
         )
+
+
+def nothing(b: int, h: int, interval: int) -> Pooled:
+    """Return H intervals of B streams of which no sample arrived."""
+    zeros, levels = np.zeros((b, h)), np.full((b, h, BANDS), FLOOR, np.int16)
+    maxima = np.zeros((b, h, interval), np.float32)
+    return Pooled(maxima, np.ones(h, np.int64), zeros, zeros, np.ones((b, h), np.bool_), levels)
 
 
 class FrontEnd:

@@ -7,20 +7,19 @@ independently, and what a stream is answered depends on its own samples only.
 Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.audio.ring import NO_SAMPLE, Bank
-from streamcab.dsp.bands import BANDS, FLOOR
-from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
-from streamcab.dsp.gate import MISSING, SILENT
-from streamcab.dsp.normalise import HOLDING, NormalisedBatch, RunningNormaliser
+from streamcab.dsp.frontend import FrontEnd, front_end, nothing
+from streamcab.dsp.normalise import HOLDING, RunningNormaliser
 from streamcab.inference.engine_output import Begun, EngineOutput
 from streamcab.inference.slots import SlotTable
+from streamcab.inference.steps import Steps
 from streamcab.nn.architecture import FOREVER
-from streamcab.nn.backend import RUNS, Backend, State, make_backend
+from streamcab.nn.backend import RUNS, Backend, make_backend
 from streamcab.nn.weights import Net, detector_of
 
 HELD = 8
@@ -52,28 +51,16 @@ class Engine:
         self._memory = max(arch.memory, self.normaliser.ahead)
         # After so many missing intervals every c_t before them has left the net.
         self._flushed = min(self.normaliser.ahead + self.delay, self._memory)
-        self._quiet: State | None = None
+        self.steps = Steps(arch, table, self.backend, self._memory)
         self.heard, self.stepped = table.heard, table.stepped
         self.dropped, self.finished = table.dropped, table.finished
-        self._end = table.column(np.int64, FOREVER)
         # The sample after the last skip: what was left out is missing, though the ring may still hold it.
         self._resumed = table.column(np.int64, -FOREVER)
-        # Kind, level and width of the intervals whose c_t is still on its way through the net.
-        self._kind = table.column(np.uint8, 0, self.delay)
-        self._power = table.column(np.float64, 0, self.delay)
-        self._wide = table.column(np.bool_, 0, self.delay)
-        # Intervals to come that do not count: what the net remembers is not what was before them.
-        self._deaf = table.column(np.int64)
         # Intervals left out by `pause` since the last one that was taken in.
         self._paused = table.column(np.int64)
         self.rested: NDArray[np.int64] = table.column(np.int64)
         """(slots,) samples left out by `pause`."""
-        self.computed = 0
-        """Intervals that went through the net so far, of all streams."""
-        self._begun: list[Begun] = []
-        table.add(self.backend.reset, self.backend.bytes_per_slot)
         table.add(self.normaliser.reset, self.normaliser.bytes_per_slot)
-        table.add(self._forget)
 
     def attach(self, bank: Bank, row: int) -> int:
         """See `SlotTable.attach`."""
@@ -82,10 +69,6 @@ class Engine:
     def detach(self, slot: int) -> None:
         """See `SlotTable.detach`."""
         self.table.detach(slot)
-
-    def _forget(self, slots: NDArray[np.intp]) -> None:
-        for step in self._begun:
-            step.forget(slots)
 
     def backlog(
         self, slots: NDArray[np.intp] | None = None
@@ -129,8 +112,8 @@ class Engine:
     def _resume(self, slots: NDArray[np.intp]) -> None:
         """Streams that paused are taken in again."""
         forgotten = self._paused[slots] >= self._memory
-        self._forget_all(slots[forgotten])
-        self._deaf[slots[~forgotten]] = self._memory
+        self.steps.forget_all(slots[forgotten])
+        self.steps.deafen(slots[~forgotten])
         self._paused[slots] = 0
 
     def _leave_out(
@@ -139,21 +122,14 @@ class Engine:
         """Do as `skip`, without counting the samples as dropped; `already` (B,) of the gap were taken in before."""
         n = self._intervals(slots, samples)
         long = n + already >= self._memory
-        known = self._quiet is not None
+        known = self.steps.knows_silence
         computed = np.where(long & known, self._flushed, self._memory)
         left_out = self._omit(slots, n, np.maximum(computed - already, 0))
         if known:
-            self._forget_all(slots[long])
+            self.steps.forget_all(slots[long])
         elif long.any():
-            self._quiet = self.backend.state(slots[long][0])
+            self.steps.learn_silence(int(slots[long][0]))
         return left_out
-
-    def _forget_all(self, slots: NDArray[np.intp]) -> None:
-        """The net remembers nothing but missing intervals, and need not compute that again."""
-        if self._quiet is None:
-            self._deaf[slots] = self._memory
-        else:
-            self.backend.restore(slots, self._quiet)
 
     def _intervals(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
         """Whole intervals (B,) in samples (B,) of streams of one bank."""
@@ -175,7 +151,10 @@ class Engine:
         ).any():
             some = np.where(go, np.minimum(left, np.where(due > 0, np.minimum(due, RUNS[0]), HELD)), 0)
             for h in np.unique(some[go]).tolist():
-                self._push_missing(slots[some == h], h)
+                these = slots[some == h]
+                self.normaliser.push(these, nothing(len(these), h, self.architecture.interval))
+                self.heard[these] += h
+                self._drain(these)
             left -= some
         # The rest of the gap is only counted.
         rest = slots[left > 0]
@@ -188,10 +167,10 @@ class Engine:
 
     def advance(self, slots: NDArray[np.intp] | None = None) -> list[EngineOutput]:
         """One pass: take what has arrived for every stream, or for some, and answer what can be answered."""
-        return self.collect(self.begin(slots))
+        return self.steps.collect(self.begin(slots))
 
     def begin(self, slots: NDArray[np.intp] | None = None) -> list[Begun]:
-        """Begin a pass, as `advance`; `collect` waits for its answers.
+        """Begin a pass, as `advance`; `Steps.collect` waits for its answers.
 
         Passes of other streams may begin before that. Of the same streams they may, too, but no answer may be read
         from what was collected in between.
@@ -203,26 +182,7 @@ class Engine:
             some = some[wanted[some]]
         for which, bank, rows in self.table.by_bank(some):
             self._take_in(bank, some[which], rows)
-        begun, self._begun = self._begun, []
-        return begun
-
-    def collect(self, begun: Sequence[Begun]) -> list[EngineOutput]:
-        """Return the answers of what has begun. Where a step failed its error is raised, and `abandon` must follow.
-
-        The answers of the others are then returned with those of the next pass that begins.
-        """
-        outputs, failed = [], []
-        for step in begun:
-            try:
-                outputs.append(step.output())
-            except Exception as error:
-                failed.append(error)
-                self.stepped[step.attached] -= step.kind.shape[1]
-                step.forget(step.slots)
-        if failed:
-            self._begun[:0] = [step for step in begun if len(step.attached)]
-            raise failed[0]
-        return [output for output in outputs if len(output.slots)]
+        return self.steps.begun()
 
     def abandon(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
         """A pass over these streams broke off: what was on its way through the net is lost to them, and no more.
@@ -240,12 +200,11 @@ class Engine:
                 normaliser.reset(one)
                 normaliser.skip(one, np.array([at]))
                 self.heard[slot] = at
-            ending = self._end[slot] != FOREVER and not self.finished[slot]
+            ending = self.steps.end[slot] != FOREVER and not self.finished[slot]
             gone = int(normaliser.taken[slot] - self.stepped[slot])
             if gone <= 0 and not ending:
                 continue
-            self.stepped[slot] = normaliser.taken[slot]
-            self._kind[slot], self._deaf[slot] = MISSING, self._memory
+            self.steps.lose(slot, int(normaliser.taken[slot]))
             samples = self.sample(slot, max(gone, 0) + self.delay + self._memory)
             self.dropped[slot] += samples
             lost_ms[i] = 1000 * samples / self.table.bank(slot).rate
@@ -320,17 +279,6 @@ class Engine:
                 self.dropped[slots] += overtaken - own - np.maximum(silent, 0)
             bank.consumed[rows] = np.maximum(starts + after - own, 0)
 
-    def _push_missing(self, slots: NDArray[np.intp], h: int) -> None:
-        """h intervals that nobody heard."""
-        shape = (len(slots), h)
-        nothing = np.zeros(shape)
-        maxima = np.zeros((*shape, self.architecture.interval), np.float32)
-        levels = np.full((*shape, BANDS), FLOOR, np.int16)
-        pooled = Pooled(maxima, np.ones(h, np.int64), nothing, nothing, np.ones(shape, np.bool_), levels)
-        self.normaliser.push(slots, pooled)
-        self.heard[slots] += h
-        self._drain(slots)
-
     def _drain(self, slots: NDArray[np.intp]) -> None:
         """Through the net with all that the normaliser has decided on."""
         ready = self.normaliser.ready[slots]
@@ -339,38 +287,14 @@ class Engine:
             while most >= h:
                 some = ready >= h
                 heard = self.normaliser.take(slots[some], h)
-                self._step(slots[some], heard)
+                self.steps.push(slots[some], heard)
                 ready[some] -= h
                 most = int(ready.max())
 
-    def _step(self, slots: NDArray[np.intp], heard: NormalisedBatch) -> None:
-        h = heard.kind.shape[1]
-        self.computed += h * len(slots)
-        first = self.stepped[slots]
-        answer = self.backend.start(slots, heard.x, first, self._end[slots])
-        deaf = self._deaf[slots]
-        if deaf.any():
-            heard.kind[np.arange(h) < deaf[:, None]] = MISSING
-            self._deaf[slots] = np.maximum(deaf - h, 0)
-        # A c_t leaves the net `delay` intervals after its audio went in: so do its kind and level.
-        kind = np.concatenate((self._kind[slots], heard.kind), 1)
-        power = np.concatenate((self._power[slots], heard.power), 1)
-        wide = np.concatenate((self._wide[slots], heard.wide), 1)
-        self._kind[slots], self._power[slots], self._wide[slots] = kind[:, h:], power[:, h:], wide[:, h:]
-        self.stepped[slots] += h
-        self._begun.append(Begun(answer, slots, first - self.delay, kind[:, :h], power[:, :h], wide[:, :h]))
-
     def _finish(self, slots: NDArray[np.intp]) -> None:
         """End streams without another interval: decide on holds, and flush the look-ahead as offline padding does."""
-        self._end[slots] = self.heard[slots]
+        self.steps.end[slots] = self.heard[slots]
         self.normaliser.finish(slots)
         self._drain(slots)
-        left = self.delay
-        for h in RUNS:
-            while left >= h:
-                x = np.zeros((len(slots), h * self.architecture.interval), np.float32)
-                none = np.zeros((len(slots), h))
-                kind = np.full((len(slots), h), SILENT, np.uint8)
-                self._step(slots, NormalisedBatch(x, kind, none, none.astype(np.bool_)))
-                left -= h
+        self.steps.flush(slots)
         self.finished[slots] = True

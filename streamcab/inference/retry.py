@@ -66,12 +66,12 @@ class Retry:
         return begun
 
     def collect(self, begun: Sequence[Begun], now: float) -> list[EngineOutput]:
-        """Do as `Engine.collect`; raises only ComputeError."""
+        """Do as `Steps.collect`; raises only ComputeError."""
         if not begun:
             return []
         slots = np.unique(np.concatenate([step.slots for step in begun]))
         try:
-            outputs = self._engine.collect(begun)
+            outputs = self._engine.steps.collect(begun)
         except Exception as error:
             self._failed(slots, error, now)
             return []
