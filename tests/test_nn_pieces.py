@@ -36,7 +36,7 @@ class Stage:
     def start(self, slots):
         x = np.array(slots, np.float32)[:, None]
         return self.pieces.start(
-            [2], lambda size: self.ready.next(), np.array(slots), x, np.empty((len(slots), 1, 1))
+            [2], lambda size: self.ready.next(), np.array(slots), [x], np.empty((len(slots), 1, 1))
         )
 
 

@@ -67,7 +67,7 @@ class CudaBackend(TorchBackend):
 
     def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
         h = out.shape[1]
-        self._pieces.start(self._sizes, lambda size: self._replays(size, h).next(), slots, x, out).wait()
+        self._pieces.start(self._sizes, lambda size: self._replays(size, h).next(), slots, [x], out).wait()
 
     def _replays(self, b: int, h: int) -> "RoundRobin[_Replay]":
         replays = self._recorded.get((b, h))

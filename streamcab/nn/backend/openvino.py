@@ -6,7 +6,7 @@ Knows nothing of which streams exist, of audio, or of votes.
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from threading import Lock, Thread, get_native_id, main_thread
 from typing import Any
 from weakref import ref
@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import graph, state, whole
+from streamcab.nn.backend.edge_request import EdgeRequest
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
 from streamcab.nn.backend.pieces import (
     RUNS,
-    WASTE,
     Answer,
     Floats,
     Ints,
     Pieces,
     RoundRobin,
     State,
-    Step,
 )
 from streamcab.nn.backend.request import Request
 from streamcab.nn.backend.rings import Rings
@@ -93,21 +92,20 @@ class OpenVinoNet:
 
     def step(self, b: int, h: int) -> Compiled:
         """The steady step of b streams and h intervals: see graph.py."""
-        # A lone stream computes on the caller's thread: another one costs 30 us to wake.
-        threads = self.threads if b > 1 else 1
         return self._get(
             ("step", b, h),
             lambda: graph.step(self._weights, b, h, self.state, in_bytes=self._in_bytes),
             self._precision,
-            threads,
+            self.threads if b > 1 else 1,
         )
 
-    def edges(self, shape: tuple[int, int] | None = None) -> Compiled:
+    def edges(self, shape: tuple[int, int] | None = None, threads: int = 1) -> Compiled:
         """The step of streams near their start or end: of any shape, or faster of one shape (b, h)."""
         return self._get(
-            ("edges", shape),
+            ("edges", shape, threads),
             lambda: graph.edges(self._weights, *(shape or (-1, -1)), self.state, in_bytes=self._in_bytes),
             self._precision,
+            threads,
         )
 
     def clip(self, x: Floats) -> Floats:
@@ -183,13 +181,13 @@ class OpenVinoBackend:
         self._widths = net.architecture.widths
         self._all_sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
         self._requests: dict[tuple[int, int], RoundRobin[Request]] = {}
-        self._at_edges: dict[tuple[int, int] | None, Any] = {}
+        self._at_edges: dict[tuple[tuple[int, int] | None, int], RoundRobin[EdgeRequest]] = {}
         self._pieces = Pieces(slots)
         self._preparing = False
 
     def prepare(self, *, wait: bool = True) -> None:
         """See Backend. Without it shapes compile as they come, a tenth of a second each."""
-        self._net.edges()
+        self._edges()
         if wait:
             for b, h in self._order():
                 self._shape(b, h)
@@ -207,14 +205,23 @@ class OpenVinoBackend:
 
     def _meet_edges(self) -> None:
         """Shapes that OpenVINO meets here take a stream no time: the first of each costs tens of milliseconds."""
-        request, interval = self._net.edges().create_infer_request(), self._architecture.interval
+        rings = Rings(
+            1, [b.context for b in self._architecture.trunk], self._architecture.stages[-1].filters, 1
+        )
         for h in RUNS:
             for b in self._sizes(h):
-                first = np.zeros(b, np.int64)
-                inside = state.insides(self._architecture, first, first + FOREVER, h)
-                x, contexts = np.zeros((b, h * interval), np.float32), self._rings.buffers(b)
-                kept = [self._tensor(a) for a in (self._rows[:b], *map(np.zeros_like, contexts))]
-                request.infer([x, *kept, *inside])
+                # Spare rows and rings: what is computed here belongs to nobody. As many at a time as there are threads.
+                met = [
+                    EdgeRequest(
+                        self._edges(), self._architecture, self._fresh[None], rings, b, elsewhere=True
+                    )
+                    for _ in range(self._net.threads)
+                ]
+                x, first = np.zeros((1, h * self._architecture.interval), np.float32), np.zeros(1, np.int64)
+                for request in met:
+                    request.start(first, x, first, first + FOREVER)
+                for request in met:
+                    request.wait()
 
     def _sizes(self, h: int) -> list[int]:
         """Return the compiled numbers of streams for h intervals, falling."""
@@ -259,71 +266,52 @@ class OpenVinoBackend:
             sizes = [b for b in sizes if (b, h) in self._requests]
             # None compiled yet: the graph for edges computes any stream, if not as quickly.
             near |= not sizes
-        rest = np.flatnonzero(~near)
-        if len(rest) == len(slots):
-            step = self._midway(sizes, slots, x, out)
+        make = partial(self._next_of_shape, h)
+        if not near.any():
+            step = self._pieces.start(sizes, make, slots, [x], out)
         else:
-            answers = np.empty((len(rest), *out.shape[1:]), np.float32)
-            step = self._midway(sizes, slots[rest], x[rest], answers)
-            self._pieces.settle(slots[near])
-            self._near(np.flatnonzero(near), slots, x, first, np.minimum(end, FOREVER), out)
+            rest, edge = np.flatnonzero(~near), np.flatnonzero(near)
+            step = self._pieces.start(sizes, make, slots[rest], [x[rest]], out, where=rest)
+            columns: list[NDArray[Any]] = [x[edge], first[edge], np.minimum(end[edge], FOREVER)]
+            self._pieces.start(
+                self._sizes(h), partial(self._next_at_edge, h), slots[edge], columns, out, step, edge
+            )
         labels, both = self._widths[0], self._widths[0] + self._widths[1]
 
         def answer() -> Answer:
-            answered = step.wait()
-            if answered is not out:
-                out[rest] = answered
+            step.wait()
             return out[..., :labels], out[..., labels:both], out[..., both:]
 
         return answer
 
-    def _midway(self, sizes: list[int], slots: Ints, x: Floats, out: Floats) -> Step:
-        """Begin a step of streams that are not near their start or end; it fills out (B, H, all of an answer)."""
-        h = out.shape[1]
-        return self._pieces.start(sizes, lambda size: self._shape(size, h).next(), slots, x, out)
+    def _next_of_shape(self, h: int, size: int) -> Request:
+        return self._shape(size, h).next()
 
-    def _near(
-        self,
-        some: Ints,
-        slots: Ints,
-        x: Floats,
-        first: NDArray[np.int64],
-        end: NDArray[np.int64],
-        out: Floats,
-    ) -> None:
-        """Compute the streams that are near their start or end, and fill their rows of `out`."""
-        h, at = out.shape[1], 0
-        for size in self._sizes(h):
-            # Of few sizes only: each takes OpenVINO ten milliseconds when it is met first.
-            while (left := len(some) - at) >= WASTE * size:
-                # Whole clips are never far from their edges, so for their blocks it pays to compile.
-                shape = (size, h) if h > max(RUNS) and size > 1 else None
-                if shape not in self._at_edges:
-                    self._at_edges[shape] = self._net.edges(shape).create_infer_request()
-                request = self._at_edges[shape]
-                # A piece that is not full computes its last stream again.
-                n = min(left, size)
-                part = some[np.minimum(np.arange(at, at + size), len(some) - 1)]
-                inside = state.insides(self._architecture, first[part], end[part], h)
-                contexts = self._rings.buffers(size)
-                self._rings.read(slots[part], contexts)
-                x_part, row = np.ascontiguousarray(x[part]), self._rows[slots[part]]
-                request.infer([x_part, *map(self._tensor, (row, *contexts)), *inside])
-                answer, *kept = (tensor.data for tensor in request.output_tensors)
-                after, *news = (a[:n].view(self._rows.dtype) for a in kept)
-                part = part[:n]
-                out[part], self._rows[slots[part]] = answer[:n], after
-                self._rings.write(slots[part], news)
-                at += n
+    def _next_at_edge(self, h: int, size: int) -> EdgeRequest:
+        # Whole clips are never far from their edges, so for their blocks it pays to compile.
+        shape = (size, h) if h > max(RUNS) and size > 1 else None
+        requests = self._at_edges.get((shape, size))
+        if requests is None:
+            count = 2 * self._threads(size) if self._threads(size) > 1 else 1
+            requests = RoundRobin([self._edge_request(shape, size) for _ in range(count)])
+            self._at_edges[shape, size] = requests
+        return requests.next()
 
-    def _tensor(self, kept: NDArray[Any]) -> Any:
-        """Return the state of streams as OpenVINO takes it."""
-        return ov.Tensor(kept, ov.Shape(kept.shape), self._net.state)
+    def _edge_request(self, shape: tuple[int, int] | None, size: int) -> EdgeRequest:
+        compiled, elsewhere = self._edges(shape), self._threads(size) > 1
+        return EdgeRequest(compiled, self._architecture, self._rows, self._rings, size, elsewhere=elsewhere)
+
+    def _edges(self, shape: tuple[int, int] | None = None) -> Compiled:
+        return self._net.edges(shape, self._threads(len(self._rows)))
+
+    def _threads(self, streams: int) -> int:
+        """A lone stream computes on the caller's thread: another one costs 30 us to wake."""
+        return self._net.threads if streams > 1 else 1
 
     def _shape(self, b: int, h: int) -> RoundRobin[Request]:
         requests = self._requests.get((b, h))
         if requests is None:
-            compiled, threads = self._net.step(b, h), self._net.threads if b > 1 else 1
+            compiled, threads = self._net.step(b, h), self._threads(b)
             count = 2 * threads if threads > 1 else 1
             requests = RoundRobin(
                 [Request(compiled, self._rows, self._rings, elsewhere=threads > 1) for _ in range(count)]

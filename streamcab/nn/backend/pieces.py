@@ -29,7 +29,7 @@ WASTE = 0.75
 class Piece(Protocol):
     """Reusable buffers for a number of streams; at most one step is under way."""
 
-    def start(self, slots: Ints, x: Floats) -> None:
+    def start(self, slots: Ints, x: Floats, *more: NDArray[np.int64]) -> None:
         """Step these slots, at most as many as it is made for, by x (B, samples); does not wait."""
 
     def result(self) -> Floats:
@@ -57,22 +57,31 @@ class Pieces:
     """The pieces that are under way, of any number of steps, in the order of their starts."""
 
     def __init__(self, slots: int) -> None:
-        self._running: deque[tuple[Piece, Step, slice, Ints]] = deque()
+        self._running: deque[tuple[Piece, Step, slice | Ints, Ints]] = deque()
         self._busy = np.zeros(slots, np.bool_)
 
     def start(
-        self, sizes: Sequence[int], ready: Callable[[int], Piece], slots: Ints, x: Floats, out: Floats
+        self,
+        sizes: Sequence[int],
+        ready: Callable[[int], Any],
+        slots: Ints,
+        columns: Sequence[NDArray[Any]],
+        out: Floats,
+        step: Step | None = None,
+        where: Ints | None = None,
     ) -> Step:
         """Start a step of B streams; waits only where too much is under way, or a step of the same streams.
 
         Args:
             sizes: of pieces, falling.
-            ready: gives a piece of a size, the one whose last start is longest ago.
+            ready: gives a Piece of a size, the one whose last start is longest ago.
             slots: of the streams, (B,).
-            x: their samples, (B, H * I).
+            columns: what pieces are started with, each (B, ...): samples first.
             out: is filled, (B, H, all of an answer).
+            step: that these streams belong to, if others of it have been started; then `out` is its own.
+            where: rows of `out` that these streams have there, (B,); all in their order unless given.
         """
-        step, done = Step(self, out), 0
+        step, done = step or Step(self, out), 0
         self.settle(slots)
         for size in sizes:
             while done < len(slots) and (len(slots) - done >= WASTE * size or size == sizes[-1]):
@@ -80,10 +89,10 @@ class Pieces:
                 piece = ready(size)
                 while any(piece is busy for busy, *_ in self._running):
                     self.collect()
-                piece.start(slots[cut], x[cut])
+                piece.start(slots[cut], *(column[cut] for column in columns))
                 step.left += 1
                 self._busy[slots[cut]] = True
-                self._running.append((piece, step, cut, slots[cut]))
+                self._running.append((piece, step, cut if where is None else where[cut], slots[cut]))
                 done = cut.stop
         return step
 
