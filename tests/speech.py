@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from scipy.signal import firwin, resample_poly
 
 from streamcab.dsp import bands, detector
+from streamcab.nn import integers
 from streamcab.nn.cabcnn import Architecture, CabCnn
+from streamcab.nn.distiller import Stage
 from streamcab.nn.geometry import BlockShape, StageShape
 
 Samples = NDArray[np.float32]
@@ -115,12 +117,14 @@ def tiny_model(seed: int = 0, *, labels: tuple[str, ...] = ("au", "uk", "us"), *
         for stage in model.distiller.stages:
             stage.bias.copy_(uniform(stage.bias, -0.3, 0.3))
             stage.weight.mul_(1.5)
+            if architecture.integers:
+                to_whole_numbers(stage, first=stage is model.distiller.stages[0])
         norm = model.distiller.norm
         norm.weight.copy_(uniform(norm.weight, 0.5, 1.5))
         norm.bias.copy_(uniform(norm.bias, -0.5, 0.5))
         # Statistics of about what the net meets, then moved.
         heard = torch.randn(1, 40 * architecture.interval, generator=draw).abs()
-        y = heard.unsqueeze(-1)
+        y = model.distiller.heard(heard)
         for stage in model.eval().distiller.stages:
             y = stage(y)
         norm.running_mean.copy_(y.mean((0, 1)) * uniform(norm.running_mean, 0.7, 1.3))
@@ -155,6 +159,16 @@ def detecting_model(seed: int = 0, **kw: object) -> CabCnn:
     assert model.detector is not None
     model.detector.load_state_dict({k: torch.from_numpy(t) for k, t in tensors.items()})
     return model
+
+
+def to_whole_numbers(stage: Stage, *, first: bool) -> None:
+    """Round weights and biases of a stage as integers.py has it."""
+    fine = torch.tensor([1.0, integers.COARSE])[None, :, None] if first else torch.ones(1)
+    largest = (stage.weight / fine).abs().amax((1, 2))
+    units = 2 ** torch.ceil(torch.log2(largest / integers.WEIGHT))
+    of_weight, of_sum = units[:, None, None] * fine, units * integers.unit(first)
+    stage.weight.copy_((stage.weight / of_weight).round() * of_weight)
+    stage.bias.copy_(((stage.bias / of_sum - 0.5).round() + 0.5) * of_sum)
 
 
 def naive_resample(x: NDArray[np.floating], rate_in: int, rate_out: int) -> Doubles:

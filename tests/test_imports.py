@@ -133,7 +133,7 @@ TABLE = table()
 def test_the_table_is_read() -> None:
     assert len(TABLE) > 20
     assert TABLE["errors"] == set()
-    assert TABLE["weights"] == {"architecture", "detector", "voice"}
+    assert TABLE["weights"] == {"architecture", "detector", "integers", "voice"}
     assert TABLE["cli"] is None
     assert {"cabcnn", "normalise", "ring"} <= (TABLE["engine"] or set())
 

@@ -86,7 +86,8 @@ MAKERS = {
     "openvino-2-threads": on_two_threads,
 }
 TRUNK = tiny_model(4, stages=SMALL_STAGES, classifiers=8, voice=6, other=True, **SMALL_TRUNK)
-MODELS = {"paper": PAPER, "small": SMALL, "odd": ODD, "trunk": TRUNK}
+WHOLE = tiny_model(5, stages=SMALL_STAGES, classifiers=8, voice=6, integers=True, **SMALL_TRUNK)
+MODELS = {"paper": PAPER, "small": SMALL, "odd": ODD, "trunk": TRUNK, "integers": WHOLE}
 _MADE: dict[tuple[str, str], Backend] = {}
 
 

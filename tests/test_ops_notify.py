@@ -232,15 +232,15 @@ def test_audio_that_waits_and_is_not_answered_silences_the_pings(checkpoint, mon
     with supervised(checkpoint, hand, monkeypatch) as (daemon, recorder, feed):
         hand.bank.write(0, talk(3), time.monotonic())
         recorder.until("alive")
-        advance = daemon.engine.advance
-        daemon.engine.advance = lambda *_: []
+        begin = daemon.engine.begin
+        daemon.engine.begin = lambda *_: []
         hand.bank.write(0, talk(3), time.monotonic())
         feed.drain()
         statuses(feed, 3)
         recorder.rest()
         statuses(feed, 5)
         assert recorder.rest() == []
-        daemon.engine.advance = advance
+        daemon.engine.begin = begin
         recorder.until("alive")
 
 

@@ -49,7 +49,7 @@ def on_ray(
     mark.touch()
     try:
         ray.init(
-            address=None if address == ray_env.LOCAL else address,
+            address=address,
             include_dashboard=False if address == ray_env.LOCAL else None,
             log_to_driver=False,
             logging_level=logging.ERROR,

@@ -10,14 +10,13 @@ Intervals that were added before a change was noticed move over to it; attention
 Knows nothing of audio, of the net, or of time but as a count of intervals.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.evidence.layer import Evidence, evidence_of
 from streamcab.inference.acoustics import Acoustics, Quality
 from streamcab.inference.attention import AttentionSums
+from streamcab.inference.intervals import Intervals
 from streamcab.inference.pauses import Counts, Flags, Pauses
 from streamcab.inference.reading import NOW_S, Reading
 from streamcab.inference.running_totals import RunningTotals
@@ -27,25 +26,6 @@ from streamcab.nn.weights import Net
 __all__ = ["NOW_S", "Reading", "Window", "window_of"]
 
 EMPTIED = 1 << 40  # more intervals than a stream can have
-
-
-class _Intervals(NamedTuple):
-    """What `Window.add` is given of each interval."""
-
-    c: NDArray[np.float32]
-    alpha: NDArray[np.float32]
-    votes: Flags
-    u: NDArray[np.float32] | None
-    heard: tuple[NDArray[np.uint8], NDArray[np.float64], Flags] | None
-
-    def part(self, here: slice) -> "_Intervals":
-        """Return some of the intervals of each stream."""
-        u = None if self.u is None else self.u[:, here]
-        heard = None
-        if self.heard is not None:
-            kind, power, wide = self.heard
-            heard = kind[:, here], power[:, here], wide[:, here]
-        return _Intervals(self.c[:, here], self.alpha[:, here], self.votes[:, here], u, heard)
 
 
 class Window:
@@ -124,7 +104,7 @@ class Window:
         """
         for i in np.flatnonzero(first > self.seen[slots]):
             self._jump(int(slots[i]), int(first[i]))
-        new = _Intervals(c, alpha, votes, u, heard)
+        new = Intervals(c, alpha, votes, u, heard)
         if self._voices is None:
             self._add(slots, first, new)
             return
@@ -136,7 +116,7 @@ class Window:
             for change in self._voices.hear(slots, at, u[:, here], counted):
                 self._change(change)
 
-    def _add(self, slots: NDArray[np.intp], first: NDArray[np.int64], new: _Intervals) -> Counts:
+    def _add(self, slots: NDArray[np.intp], first: NDArray[np.int64], new: Intervals) -> Counts:
         """Add intervals without jumps and changes of voice; return their places in `voices`, (B, H)."""
         h, at = new.c.shape[1], np.zeros(new.votes.shape, np.int64)
         real = first[:, None] + np.arange(h) >= 0

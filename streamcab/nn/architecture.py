@@ -57,6 +57,8 @@ class Architecture:
     """Numbers of each interval by which voices are told apart (voice.py); 0: they are not."""
     other: bool = False
     """Whether each interval has a score that its accent is of none of the labels; it follows c_t."""
+    integers: bool = False
+    """Whether the distiller computes in whole numbers (integers.py)."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,6 +110,8 @@ class Architecture:
             )
         if not isinstance(self.other, bool) or (self.other and not self.trunk):
             raise ValueError(f"other is {self.other!r}; it can be true with a trunk, or false")
+        if not isinstance(self.integers, bool):
+            raise ValueError(f"integers is {self.integers!r}; it can be true or false")
         heard = bands.INTERVAL * self.pooled_rate
         if self.detector and (self.rate, self.interval * self.rate) != (bands.RATE, heard):
             raise ValueError(
@@ -186,7 +190,8 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as JSON takes them.
 
-        Parts that a net lacks (phones, trunk, detector, voice, other) are left out, so that older files stay unchanged.
+        Parts that a net lacks (phones, trunk, detector, voice, other, integers) are left out, so that older files
+        stay unchanged.
         """
         d = asdict(self)
         absent: tuple[str, ...] = () if self.phones else ("phones", "reach", "phone_hidden")
@@ -195,6 +200,7 @@ class Architecture:
         absent += () if self.detector_form > 1 else ("detector_form",)
         absent += () if self.voice else ("voice",)
         absent += () if self.other else ("other",)
+        absent += () if self.integers else ("integers",)
         return {k: v for k, v in d.items() if k not in absent}
 
     @classmethod

@@ -66,7 +66,7 @@ class CabCnn(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        self.distiller = Distiller(architecture.stages)
+        self.distiller = Distiller(architecture.stages, whole=architecture.integers)
         width = architecture.stages[-1].filters
         self.trunk = (
             Trunk(architecture.trunk, width, architecture.trunk_hidden, self.distiller.delay)

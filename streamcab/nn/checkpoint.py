@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from streamcab.errors import CheckpointError
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.confidence import Confidence
-from streamcab.nn.weights import Net, Weights, shapes, without_voice
+from streamcab.nn.weights import Net, Weights, check_integers, shapes, without_voice
 
 if TYPE_CHECKING:
     from streamcab.nn.cabcnn import CabCnn
@@ -143,6 +143,7 @@ def load(path: Path) -> Checkpoint:
         Confidence.of(card)
         architecture = Architecture.from_dict(meta["architecture"])
         _check_sizes(architecture, arrays)
+        check_integers(Weights(architecture, arrays))
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path} does not fit this version of streamcab: {_line(error)}") from None
     bad = [name for name, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()]

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamcab.nn import integers
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.geometry import PAPER_STAGES, Geometry, StageShape, StageTiming, geometry
 
@@ -57,6 +58,18 @@ def _pool(x: Tensor, size: int, stride: int) -> Tensor:
     return y.permute(0, 2, 3, 1).squeeze(1)
 
 
+def bytes_of(x: Tensor) -> Tensor:
+    """Samples (..., T) as their coarse and their fine bytes, both in the unit of x: (..., T, 2)."""
+    n = (x / integers.SAMPLE).round().clamp(integers.LOWEST, integers.HIGHEST)
+    coarse = ((n + integers.COARSE // 2) / integers.COARSE).floor() * integers.COARSE
+    return torch.stack((coarse, n - coarse), -1) * integers.SAMPLE
+
+
+def pass_on_(y: Tensor) -> Tensor:
+    """Round what a stage passes on, not negative, to whole numbers of its unit, in place."""
+    return y.div_(integers.PASSED).round_().clamp_(max=integers.MOST).mul_(integers.PASSED)
+
+
 def _outside(first: Tensor, end: Tensor, per_interval: int, delay: int, length: int) -> Tensor:
     """Return which of a step's samples lie before their stream's start or after its end: (B, length, 1).
 
@@ -74,11 +87,21 @@ def _outside(first: Tensor, end: Tensor, per_interval: int, delay: int, length: 
 class Stage(nn.Module):
     """Convolution, pooling, ReLU, dropout. Pooling comes before ReLU: they commute, and less is left."""
 
-    def __init__(self, shape: StageShape, channels: int, delay: int, unit: int) -> None:
-        """`delay` and `unit` are those of the input: samples of lag, and samples per interval."""
+    def __init__(
+        self, shape: StageShape, channels: int, delay: int, unit: int, *, whole: bool = False
+    ) -> None:
+        """Make a stage.
+
+        Args:
+            shape: Its shape.
+            channels: Of its input.
+            delay: Samples by which its input lags.
+            unit: Samples of its input per interval.
+            whole: Whether it passes on whole numbers: see integers.py.
+        """
         super().__init__()
         timing = StageTiming.of(shape, delay, unit)
-        self.shape = shape
+        self.shape, self.whole = shape, whole
         self.weight = nn.Parameter(torch.empty(shape.filters, channels, shape.kernel))
         self.bias = nn.Parameter(torch.zeros(shape.filters))
         # Keras: Glorot-uniform kernels, zero biases.
@@ -98,7 +121,8 @@ class Stage(nn.Module):
         """A whole clip: (B, T, channels) -> (B, T / stride, filters)."""
         y = _convolve(F.pad(x, (0, 0, *self.conv_pad)), self.kernel(), self.bias)
         y = _pool(F.pad(y, (0, 0, *self.pool_pad), value=-torch.inf), self.shape.pool, self.shape.stride)
-        out: Tensor = self.dropout(y.relu())
+        y = y.relu()
+        out: Tensor = self.dropout(pass_on_(y) if self.whole else y)
         return out
 
     def new_state(self, streams: int) -> StageState:
@@ -121,6 +145,8 @@ class Stage(nn.Module):
         y = torch.cat((state.pool, y), 1)
         used = y.shape[1] - self.pool_context
         out = _pool(y, self.shape.pool, self.shape.stride)[:, : used // self.shape.stride].relu()
+        if self.whole:
+            out = pass_on_(out)
         if edges is not None:
             out = out.masked_fill(_outside(*edges, self.out_unit, self.delay, out.shape[1]), 0.0)
         after = StageState(x[:, x.shape[1] - self.conv_context :], y[:, y.shape[1] - self.pool_context :])
@@ -133,25 +159,30 @@ class Distiller(nn.Module):
     `interval`, `delay` and `reach` are those of its `Geometry`.
     """
 
-    def __init__(self, stages: Sequence[StageShape]) -> None:
+    def __init__(self, stages: Sequence[StageShape], *, whole: bool = False) -> None:
+        """`whole`: it computes in whole numbers, as integers.py has it."""
         super().__init__()
-        found = geometry(stages)
+        found, self.whole = geometry(stages), whole
         self.interval, self.delay, self.reach = found.interval, found.delay, found.reach
         self.stages = nn.ModuleList()
-        channels, delay, unit = 1, 0, self.interval
+        channels, delay, unit = integers.channels(True, 0) if whole else 1, 0, self.interval
         for shape in stages:
-            stage = Stage(shape, channels, delay, unit)
+            stage = Stage(shape, channels, delay, unit, whole=whole)
             self.stages.append(stage)
             channels, delay, unit = shape.filters, stage.delay, stage.out_unit
         self.norm = nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """Whole clips: normalised samples (B, T), whole intervals -> a (B, T / interval, filters)."""
-        y = x.unsqueeze(-1)
+        y = self.heard(x)
         for stage in self.stages:
             y = stage(y)
         out: Tensor = self.norm(y.flatten(0, 1)).view_as(y)
         return out
+
+    def heard(self, x: Tensor) -> Tensor:
+        """Samples (B, T) as the first stage hears them: (B, T, channels)."""
+        return bytes_of(x) if self.whole else x.unsqueeze(-1)
 
     def new_state(self, streams: int) -> list[StageState]:
         """The state of streams that have not begun, a StageState for each stage."""
@@ -173,7 +204,7 @@ class Distiller(nn.Module):
         The a_t given back belong to the H intervals that lie `delay` before those of x. Samples of x beyond a
         stream's end must be 0.
         """
-        y = x.unsqueeze(-1)
+        y = self.heard(x)
         after = []
         for stage, before, kernel in zip(self._typed(), state, kernels, strict=True):
             y, kept = stage.step(y, before, kernel, edges)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.dsp import detector
-from streamcab.nn import voice
+from streamcab.nn import integers, voice
 from streamcab.nn.architecture import Architecture
 
 Floats = NDArray[np.float32]
@@ -63,7 +63,7 @@ def shapes(architecture: Architecture) -> dict[str, tuple[np.dtype[Any], tuple[i
 
 
 def _floats(arch: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
-    channels = 1
+    channels = integers.channels(True, 0) if arch.integers else 1
     for i, stage in enumerate(arch.stages):
         yield f"distiller.stages.{i}.weight", (stage.filters, channels, stage.kernel)
         yield f"distiller.stages.{i}.bias", (stage.filters,)
@@ -119,6 +119,20 @@ def detector_of(net: Net) -> detector.Weights | None:
         return None
     arrays, form = net.weights.arrays, net.architecture.detector_form
     return detector.weights({name: arrays[f"detector.{name}"] for name in detector.shapes(form=form)}, form)
+
+
+def check_integers(weights: Weights) -> None:
+    """Check that a distiller in whole numbers is one.
+
+    Raises:
+        ValueError: It is not; the message says where.
+    """
+    for i in range(len(weights.architecture.stages) if weights.architecture.integers else 0):
+        name = f"distiller.stages.{i}"
+        try:
+            integers.check(*weights.layer(name), first=i == 0)
+        except ValueError as error:
+            raise ValueError(f"{name} holds {error}") from None
 
 
 def affine(weights: Weights) -> tuple[Floats, Floats]:

@@ -40,7 +40,7 @@ class RayCluster:
         handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
         try:
             ray.init(
-                address=None if local else address,
+                address=address,
                 include_dashboard=False if local else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from streamcab.nn.backend import whole
 from streamcab.nn.backend.pieces import Floats
 from streamcab.nn.backend.state import Kept, kept, lags
 from streamcab.nn.backend.unreported import op, ov
@@ -29,27 +30,33 @@ Node = Any
 FLOAT, BF16 = ov.Type.f32, ov.Type.bf16
 
 
-def step(weights: Weights, b: int, h: int, state: Any = FLOAT) -> Any:
+def step(weights: Weights, b: int, h: int, state: Any = FLOAT, *, in_bytes: bool = False) -> Any:
     """x (b, h * interval), row (b, floats), and for each block of the trunk its input's newest intervals
     (b, context, features) -> c, attention and u (b, h, all three), row, and each block's input (b, h, features).
 
     `state`: the type of row and intervals. What is kept in BF16 is what a net computes with in bf16, and no more.
+    `in_bytes`: whether a distiller in whole numbers is computed in bytes.
     """
-    return _streamed(weights, b, h, state, edges=False)
+    return _streamed(weights, b, h, state, edges=False, in_bytes=in_bytes)
 
 
-def edges(weights: Weights, b: int = -1, h: int = -1, state: Any = FLOAT) -> Any:
+def edges(weights: Weights, b: int = -1, h: int = -1, state: Any = FLOAT, *, in_bytes: bool = False) -> Any:
     """The same with an input more for each array of `insides`; -1 stands for any b or h."""
-    return _streamed(weights, b, h, state, edges=True)
+    return _streamed(weights, b, h, state, edges=True, in_bytes=in_bytes)
 
 
-def clip(weights: Weights) -> Any:
+def clip(weights: Weights, *, in_bytes: bool = False) -> Any:
     """x (1, 1, T), T a multiple of the interval -> c, attention and u (1, T / interval, all three)."""
     arch = weights.architecture
     x = _input([1, 1, -1], ov.Type.f32)
-    y, voice = x, list[Node]()
+    y, voice = whole.heard(op.squeeze(x, _ints([1]))) if arch.integers else x, list[Node]()
     for i, shape in enumerate(arch.stages):
-        y = _stage(weights, i, y, conv_pad=shape.conv_pad, pool_pad=shape.pool_pad)
+        if arch.integers:
+            y = whole.convolved(y, weights, i, shape.conv_pad, in_bytes=in_bytes)
+            y = _pool(y, shape.pool, shape.stride, shape.pool_pad)
+        else:
+            y = _stage(weights, i, y, conv_pad=shape.conv_pad, pool_pad=shape.pool_pad)
+    y = whole.passed(y) if arch.integers else y
     if arch.trunk:
         y = _normed(weights, _swap(y))
         for i, block in enumerate(arch.trunk):
@@ -61,7 +68,7 @@ def clip(weights: Weights) -> Any:
     return ov.Model([op.result(answer)], [x], "cab_cnn_clip")
 
 
-def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> Any:
+def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool, in_bytes: bool) -> Any:
     arch = weights.architecture
     interval, parts = arch.interval, kept(arch)
     x = _input([b, h * interval if h > 0 else -1], ov.Type.f32)
@@ -77,8 +84,8 @@ def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> A
     def joined(new: Node, samples: int) -> Node:
         """Join what a part of the row kept and what is new; the part's next state is taken from it."""
         old = next(before)
-        both = new if old is None else op.concat([old, new], 2)
-        after.append(_last(both, samples) if samples else None)
+        both = new if old is None else op.concat([_as(old, _type(new)), new], 2)
+        after.append(_as(_last(both, samples), state) if samples else None)
         return both
 
     def masked(y: Node, outside: float, *, swap: bool = False) -> Node:
@@ -88,15 +95,21 @@ def _streamed(weights: Weights, b: int, h: int, state: Any, *, edges: bool) -> A
         here = next(inside)
         return op.select(_swap(here) if swap else here, y, _as(_constant(np.float32(outside)), _type(y)))
 
-    y = _as(op.unsqueeze(x, _ints(1)), state)
+    y = whole.heard(x) if arch.integers else _as(op.unsqueeze(x, _ints(1)), state)
     for i, (shape, timing) in enumerate(zip(arch.stages, timings(arch.stages), strict=True)):
         of_input, of_convolved = parts[2 * i : 2 * i + 2]
+        both = joined(y, of_input.samples)
+        if arch.integers:
+            y = masked(whole.convolved(both, weights, i, in_bytes=in_bytes), 0.0)
+            y = masked(_pooled(joined(y, of_convolved.samples), shape, timing), 0.0)
+            continue
         weight, bias = weights.layer(f"distiller.stages.{i}")
-        y = masked(_convolve(joined(y, of_input.samples), weight), -np.inf)
+        y = masked(_convolve(both, weight), -np.inf)
         y = _as(_pooled(joined(y, of_convolved.samples), shape, timing), FLOAT)
         # The bias changes nothing about which is the largest: after the pooling it is added to fewer.
         y = _as(masked(op.relu(op.add(y, _constant(bias[None, :, None]))), 0.0), state)
-    y, news, voice = _as(y, FLOAT), list[Node](), list[Node]()
+    y = whole.passed(y) if arch.integers else _as(y, FLOAT)
+    news, voice = list[Node](), list[Node]()
     if arch.trunk:
         y = masked(_normed(weights, _swap(y)), 0.0, swap=True)
         for i, block in enumerate(arch.trunk):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamcab.nn.distiller import Stage
+from streamcab.nn.distiller import Stage, bytes_of, pass_on_
 
 SMALL = 2_000_000
 """Multiply-adds below which a matrix product beats a convolution: oneDNN's overhead is 30 us a call."""
@@ -74,7 +74,7 @@ class Pass:
         a = arena.take(b, h * stages[-1].out_unit, stages[-1].shape.filters)
         self._features = a.flatten(0, 1)
         bodies = [x[:, s.conv_context :] for x, s in zip(inputs, stages, strict=True)]
-        self._x = bodies[0].squeeze(-1)
+        self._x, self._whole = bodies[0], stages[0].whole
         self._load: list[tuple[Tensor, Tensor]] = []
         self._save: list[tuple[Tensor, Tensor]] = []
         for buffers, rows in ((inputs, kept[::2]), (convolved, kept[1::2])):
@@ -89,7 +89,7 @@ class Pass:
         """x (b, h * interval) -> a before the BatchNorm (b * h, features); valid until the next run."""
         for to, value in self._load:
             to.copy_(value)
-        self._x.copy_(x)
+        self._x.copy_(bytes_of(x) if self._whole else x.unsqueeze(-1))
         for stage in self._stages:
             stage.run()
         for to, value in self._save:
@@ -152,3 +152,5 @@ class _StagePass:
             for other in others[1:]:
                 torch.maximum(best, other, out=best)
         self._out.relu_()
+        if kernel.stage.whole:
+            pass_on_(self._out)

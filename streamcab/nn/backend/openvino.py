@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.nn.architecture import FOREVER
-from streamcab.nn.backend import graph, state
+from streamcab.nn.backend import graph, state, whole
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
 from streamcab.nn.backend.pieces import (
     RUNS,
@@ -65,6 +65,15 @@ def has_bf16() -> bool:
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+@cache
+def bytes_are_exact() -> bool:
+    """Return whether products of bytes are summed exactly: some processors cut sums of two of them off at 16 bits."""
+    model, given, wanted = whole.probe()
+    request = _core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": 1}).create_infer_request()
+    request.infer([given])
+    return bool((request.get_output_tensor(0).data == wanted).all())
+
+
 class OpenVinoNet:
     """See Runtime. The graphs of a net, each compiled when it is first asked for.
 
@@ -78,6 +87,7 @@ class OpenVinoNet:
         self.architecture, self.threads = net.architecture, threads
         self._weights, self._precision = net.weights, precision
         self.state = graph.BF16 if precision == "bf16" else graph.FLOAT
+        self._in_bytes = net.architecture.integers and bytes_are_exact()
         self._compiled: dict[tuple[object, ...], Compiled] = {}
         self._lock = Lock()
 
@@ -87,7 +97,7 @@ class OpenVinoNet:
         threads = self.threads if b > 1 else 1
         return self._get(
             ("step", b, h),
-            lambda: graph.step(self._weights, b, h, self.state),
+            lambda: graph.step(self._weights, b, h, self.state, in_bytes=self._in_bytes),
             self._precision,
             threads,
         )
@@ -96,7 +106,7 @@ class OpenVinoNet:
         """The step of streams near their start or end: of any shape, or faster of one shape (b, h)."""
         return self._get(
             ("edges", shape),
-            lambda: graph.edges(self._weights, *(shape or (-1, -1)), self.state),
+            lambda: graph.edges(self._weights, *(shape or (-1, -1)), self.state, in_bytes=self._in_bytes),
             self._precision,
         )
 
@@ -104,7 +114,8 @@ class OpenVinoNet:
         """One whole clip: x (T,) -> c, attention and u (T / interval, all three)."""
         if self._precision != "f32":
             return self._rounded_clip(x)
-        request = self._get(("clip",), lambda: graph.clip(self._weights), kept=KEPT).create_infer_request()
+        compiled = self._get(("clip",), lambda: graph.clip(self._weights, in_bytes=self._in_bytes), kept=KEPT)
+        request = compiled.create_infer_request()
         request.infer([np.ascontiguousarray(x)[None, None]])
         found: Floats = request.get_output_tensor(0).data[0].copy()
         return found

@@ -1,7 +1,8 @@
 """The state of a stream between steps, as one row of floats, and the samples of a step beyond the stream's edges.
 
 Stage by stage: the samples of its input that its next outputs need, and the part of its convolution that its pooling
-keeps. Knows nothing of how a step is computed, of slots, or of the trunk (rings.py).
+keeps. Those of a distiller in whole numbers are bytes. Knows nothing of how a step is computed, of slots, or of the
+trunk (rings.py).
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcab.nn import integers
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.backend.pieces import Floats
 from streamcab.nn.geometry import StageTiming, timings
@@ -26,11 +28,16 @@ class Kept:
 
 def kept(architecture: Architecture) -> list[Kept]:
     """The parts of a stream's row, two for each stage; a part may be empty."""
-    found, channels = [], 1
+    whole, found, channels = architecture.integers, list[Kept](), 1
     for shape, timing in zip(architecture.stages, timings(architecture.stages), strict=True):
         again = timing.pool_context if convolved_again(timing) else 0
-        found.append(Kept(timing.conv_context + again, channels, 0.0))
-        found.append(Kept(timing.pool_context - again, shape.filters, -np.inf))
+        heard = timing.conv_context + again
+        if whole and not found:
+            # The two bytes of a sample follow each other.
+            found.append(Kept(2 * heard, channels, float(integers.MIDDLE)))
+        else:
+            found.append(Kept(heard, channels, 0.0))
+        found.append(Kept(timing.pool_context - again, shape.filters, 0.0 if whole else -np.inf))
         channels = shape.filters
     return found
 
