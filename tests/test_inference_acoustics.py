@@ -83,9 +83,7 @@ def test_a_window_forgets_by_whole_blocks_and_a_jump_empties_what_it_passes() ->
     assert acoustics.read(ONE).voiced_s[0] == 0
 
 
-def quality(
-    snr: float = 30, narrow: bool = False, voiced_s: float = 25, paused: bool = True
-) -> Quality:
+def quality(snr: float = 30, narrow: bool = False, voiced_s: float = 25, paused: bool = True) -> Quality:
     return Quality(np.array([snr]), np.array([narrow]), np.array([float(voiced_s)]), np.array([paused]))
 
 

@@ -88,7 +88,14 @@ def test_joiners_of_emoji_and_scripts_stay() -> None:
 
 # --- the commands ----------------------------------------------------------------------------------------------------
 
-UGLY = [b"daemon", b"latin\xe9", "録音".encode(), "emoji \U0001f600".encode(), b"red\x1b[31m\x07", b"two\nlines"]
+UGLY = [
+    b"daemon",
+    b"latin\xe9",
+    "録音".encode(),
+    "emoji \U0001f600".encode(),
+    b"red\x1b[31m\x07",
+    b"two\nlines",
+]
 
 
 @pytest.fixture(scope="module")
