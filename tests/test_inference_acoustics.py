@@ -83,8 +83,8 @@ def test_a_window_forgets_by_whole_blocks_and_a_jump_empties_what_it_passes() ->
     assert acoustics.read(ONE).voiced_s[0] == 0
 
 
-def quality(snr: float = 30, narrow: bool = False, voiced_s: float = 25) -> Quality:
-    return Quality(np.array([snr]), np.array([narrow]), np.array([float(voiced_s)]))
+def quality(snr: float = 30, narrow: bool = False, voiced_s: float = 25, paused: bool = True) -> Quality:
+    return Quality(np.array([snr]), np.array([narrow]), np.array([float(voiced_s)]), np.array([paused]))
 
 
 def test_an_answer_is_worth_all_when_it_is_clean_and_long() -> None:
@@ -98,3 +98,9 @@ def test_and_less_in_noise_in_half_a_band_or_after_a_word() -> None:
     assert weights[-1] == quality(narrow=True).weight[0] == quality(voiced_s=0.25).weight[0] == LEAST
     # Of three labels none reaches a half, whatever the net says.
     assert 1 / 3 + LEAST * 2 / 3 < 0.5
+
+
+def test_noise_is_reported_once_a_pause_or_seconds_of_speech_were_heard() -> None:
+    assert quality(snr=5, voiced_s=1).noisy[0]
+    assert not quality(snr=5, voiced_s=1, paused=False).noisy[0]
+    assert quality(snr=5, voiced_s=3, paused=False).noisy[0]

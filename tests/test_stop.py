@@ -1,5 +1,6 @@
 """SIGTERM under load: each call is told its end and is whole on the disk if recorded, the sockets are free, code 0."""
 
+import ctypes
 import json
 import os
 import re
@@ -91,3 +92,20 @@ def test_signals_while_it_is_loading(ends: signal.Signals, tmp_path: Path) -> No
             pen.write(b"0123456789abcdef")
         assert daemon.wait(HANG_S) == 0, log.read_text(encoding="utf-8")
     assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "tgkill"), reason="no tgkill() in this C library")
+def test_a_signal_that_another_thread_takes_ends_it_too(tmp_path: Path) -> None:
+    """The kernel gives SIGTERM to any thread where the process was stopped, as systemd does to a suspended service."""
+    port, log = free_port(3), tmp_path / "log"
+    endpoint = f"tcp://127.0.0.1:{port + 2}"
+    words = ["--rtp", f"127.0.0.1:{port}", "--endpoint", endpoint, "--quiet"]
+    with child("streamcab", "listen", *words, log=log) as daemon, Subscriber(endpoint) as feed:
+        while not isinstance(feed.recv(HANG_S), DaemonStatus):
+            assert daemon.poll() is None, log.read_text(encoding="utf-8")
+        for task in Path(f"/proc/{daemon.pid}/task").iterdir():
+            blocked = int(re.findall(r"SigBlk:\s*(\w+)", (task / "status").read_text())[0], 16)
+            if int(task.name) != daemon.pid and not blocked >> signal.SIGTERM - 1 & 1:
+                assert ctypes.CDLL(None).tgkill(daemon.pid, int(task.name), signal.SIGTERM) == 0
+                break
+        assert daemon.wait(HANG_S) == 0, log.read_text(encoding="utf-8")

@@ -88,7 +88,14 @@ def test_joiners_of_emoji_and_scripts_stay() -> None:
 
 # --- the commands ----------------------------------------------------------------------------------------------------
 
-UGLY = [b"daemon", b"latin\xe9", "録音".encode(), "emoji \U0001f600".encode(), b"red\x1b[31m\x07"]
+UGLY = [
+    b"daemon",
+    b"latin\xe9",
+    "録音".encode(),
+    "emoji \U0001f600".encode(),
+    b"red\x1b[31m\x07",
+    b"two\nlines",
+]
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +117,7 @@ def test_classify_says_any_name(named: list[Path], model: Path) -> None:
     done = run("classify", "--model", model, *named)
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode()
+    assert len(text.splitlines()) == len(named)
     assert not STEERS.search(text.replace("\n", ""))
     assert [r"latin\xe9.wav" in text, "録音.wav" in text, r"red\x1b[31m\x07.wav" in text] == [True] * 3
     as_json = run("classify", "--json", "--model", model, *named)
@@ -138,7 +146,7 @@ def test_listen_plays_any_name_and_the_source_tells_the_file(
         for m in map(json.loads, out.read_text(encoding="utf-8").splitlines())
         if m["kind"] == "status"
     }
-    assert set(told) == {"daemon-2", "latin-51b4e5", "stream-a95b1c", "emoji", "red-31m"}
+    assert set(told) == {"daemon-2", "latin-51b4e5", "stream-a95b1c", "emoji", "red-31m", "two-lines"}
     assert told["stream-a95b1c"].startswith("file 録音.wav, 8000 Hz")
     assert told["red-31m"].startswith(r"file red\x1b[31m\x07.wav")
 

@@ -76,12 +76,13 @@ def print_row(o: Classify, name: str, row: "Row") -> None:
 
         click.echo(encode(answer).decode())
     elif answer.top is None:
-        say(f"{name}: no speech")
+        click.echo(printable(f"{name}: no speech"))
     else:
         from streamcab.view.words import doubt
 
         probs = "  ".join(f"{label} {p:.2f}" for label, p in answer.probs.items())
-        say(f"{name}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced)  {doubt(answer)}".rstrip())
+        line = f"{name}: {answer.top}  ({probs}; {answer.voiced_s:.1f} s voiced)  {doubt(answer)}"
+        click.echo(printable(line.rstrip()))
 
 
 def into_table(o: Classify, words: list[str], out: Path) -> int:

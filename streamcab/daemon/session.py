@@ -43,6 +43,8 @@ LAST_WORDS_S = 0.3
 """Seconds to wait for the last messages of a daemon that has ended."""
 STAGGER_S = 0.7
 """Seconds between the starts of the demo's calls."""
+LOOK_S = 0.5
+"""Seconds between two looks for a signal."""
 
 
 def listen(
@@ -271,7 +273,9 @@ def attend(
         thread.start()
         try:
             if screen is None or feed is None:
-                stop.wait()
+                # A signal that another thread takes, as after SIGCONT, does not end a wait.
+                while not stop.wait(LOOK_S):
+                    pass
             else:
                 screen.show(feed, stop)
         finally:

@@ -18,6 +18,8 @@ ENOUGH_S = 0.5
 """Seconds of speech needed for a measurement, and half as many of pauses."""
 SOFTEST = 1.5
 """Approximate ratio of the mean power of noise to that of the softest interval in a second of it."""
+SURE_S = 3.0
+"""Seconds of speech after which noise is reported even if there was no pause to measure it in."""
 CLEAN_DB, NOISY_DB, DEAF_DB = 20.0, 15.0, 3.0
 """Ratios in dB: noise does not matter; noise is reported; answers have the least weight."""
 NARROW_SHARE = 0.02
@@ -34,17 +36,22 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Quality:
-    """snr_db (B,): NaN where not enough was heard. narrow (B,): nothing high in the band. voiced_s (B,) of speech."""
+    """snr_db (B,): NaN where not enough was heard. narrow (B,): nothing high in the band. voiced_s (B,) of speech.
+
+    paused (B,): whether enough of pauses was heard.
+    """
 
     snr_db: Floats
     narrow: Flags
     voiced_s: Floats
+    paused: Flags
 
     @property
     def noisy(self) -> Flags:
         """Which clips are reported as noisy."""
+        # The softest interval of the first words may be as loud as the others, without any noise.
         with np.errstate(invalid="ignore"):
-            return np.asarray(self.snr_db < NOISY_DB)
+            return np.asarray((self.snr_db < NOISY_DB) & (self.paused | (self.voiced_s >= SURE_S)))
 
     @property
     def weight(self) -> Floats:
@@ -214,4 +221,5 @@ def _quality(sums: Floats, softest: Floats, seconds: Floats, second: int) -> Qua
     noise = np.maximum(noise, POWER_FLOOR)
     snr = 10 * np.log10(np.maximum(speech - noise, 0.1 * noise) / noise)
     enough = voiced >= ENOUGH_S * second
-    return Quality(np.where(enough, snr, np.nan), enough & (wide < NARROW_SHARE * voiced), voiced / second)
+    narrow = enough & (wide < NARROW_SHARE * voiced)
+    return Quality(np.where(enough, snr, np.nan), narrow, voiced / second, paused)
