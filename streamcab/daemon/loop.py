@@ -30,8 +30,9 @@ from streamcab.feed import Publisher
 from streamcab.inference.answer import Standings
 from streamcab.inference.cadence import Due
 from streamcab.inference.engine import Engine
+from streamcab.inference.reading import Reading
 from streamcab.inference.slots import Slots
-from streamcab.inference.window import Reading, window_of
+from streamcab.inference.window import window_of
 from streamcab.message import AnyMessage
 from streamcab.nn.backend import Backend
 from streamcab.nn.checkpoint import Checkpoint

@@ -24,9 +24,10 @@ from streamcab.errors import ComputeError
 from streamcab.inference.cadence import Due, add_by_own_time
 from streamcab.inference.engine import Engine
 from streamcab.inference.engine_output import Begun, EngineOutput
+from streamcab.inference.reading import Reading
 from streamcab.inference.retry import Retry
 from streamcab.inference.slots import Slots
-from streamcab.inference.window import Reading, Window
+from streamcab.inference.window import Window
 
 log = logging.getLogger("streamcab.daemon")
 

@@ -23,8 +23,6 @@ from streamcab.inference.running_totals import RunningTotals
 from streamcab.inference.voices import BLOCK, Change, Voices, voices_of
 from streamcab.nn.weights import Net
 
-__all__ = ["NOW_S", "Reading", "Window", "window_of"]
-
 EMPTIED = 1 << 40  # more intervals than a stream can have
 
 
