@@ -21,6 +21,7 @@ from streamcab.health.status import (
     troubles,
     verdict,
 )
+from streamcab.media.calls import Calls
 from streamcab.message import AnyMessage
 from streamcab.rtp.packet import Fate
 
@@ -94,6 +95,22 @@ def test_several_reasons_to_refuse_add_up() -> None:
 def test_every_fate_of_a_packet_has_its_place_in_the_rule() -> None:
     harmless = {"accepted", "comfort_noise", "event", "empty", "rtcp", "duplicate"}
     assert {fate.name.lower() for fate in Fate} - harmless <= LOST.keys() | REFUSED.keys()
+
+
+def test_every_call_that_a_media_server_refuses_or_cuts_off_has_its_place_in_the_rule() -> None:
+    calls = {name for name in Calls(1, 1.0).counts if name.startswith("media_")}
+    # What is late and was not heard is in lost_ms.
+    assert calls - {"media_calls", "media_resumed", "media_messages", "media_late"} <= LOST.keys()
+    cut = {
+        "refused_full",
+        "too_many_connections",
+        "flooded",
+        "too_big",
+        "closed_malformed",
+        "defects",
+        "errors",
+    }
+    assert {f"media_{name}" for name in cut} <= LOST.keys()
 
 
 def test_what_the_daemon_says_of_itself_is_a_trouble() -> None:

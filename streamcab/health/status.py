@@ -19,13 +19,19 @@ LATE_MS = 2_000.0
 """A live stream further behind than this is not live: where the daemon skips, unless told otherwise."""
 LOST = {
     **dict.fromkeys(
-        ("refused-full", "refused_full", "evicted", "skips"),
+        ("refused-full", "refused_full", "media_refused", "media_refused_full", "evicted", "skips"),
         "reduce the load, or raise --max-streams if cores are idle",
     ),
     **dict.fromkeys(("refused-overload", "overrun"), "reduce the load: the machine is too slow for it"),
     "kernel_dropped": "the receive buffer is too small, or the machine too slow",
     "receive_errors": "the log says why",
     "undecodable": "payloads are damaged, or not of the codec that their type announces",
+    "media_too_many_connections": "one address has too many calls: raise --media-per-address if they are yours",
+    **dict.fromkeys(
+        ("media_flooded", "media_too_big", "media_closed_malformed"),
+        "a client's connection was closed: the log at level info says which, and why",
+    ),
+    **dict.fromkeys(("media_errors", "media_defects"), "an error inside streamcab; the log says where"),
     "overflows": "a source delivered audio faster than it was processed",
     "skipped": "a source lost samples",
     "not_a_number": "a source delivers NaN or infinite samples",
