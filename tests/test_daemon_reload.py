@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,7 +31,7 @@ from streamcab.daemon.reload import Parts, Reload, limits
 from streamcab.daemon.settings import Settings
 from streamcab.feed import Subscriber
 from streamcab.feed.curve import ClientKeys, create
-from streamcab.message import AnyMessage, DaemonStatus, Prediction, decode
+from streamcab.message import AnyMessage, DaemonStatus, Prediction, Status, decode
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.logs import Log
 from streamcab.record.recorder import Recorder
@@ -150,9 +151,14 @@ def test_names_senders_and_log_are_taken_and_the_rest_is_named(daemon: Daemon) -
             until(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("not_allowed", 0) > 50)
         daemon.settings(name_map=str(names), log_level="info", idle=0.5)
         daemon.hang_up("applied: --allow, --idle")
+        feed.drain()  # of the second call, which has stopped and is perhaps still waited for
         with Call(daemon.port, 4):
-            until(feed, lambda m: m.stream == "after" and m.run != "")
-        eventually(lambda: "after ended: no packet for 0.5 s" in daemon.log.read_text(encoding="utf-8"))
+            until(
+                feed,
+                lambda m: isinstance(m, Status) and m.stream.startswith("after") and m.source_state == "live",
+            )
+        over = re.compile(r"after(-2)? ended: no packet for 0.5 s")
+        eventually(lambda: over.search(daemon.log.read_text(encoding="utf-8")))
     assert "SIGHUP: no reloadable setting has changed" in (daemon.folder / "log.1").read_text(
         encoding="utf-8"
     )
