@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -70,6 +71,15 @@ def has_icecast() -> bool:
     return shutil.which("icecast2") is not None and shutil.which("ffmpeg") is not None
 
 
+def _answers(port: int) -> bool:
+    """Return whether Icecast has the tone."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/talk", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 @contextmanager
 def icecast(port: int) -> Iterator[str]:
     """A server with a tone of 440 Hz in Ogg; the tone's address."""
@@ -97,13 +107,16 @@ def _icecast(port: int, folder: Path) -> Iterator[str]:
     with ExitStack() as stack:
         stack.enter_context(process("icecast2", "-c", str(config)))
         await_port(port)
-        stack.enter_context(
-            process(
-                *("ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "sine=440:sample_rate=44100"),
-                *("-c:a", "libvorbis", "-f", "ogg", "-content_type", "application/ogg"),
-                f"icecast://source:{PASSWORD}@127.0.0.1:{port}/talk",
-            )
+        words = (
+            *("ffmpeg", "-v", "error", "-re", "-f", "lavfi", "-i", "sine=440:sample_rate=44100"),
+            *("-c:a", "libvorbis", "-f", "ogg", "-content_type", "application/ogg"),
+            f"icecast://source:{PASSWORD}@127.0.0.1:{port}/talk",
         )
+        mounted = False
+        while not mounted:  # a source that was turned away does not try again by itself
+            source = stack.enter_context(process(*words))
+            until(lambda: source.poll() is not None or _answers(port), "the tone")  # noqa: B023 - called at once
+            mounted = source.poll() is None
         yield f"http://127.0.0.1:{port}/talk"
 
 
