@@ -91,7 +91,7 @@ def test_another_ssrc_of_the_same_port_is_the_same_call_if_that_is_asked(same_ca
         say(sock, listener.port, Talker(ssrc=1), first)
         (line,) = listener.calls(1)
         until(lambda: line.bank.written[line.row] == 20 * 160, "the first of it")
-        time.sleep(2 * STOPPED_S)  # the sender's pause
+        until(lambda: time.monotonic() - line.bank.stamp[line.row] > 2 * STOPPED_S, "that it has stopped")
         say(sock, listener.port, Talker(ssrc=2, sequence=9, time=77), second)
         if same_call == "never":
             assert len(listener.calls(2)) == 2
