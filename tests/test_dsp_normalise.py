@@ -22,8 +22,9 @@ from speech import (
 
 from streamcab.dsp.frontend import Pooled, front_end
 from streamcab.dsp.gate import MISSING, SILENT, VOICED
-from streamcab.dsp.normalise import NormalisedBatch, RunningNormaliser
+from streamcab.dsp.normalise import RunningNormaliser
 from streamcab.dsp.normalise_offline import normalise_clip, normalise_whole
+from streamcab.dsp.normalised import NormalisedBatch
 from streamcab.nn.cabcnn import CabCnn
 
 INTERVAL_S = 0.025

@@ -79,6 +79,28 @@ def test_an_answer_comes_as_soon_as_it_can() -> None:
             assert newest == -1, "a talk that begins is held for a second"
 
 
+@pytest.mark.parametrize("intervals", [1, 5, 8, 13])
+def test_a_stream_begins_and_ends_with_one_step_each(intervals: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, bank, x = Engine(SMALL, 1), Bank(8000, 1, 32000), silence(1)
+    engine.attach(bank, 0)
+    begun, start = [], engine.backend.start
+
+    def noted(slots: NDArray, x: NDArray, first: NDArray, end: NDArray) -> object:
+        begun.append((int(first[0]), x.shape[1] // engine.architecture.interval))
+        return start(slots, x, first, end)
+
+    monkeypatch.setattr(engine.backend, "start", noted)
+    bank.write(0, x[: 200 * intervals], 0.0)
+    out = engine.advance()
+    begin = -(-intervals % 8)
+    assert begun == [(first, 8) for first in range(begin, intervals, 8)]
+    bank.write(0, x[: 200 * 3], 0.0)
+    bank.finish(0)
+    out += engine.advance()
+    assert begun[-1] == (intervals, 3 + engine.delay)
+    assert gather(out)[0].tolist() == list(range(intervals + 3))
+
+
 def test_silence_is_not_held_back() -> None:
     engine, bank = Engine(SMALL, 1), Bank(8000, 1, 32000)
     engine.attach(bank, 0)

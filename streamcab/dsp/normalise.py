@@ -17,8 +17,6 @@ if the stream had just begun. All decisions are made interval by interval in abs
 Knows nothing of sample rates, of sources, or of the net.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +36,7 @@ from streamcab.dsp.gate import (
     VOICED,
     threshold,
 )
+from streamcab.dsp.normalised import NormalisedBatch
 from streamcab.dsp.speech_levels import SpeechLevels
 
 HOLD_S = 1.0
@@ -48,23 +47,6 @@ IDLE, HOLDING, ACTIVE = 0, 1, 2
 Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
 _HIGH = high_bands()
-
-
-@dataclass(frozen=True)
-class NormalisedBatch:
-    """H normalised intervals of B streams.
-
-    Attributes:
-        x: Samples, (B, H * I) float32.
-        kind: SILENT, VOICED, MISSING or SOUND, (B, H) uint8.
-        power: Mean square of each interval, (B, H) float64.
-        wide: Whether the high half of the band holds sound, as far as a detector looks, (B, H) bool.
-    """
-
-    x: NDArray[np.float32]
-    kind: NDArray[np.uint8]
-    power: NDArray[np.float64]
-    wide: NDArray[np.bool_]
 
 
 class RunningNormaliser:
@@ -182,15 +164,25 @@ class RunningNormaliser:
         for slot in held:
             self._decide(np.array([slot]), int(self.judged[slot] - self.decided[slot]))
 
-    def take(self, slots: Ints, h: int) -> NormalisedBatch:
-        """Return the next h decided intervals of each of `slots`; each must have as many `ready`."""
-        at = (self.taken[slots, None] + np.arange(h)) % self._room
+    def take(self, slots: Ints, h: int, before: Ints | int = 0) -> NormalisedBatch:
+        """Return the next h decided intervals of each of `slots`; each must have as many `ready`.
+
+        Args:
+            slots: The streams, (B,).
+            h: Number of intervals.
+            before: So many of them, (B,), precede the stream: silence. Only where none has been taken yet.
+        """
+        index = self.taken[slots, None] - np.reshape(before, (-1, 1)) + np.arange(h)
+        at = index % self._room
         row = slots[:, None]
         x = (self._maxima[row, at] - self._mean[row, at, None]) * self._scale[row, at, None]
         kind = self._kind[row, at]
+        if (index < 0).any():
+            kind[index < 0] = SILENT
+            x[index < 0] = 0.0
         if (kind == MISSING).any():
             x[kind == MISSING] = 0.0
-        self.taken[slots] += h
+        self.taken[slots] += h - before
         return NormalisedBatch(x.reshape(len(slots), -1), kind, self._power[row, at], self._wide[row, at])
 
     def _judge(self, slots: Ints, until: NDArray[np.int64]) -> None:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from streamcab.dsp.detector import Weights
 from streamcab.dsp.frontend import Pooled
 from streamcab.dsp.gate import POWER_FLOOR
-from streamcab.dsp.normalise import NormalisedBatch, RunningNormaliser
+from streamcab.dsp.normalise import RunningNormaliser
+from streamcab.dsp.normalised import NormalisedBatch
 
 
 def normalise_clip(pooled: Pooled, gated: NDArray[np.uint8], wide: NDArray[np.bool_]) -> NormalisedBatch:

@@ -1,8 +1,8 @@
 """Rings in, c_t out: front end, normaliser and net together, for all streams that are attached, in one pass.
 
-A pass takes whatever whole intervals have arrived. Streams are cut into runs of 8, 4, 2 and 1 intervals (RUNS), and
-all streams with a run of one length go through each layer together; so they join, leave and fall behind
-independently, and what a stream is answered depends on its own samples only.
+A pass takes whatever whole intervals have arrived. Streams are cut into runs of a few lengths (RUNS), and all streams
+with a run of one length go through each layer together; so they join, leave and fall behind independently, and what a
+stream is answered depends on its own samples only.
 
 Knows nothing of clocks, threads, sockets or names; a stream is a slot here.
 """
@@ -12,12 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.audio.ring import NO_SAMPLE, Bank
-from streamcab.dsp.frontend import FrontEnd, front_end, nothing
+from streamcab.audio.ring import Bank
+from streamcab.dsp.frontend import nothing
 from streamcab.dsp.normalise import HOLDING, RunningNormaliser
 from streamcab.inference.engine_output import Begun, EngineOutput
+from streamcab.inference.reader import Reader
 from streamcab.inference.slots import SlotTable
-from streamcab.inference.steps import Steps
+from streamcab.inference.steps import WHOLE, Steps, in_runs
 from streamcab.nn.architecture import FOREVER
 from streamcab.nn.backend import RUNS, Backend, make_backend
 from streamcab.nn.weights import Net, detector_of
@@ -51,11 +52,10 @@ class Engine:
         self._memory = max(arch.memory, self.normaliser.ahead)
         # After so many missing intervals every c_t before them has left the net.
         self._flushed = min(self.normaliser.ahead + self.delay, self._memory)
+        self.reader = Reader(arch, table, self.normaliser)
         self.steps = Steps(arch, table, self.backend, self._memory)
         self.heard, self.stepped = table.heard, table.stepped
         self.dropped, self.finished = table.dropped, table.finished
-        # The sample after the last skip: what was left out is missing, though the ring may still hold it.
-        self._resumed = table.column(np.int64, -FOREVER)
         # Intervals left out by `pause` since the last one that was taken in.
         self._paused = table.column(np.int64)
         self.rested: NDArray[np.int64] = table.column(np.int64)
@@ -81,13 +81,13 @@ class Engine:
             slots = self.table.slots
         for which, bank, rows in self.table.by_bank(slots):
             some = slots[which]
-            written, own = bank.written[rows], self._front(bank).heard(self.heard[some])
+            written, own = bank.written[rows], self.reader.front(bank).heard(self.heard[some])
             silent = np.minimum(bank.silence_to[rows], written) - np.maximum(bank.silence_from[rows], own)
             yield bank, some, written - own - np.maximum(silent, 0)
 
     def sample(self, slot: int, k: int) -> int:
         """Return the number of samples of the stream's source in its first k intervals."""
-        front = self._front(self.table.bank(slot))
+        front = self.reader.front(self.table.bank(slot))
         return k * front.interval * front.rate_in // front.pooled_rate
 
     def skip(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -141,7 +141,7 @@ class Engine:
         self, slots: NDArray[np.intp], n: NDArray[np.int64], computed: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """n (B,) intervals are missing: the first `computed` (B,) go through the net. Returns their samples (B,)."""
-        front = self._front(self.table.bank(int(slots[0])))
+        front = self.reader.front(self.table.bank(int(slots[0])))
         before = front.heard(self.heard[slots])
         left = n.copy()
         # What is held is decided on, too.
@@ -162,7 +162,7 @@ class Engine:
         self.stepped[rest] += left[left > 0]
         self.heard[rest] += left[left > 0]
         after = front.heard(self.heard[slots])
-        self._resumed[slots[n > 0]] = after[n > 0]
+        self.reader.resumed[slots[n > 0]] = after[n > 0]
         return after - before
 
     def advance(self, slots: NDArray[np.intp] | None = None) -> list[EngineOutput]:
@@ -201,7 +201,7 @@ class Engine:
                 normaliser.skip(one, np.array([at]))
                 self.heard[slot] = at
             ending = self.steps.end[slot] != FOREVER and not self.finished[slot]
-            gone = int(normaliser.taken[slot] - self.stepped[slot])
+            gone = int(normaliser.taken[slot]) - max(int(self.stepped[slot]), 0)
             if gone <= 0 and not ending:
                 continue
             self.steps.lose(slot, int(normaliser.taken[slot]))
@@ -210,12 +210,8 @@ class Engine:
             lost_ms[i] = 1000 * samples / self.table.bank(slot).rate
         return lost_ms
 
-    def _front(self, bank: Bank) -> FrontEnd:
-        arch = self.architecture
-        return front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval, arch.detector > 0)
-
     def _take_in(self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp]) -> None:
-        front = self._front(bank)
+        front = self.reader.front(bank)
         paused = self._paused[slots] > 0
         if paused.any():
             self._resume(slots[paused])
@@ -231,70 +227,51 @@ class Engine:
         long = end - start >= front.heard(np.array(self._memory + 1))
         far = long & (end > front.heard(np.maximum(heard, known)))
         # Shorter holes are read like all else, so that streams stay together.
-        self._hear(bank, slots, rows, np.where(far, known, whole) - heard)
+        self._hear(bank, slots, rows, np.where(far, known, whole) - heard, ended & ~far)
         if far.any():
             some, at = slots[far], rows[far]
             self._leave_out(some, end[far] - front.heard(self.heard[some]), self.heard[some] - hole[far])
-            self._hear(bank, some, at, whole[far] - self.heard[some])
+            self._hear(bank, some, at, whole[far] - self.heard[some], ended[far])
         over = ended & ~self.finished[slots]
         if over.any():
             self._finish(slots[over])
 
     def _hear(
-        self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], waiting: NDArray[np.int64]
+        self,
+        bank: Bank,
+        slots: NDArray[np.intp],
+        rows: NDArray[np.intp],
+        waiting: NDArray[np.int64],
+        ended: NDArray[np.bool_],
     ) -> None:
-        """The next `waiting` (B,) intervals of some streams of a bank, through the net."""
-        waiting = waiting.copy()
-        most = int(waiting.max(initial=0))
-        for h in RUNS:
-            while most >= h:
-                some = np.flatnonzero(waiting >= h)
-                self._push(bank, slots[some], rows[some], h)
-                self._drain(slots[some])
-                waiting[some] -= h
-                most = int(waiting.max())
+        """The next `waiting` (B,) intervals of some streams of a bank, through the net; `ended`: they are the last."""
+        few = waiting % WHOLE
+        # The last few of a stream go through the net with what is then flushed, all others before whole runs.
+        now = (few > 0) & ~ended
+        self.reader.read_few(bank, slots[now], rows[now], few[now])
+        self._drain(slots[now])
+        for some, h in in_runs(waiting - few):
+            self.reader.read(bank, slots[some], rows[some], h)
+            self._drain(slots[some])
+        self.reader.read_few(bank, slots[ended], rows[ended], few[ended])
 
-    def _push(self, bank: Bank, every: NDArray[np.intp], all_rows: NDArray[np.intp], h: int) -> None:
-        """The next h intervals of some streams of a bank, from ring to normaliser."""
-        front = self._front(bank)
-        phase = self.heard[every] % front.period
-        for p in np.unique(phase) if front.period > 1 else (0,):
-            slots, rows = every[phase == p], all_rows[phase == p]
-            k = self.heard[slots]
-            start, stop = front.span(int(k[0]), h)
-            # Whole periods lie between these streams: their spans are equally long.
-            starts = start + front.heard(k - k[0])
-            x = bank.read(rows, starts, stop - start)
-            resumed = self._resumed[slots]
-            if (starts < resumed).any():
-                x[starts[:, None] + np.arange(stop - start) < resumed[:, None]] = NO_SAMPLE
-            self.normaliser.push(slots, front.pool(x, int(k[0]), h))
-            self.heard[slots] += h
-            own, after = front.heard(k), front.heard(k + h)
-            overtaken = np.clip(bank.oldest(rows), own, after)
-            if (overtaken > own).any():
-                # An interval that reaches into announced silence does not count as heard either.
-                silence = bank.silence_from[rows] - int(front.heard(np.array(1)))
-                silent = np.minimum(overtaken, bank.silence_to[rows]) - np.maximum(own, silence)
-                self.dropped[slots] += overtaken - own - np.maximum(silent, 0)
-            bank.consumed[rows] = np.maximum(starts + after - own, 0)
-
-    def _drain(self, slots: NDArray[np.intp]) -> None:
-        """Through the net with all that the normaliser has decided on."""
+    def _drain(self, slots: NDArray[np.intp], least: int = 1) -> NDArray[np.int64]:
+        """Through the net with what the normaliser has decided on, in runs of `least` or more; returns what is left."""
         ready = self.normaliser.ready[slots]
-        most = int(ready.max(initial=0))
-        for h in RUNS:
-            while most >= h:
-                some = ready >= h
-                heard = self.normaliser.take(slots[some], h)
-                self.steps.push(slots[some], heard)
-                ready[some] -= h
-                most = int(ready.max())
+        # What lies before a stream is silence: with some of it, the first step of a stream is a whole one.
+        before = np.where((self.stepped[slots] == 0) & (ready > 0), -ready % WHOLE, 0)
+        ready += before
+        for some, h in in_runs(ready, least):
+            self.steps.push(slots[some], self.normaliser.take(slots[some], h, before[some]), before[some])
+            before[some] = 0
+        return ready
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
         """End streams without another interval: decide on holds, and flush the look-ahead as offline padding does."""
         self.steps.end[slots] = self.heard[slots]
         self.normaliser.finish(slots)
-        self._drain(slots)
-        self.steps.flush(slots)
+        left = self._drain(slots, WHOLE)
+        for n in np.unique(left).tolist():
+            last = slots[left == n]
+            self.steps.flush(last, self.normaliser.take(last, n))
         self.finished[slots] = True

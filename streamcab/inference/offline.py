@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from streamcab.dsp.detector import Weights
 from streamcab.dsp.frontend import FrontEnd, Pooled, front_end
-from streamcab.dsp.normalise import NormalisedBatch
 from streamcab.dsp.normalise_offline import normalise_whole
+from streamcab.dsp.normalised import NormalisedBatch
 from streamcab.inference.engine_output import no_evidence
 from streamcab.nn.architecture import Architecture
 

@@ -4,17 +4,32 @@ A c_t leaves the net `delay` intervals after its audio went in. So do its kind a
 Knows nothing of rings, of audio or of normalisers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.dsp.gate import MISSING, SILENT
-from streamcab.dsp.normalise import NormalisedBatch
+from streamcab.dsp.gate import MISSING
+from streamcab.dsp.normalised import NormalisedBatch
 from streamcab.inference.engine_output import Begun, EngineOutput
 from streamcab.inference.slots import SlotTable
 from streamcab.nn.architecture import FOREVER, Architecture
 from streamcab.nn.backend import RUNS, Backend, State
+
+WHOLE = 8
+"""Intervals from which on a step costs little more than its arithmetic."""
+
+
+def in_runs(waiting: NDArray[np.int64], least: int = 1) -> Iterator[tuple[NDArray[np.bool_], int]]:
+    """Cut the intervals of streams into runs, and count down `waiting` (B,) until no run of `least` is left in it.
+
+    Yields:
+        Which of the streams have the next run, (B,), and how many intervals it is, one of RUNS.
+    """
+    for h in (run for run in RUNS if run >= least):
+        while (some := waiting >= h).any():
+            yield some, h
+            waiting[some] -= h
 
 
 class Steps:
@@ -44,11 +59,13 @@ class Steps:
         for step in self._begun:
             step.forget(slots)
 
-    def push(self, slots: NDArray[np.intp], heard: NormalisedBatch) -> None:
-        """Begin a step of the next H intervals of some streams."""
+    def push(
+        self, slots: NDArray[np.intp], heard: NormalisedBatch, before: NDArray[np.int64] | int = 0
+    ) -> None:
+        """Begin a step of the next H intervals of some streams; the first `before` (B,) of each precede the stream."""
         h = heard.kind.shape[1]
         self.computed += h * len(slots)
-        first = self.stepped[slots]
+        first = self.stepped[slots] - before
         answer = self._backend.start(slots, heard.x, first, self.end[slots])
         deaf = self._deaf[slots]
         if deaf.any():
@@ -58,20 +75,16 @@ class Steps:
         power = np.concatenate((self._power[slots], heard.power), 1)
         wide = np.concatenate((self._wide[slots], heard.wide), 1)
         self._kind[slots], self._power[slots], self._wide[slots] = kind[:, h:], power[:, h:], wide[:, h:]
-        self.stepped[slots] += h
+        self.stepped[slots] = first + h
         begun = Begun(answer, slots, first - self._arch.delay, kind[:, :h], power[:, :h], wide[:, :h])
         self._begun.append(begun)
 
-    def flush(self, slots: NDArray[np.intp]) -> None:
-        """Begin the last steps of streams that have ended: what is in the net comes out, as by padding offline."""
-        left = self._arch.delay
-        for h in RUNS:
-            while left >= h:
-                x = np.zeros((len(slots), h * self._arch.interval), np.float32)
-                none = np.zeros((len(slots), h))
-                kind = np.full((len(slots), h), SILENT, np.uint8)
-                self.push(slots, NormalisedBatch(x, kind, none, none.astype(np.bool_)))
-                left -= h
+    def flush(self, slots: NDArray[np.intp], last: NormalisedBatch) -> None:
+        """Begin the last step of streams that have ended: their last intervals, and what is in the net comes out.
+
+        As offline, silence follows. At its end a stream may have any number of intervals in a step.
+        """
+        self.push(slots, last.then_silence(self._arch.delay, self._arch.interval))
 
     def begun(self) -> list[Begun]:
         """Return the steps that have begun since this was last asked."""

@@ -35,24 +35,27 @@ class EdgeRequest:
         self._request, self._arch, self._elsewhere = compiled.create_infer_request(), arch, elsewhere
         self._rows, self._rings, self._size = rows, rings, size
         self._kind = compiled.inputs[1].element_type
+        self._before = np.zeros((size, rows.shape[1]), rows.dtype)
         self._contexts = rings.buffers(size)
         self._slots = np.zeros(0, np.intp)
-        self._inputs: list[Any] = []
+        for i, kept in enumerate((self._before, *self._contexts), 1):
+            self._request.set_input_tensor(i, ov.Tensor(kept, ov.Shape(kept.shape), self._kind))
+        self._masks_at = 2 + len(self._contexts)
 
     def start(self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]) -> None:
         """See Piece; first and end (B,) as in Backend."""
         self._slots = slots
         filled = np.minimum(np.arange(self._size), len(slots) - 1)
         h, padded = x.shape[1] // self._arch.interval, slots[filled]
+        np.take(self._rows, padded, axis=0, out=self._before, mode="clip")
         self._rings.read(padded, self._contexts)
-        kept = [ov.Tensor(a, ov.Shape(a.shape), self._kind) for a in (self._rows[padded], *self._contexts)]
-        inside = state.insides(self._arch, first[filled], end[filled], h)
-        # What is computed elsewhere reads these until it is done.
-        self._inputs = [np.ascontiguousarray(x[filled]), *kept, *inside]
+        self._request.set_input_tensor(0, ov.Tensor(np.ascontiguousarray(x[filled])))
+        for i, mask in enumerate(state.insides(self._arch, first[filled], end[filled], h), self._masks_at):
+            self._request.set_input_tensor(i, ov.Tensor(mask))
         if self._elsewhere:
-            self._request.start_async(self._inputs)
+            self._request.start_async()
         else:
-            self._request.infer(self._inputs)
+            self._request.infer()
 
     def wait(self) -> None:
         """Wait until it is computed."""
