@@ -90,7 +90,7 @@ class Voices:
         self.number[slots] = self._count[slots] = self._numbers[slots, 0] = 1
 
     def hear(self, slots: Slots, at: Ints, v: NDArray[np.float32], votes: NDArray[np.bool_]) -> list[Change]:
-        """H <= BLOCK more intervals of B streams; the changes that they tell, at most one a stream.
+        """Hear H <= BLOCK more intervals of B streams; return the changes that they tell, at most one a stream.
 
         Args:
             slots: (B,), none twice.
@@ -111,7 +111,7 @@ class Voices:
         return changes
 
     def shift(self, slot: int, by: int) -> None:
-        """Intervals of this stream are called by so much more than before: the newest ones have moved."""
+        """Call intervals of this stream by so much more than before: the newest ones have moved."""
         self._began[slot] += by
         self._new_began[slot] += by
 
@@ -127,7 +127,7 @@ class Voices:
         self._votes[s] += some.sum(1)
 
     def _complete(self, s: Slots) -> list[Change]:
-        """A block of each of these streams is whole."""
+        """Complete a block of each of these streams."""
         oldest, full = self._new[s, 0], self._filled[s] == NEWEST
         self._know(s[full], oldest[full])
         self._new[s, :-1], self._new_began[s, :-1] = self._new[s, 1:], self._new_began[s, 1:]
@@ -137,14 +137,14 @@ class Voices:
         return self._compare(s)
 
     def _know(self, s: Slots, block: Floats) -> None:
-        """A block (B, numbers) is no longer among the newest: it is of the voice that is heard."""
+        """Learn a block (B, numbers) that is no longer among the newest: it is of the voice that is heard."""
         place = self.place[s]
         n = np.minimum(self._blocks[s, place], LONGEST - 1)
         self._mean[s, place] = (self._mean[s, place] * n[:, None] + block) / (n + 1)[:, None]
         self._blocks[s, place] = n + 1
 
     def _compare(self, s: Slots) -> list[Change]:
-        """The newest blocks of these streams against what is known."""
+        """Compare the newest blocks of these streams with what is known."""
         # Mostly the newest few are the present voice's: then no more is asked.
         better, _ = self._odds(s, LEAST, LEAST)
         s = s[better[:, 0] > 0]
@@ -158,7 +158,8 @@ class Voices:
         ]
 
     def _odds(self, s: Slots, least: int, most: int) -> tuple[Floats, Ints]:
-        """Log-odds that the n newest blocks are of another voice, and the place of that, by n from least to most."""
+        """Return the log-odds that the n newest blocks are of another voice, and the place of that, by n from least to
+        most."""
         counts, rows, place = np.arange(least, most + 1), np.arange(len(s)), self.place[s]
         sums = np.cumsum(self._new[s, ::-1], 1)
         newest, older = sums[:, least - 1 : most], sums[:, -1:] - sums[:, least - 1 : most]
@@ -182,7 +183,8 @@ class Voices:
         return better, odds.argmax(2)
 
     def _change(self, slot: int, to: int, n: int) -> Change:
-        """The n newest blocks are of another voice: of the one in place `to`, or of a new one where that has none."""
+        """Change to another voice, that of the n newest blocks: the one in place `to`, or a new one where that has
+        none."""
         before, one = int(self.place[slot]), np.array([slot])
         for i in range(NEWEST - int(self._filled[slot]), NEWEST - n):
             self._know(one, self._new[one, i])
@@ -203,8 +205,8 @@ class Voices:
 
 
 def course(net: Net, u: NDArray[np.float32], votes: NDArray[np.bool_], most: int) -> Ints:
-    """The number of the voice of each interval of a whole clip (K,), from u (K, numbers) and votes (K,); changes count
-    from the interval at which they began."""
+    """Number the voice of each interval of a whole clip (K,), from u (K, numbers) and votes (K,); changes count from
+    the interval at which they began."""
     found, slot = np.ones(len(votes), np.int64), np.zeros(1, np.intp)
     if (voices := voices_of(net, 1, most)) is not None:
         for first in range(0, len(votes), BLOCK):

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 def shapes(numbers: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays beside the layer, by name."""
+    """Return the shapes of the arrays beside the layer, by name."""
     return {"between": (numbers,), "drift": (numbers,), "within": (numbers,), "threshold": (1,)}
 
 
@@ -39,7 +39,7 @@ class Metric:
         return cls(between, drift, within, float(threshold[0]))
 
     def likelihood(self, known: Floats, blocks: Floats, new: Floats, new_blocks: Floats) -> Floats:
-        """Log-likelihood ratio that two means are of one voice, against two voices.
+        """Compute the log-likelihood ratio that two means are of one voice, against two voices.
 
         Args:
             known: means (..., numbers) of a voice over `blocks` (...) blocks; with 0 blocks the ratio is 0.
