@@ -73,7 +73,7 @@ class Engine:
     def backlog(
         self, slots: NDArray[np.intp] | None = None
     ) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
-        """For each bank: the bank, the slots of its streams or of some, and how many samples of each wait to be taken.
+        """Yield each bank, the slots of its streams or of some, and how many samples of each wait to be taken.
 
         Silence that a sender has announced, and what a source has lost, wait for nobody.
         """
@@ -110,7 +110,7 @@ class Engine:
         self._paused[slots] += n
 
     def _resume(self, slots: NDArray[np.intp]) -> None:
-        """Streams that paused are taken in again."""
+        """Take in again the streams that paused."""
         forgotten = self._paused[slots] >= self._memory
         self.steps.forget_all(slots[forgotten])
         self.steps.deafen(slots[~forgotten])
@@ -132,7 +132,7 @@ class Engine:
         return left_out
 
     def _intervals(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Whole intervals (B,) in samples (B,) of streams of one bank."""
+        """Return the whole intervals (B,) in samples (B,) of streams of one bank."""
         arch, bank = self.architecture, self.table.bank(int(slots[0]))
         n: NDArray[np.int64] = np.maximum(samples * arch.pooled_rate // (bank.rate * arch.interval), 0)
         return n
@@ -140,7 +140,7 @@ class Engine:
     def _omit(
         self, slots: NDArray[np.intp], n: NDArray[np.int64], computed: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """n (B,) intervals are missing: the first `computed` (B,) go through the net. Returns their samples (B,)."""
+        """Skip n (B,) missing intervals; the first `computed` (B,) go through the net. Returns their samples (B,)."""
         front = self.reader.front(self.table.bank(int(slots[0])))
         before = front.heard(self.heard[slots])
         left = n.copy()
@@ -166,7 +166,7 @@ class Engine:
         return after - before
 
     def advance(self, slots: NDArray[np.intp] | None = None) -> list[EngineOutput]:
-        """One pass: take what has arrived for every stream, or for some, and answer what can be answered."""
+        """Run one pass: take what has arrived for every stream, or for some, and answer what can be answered."""
         return self.steps.collect(self.begin(slots))
 
     def begin(self, slots: NDArray[np.intp] | None = None) -> list[Begun]:
@@ -185,7 +185,7 @@ class Engine:
         return self.steps.begun()
 
     def abandon(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
-        """A pass over these streams broke off: what was on its way through the net is lost to them, and no more.
+        """Break off a pass over these streams: what was on its way through the net is lost to them, and no more.
 
         Milliseconds (m,) that each has lost; 0 for those that it had not come to. They count as dropped.
         """
@@ -244,7 +244,7 @@ class Engine:
         waiting: NDArray[np.int64],
         ended: NDArray[np.bool_],
     ) -> None:
-        """The next `waiting` (B,) intervals of some streams of a bank, through the net; `ended`: they are the last."""
+        """Take the next `waiting` (B,) intervals of streams of a bank through the net; `ended`: they are the last."""
         few = waiting % WHOLE
         # The last few of a stream go through the net with what is then flushed, all others before whole runs.
         now = (few > 0) & ~ended
@@ -256,7 +256,7 @@ class Engine:
         self.reader.read_few(bank, slots[ended], rows[ended], few[ended])
 
     def _drain(self, slots: NDArray[np.intp], least: int = 1) -> NDArray[np.int64]:
-        """Through the net with what the normaliser has decided on, in runs of `least` or more; returns what is left."""
+        """Take what the normaliser has decided on through the net, in runs of `least` or more; return what is left."""
         ready = self.normaliser.ready[slots]
         # What lies before a stream is silence: with some of it, the first step of a stream is a whole one.
         before = np.where((self.stepped[slots] == 0) & (ready > 0), -ready % WHOLE, 0)

@@ -18,7 +18,7 @@ ROCM = Path("/dev/kfd")
 
 
 def device_for(compute: str) -> str:
-    """The device for `auto`, `cpu`, `cuda` or `cuda:N`; ConfigError when it is not there.
+    """Return the device for `auto`, `cpu`, `cuda` or `cuda:N`; raise ConfigError when it is not there.
 
     Torch is imported only where a driver is: importing it takes a second.
     """

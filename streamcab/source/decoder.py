@@ -33,7 +33,8 @@ class Decoder(ABC):
 
     @abstractmethod
     def read(self, size: int) -> NDArray[np.float32]:
-        """The next frames, (n, channels): fewer than `size` only at the end. AudioError when it cannot go on."""
+        """Read the next frames, (n, channels): fewer than `size` only at the end. Raises AudioError when it cannot go
+        on."""
 
     @abstractmethod
     def close(self) -> None:

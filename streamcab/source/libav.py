@@ -28,7 +28,7 @@ def installed() -> bool:
 
 
 def open_av(path: Path, _head: bytes) -> Decoder | None:
-    """The first sound track of a file; None when FFmpeg finds none, or is not there."""
+    """Open the first sound track of a file; return None when FFmpeg finds none, or is not there."""
     if not installed():
         return None
     import av
@@ -64,7 +64,7 @@ class AvDecoder(Decoder):
         self._rest = first
 
     def _decoded(self) -> Iterator[NDArray[np.float32]]:
-        """Frames (n, channels), as the packets come."""
+        """Yield frames (n, channels), as the packets come."""
         import av
 
         if not self._container.streams.audio:

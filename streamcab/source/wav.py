@@ -81,7 +81,7 @@ class WavData:
         """Whether `read` said that nobody wants more."""
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Frames (n, channels), as the bytes come."""
+        """Yield frames (n, channels), as the bytes come."""
         format, rest, size = self._format, b"", self._format.size
         while True:
             if size is not None and self._taken >= size:
@@ -154,7 +154,7 @@ class WavData:
 
 
 def open_wav(path: Path, head: bytes) -> Decoder | None:
-    """The file as uncompressed WAV; None when it is something else, or a WAV of a rarer kind."""
+    """Open the file as uncompressed WAV; return None when it is something else, or a WAV of a rarer kind."""
     if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:12] != b"WAVE":
         return None
     file = path.open("rb")

@@ -8,8 +8,7 @@ there. No label is used, the other layers stay, and voices that judge are not he
 the training, and in the end model.safetensors. The same command continues a killed one.
 """
 
-import argparse
-import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -22,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from streamcab.errors import CorpusError, StreamcabError
+from streamcab.errors import CorpusError
 from streamcab.nn import checkpoint, integers
 from streamcab.nn.cabcnn import CabCnn
 from streamcab.nn.checkpoint import Checkpoint
@@ -30,7 +29,8 @@ from streamcab.nn.distiller import Distiller, Stage, bytes_of
 from streamcab.nn.weights import Weights, detector_of
 from streamcab_train.context_keys import ContextKeys, read_context
 from streamcab_train.copies import Copy, make_copy, together
-from streamcab_train.voices import deal, read_voices
+from streamcab_train.heads import execute, words_for
+from streamcab_train.voices import dealt
 
 STEPS, SAVE = 800, 100
 ORDER, SEED = 1, 5
@@ -127,7 +127,7 @@ class WholeStage(nn.Module):
         return weight, (_round(self.bias / unit - 0.5) + 0.5) * unit
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, channels) -> (B, T / stride, filters)."""
+        """Compute (B, T, channels) -> (B, T / stride, filters)."""
         weight, bias = self.rounded()
         x, shape = F.pad(x, (0, 0, *self.shape.conv_pad)), self.shape
         y: Tensor = _OfBytes.apply(x, weight, bias) if self.first else _convolve(x, weight, bias)  # type: ignore[no-untyped-call]
@@ -227,7 +227,7 @@ def loss(model: CabCnn, pupil: WholeDistiller, x: Tensor, votes: Tensor) -> tupl
 
 
 def schedule(step: int, steps: int) -> float:
-    """The learning rate of a step, as a part of the largest."""
+    """Return the learning rate of a step, as a part of the largest."""
     fallen = 0.5 * (1 + np.cos(np.pi * min(1.0, max(0.0, (step / steps - FLAT) / (1 - FLAT)))))
     return min(1.0, (step + 1) / WARM) * (LEAST + (1 - LEAST) * float(fallen))
 
@@ -306,11 +306,7 @@ def run(
     model = checkpoint.load(path)
     if model.architecture.integers:
         raise CorpusError(f"{path} computes in whole numbers already")
-    classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
-    voices = [
-        v for m in manifests for v in read_voices(m, classes) if not keys.corpora or v.corpus in keys.corpora
-    ]
-    parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
+    voices, parts = dealt(keys, manifests)
     rng = np.random.default_rng(ORDER)
     paths = [voices[i].path for i in rng.permutation(np.flatnonzero(parts.teaches)).tolist()]
     if not paths:
@@ -332,19 +328,15 @@ def run(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    words = argparse.ArgumentParser(description="Gives a model a distiller in whole numbers.")
-    words.add_argument("model", type=Path, help="a checkpoint")
-    words.add_argument("--config", type=Path, required=True, help="the recipe: whom it keeps apart")
-    words.add_argument("--data", type=Path, nargs="+", required=True, help="manifests")
+    words = words_for("Gives a model a distiller in whole numbers.", "a checkpoint")
     words.add_argument("--out", type=Path, required=True, help="a folder")
     words.add_argument("--steps", type=int, default=STEPS)
-    given = words.parse_args(arguments)
-    torch.set_num_threads(1)
-    try:
+
+    def begin(given: Namespace) -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         run(given.model, read_context(given.config), given.data, given.out, given.steps)
-    except StreamcabError as error:
-        sys.exit(f"error: {error}")
+
+    execute(words, begin, arguments)
 
 
 if __name__ == "__main__":
