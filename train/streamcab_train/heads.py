@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from streamcab.dsp.normalise import NormalisedBatch
+from streamcab.dsp.normalised import NormalisedBatch
 from streamcab.errors import StreamcabError
 from streamcab.inference import offline
 from streamcab.nn.checkpoint import Checkpoint

@@ -42,8 +42,6 @@ MOST = 256
 """Streams times intervals of a shape at most: what is larger does not fit the cache."""
 MIDDLE = 8
 """Streams, and intervals, of the shapes that do for most steps until others are compiled."""
-BEGINNING = (8, 32, 1)
-"""Streams of the compiled shapes for streams that begin, where there are many."""
 FIRST = 2
 """Shapes that a server waits for before it begins: without them its first streams would find it too slow."""
 BEHIND = 10
@@ -205,6 +203,14 @@ class OpenVinoBackend:
         wake."""
         return self._net.threads if streams > 1 else 1
 
+    def _beginnings(self) -> list[tuple[int, int]]:
+        """Return the shapes (b, h) that are worth compiling for streams that begin: none for a few streams."""
+        return [(b, MIDDLE) for b in self._sizes(MIDDLE)] if len(self._rows) >= MANY else []
+
+    def _begin(self, b: int, h: int) -> None:
+        self._edges((b, h))
+        self._begins.add((b, h))
+
     def _shape(self, b: int, h: int) -> RoundRobin[StepRequest]:
         requests = self._requests.get((b, h))
         if requests is None:
@@ -223,19 +229,17 @@ def _compile_behind(held: ref[OpenVinoBackend]) -> None:
         os.setpriority(os.PRIO_PROCESS, get_native_id(), BEHIND)  # on Linux of this thread alone
     if (backend := held()) is None:
         return
-    shapes = backend._order()
+    jobs: list[tuple[Callable[..., Any], tuple[int, int]]]
+    jobs = [(OpenVinoBackend._shape, shape) for shape in backend._order()]
+    jobs += [(OpenVinoBackend._begin, shape) for shape in backend._beginnings()]
     try:
         backend._meet_edges()
-        for shape in shapes:
+        for compile_it, shape in jobs:
             # Between two shapes this thread does not hold the backend.
             del backend
             if not main_thread().is_alive() or (backend := held()) is None:
                 return
-            backend._shape(*shape)
-        if backend is not None and len(backend._rows) >= MANY:
-            for b in BEGINNING:
-                backend._edges((b, MIDDLE))
-                backend._begins.add((b, MIDDLE))
+            compile_it(backend, *shape)
     finally:
         if (backend := held()) is not None:
             backend._preparing = False
