@@ -132,7 +132,7 @@ class Acoustics:
         self._sums[slot, blocks], self._least[slot, blocks] = 0, np.inf
 
     def read(self, slots: Ints) -> Quality:
-        """The acoustic quality of the speech in the window."""
+        """Return the acoustic quality of the speech in the window."""
         sums = self._sums[slots]
         # Pauses hold weak speech too, and in loud noise there may be none: the softest of each second counts as much.
         least = self._least[slots]
@@ -166,7 +166,7 @@ class Totals:
         since: NDArray[np.int64],
         heard: tuple[NDArray[np.uint8], Floats, Flags],
     ) -> None:
-        """A block (B, H) of intervals, of which those of `talk` are added; the rest as in `Acoustics.add`."""
+        """Add a block (B, H) of intervals, of which those of `talk` count; the rest as in `Acoustics.add`."""
         kind, power, wide = heard
         columns = _columns(kind, power, wide, since, self._after, self._until)
         soft = np.where(kind == MISSING, np.inf, power)
