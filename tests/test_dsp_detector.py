@@ -70,7 +70,7 @@ def test_skips_of_many_streams_together_are_silence_to_each(seed: int, form: int
         for k, slot in enumerate(some):
             heard[slot].append(said[slot])
             # What lies further back than the reach is forgotten: see the next test.
-            near = np.concatenate(heard[slot])[-2 * FORMS[form].reach - 3 :]
+            near = np.concatenate(heard[slot])[-FORMS[form].reach - 10 :]
             np.testing.assert_array_equal(found[k], whole(w, near)[-3:])
 
 

@@ -206,7 +206,7 @@ def read_public(path: Path) -> bytes:
 
 
 def read_pair(path: Path) -> Pair:
-    """Read both halves of the key in a secret file; raise ConfigError when it is none, or when others could read it."""
+    """Read both halves of the key in a secret file; raise ConfigError for another file, or if others could read it."""
     halves = _halves(path, "secret")
     try:
         public = zmq.curve_public(halves["secret"])

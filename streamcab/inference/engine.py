@@ -140,7 +140,7 @@ class Engine:
     def _omit(
         self, slots: NDArray[np.intp], n: NDArray[np.int64], computed: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Skip n (B,) missing intervals; the first `computed` (B,) go through the net. Returns their samples (B,)."""
+        """Skip n (B,) intervals, the first `computed` (B,) of them through the net; return how many samples, (B,)."""
         front = self.reader.front(self.table.bank(int(slots[0])))
         before = front.heard(self.heard[slots])
         left = n.copy()

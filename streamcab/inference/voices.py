@@ -122,7 +122,7 @@ class Voices:
         return self._complete(slots[full], at[full], wide[full], counts[full], nth[full]) if full.size else []
 
     def shift(self, slot: int, by: int) -> None:
-        """Call intervals of this stream by so much more than before: the newest ones have moved."""
+        """Add to the numbers of this stream's intervals: the newest ones have moved."""
         self._began[slot] += by
         self._new_began[slot] += by
 

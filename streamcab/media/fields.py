@@ -30,7 +30,7 @@ _any = msgspec.json.Decoder()
 
 
 def json_object(data: bytes | str) -> dict[str, Any]:
-    """Read a JSON object; raise Malformed when it is none."""
+    """Read a JSON object; raise Malformed for anything else."""
     try:
         found = _any.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError):

@@ -43,7 +43,7 @@ TURNS = 5
 AT_ONCE = 65_536
 """Bytes that a connection is read in its turn."""
 FAILURES, FAILURES_S = 20, 60.0
-"""Refused requests of an address in so many seconds, after which it is told to wait."""
+"""Refused requests of an address, in how many seconds, after which it is told to wait."""
 
 _wire = logging.getLogger("streamcab.media.wire")
 # What strangers send is no error of ours: it is counted.

@@ -16,7 +16,7 @@ log = logging.getLogger("streamcab.media")
 MESSAGES, MESSAGES_PER_S = 2000, 250
 """Messages that may come at once, and per second: two tracks send 100."""
 AHEAD_S, PACE = 15.0, 1.25
-"""Audio may be so much ahead of the time that has passed: buffers are emptied after a stall."""
+"""Seconds of audio that may be ahead of the clock, and how much faster than it audio may come, as after a stall."""
 BAD = 50
 """Malformed messages after which a connection is closed."""
 START_S = 15.0

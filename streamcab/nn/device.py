@@ -69,7 +69,7 @@ def cores() -> int:
 
 
 def threads_for_many(workers: int = 1) -> int:
-    """Return the default number of threads for the net of many streams, in each of so many processes."""
+    """Return the default number of threads for the net of many streams, in each of several processes."""
     return max(min(cores() // workers, THREADS), 1)
 
 

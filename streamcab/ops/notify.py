@@ -49,7 +49,7 @@ class Supervisor:
             self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def reloaded(self) -> None:
-        """Say that they have been."""
+        """Say that the settings have been read again."""
         if self.serves:
             self._tell("READY=1")
 

@@ -59,7 +59,7 @@ class Pseudonyms:
         return f"s-{blake2b(text.encode(), key=self._salt, digest_size=6).hexdigest()}"
 
     def know(self, *sources: Path | str) -> None:
-        """Hide files and devices that will be heard for good, before any stream of theirs begins."""
+        """Hide the names of files and devices for good, before any of their streams begins."""
         for source in sources:
             text = str(source)
             if not text.isdigit():  # a device's index tells nothing

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.errors import AudioError
-from streamcab.source.decoder import Decoder
+from streamcab.source.decoder import Decoder, Parts
 from streamcab.source.pcm import Format, decode, read_wav_header
 
 PIECE = 1 << 16
@@ -173,29 +173,20 @@ class WavDecoder(Decoder):
         super().__init__(path)
         self._file = file
         self._data = WavData(format, file.read)
-        self._pieces = iter(self._data)
         self.rate, self.channels = format.rate, format.channels
         self.floats = format.encoding.startswith("f")
         self.frames = None
         if file.seekable():
             there = os.fstat(file.fileno()).st_size - file.tell()  # `classify - < a.wav` has no path
             self.frames = min(there, format.size or there) // format.frame
-        self._rest = np.zeros((0, format.channels), np.float32)
+        self._parts = Parts(iter(self._data), np.zeros((0, format.channels), np.float32))
 
     def read(self, size: int) -> NDArray[np.float32]:
         """See Decoder."""
-        parts, have = [self._rest], len(self._rest)
-        while have < size:
-            part = next(self._pieces, None)
-            if part is None:
-                if not self.notes and self._data.note:
-                    self.notes.append(self._data.note)
-                break
-            parts.append(part)
-            have += len(part)
-        whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        self._rest = whole[size:]
-        return whole[:size]
+        frames = self._parts.take(size)
+        if len(frames) < size and self._data.note and not self.notes:
+            self.notes.append(self._data.note)
+        return frames
 
     def close(self) -> None:
         """See Decoder."""

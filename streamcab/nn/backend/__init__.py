@@ -68,7 +68,7 @@ class Backend(Protocol):
         """
 
     def prepare(self, *, wait: bool = True) -> None:
-        """Compile or record what so many slots can need, so that no stream has to wait for it later.
+        """Compile or record what these slots can need, so that no stream has to wait for it later.
 
         Without `wait` it is done in the background where that is possible; until then steps take longer.
         """
