@@ -15,7 +15,7 @@ from typing import Any
 from streamcab.config.address import is_loopback
 from streamcab.errors import ConfigError, SourceError
 from streamcab.media import server, tcp
-from streamcab.media.addresses import address_of, parsed, tls_context
+from streamcab.media.addresses import Reserved, address_of, parsed, tls_context
 from streamcab.media.admission import Admission, Secrets
 from streamcab.media.calls import Calls, News, Stream
 from streamcab.media.fields import is_number
@@ -54,6 +54,7 @@ class MediaSource(Incoming):
     per_address  connections that one address may have
     idle_s       how long a call whose connection broke off waits for another
     number       what becomes of a telephone number: its pseudonym, itself, or nothing
+    room         given where other processes serve at the same addresses; see `Gate.room`
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class MediaSource(Incoming):
         per_address: int = 1000,
         idle_s: float = 10.0,
         number: Callable[[str], str] = lambda _: "",
+        room: Callable[[int], bool] | None = None,
     ) -> None:
         super().__init__()
         self._binds, self._sockets, self._number = parsed(binds), parsed(sockets), number
@@ -94,6 +96,9 @@ class MediaSource(Incoming):
         self._gate = server.Gate(
             self._calls, Admission(secrets, url), per_address, AllowList(allow) if allow else None
         )
+        self._shared = room is not None
+        if room is not None:
+            self._gate.room = room
         self.addresses: list[str] = []
         """Where it listens, after `start`: with the ports that the system chose."""
         self._lines: dict[Stream, Line] = {}
@@ -106,6 +111,13 @@ class MediaSource(Incoming):
         self._failure: OSError | None = None
         self._warned, self._refused = 0.0, 0
         self._errors = 0
+
+    def reserve(self) -> Reserved:
+        """Keep the addresses for several processes, as `start` would bind them. SourceError when one is taken."""
+        try:
+            return Reserved([*self._binds, *self._sockets])
+        except OSError as error:
+            raise SourceError(f"cannot serve calls: {error}") from None
 
     def retune(self, allow: Iterable[str], name_map: str | Path | None, idle_s: float) -> None:
         """Other senders, for connections that begin from now on, and another patience. ConfigError."""
@@ -174,8 +186,11 @@ class MediaSource(Incoming):
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         servers: list[Any] = []
         openings: list[Coroutine[Any, Any, Any]] = [
-            *(server.start(self._gate, bind.host, bind.port, self._context) for bind in self._binds),
-            *(tcp.start(self._gate, bind.host, bind.port) for bind in self._sockets),
+            *(
+                server.start(self._gate, bind.host, bind.port, self._context, shared=self._shared)
+                for bind in self._binds
+            ),
+            *(tcp.start(self._gate, bind.host, bind.port, shared=self._shared) for bind in self._sockets),
         ]
         try:
             for opening in openings:
@@ -208,6 +223,7 @@ class MediaSource(Incoming):
                 if now >= next_look:
                     next_look = now + LOOK_S
                     self._gate.look(now)
+                    self._gate.room(self._calls.rings.free)
                     self._warn(now)
                 self._tell()
             except Exception:  # a defect of ours must cost a tick, not all calls
