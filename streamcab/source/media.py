@@ -23,7 +23,7 @@ from streamcab.media.tracks import RING_S
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.names import clean
-from streamcab.source.incoming import Handover, Incoming
+from streamcab.source.incoming import Handover, Incoming, until_tick
 from streamcab.source.line import Line
 from streamcab.text import stream_name
 
@@ -32,8 +32,7 @@ log = logging.getLogger("streamcab.source")
 TICK_S = 0.02
 WATCH_S = 0.25
 LOOK_S = 1.0
-START_S = 10.0
-CLOSE_S, LINGER_S = 0.8, 0.3
+START_S, CLOSE_S, LINGER_S = 10.0, 0.8, 0.3
 SWITCH_S = 0.0005
 """How long Python lets a thread go on while another waits; see `source/rtp.py`."""
 WARN_S = 10.0
@@ -109,8 +108,7 @@ class MediaSource(Incoming):
         self._ended: asyncio.Event | None = None
         self._started = threading.Event()
         self._failure: OSError | None = None
-        self._warned, self._refused = 0.0, 0
-        self._errors = 0
+        self._warned, self._refused, self._errors = 0.0, 0, 0
 
     def reserve(self) -> Reserved:
         """Keep the addresses for several processes, as `start` would bind them. SourceError when one is taken."""
@@ -210,12 +208,14 @@ class MediaSource(Incoming):
                 await asyncio.wait(closing, timeout=LINGER_S)
 
     async def _tick_until(self, ended: asyncio.Event) -> None:
-        turn, next_watch, next_look = 0, 0.0, 0.0
+        turn, next_watch, next_look = round(time.monotonic() / TICK_S), 0.0, 0.0
         while not ended.is_set():
-            await asyncio.sleep(TICK_S)
-            now, turn = time.monotonic(), turn + 1
+            await asyncio.sleep(until_tick(TICK_S, time.monotonic()))
+            now = time.monotonic()
+            last, turn = turn, round(now / TICK_S)
             try:
-                self._gate.tick(turn)
+                for missed in range(max(last, turn - server.TURNS) + 1, turn + 1):
+                    self._gate.tick(missed)
                 self._calls.tick(now)
                 if now >= next_watch:
                     next_watch = now + WATCH_S

@@ -30,7 +30,7 @@ from streamcab.rtp.udp import Address
 from streamcab.source import Line
 from streamcab.source.calls import Calls
 from streamcab.source.channel import channel_number
-from streamcab.source.incoming import Incoming
+from streamcab.source.incoming import Incoming, until_tick
 from streamcab.text import read_text
 
 log = logging.getLogger("streamcab.source")
@@ -40,9 +40,6 @@ CLOSE_S = 0.8
 SAME_CALL = SETTINGS["same_call"].choices
 TICK_S, SHARED_TICK_S = 0.01, 0.025
 """Of a process that has all calls, and of one of several: each has fewer packets, and batches are as large."""
-LEAD_S = 0.005
-"""Ticks are so long before multiples of themselves: the loop's visits, many of which are at those, find as many packets
-each time. An interval more or less than eight costs steps of one and of two."""
 MANY = 16
 """Packets in a tick from which on the next one is twice as long, since a batch costs 0.3 ms however little it holds."""
 BATCHES = 64
@@ -251,9 +248,7 @@ class RtpSource(Incoming):
     def _run(self, inlet: Receiver, ports: Ports, intake: Intake, calls: Calls) -> None:
         next_look = next_watch = 0.0
         failed = packets = 0
-        while not self._stop.wait(
-            _until_tick(self._tick_s * (2 if packets >= MANY else 1), time.monotonic())
-        ):
+        while not self._stop.wait(until_tick(self._tick_s * (2 if packets >= MANY else 1), time.monotonic())):
             packets = 0
             try:
                 for _ in range(BATCHES):
@@ -288,8 +283,3 @@ class RtpSource(Incoming):
         """Once for each power of two: what fails once a tick would fill the log."""
         if inlet.errors & (inlet.errors - 1) == 0:
             log.warning("RTP: receiving failed %d times: %s", inlet.errors, inlet.error)
-
-
-def _until_tick(tick_s: float, now: float) -> float:
-    """Return the seconds from monotonic time `now` to the next tick."""
-    return tick_s - (now + LEAD_S) % tick_s
