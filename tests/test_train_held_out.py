@@ -12,6 +12,7 @@ from streamcab_train.held_out import figures, judge, strangers
 from streamcab_train.voices import read_voices
 
 import streamcab
+from streamcab.nn.confidence import Confidence
 
 LABELS = ("us", "uk", "australia")
 KEYS = ContextKeys(
@@ -54,7 +55,9 @@ def test_a_clip_falls_into_whole_pieces(manifest: Path) -> None:
 
 def test_figures_of_a_row() -> None:
     p = np.array([[0.9, 0.05, 0.05], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3]])
-    found = figures(Predicted(p, np.array([0, 0, 1, 2]), ("a", "b", "c", "d")), LABELS, 0.7)
+    other = np.array([0.1, 0.1, 0.6, 0.1])
+    heard = Predicted(p, other, np.array([0, 0, 1, 2]), ("a", "b", "c", "d"))
+    found = figures(heard, LABELS, Confidence(abstain_below=0.7))
     assert found["clips"] == [2, 1, 1]
     assert found["recall"] == [0.5, 1.0, 0.0]
     assert found["uar"] == 0.5
@@ -62,13 +65,25 @@ def test_figures_of_a_row() -> None:
     assert found["right"] == 1.0
     assert found["auc"] == {"us/uk": 1.0, "us/australia": 1.0, "uk/australia": 1.0}
     assert found["uar_95"] is None
+    limited = figures(heard, LABELS, Confidence(abstain_below=0.7, abstain_other=0.5))
+    assert limited["answered"] == 0.25
+    assert limited | {"answered": 0.5} == found
 
 
 def test_strangers_are_told_by_the_largest_probability() -> None:
-    inside = Predicted(np.array([[0.9, 0.1], [0.7, 0.3]]), np.array([0, 1]), ("a", "b"))
-    outside = Predicted(np.array([[0.85, 0.15], [0.6, 0.4]]), np.array([-1, -1]), ("c", "d"))
-    found = strangers(inside, outside, 0.65)
+    unsaid = np.full(2, np.nan)
+    inside = Predicted(np.array([[0.9, 0.1], [0.7, 0.3]]), unsaid, np.array([0, 1]), ("a", "b"))
+    outside = Predicted(np.array([[0.85, 0.15], [0.6, 0.4]]), unsaid, np.array([-1, -1]), ("c", "d"))
+    found = strangers(inside, outside, Confidence(abstain_below=0.65, abstain_other=0.5))
     assert found == {"clips": [2, 2], "auroc": 0.75, "named": 0.5, "named_0.8": 0.5}
+
+
+def test_a_stranger_beyond_the_limit_of_other_gets_no_label() -> None:
+    p, nobody = np.array([[0.9, 0.1], [0.7, 0.3], [0.7, 0.3]]), np.array([-1, -1, -1])
+    inside = Predicted(p, np.array([0.1, 0.2, 0.7]), np.array([0, 1, 0]), ("a", "b", "c"))
+    outside = Predicted(p, np.array([0.8, 0.9, 0.3]), nobody, ("d", "e", "f"))
+    found = strangers(inside, outside, Confidence(abstain_below=0.65, abstain_other=0.5))
+    assert found == {"clips": [3, 3], "auroc": 0.5, "auroc_other": 0.889, "named": 0.333, "named_0.8": 0.0}
 
 
 def test_every_table_of_a_model(manifest: Path) -> None:
@@ -79,4 +94,5 @@ def test_every_table_of_a_model(manifest: Path) -> None:
     assert f"{name} joined to 10 s" not in found
     assert found[f"strangers of {name}"]["clips"] == [18, 6]
     assert found["strangers"]["clips"] == [6, 6]
+    assert 0 <= found["strangers"]["auroc_other"] <= 1
     assert sum(str(line).startswith(f"| {name} |") for line in said) == 2

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import streamcab
 from streamcab.dsp.gate import VOICED
 from streamcab.inference.offline import intervals
+from streamcab.nn.confidence import Confidence
 from streamcab.nn.weights import detector_of
 from streamcab.source.file import read_audio
 from streamcab_train.voices import Voice
@@ -34,13 +35,24 @@ class Predicted:
 
     Attributes:
         p: Probabilities, (n, classes).
+        other: How much each sounds like an accent of none of the labels, (n,); NaN where the model does not say.
         truth: Classes, (n,); NO_CLASS for a stranger.
         groups: Group of each.
     """
 
     p: Floats
+    other: Floats
     truth: NDArray[np.int64]
     groups: tuple[str, ...]
+
+    def sure(self, limits: Confidence) -> NDArray[np.bool_]:
+        """Return which answers are within both limits, (n,); a limit that is not set excludes none."""
+        within: NDArray[np.bool_] = self.p.max(1) >= (limits.abstain_below or 0.0)
+        if limits.abstain_other is None:
+            return within
+        # NaN is below every limit: a model that does not say excludes none.
+        within &= ~(self.other >= limits.abstain_other)
+        return within
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,10 @@ def pieces(voices: Iterable[Voice], seconds: float) -> Iterator[Item]:
             yield Item((samples[first : first + size], rate), voice.label, voice.group)
 
 
+Answer = Callable[[streamcab.Classifier, Item], Floats]
+"""The answers of a model to an item and, last, their `other`: (n, classes + 1)."""
+
+
 class Asked:
     """A model, and perhaps more processes that ask it."""
 
@@ -96,20 +112,18 @@ class Asked:
         """The mean of the newest seconds of c_t, each second from then on."""
         return self._ask(newest, items)
 
-    def _ask(
-        self, answer: Callable[[streamcab.Classifier, Item], Floats], items: Iterable[Item]
-    ) -> Predicted:
+    def _ask(self, answer: Answer, items: Iterable[Item]) -> Predicted:
         given = list(items)
         if self._pool is None:
             found = [answer(self.model, item) for item in given]
         else:
             found = list(self._pool.imap(partial(_elsewhere, answer), given, CHUNK))
-        p = np.concatenate(found) if found else np.zeros((0, len(self.model.architecture.labels)))
+        width = len(self.model.architecture.labels) + 1
+        answers = np.concatenate(found) if found else np.zeros((0, width))
         times = [len(f) for f in found]
         truth = np.repeat(np.array([item.truth for item in given], np.int64), times)
-        return Predicted(
-            p, truth, tuple(i.group for i, n in zip(given, times, strict=True) for _ in range(n))
-        )
+        groups = tuple(i.group for i, n in zip(given, times, strict=True) for _ in range(n))
+        return Predicted(answers[:, :-1], answers[:, -1], truth, groups)
 
 
 _models: list[streamcab.Classifier] = []
@@ -120,21 +134,23 @@ def begin(model: str) -> None:
     _models.append(streamcab.load(model))
 
 
-def _elsewhere(answer: Callable[[streamcab.Classifier, Item], Floats], item: Item) -> Floats:
+def _elsewhere(answer: Answer, item: Item) -> Floats:
     return answer(_models[0], item)
 
 
 def served(model: streamcab.Classifier, item: Item) -> Floats:
-    """Return the answer to all of an item, (1, classes)."""
-    labels, probs = model.architecture.labels, model.classify(*item.audio).probs
-    return np.array([[probs.get(label, 1 / len(labels)) for label in labels]])
+    """Return the answer to all of an item and its `other`, (1, classes + 1)."""
+    labels, told = model.architecture.labels, model.classify(*item.audio)
+    p = [told.probs.get(label, 1 / len(labels)) for label in labels]
+    return np.array([[*p, np.nan if told.other is None else told.other]])
 
 
 def newest(model: streamcab.Classifier, item: Item) -> Floats:
-    """Return the mean of the newest `PIECE_S` of c_t, each `STEP_S` from then on, (n, classes); n may be 0."""
+    """Return the mean of the newest `PIECE_S` of c_t, each `STEP_S` from then on, and no `other`, (n, classes + 1);
+    n may be 0."""
     size, step = model.architecture.intervals(PIECE_S), model.architecture.intervals(STEP_S)
     answered, heard = intervals(model.runtime, *item.audio, detector_of(model.checkpoint.weights))
     votes = heard.kind[0] == VOICED
     some = [(slice(end - size, end)) for end in range(size, len(votes) + 1, step)]
-    means = [answered.c[one][votes[one]].mean(0) for one in some if votes[one].any()]
-    return np.array(means, np.float64).reshape(-1, answered.c.shape[1])
+    means = [np.append(answered.c[one][votes[one]].mean(0), np.nan) for one in some if votes[one].any()]
+    return np.array(means, np.float64).reshape(-1, answered.c.shape[1] + 1)

@@ -1,7 +1,7 @@
 """The tables of docs/results/accuracy.md: a model as it is served, on voices that it was not taught by.
 
 `python -m streamcab_train.held_out MODEL --config RECIPE --data MANIFEST.. --unheard MANIFEST..`: of the recipe's
-corpora the groups that it keeps apart, and corpora that it never heard, whole. Detector, temperature and threshold are
+corpora the groups that it keeps apart, and corpora that it never heard, whole. Detector, temperature and limits are
 the model's. Knows nothing of how it was taught.
 """
 
@@ -20,6 +20,7 @@ import streamcab
 from streamcab.errors import StreamcabError
 from streamcab.nn import checkpoint
 from streamcab.nn.checkpoint import Checkpoint
+from streamcab.nn.confidence import Confidence
 from streamcab_train.asked import PIECE_S, Asked, Predicted, begin, joined, one_by_one, pieces
 from streamcab_train.calibration import reliability
 from streamcab_train.context_keys import ContextKeys, read_context
@@ -34,25 +35,25 @@ TASKS = 12
 """Chunks after which a process is replaced: OpenVINO keeps some 5 MB of each new length of 4 s."""
 
 
-def figures(heard: Predicted, labels: Sequence[str], below: float | None) -> dict[str, object]:
+def figures(heard: Predicted, labels: Sequence[str], limits: Confidence) -> dict[str, object]:
     """Return all figures of a row of the table."""
     p, truth = heard.p, heard.truth
     got = scores(confusion_matrix(truth, p.argmax(1), len(labels)))
-    logs, sure = np.log(np.maximum(p, 1e-12)), p.max(1) >= (0 if below is None else below)
+    logs, sure = np.log(np.maximum(p, 1e-12)), heard.sure(limits)
     auc = {}
     for a, b in combinations(range(len(labels)), 2):
         both = (truth == a) | (truth == b)
         auc[f"{labels[a]}/{labels[b]}"] = round(
             rank_auc((logs[:, b] - logs[:, a])[both], truth[both] == b), 3
         )
-    limits = interval_95(truth, p.argmax(1), heard.groups, len(labels))
+    between = interval_95(truth, p.argmax(1), heard.groups, len(labels))
     return {
         "clips": np.bincount(truth, minlength=len(labels)).tolist(),
         "groups": [
             len({g for g, t in zip(heard.groups, truth, strict=True) if t == k}) for k in range(len(labels))
         ],
         "uar": round(got.uar, 3),
-        "uar_95": None if limits is None else [round(x, 2) for x in limits],
+        "uar_95": None if between is None else [round(x, 2) for x in between],
         "recall": [None if np.isnan(r) else round(float(r), 2) for r in got.recall],
         "accuracy": round(got.accuracy, 3),
         "auc": auc,
@@ -62,23 +63,30 @@ def figures(heard: Predicted, labels: Sequence[str], below: float | None) -> dic
     }
 
 
-def strangers(inside: Predicted, outside: Predicted, below: float | None) -> dict[str, object]:
-    """Return how well the largest probability separates clips of a class from others, and the others' answers."""
-    sure = [h.p.max(1) for h in (inside, outside)]
-    of_class = np.repeat([True, False], [len(s) for s in sure])
+def strangers(inside: Predicted, outside: Predicted, limits: Confidence) -> dict[str, object]:
+    """Return how well the largest probability and, where the model has it, `other` separate clips of a class from
+    others, and how many of the others get a label: those within the limits."""
+    both = (inside, outside)
+    largest, other = (
+        np.concatenate(some) for some in zip(*((h.p.max(1), h.other) for h in both), strict=True)
+    )
+    of_class, named = np.repeat([True, False], [len(h.truth) for h in both]), outside.sure(limits)
+    said = np.isfinite(other)
     return {
-        "clips": [len(s) for s in sure],
-        "auroc": round(rank_auc(np.concatenate(sure), of_class), 3),
-        "named": round(float((sure[1] >= (below or 0)).mean()), 3),
-        f"named_{SURE}": round(float((sure[1] >= SURE).mean()), 3),
+        "clips": [len(h.truth) for h in both],
+        "auroc": round(rank_auc(largest, of_class), 3),
+        **({"auroc_other": round(rank_auc(-other[said], of_class[said]), 3)} if said.any() else {}),
+        "named": round(float(named.mean()), 3),
+        f"named_{SURE}": round(float((named & (outside.p.max(1) >= SURE)).mean()), 3),
     }
 
 
 def both(one: Predicted, other: Predicted) -> Predicted:
     """Join the answers of two."""
-    return Predicted(
-        np.concatenate((one.p, other.p)), np.concatenate((one.truth, other.truth)), one.groups + other.groups
+    p, score, truth = (
+        np.concatenate([getattr(h, of) for h in (one, other)]) for of in ("p", "other", "truth")
     )
+    return Predicted(p, score, truth, one.groups + other.groups)
 
 
 def row(name: str, found: dict[str, object]) -> list[str]:
@@ -116,7 +124,7 @@ def judge(
 ) -> dict[str, dict[str, object]]:
     """Return every figure by name, said as they come."""
     classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
-    labels, below = keys.labels, asked.model.checkpoint.confidence.abstain_below
+    labels, limits = keys.labels, asked.model.checkpoint.confidence
     voices = [voice for manifest in manifests for voice in read_voices(manifest, classes)]
     voices = [v for v in voices if not keys.corpora or v.corpus in keys.corpora]
     parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
@@ -125,7 +133,7 @@ def judge(
     def ask(name: str, heard: Predicted) -> Predicted:
         if not len(heard.truth):
             return heard
-        found[name] = figures(heard, labels, below)
+        found[name] = figures(heard, labels, limits)
         say("| " + " | ".join(row(name, found[name])) + " |")
         return heard
 
@@ -141,7 +149,7 @@ def judge(
     left = [v for v, out in zip(voices, parts.left_out, strict=True) if out]
     outside = asked.served(one_by_one(left))
     if len(outside.truth):
-        found["strangers"] = strangers(inside, outside, below)
+        found["strangers"] = strangers(inside, outside, limits)
     for manifest in unheard:
         voices = read_voices(manifest, classes)
         own, name = [v for v in voices if v.label != NO_CLASS], manifest.parent.name
@@ -150,10 +158,10 @@ def judge(
         ask(f"{name}, newest {PIECE_S:.0f} s", asked.newest(one_by_one(own)))
         apart = asked.served(one_by_one(v for v in voices if v.accent in keys.left_out))
         if len(apart.truth):
-            found[f"strangers of {name}"] = strangers(here, apart, below)
+            found[f"strangers of {name}"] = strangers(here, apart, limits)
         outside = both(outside, apart)
     if unheard and len(outside.truth):
-        found["strangers of all corpora"] = strangers(inside, outside, below)
+        found["strangers of all corpora"] = strangers(inside, outside, limits)
     for name, told in found.items():
         if name.startswith("strangers"):
             say(f"{name}: {json.dumps(told)}")
