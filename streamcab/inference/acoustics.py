@@ -171,7 +171,7 @@ class Totals:
         since: NDArray[np.int64],
         heard: tuple[NDArray[np.uint8], Floats, Flags],
     ) -> None:
-        """A block (B, H) of intervals, of which those of `talk` are added; the rest as in `Acoustics.add`."""
+        """Add a block (B, H) of intervals, of which those of `talk` count; the rest as in `Acoustics.add`."""
         kind, power, wide = heard
         columns = _columns(kind, power, wide, since, self._after, self._until)
         soft = np.where(kind == MISSING, np.inf, power)

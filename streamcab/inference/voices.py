@@ -96,7 +96,7 @@ class Voices:
         self.number[slots] = self._count[slots] = self._numbers[slots, 0] = 1
 
     def hear(self, slots: Slots, at: Ints, v: NDArray[np.float32], votes: NDArray[np.bool_]) -> list[Change]:
-        """H <= BLOCK more intervals of B streams; the changes that they tell, at most one a stream.
+        """Hear H <= BLOCK more intervals of B streams; return the changes that they tell, at most one a stream.
 
         Args:
             slots: (B,), none twice.
@@ -122,12 +122,12 @@ class Voices:
         return self._complete(slots[full], at[full], wide[full], counts[full], nth[full]) if full.size else []
 
     def shift(self, slot: int, by: int) -> None:
-        """Intervals of this stream are called by so much more than before: the newest ones have moved."""
+        """Add to the numbers of this stream's intervals: the newest ones have moved."""
         self._began[slot] += by
         self._new_began[slot] += by
 
     def _complete(self, s: Slots, at: Ints, v: Floats, counts: NDArray[np.bool_], nth: Ints) -> list[Change]:
-        """A block of each of these streams is whole, and the next one begins."""
+        """Complete a block of each of these streams, and begin the next one."""
         new, filled = self._new[s], self._filled[s]
         full = filled == NEWEST
         if full.all():
@@ -146,15 +146,15 @@ class Voices:
         return changes
 
     def _know(self, s: Slots, block: Floats) -> None:
-        """A block (B, numbers) is no longer among the newest: it is of the voice that is heard."""
+        """Learn a block (B, numbers) that is no longer among the newest: it is of the voice that is heard."""
         place = self.place[s]
         n = np.minimum(self._blocks[s, place], LONGEST - 1)
         self._mean[s, place] = (self._mean[s, place] * n[:, None] + block) / (n + 1)[:, None]
         self._blocks[s, place] = n + 1
 
     def _compare(self, s: Slots, new: Floats, filled: Ints, ended: Ints) -> list[Change]:
-        """The newest blocks of these streams, (B, NEWEST, numbers), against what is known; `ended` is the last vote of
-        each."""
+        """Compare the newest blocks of these streams, (B, NEWEST, numbers), with what is known; `ended` is the last
+        vote of each."""
         # Mostly the newest few are the present voice's: then no more is asked.
         few = np.add.reduce(new[:, -LEAST:], 1)[:, None]
         better, _ = self._odds(s, filled, few, np.add.reduce(new[:, :-LEAST], 1)[:, None], FEWEST)
@@ -173,8 +173,8 @@ class Voices:
     def _odds(
         self, s: Slots, filled: Ints, newest: Floats, older: Floats, counts: Ints
     ) -> tuple[Floats, Ints]:
-        """Log-odds that the n newest blocks are of another voice, and the place of that, the present one's where it is
-        none of those known: by n, as `counts` has them, both (B, len(counts)).
+        """Return the log-odds that the n newest blocks are of another voice, and the place of that, the present one's
+        where it is none of those known: by n, as `counts` has them, both (B, len(counts)).
 
         newest, older  (B, len(counts), numbers): the sum of those, and of the others that are not known yet
         """
@@ -197,7 +197,8 @@ class Voices:
         return np.where((before >= 0) & (own >= KNOWN), best - present, -np.inf), which
 
     def _change(self, slot: int, to: int, n: int, told: int) -> Change:
-        """The n newest blocks are of another voice: of the one in place `to`, or of a new one where that has none."""
+        """Change to another voice, that of the n newest blocks: the one in place `to`, or a new one where that has
+        none."""
         before, one = int(self.place[slot]), np.array([slot])
         for i in range(NEWEST - int(self._filled[slot]), NEWEST - n):
             self._know(one, self._new[one, i])
@@ -218,8 +219,8 @@ class Voices:
 
 
 def course(net: Net, u: NDArray[np.float32], votes: NDArray[np.bool_], most: int) -> Ints:
-    """The number of the voice of each interval of a whole clip (K,), from u (K, numbers) and votes (K,); changes count
-    from the interval at which they began."""
+    """Number the voice of each interval of a whole clip (K,), from u (K, numbers) and votes (K,); changes count from
+    the interval at which they began."""
     found, slot = np.ones(len(votes), np.int64), np.zeros(1, np.intp)
     if (voices := voices_of(net, 1, most)) is not None:
         for first in range(0, len(votes), BLOCK):

@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 
 
 def shapes(numbers: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays beside the layer, by name."""
+    """Return the shapes of the arrays beside the layer, by name."""
     return {"between": (numbers,), "drift": (numbers,), "within": (numbers,), "threshold": (1,)}
 
 
