@@ -1,7 +1,7 @@
 """What a codec's delay does to answers, apart from the codec: `python benchmarks/codec_delay.py [--model FILE]`.
 
-The demo's clips, whole, at 8 kHz: with some silence before them, through Opus, and through Opus without its delay. Prints, as
-Markdown, the change of the probability that changes most. Wants the extra `codecs`.
+The demo's clips, whole, at 8 kHz: with some silence before them, through Opus, and through Opus without its delay.
+Prints, as Markdown, the change of the probability that changes most. Wants the extra `codecs`.
 """
 
 import argparse
