@@ -231,7 +231,7 @@ def _audio(p: Prediction | None) -> float:
 
 
 def _piece(call: _Open, p: Prediction) -> Piece:
-    """The piece that a call is in, up to a prediction."""
+    """Return the piece that a call is in, up to a prediction."""
     return Piece(
         n=call.n,
         probs=[round(p.probs.get(label, 0.0), DIGITS) for label in p.labels] if p.probs else [],

@@ -95,7 +95,7 @@ class Classified:
     last: bool
 
     def answer(self) -> Prediction:
-        """The prediction; raises the error if there is one."""
+        """Return the prediction; raise the error if there is one."""
         if self.prediction is None:
             assert self.error is not None, "an answer or an error"
             raise self.error

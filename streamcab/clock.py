@@ -13,10 +13,10 @@ class Clock(Protocol):
     """The interface of a clock."""
 
     def monotonic(self) -> float:
-        """Seconds that only go forward, from an unknown start."""
+        """Return seconds that only go forward, from an unknown start."""
 
     def time(self) -> float:
-        """Unix seconds."""
+        """Return Unix seconds."""
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
@@ -58,7 +58,7 @@ class Doubt:
         self._since = clock.monotonic()
 
     def jumped_s(self) -> float:
-        """By how much it has jumped from where it was believed; 0 when it is believed."""
+        """Return by how much it has jumped from where it was believed; 0 when it is believed."""
         offset, now = self._offset(), self._clock.monotonic()
         if abs(offset - self._new) > JUMP_S:
             self._since = now

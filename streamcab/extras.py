@@ -37,5 +37,5 @@ def line_for(package: str) -> str | None:
 
 
 def missing(package: str, what: str) -> InstallError:
-    """The error that `what` needs a package which is not installed."""
+    """Return the error that `what` needs a package which is not installed."""
     return InstallError(f"{what} needs {package}, which is not installed: {line_for(package)}")

@@ -35,7 +35,7 @@ _BY_SOUND = re.compile(
 
 
 def stream_name(text: str) -> str:
-    """Any text as the name of a stream, fit for a topic of the feed: ASCII letters, digits and . _ - only.
+    """Return any text as the name of a stream, fit for a topic of the feed: ASCII letters, digits and . _ - only.
 
     The same text always gives the same name. Other scripts are spelled in Latin letters; a short hash stands for
     letters that cannot be (ideographs, say), so that two names of them differ. A word that is taken gets a number.
@@ -54,7 +54,7 @@ def stream_name(text: str) -> str:
 
 
 def _spelled(c: str) -> str | None:
-    """A character in ASCII; None for a letter or digit of which nothing can be made."""
+    """Spell a character in ASCII; return None for a letter or digit of which nothing can be made."""
     if c.isascii():
         return c
     low = c.lower()
@@ -72,19 +72,19 @@ def _spelled(c: str) -> str | None:
 
 
 def as_unicode(text: str) -> str:
-    r"""Text that UTF-8 has a form for: bytes of a name that are no text become \xNN."""
+    r"""Return text that UTF-8 has a form for: bytes of a name that are no text become \xNN."""
     return re.sub(r"[\ud800-\udfff]", lambda m: _escaped(m[0]), text)
 
 
 def printable(text: str) -> str:
-    r"""Text for one line of a terminal, a log or the feed: control characters become \xNN or \uNNNN."""
+    r"""Return text for one line of a terminal, a log or the feed: control characters become \xNN or \uNNNN."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if _harmless(c) else _escaped(c) for c in text)
 
 
 def printable_lines(text: str) -> str:
-    """The same for several lines."""
+    """Return the same for several lines."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
@@ -101,7 +101,8 @@ def _escaped(c: str) -> str:
 
 
 def opened(path: Path) -> io.StringIO:
-    """A text file of the user's, as CSV wants it: UTF-8, or UTF-16 where a byte order mark says so; without the mark.
+    """Open a text file of the user's as CSV wants it: UTF-8, or UTF-16 where a byte order mark says so; without the
+    mark.
 
     OSError when it cannot be read, UnicodeDecodeError when it is neither.
     """
@@ -111,5 +112,5 @@ def opened(path: Path) -> io.StringIO:
 
 
 def read_text(path: Path) -> str:
-    """The same whole, with line ends as Python has them. OSError and UnicodeDecodeError as `opened`."""
+    """Read the same whole, with line ends as Python has them. OSError and UnicodeDecodeError as `opened`."""
     return opened(path).getvalue().replace("\r\n", "\n").replace("\r", "\n")

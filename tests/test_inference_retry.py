@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from backends import Around
 from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, ended, until
 from speech import LONG_STAGES, SMALL_STAGES, detecting_model, talk, tiny_model
@@ -29,27 +30,17 @@ def checkpoint():
     return Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}, "0123456789ab")
 
 
-class Brittle:
+class Brittle(Around):
     """A backend that fails when it is told to: `fails(slots)` gives an exception, or nothing.
 
     `later`: not when a step is begun, but when its answer is waited for.
     """
 
     def __init__(self, checkpoint, slots):
-        self._backend = TorchBackend(checkpoint.model, slots)
-        self.bytes_per_slot = self._backend.bytes_per_slot
+        super().__init__(TorchBackend(checkpoint.model, slots))
         self.fails = lambda slots: None
         self.later = False
         self.sizes = []
-
-    def reset(self, slots):
-        self._backend.reset(slots)
-
-    def state(self, slot):
-        return self._backend.state(slot)
-
-    def restore(self, slots, state):
-        self._backend.restore(slots, state)
 
     def start(self, slots, *args):
         error = self.fails(slots)
@@ -60,7 +51,7 @@ class Brittle:
         if error is not None:
             return fail if self.later else fail()
         self.sizes.append(len(slots))
-        return self._backend.start(slots, *args)
+        return self.inside.start(slots, *args)
 
 
 class Stage:

@@ -62,13 +62,13 @@ def in_one_copy(model: CabCnn) -> TorchBackend:
 
 
 def on_openvino(model: CabCnn) -> Backend:
-    from streamcab.nn.backend.openvino import OpenVinoNet
+    from streamcab.nn.backend.openvino_net import OpenVinoNet
 
     return OpenVinoNet(model).backend(SLOTS)
 
 
 def on_two_threads(model: CabCnn) -> Backend:
-    from streamcab.nn.backend.openvino import OpenVinoNet
+    from streamcab.nn.backend.openvino_net import OpenVinoNet
 
     return OpenVinoNet(model, threads=2).backend(SLOTS)
 
@@ -268,7 +268,7 @@ def test_steps_of_other_streams_begin_before_one_is_answered(kind: str) -> None:
 
 
 def _lazy(streams: int) -> Backend:
-    from streamcab.nn.backend.openvino import OpenVinoNet
+    from streamcab.nn.backend.openvino_net import OpenVinoNet
 
     return OpenVinoNet(SMALL, threads=3).backend(streams)
 
@@ -318,7 +318,7 @@ def test_in_bf16_a_stream_equals_its_whole_clip_in_bf16(name: str) -> None:
 def test_auto_is_bf16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     for there in (True, False):
-        monkeypatch.setattr("streamcab.nn.backend.openvino.has_bf16", lambda there=there: there)
+        monkeypatch.setattr("streamcab.nn.backend.openvino_net.has_bf16", lambda there=there: there)
         made: Any = make_runtime("openvino", SMALL, precision="auto")
         assert made._precision == ("bf16" if there else "f32")
 
@@ -347,7 +347,7 @@ def test_training_on_does_not_reach_what_was_folded() -> None:
 
 def test_a_backend_that_nobody_holds_compiles_no_further() -> None:
     pytest.importorskip("openvino")
-    from streamcab.nn.backend.openvino import OpenVinoNet
+    from streamcab.nn.backend.openvino_net import OpenVinoNet
 
     began, go_on, asked = Event(), Event(), []
 
@@ -410,8 +410,8 @@ def test_cuda_keeps_the_contract() -> None:
 
 
 def test_clips_of_ever_new_lengths_take_no_memory_for_good() -> None:
-    openvino = pytest.importorskip("streamcab.nn.backend.openvino")
-    net = openvino.OpenVinoNet(checkpoint.load(checkpoint.find(None)).net)
+    openvino_net = pytest.importorskip("streamcab.nn.backend.openvino_net")
+    net = openvino_net.OpenVinoNet(checkpoint.load(checkpoint.find(None)).net)
 
     def taken(lengths: range) -> float:
         """Megabytes."""
@@ -430,7 +430,7 @@ def resident() -> int:
 
 
 def test_the_locale_of_the_process_stays_while_a_net_compiles() -> None:
-    from streamcab.nn.backend.openvino import OpenVinoNet
+    from streamcab.nn.backend.openvino_net import OpenVinoNet
 
     done, seen = Event(), set()
 
@@ -450,7 +450,7 @@ def test_the_locale_of_the_process_stays_while_a_net_compiles() -> None:
 LET_GO = """
 import gc, os, signal, sys, threading
 from streamcab.nn import checkpoint
-from streamcab.nn.backend.openvino import OpenVinoNet
+from streamcab.nn.backend.openvino_net import OpenVinoNet
 
 signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
 nets = [OpenVinoNet(checkpoint.load(checkpoint.bundled()).net)]

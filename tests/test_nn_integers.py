@@ -77,7 +77,7 @@ def test_chunks_and_company_change_no_bit_of_what_a_stream_keeps() -> None:
 @pytest.mark.parametrize("sizes", [[8], [1, 4, 2]])
 def test_bytes_and_floats_are_the_same_to_the_bit(sizes: list[int]) -> None:
     pytest.importorskip("openvino")
-    from streamcab.nn.backend.openvino import OpenVinoNet, bytes_are_exact
+    from streamcab.nn.backend.openvino_net import OpenVinoNet, bytes_are_exact
 
     if not bytes_are_exact():
         pytest.skip("products of bytes are not exact on this processor")
@@ -106,10 +106,10 @@ def test_bytes_and_floats_are_the_same_to_the_bit(sizes: list[int]) -> None:
 
 def test_a_processor_that_cuts_sums_off_computes_in_floats(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    from streamcab.nn.backend import openvino
+    from streamcab.nn.backend import openvino_net
 
-    monkeypatch.setattr(openvino, "bytes_are_exact", lambda: False)
-    net, x = openvino.OpenVinoNet(MODEL), samples(20)
+    monkeypatch.setattr(openvino_net, "bytes_are_exact", lambda: False)
+    net, x = openvino_net.OpenVinoNet(MODEL), samples(20)
     assert not net._in_bytes
     np.testing.assert_allclose(net.clip(x), MODEL.clip(x), rtol=0, atol=1e-5)
 

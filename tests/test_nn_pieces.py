@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamcab.nn.backend.pieces import Pieces, RoundRobin
+from streamcab.nn.backend.pieces import Batch, Pieces, RoundRobin, Step
 
 
 class Doubling:
@@ -12,9 +12,9 @@ class Doubling:
     def __init__(self, name, log, error=None):
         self.name, self.error, self._log = name, error, log
 
-    def start(self, slots, x):
-        self._log.append(("start", self.name, slots.tolist()))
-        self._answer = 2 * x[:, :, None]
+    def start(self, batch):
+        self._log.append(("start", self.name, batch.slots.tolist()))
+        self._answer = 2 * batch.x[:, :, None]
 
     def result(self):
         self._log.append(("result", self.name))
@@ -35,9 +35,9 @@ class Stage:
 
     def start(self, slots):
         x = np.array(slots, np.float32)[:, None]
-        return self.pieces.start(
-            [2], lambda size: self.ready.next(), np.array(slots), [x], np.empty((len(slots), 1, 1))
-        )
+        step = Step(self.pieces, np.empty((len(slots), 1, 1)))
+        self.pieces.start(step, Batch(np.array(slots), x), [2], lambda size: self.ready.next())
+        return step
 
 
 def test_a_step_waits_for_nobody_until_its_pieces_are_used_up(stage):

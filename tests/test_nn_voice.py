@@ -24,13 +24,13 @@ def test_is_the_ratio_of_the_two_densities(blocks: int, new_blocks: int) -> None
     rng = np.random.default_rng(blocks)
     for _ in range(5):
         known, new = rng.normal(0, 2, 3), rng.normal(0, 2, 3)
-        got = METRIC.likelihood(known, np.array(float(blocks)), new, np.array(float(new_blocks)))
+        got = METRIC.ratios(50, 8)(known, np.array(blocks), new, np.array(new_blocks))
         assert got == pytest.approx(directly(known, blocks, new, new_blocks), abs=1e-9)
 
 
 def test_nothing_is_known_of_a_voice_without_blocks() -> None:
     known, new = np.ones((2, 3)), np.array([[0.0, 0, 0], [3, 1, 1]])
-    got = METRIC.likelihood(known, np.zeros(2), new, np.full(2, 4.0))
+    got = METRIC.ratios(50, 8)(known, np.zeros(2, np.int64), new, np.full(2, 4))
     np.testing.assert_allclose(got, 0, atol=1e-12)
 
 

@@ -4,6 +4,7 @@ import threading
 import time
 
 import numpy as np
+from backends import Around
 from patience import PATIENCE_S
 from serving import ANYWHERE, Hand, until
 from signals import write_wav
@@ -18,28 +19,18 @@ from streamcab.nn.checkpoint import Checkpoint
 from streamcab.source.file import AudioFile
 
 
-class Slow:
+class Slow(Around):
     """A backend that takes a long time for each step while `slow`."""
 
-    def __init__(self, backend):
-        self._backend = backend
+    def __init__(self, inside):
+        super().__init__(inside)
         self._never = threading.Event()
         self.slow = True
-        self.bytes_per_slot = backend.bytes_per_slot
-
-    def reset(self, slots):
-        self._backend.reset(slots)
-
-    def state(self, slot):
-        return self._backend.state(slot)
-
-    def restore(self, slots, state):
-        self._backend.restore(slots, state)
 
     def start(self, *args):
         if self.slow:
             self._never.wait(0.12)
-        return self._backend.start(*args)
+        return self.inside.start(*args)
 
 
 def overloaded(message):

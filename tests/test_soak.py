@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from backends import Around
 from serving import run, save_model
 from speech import SMALL_STAGES, tiny_model
 
@@ -27,25 +28,16 @@ def checkpoint():
     return Checkpoint(tiny_model(3, stages=SMALL_STAGES), {"name": "tiny"}, "0123456789ab")
 
 
-class Ageing:
+class Ageing(Around):
     """A backend that does something to itself, or to its answers, at each step."""
 
     def __init__(self, checkpoint, slots, ages=lambda step, c: c):
-        self._backend, self._ages, self._steps = TorchBackend(checkpoint.model, slots), ages, 0
-        self.bytes_per_slot = self._backend.bytes_per_slot
-
-    def reset(self, slots):
-        self._backend.reset(slots)
-
-    def state(self, slot):
-        return self._backend.state(slot)
-
-    def restore(self, slots, state):
-        self._backend.restore(slots, state)
+        super().__init__(TorchBackend(checkpoint.model, slots))
+        self._ages, self._steps = ages, 0
 
     def start(self, *args):
         self._steps += 1
-        c, alpha, u = self._backend.step(*args)
+        c, alpha, u = self.inside.step(*args)
         answer = self._ages(self._steps, c), alpha, u
         return lambda: answer
 

@@ -10,6 +10,7 @@ from speech import SMALL_STAGES, SMALL_TRUNK, talk, tiny_model
 from streamcab_train import integers as tool
 from streamcab_train.context_keys import ContextKeys, read_context
 from streamcab_train.copies import Copy, hear, joined
+from streamcab_train.whole_distiller import WholeDistiller, ranges
 
 from streamcab.errors import CorpusError
 from streamcab.nn import checkpoint
@@ -47,7 +48,7 @@ def test_it_comes_nearer_to_what_it_is_taught_by(heard: Copy, tmp_path: Path) ->
     pupil = tool.teach(MODEL, heard, 40, 1, tmp_path / "state.pt", told.append)
     x = torch.from_numpy(heard.x[:240].astype(np.float32).reshape(1, -1))
     votes = torch.from_numpy(heard.votes[None, :240]).float()
-    begun = tool.WholeDistiller(MODEL.distiller, tool.ranges(MODEL.distiller, x))
+    begun = WholeDistiller(MODEL.distiller, ranges(MODEL.distiller, x))
     with torch.no_grad():
         before, after = (tool.loss(MODEL, one, x, votes)[0].item() for one in (begun, pupil))
     assert after < before

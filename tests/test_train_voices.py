@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from streamcab_train.voices import NO_CLASS, deal, read_voices
+from accents import KEYS
+from streamcab_train.voices import NO_CLASS, deal, dealt, read_voices
 
-from streamcab.errors import CorpusError
+from streamcab.errors import ConfigError, CorpusError
 
 CLASSES = {"us": 0, "england": 1, "wales": 1}
 
@@ -81,3 +83,13 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_voices(file, CLASSES)
     with pytest.raises(CorpusError, match="cannot read the manifest"):
         read_voices(tmp_path / "none.csv", CLASSES)
+
+
+def test_a_recipe_has_the_clips_of_its_corpora_alone(tmp_path: Path) -> None:
+    manifests = [many(tmp_path / "a"), corpus(tmp_path / "b", ["x.wav,b,1,us", "y.wav,b,2,french"])]
+    voices, parts = dealt(msgspec.structs.replace(KEYS, corpora=("b",)), manifests)
+    assert [v.group for v in voices] == ["b:1", "b:2"]
+    assert parts.stranger.tolist() == [False, True]
+    assert len(dealt(KEYS, manifests)[0]) == 70
+    with pytest.raises(ConfigError, match="no clip is of the recipe's corpora: e"):
+        dealt(msgspec.structs.replace(KEYS, corpora=("e",)), manifests)

@@ -23,7 +23,7 @@ HOLE_S = 0.25
 
 
 def windows(data: NDArray[Sample], n: int) -> NDArray[Sample]:
-    """Every run of n neighbours in a contiguous array, as a view: (data.size - n + 1, n).
+    """View every run of n neighbours in a contiguous array: (data.size - n + 1, n).
 
     Indexed by where runs start, it reads or writes one memcpy per run: 60 x the speed of an index per sample.
     """
@@ -71,7 +71,7 @@ class Bank:
         self._append(row, samples[-self.capacity :], len(samples), stamp)
 
     def _append(self, row: int, kept: NDArray[np.float32], n: int, stamp: float) -> None:
-        """The row grows by n samples, of which the last are `kept`; the rest would be overwritten at once."""
+        """Move the row's end on by n samples, of which the last are `kept`; the rest would be overwritten at once."""
         end = int(self.written[row]) + n
         self.claimed[row] = end
         at = (end - len(kept)) % self.capacity
@@ -91,16 +91,16 @@ class Bank:
         self._append(row, np.full(min(n, self.capacity), NO_SAMPLE, np.float32), n, stamp)
 
     def finish(self, row: int) -> None:
-        """The writer's last word on a row."""
+        """Mark a row as complete: its writer writes no more."""
         self.ended[row] = True
         self.arrived.set()
 
     def room(self, row: int) -> int:
-        """Samples that can be written before something unread is overwritten (for writers that can wait)."""
+        """Return how many samples can be written before something unread is overwritten (for writers that can wait)."""
         return self.capacity - int(self.written[row] - self.consumed[row])
 
     def read(self, rows: NDArray[np.intp], start: NDArray[np.int64], n: int) -> NDArray[np.float32]:
-        """n samples of each row from its absolute index start: (len(rows), n).
+        """Return n samples of each row from its absolute index start: (len(rows), n).
 
         Zeros before a stream's start, and beyond its newest sample (asked for only at its end).
 
@@ -116,7 +116,7 @@ class Bank:
         return out
 
     def oldest(self, rows: NDArray[np.intp]) -> NDArray[np.int64]:
-        """(len(rows),): the absolute index before which a row's samples are overwritten."""
+        """Return the absolute index before which each row's samples are overwritten, (len(rows),)."""
         return self.claimed[rows] - self.capacity
 
     def _gather(self, rows: NDArray[np.intp], start: NDArray[np.int64], n: int) -> NDArray[np.float32]:

@@ -54,7 +54,7 @@ def measure(traffic: Traffic, serving: Serving, say: Callable[[str], None] = lam
 
 
 def room(traffic: Traffic) -> int:
-    """`--max-streams`: one for each call, including ended calls that are not yet released."""
+    """Return `--max-streams`: one for each call, including ended calls that are not yet released."""
     return traffic.streams + ceil(4 * traffic.churn)
 
 

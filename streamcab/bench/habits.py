@@ -27,7 +27,7 @@ Mask = NDArray[np.bool_]
 
 
 def other_format(traffic: Traffic) -> Format:
-    """The codec that calls change to."""
+    """Return the codec that calls change to."""
     return FORMATS["pcmu" if traffic.codec == "l16" else "l16"]
 
 
@@ -88,7 +88,7 @@ class Habits:
         return (since >= 0) & (since < self._codec[serial])
 
     def number(self, serial: Column, packet: Column) -> Column:
-        """Their sequence numbers, from that of each call's first packet on."""
+        """Return the packets' sequence numbers, from that of each call's first packet on."""
         at = self._at[serial]
         held = self._before(serial, np.minimum(packet, at + self._hold[serial])) - self._before(serial, at)
         count = self._before(serial, packet) - np.maximum(held, 0)
@@ -96,7 +96,8 @@ class Habits:
         return numbers
 
     def ticks(self, serial: Column, packet: Column) -> Column:
-        """Their timestamps, from that of each call's first packet on; another codec counts at its own rate."""
+        """Return the packets' timestamps, from that of each call's first packet on; another codec counts at its own
+        rate."""
         since = np.clip(packet - self._at[serial], 0, self._codec[serial])
         faster = np.where(self.changed(serial, packet), since * (self._ratio - 1), 0)
         ticks = ((packet + faster) * self._samples).astype(np.int64)
@@ -111,7 +112,7 @@ class Habits:
         return packet % (self._talk[serial] + self._pause[serial])
 
     def _before(self, serial: Column, packet: Column) -> Column:
-        """Packets of a call before this one, if nothing befell it."""
+        """Return the packets of a call before this one, if nothing befell it."""
         sent = self._talk[serial] + self._noise[serial]
         whole, rest = np.divmod(packet, self._talk[serial] + self._pause[serial])
         before: Column = whole * sent + np.minimum(rest, sent)

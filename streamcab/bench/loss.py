@@ -78,7 +78,7 @@ class Row:
     """Clips without any answer."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return it for JSON."""
         return asdict(self)
 
 
@@ -107,7 +107,7 @@ def choose(data: Path | None, most: int, seed: int) -> Clips:
 
 
 def conditions() -> list[tuple[str, float, bool]]:
-    """Codec, share of packets lost, in bursts or not."""
+    """Yield codec, share of packets lost, and whether they are lost in bursts."""
     codecs = ["pcmu", "pcma", *(["opus"] if available() else [])]
     lossy = [("pcmu", share, burst) for burst in (False, True) for share in SHARES[1:]]
     opus = [("opus", share, False) for share in SHARES[1:] if "opus" in codecs]
@@ -121,7 +121,7 @@ def compare(
     say: Callable[[str], None] = lambda _: None,
     under: Sequence[tuple[str, float, bool]] | None = None,
 ) -> list[Row]:
-    """One row for each condition."""
+    """Measure each condition: a row each."""
     classifier = Classifier(checkpoint)
     sounds = [read_audio(f) for f in clips.files]
     labels = checkpoint.architecture.labels
@@ -154,7 +154,7 @@ def compare(
 
 
 def packets(codec: str, samples: Samples, rate: int) -> list[bytes]:
-    """A clip as payloads of FRAME_S each; the last fraction is left out."""
+    """Cut a clip into payloads of FRAME_S each; the last fraction is left out."""
     encoding = CODECS[codec][1]
     there = at_rate(samples, rate, encoding.rate)
     frame = round(encoding.rate * FRAME_S)
@@ -182,7 +182,8 @@ def _opus(samples: Samples, frame: int) -> list[bytes]:
 def play(
     checkpoint: Checkpoint, codec: str, calls: Sequence[Sequence[bytes]], losses: Losses
 ) -> NDArray[np.float64]:
-    """Every call through intake, engine and window; its final answer (calls, labels), zeros if there is none."""
+    """Play every call through intake, engine and window; return its final answer (calls, labels), zeros if there is
+    none."""
     kind, encoding = CODECS[codec]
     decoders = Decoders(len(calls)) if encoding.stateful else None
     intake = Intake(PayloadTypes({kind: encoding}, {}), len(calls), decoders=decoders)
@@ -246,7 +247,8 @@ class _Play:
             self._window.add(e.slots, e.first, e.c, e.alpha, e.votes(self._gate), e.u, e.heard)
 
     def _await_decoders(self) -> None:
-        """Codecs with a state are decoded in another thread, which must not fall behind packets that need no time."""
+        """Wait for decoders: a codec with a state is decoded in another thread, which must not fall behind packets that
+        need no time."""
         pause = threading.Event()
         for started in self._started.values():
             while started.bank.written[started.slot] < self._intake.jitter_buffer.floor[started.slot]:
@@ -263,7 +265,7 @@ def _goodbye(ssrc: int) -> bytes:
 
 
 def markdown(rows: Sequence[Row], clips: Clips) -> str:
-    """The table, for docs/results/robustness.md."""
+    """Format the table for docs/results/robustness.md."""
     people = f", {clips.speakers} speakers" if clips.speakers else ""
     lines = [
         f"{clips.name}: {len(clips.files)} clips{people}.",

@@ -29,7 +29,7 @@ _REQUEST = (
 
 
 def frame(text: str) -> bytes:
-    """A text message as a client sends it, with a mask of zeros."""
+    """Return a text message as a client sends it, with a mask of zeros."""
     data = text.encode()
     length = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + len(data).to_bytes(2, "big")
     return b"\x81" + length + bytes(4) + data
@@ -84,7 +84,7 @@ class MediaPackets:
         return f"call-{int(self._plan.ssrc[serial]):08x}"
 
     def send(self, serial: NDArray[np.int64], packet: NDArray[np.int64]) -> None:
-        """Messages (m,) of calls (m,)."""
+        """Send messages (m,) of calls (m,)."""
         if time.monotonic() > self._look:
             self._look = time.monotonic() + LOOK_S
             for one in self._sockets:
@@ -130,7 +130,7 @@ class MediaPackets:
             self._put(serial, b"\x8a" + bytes([0x80 | len(said)]) + bytes(4) + said)
 
     def goodbye(self, serials: NDArray[np.int64]) -> None:
-        """The calls are over."""
+        """End these calls."""
         for serial in serials.tolist():
             if serial not in self._sockets:
                 continue

@@ -13,7 +13,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 
 
 def svg(rows: Sequence[Row]) -> str:
-    """Share of clips with the same label over the share of packets lost, a line for each codec and kind of loss."""
+    """Draw the share of clips with the same label over the share of packets lost, a line for each codec and kind of
+    loss."""
     lines: dict[str, list[tuple[float, float]]] = {}
     lossy = {(row.codec, row.burst) for row in rows if row.loss}
     for row in rows:

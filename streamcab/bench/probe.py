@@ -49,7 +49,7 @@ class Probe:
         self._other = f"RTP {other_format(traffic).name.upper()} "
 
     def hear(self, messages: Iterable[AnyMessage], now: float) -> None:
-        """Messages that had been decoded by `now`."""
+        """Note the messages that had been decoded by `now`."""
         for m in messages:
             self.messages += 1
             if isinstance(m, DaemonStatus):
@@ -125,7 +125,7 @@ class Probe:
         return latency
 
     def rhythm(self, since: float, until: float) -> float:
-        """Predictions per second of each stream between two monotonic times."""
+        """Return the predictions per second of each stream between two monotonic times."""
         at = np.array(self._at)
         return float(np.count_nonzero((at >= since) & (at < until))) / (until - since) / self._plan.streams
 

@@ -45,7 +45,7 @@ def child(*words: str, log: Path, talk: bool = False) -> Iterator[subprocess.Pop
 
 
 def free_port(kind: socket.SocketKind) -> int:
-    """A free port of the loopback interface."""
+    """Return a free port of the loopback interface."""
     with socket.socket(socket.AF_INET, kind) as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -84,6 +84,6 @@ def resident(pid: int) -> int:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a process's output, for an error message."""
+    """Return the last line of a process's output, for an error message."""
     lines: Sequence[str] = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"

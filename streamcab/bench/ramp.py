@@ -52,7 +52,7 @@ class Ramp:
     report: Report
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return it for JSON."""
         return asdict(self)
 
     @property
@@ -105,7 +105,7 @@ def _level(run: Run, offered: int, since: float, until: float) -> Level:
 
 
 def text(ramp: Ramp) -> str:
-    """For people, as a table in Markdown."""
+    """Format it for people, as a table in Markdown."""
     lines = [
         "| calls offered | streams | goodput, s of audio each s | p99, ms | rest in turns | wait |",
         "|---|---|---|---|---|---|",

@@ -62,7 +62,7 @@ class Report:
         return not self.failures
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return it for JSON."""
         return {**asdict(self), "holds": self.holds}
 
 
@@ -100,7 +100,7 @@ SENDER_LATE = 100.0
 
 
 def judge(report: Report, damaged: bool) -> list[str]:
-    """The reasons why a measurement does not hold; empty when it does."""
+    """Return the reasons why a measurement does not hold; empty when it does."""
     why = []
     if report.packets_sent + report.packets_withheld != report.packets_due:
         why.append(f"sent {report.packets_sent} packets of {report.packets_due}: the load generator failed")
@@ -135,7 +135,7 @@ def judge(report: Report, damaged: bool) -> list[str]:
 
 
 def text(r: Report) -> str:
-    """For people."""
+    """Format it for people."""
     s = r.settings
     known = {k: v for k, v in r.counters.items() if v and k not in EXPECTED}
     known_events = ", ".join(f"{n} x {name}" for name, n in r.events.items() if n)

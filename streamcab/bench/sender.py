@@ -43,7 +43,7 @@ class Speech:
         self._width = form.width
 
     def packets(self, share: NDArray[np.float64], packet: Column) -> NDArray[np.uint8]:
-        """(m, bytes) of calls that began at these offsets into the speech."""
+        """Make packets (m, bytes) of calls that began at these offsets into the speech."""
         first = (share * (self._round // self._width)).astype(np.int64) * self._width
         payloads: NDArray[np.uint8] = self._said[(first + packet * self.bytes) % self._round]
         return payloads
@@ -88,7 +88,7 @@ class Packets:
         self.failed = 0
 
     def send(self, serial: Column, packet: Column) -> None:
-        """Packets (m,) of calls (m,)."""
+        """Send packets (m,) of calls (m,)."""
         for at in range(0, len(serial), ROWS):
             self._send(serial[at : at + ROWS], packet[at : at + ROWS])
 
@@ -121,7 +121,7 @@ class Packets:
             done += got
 
     def goodbye(self, serials: Column) -> None:
-        """RTCP BYE from the same port, for each of these calls."""
+        """Send RTCP BYE from the same port, for each of these calls."""
         for ssrc in self._plan.ssrc[serials].tolist():
             word = ssrc.to_bytes(4)
             try:
@@ -144,7 +144,7 @@ class Delays:
         self._packet = np.zeros(0, np.int64)
 
     def put(self, due: NDArray[np.float64], serial: Column, packet: Column) -> None:
-        """Packets (m,) of calls (m,) that are to be sent `due` (m,) seconds after the start."""
+        """Add packets (m,) of calls (m,) that are to be sent `due` (m,) seconds after the start."""
         self._due = np.concatenate((self._due, due))
         self._serial = np.concatenate((self._serial, serial))
         self._packet = np.concatenate((self._packet, packet))
@@ -182,7 +182,7 @@ class Schedule:
         return self._next >= self._plan.frames * self._plan.streams
 
     def due(self, elapsed: float) -> tuple[Column, Column, Column]:
-        """Serials and packets to send after `elapsed` seconds, and serials of calls that are over."""
+        """Return serials and packets to send after `elapsed` seconds, and serials of calls that are over."""
         n = self._plan.streams
         upto = min(int(elapsed / self._plan.frame_s * n) + 1, self._plan.frames * n)
         serials, packets, ended = [], [], []

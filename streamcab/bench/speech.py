@@ -18,7 +18,7 @@ from streamcab.rtp.codec import TABLES
 
 @cache
 def _codes(name: str) -> NDArray[np.uint8]:
-    """(65536,) uint8: the code whose value is nearest to a 16-bit sample, seen as unsigned."""
+    """Return the code whose value is nearest to each 16-bit sample, seen as unsigned: (65536,) uint8."""
     order = np.argsort(TABLES[name], kind="stable")
     values = TABLES[name][order].astype(np.int32)
     x = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
@@ -28,7 +28,7 @@ def _codes(name: str) -> NDArray[np.uint8]:
 
 
 def encode(codec: str, samples: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Samples in [-1, 1] -> bytes of `pcmu`, `pcma` or `l16`."""
+    """Encode samples in [-1, 1] as bytes of `pcmu`, `pcma` or `l16`."""
     whole = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
     if codec == "l16":
         return whole.astype(">i2").view(np.uint8)
@@ -36,7 +36,7 @@ def encode(codec: str, samples: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def at_rate(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
-    """Samples (n,) of one rate as samples of another."""
+    """Convert samples (n,) of one rate to another."""
     if rate == wanted:
         return samples
     change = resampler(rate, wanted)
@@ -48,7 +48,7 @@ def at_rate(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.
 
 
 def bundled_clips() -> list[Path]:
-    """The synthetic clips that come with the package."""
+    """Return the synthetic clips that come with the package."""
     folder = Path(str(resources.files("streamcab") / "clips"))
     clips = sorted(folder.glob("*.ogg"))
     if not clips:

@@ -155,7 +155,7 @@ class Plan:
         self.ssrc = (FIRST_SSRC + np.arange(len(place))).astype(np.uint32)
 
     def _by_levels(self, traffic: Traffic) -> None:
-        """A place has a call in each run of levels of more calls than its number."""
+        """Place calls so that a place has one in each run of levels of more calls than its number."""
         levels = np.array(traffic.levels)
         length = ceil(traffic.seconds / self.frame_s / len(levels))
         place, first, last = [], [], []
@@ -189,7 +189,7 @@ class Plan:
         return serial if 0 <= serial < self.calls else None
 
     def due(self, serial: NDArray[np.int64], packet: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Seconds from the start at which calls (m,) send their packets (m,), counted from 0."""
+        """Return the seconds from the start at which calls (m,) send their packets (m,), counted from 0."""
         return (self.first[serial] + packet + self.place[serial] / self.streams) * self.frame_s
 
 

@@ -57,7 +57,7 @@ class _Channel:
     open: "tuple[Decoder, Mixer] | StreamcabError"
 
     def pieces(self) -> Iterator[NDArray[np.float32]]:
-        """Its samples; closes the file when they end."""
+        """Yield its samples; closes the file when they end."""
         if isinstance(self.open, StreamcabError):
             raise self.open
         audio, mixer = self.open
@@ -128,7 +128,7 @@ def answered(
 
 
 def failed(entry: Entry, error: str) -> Row:
-    """The row of a file that cannot be answered."""
+    """Return the row of a file that cannot be answered."""
     return Row(
         number=entry.number,
         id=as_unicode(entry.id),
@@ -139,7 +139,7 @@ def failed(entry: Entry, error: str) -> Row:
 
 
 def _opened(one: Answered, channel: str) -> list[_Channel]:
-    """The channels that are asked for, each with the file open by itself."""
+    """Open the channels that are asked for, each on a file of its own."""
     entry = one.entry
     if entry.error:
         raise ConfigError(entry.error)

@@ -90,7 +90,7 @@ def _told(ray: Any, job: Job, store: Store, mark: Path, parts: Sequence[Part]) -
 
 
 def _reason(error: Exception) -> str:
-    """The line of Ray's long text that names the error."""
+    """Return the line of Ray's long text that names the error."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, StreamcabError):
         return str(cause)

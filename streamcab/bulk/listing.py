@@ -51,7 +51,7 @@ class Listing:
 
 
 def listed(words: Iterable[str]) -> Listing:
-    """The entries of all words. ConfigError for a manifest that cannot be read as one."""
+    """Return the entries of all words; raise ConfigError for a manifest that cannot be read as one."""
     entries: list[Entry] = []
     known: set[tuple[str, str]] = set()
     doubles = 0

@@ -107,13 +107,13 @@ class Store:
         self._tries(part).unlink(missing_ok=True)
 
     def rows(self, part: Part) -> Iterator[Row]:
-        """The rows of a part, in order."""
+        """Yield the rows of a part, in order."""
         with self.path(part).open("rb") as file:
             for line in file:
                 yield row.decode(line)
 
     def errors(self, parts: Iterable[Part]) -> int:
-        """Files of these parts, which are whole, that have an error in place of an answer."""
+        """Count the files of these parts, which are whole, that have an error in place of an answer."""
         if self.suffix == ".parquet":
             return sum(tables.errors(self.path(part)) for part in parts)
         return sum(len({row.number for row in self.rows(part) if row.error}) for part in parts)
@@ -132,7 +132,7 @@ class Store:
 
 
 def opened(folder: Path, labels: Sequence[str], suffix: str, *, resume: bool, whole: Path) -> Store:
-    """The folder of an `--out`, new or continued.
+    """Open the folder of an `--out`, new or continued.
 
     ConfigError where it cannot be made, or something is there and nothing was said of it.
     """

@@ -111,7 +111,7 @@ def _take(worker: _Worker, done: Callable[[Done], object], heard: OnProgress) ->
 
 
 def _work(pipe: Connection, job: Job, store: Store) -> None:
-    """In the worker's process."""
+    """Run the worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     in_hand = 0
 

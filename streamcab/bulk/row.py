@@ -30,7 +30,7 @@ decode = msgspec.json.Decoder(Row).decode
 
 
 def columns(labels: list[str]) -> list[str]:
-    """The columns of a table of answers of a model."""
+    """Return the columns of a table of answers of a model."""
     return [
         *("id", "path", "channel", "start_s", "end_s", "top", "confidence", "sure", "other"),
         *(f"p_{label}" for label in labels),
@@ -39,7 +39,7 @@ def columns(labels: list[str]) -> list[str]:
 
 
 def flat(row: Row, labels: list[str]) -> list[Any]:
-    """A row's values, in that order; None where there is none."""
+    """Return a row's values, in that order; None where there is none."""
     a = row.answer
     probs = a.probs if a is not None else {}
     return [

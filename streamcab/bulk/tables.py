@@ -20,7 +20,7 @@ GROUP = 10_000
 
 
 def check(path: Path) -> None:
-    """ConfigError or InstallError where no such table can be written."""
+    """Raise ConfigError or InstallError where no such table can be written."""
     if path.suffix.lower() not in KINDS:
         raise ConfigError(f"--out {path}: ends in none of {', '.join(KINDS)}, and is no folder")
     if path.suffix.lower() == ".parquet":
@@ -28,7 +28,7 @@ def check(path: Path) -> None:
 
 
 def need_parquet(path: Path) -> None:
-    """InstallError where Parquet cannot be written."""
+    """Raise InstallError where Parquet cannot be written."""
     try:
         import pyarrow.parquet  # noqa: F401 - whether it is there
     except ModuleNotFoundError:

@@ -34,7 +34,7 @@ class Job:
     how: How
 
     def classifier(self) -> Classifier:
-        """The model, loaded. CheckpointError where it is another one here."""
+        """Return the model, loaded; raise CheckpointError where it is another one here."""
         found = checkpoint.load(checkpoint.find(self.model))
         if found.hash != self.hash:
             raise CheckpointError(
@@ -111,7 +111,7 @@ class PartWorker:
 
 
 def one_by_one(job: Job, entries: Sequence[Entry], heard: OnProgress = nobody) -> Iterator[Answered]:
-    """Entries one after another in a process of its own, and in another one after each that ended it."""
+    """Answer entries one after another in a process of its own, and in another one after each that ended it."""
     context = multiprocessing.get_context("spawn")
     at = 0
     while at < len(entries):

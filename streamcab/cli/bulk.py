@@ -67,7 +67,7 @@ def printed(o: Classify, words: list[str]) -> int:
 
 
 def print_row(o: Classify, name: str, row: "Row") -> None:
-    """An answer on standard output, or an error on standard error."""
+    """Print an answer on standard output, or an error on standard error."""
     answer = row.answer
     if answer is None:
         click.echo(printable(f"Error: {row.error}"), err=True)
@@ -183,7 +183,7 @@ def _rows_here(o: Classify, listing: "Listing") -> "Iterator[Row]":
 
 
 def _rows_by_many(o: Classify, listing: "Listing", jobs: int) -> "Iterator[Row]":
-    """The same from many processes, by way of a folder of parts, when all are done."""
+    """Answer the same from many processes, by way of a folder of parts, when all are done."""
     from streamcab.bulk.parts import Store
 
     work = _work(o, listing)

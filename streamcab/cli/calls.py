@@ -168,7 +168,7 @@ def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) 
 
 
 def _spellings(names: tuple[str, ...], salt: Path | None) -> list[str]:
-    """The names that these may have in a store: as given, as streams are called, and their pseudonyms."""
+    """Return the names that these may have in a store: as given, as streams are called, and their pseudonyms."""
     from streamcab.text import stream_name
 
     found = dict.fromkeys(names)

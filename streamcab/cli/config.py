@@ -98,7 +98,7 @@ def check(file: Path, command: str) -> None:
 
 
 def _rows(ctx: click.Context) -> "Iterator[tuple[Setting, Any, str]]":
-    """Setting, value and origin of each setting of a command that was parsed."""
+    """Yield setting, value and origin of each setting of a command that was parsed."""
     for param in ctx.command.params:
         if isinstance(param, SettingOption):
             one = param.setting
@@ -115,7 +115,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _checked_recipe(file: Path, table: dict[str, Any]) -> str:
-    """The command that a recipe is for. ConfigError for its first error."""
+    """Return the command that a recipe is for; raise ConfigError for its first error."""
     with installed():
         from streamcab_train.context_keys import read_context
         from streamcab_train.recipe import read_recipe

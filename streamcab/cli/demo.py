@@ -38,7 +38,7 @@ def demo(o: Demo) -> None:
 
 
 def _page(address: HostPort | None) -> "Page | None":
-    """The page of the demo. Unless an address was asked for, the demo also runs without."""
+    """Return the page of the demo. Unless an address was asked for, the demo also runs without."""
     from streamcab.web.child import Page
     from streamcab.web.serve import Access
 

@@ -46,7 +46,7 @@ def _check(o: Classify) -> None:
 
 
 def _row(o: Classify, classifier: "Classifier", entry: "Entry", path: Path) -> "Row":
-    """The answer for a file, whose explanation is written to PATH.json and so on."""
+    """Answer for a file, and write the explanation to PATH.json and so on."""
     from msgspec.structs import replace
 
     from streamcab.bulk.answering import failed

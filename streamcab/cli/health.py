@@ -186,7 +186,7 @@ def _start_logging() -> None:
 
 
 def _hung(text: str, at: int) -> str:
-    """A text that begins at column `at` of a terminal, with its further lines below it; for a pipe as it is."""
+    """Lay out a text that begins at column `at` of a terminal, with its further lines below it; for a pipe as it is."""
     if not sys.stdout.isatty():
         return text
     room = max(shutil.get_terminal_size().columns - at, 20)

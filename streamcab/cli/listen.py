@@ -130,7 +130,7 @@ def _caption(o: Listen, extras: "Extras") -> str:
 
 
 def _workers(o: Listen, sources: "list[Source]") -> int:
-    """The number of processes. Raises ConfigError and click's UsageError."""
+    """Return the number of processes; raise ConfigError and click's UsageError."""
     from streamcab.nn.device import workers_for
 
     count, rtp = workers_for(o.rtp.workers), bool(o.rtp.rtp or o.rtp.sdp)
@@ -147,7 +147,7 @@ def _workers(o: Listen, sources: "list[Source]") -> int:
 
 
 def _page(o: Listen) -> "Page | None":
-    """The page, bound already: a wrong address is said before the model loads."""
+    """Open the page, bound already: a wrong address is said before the model loads."""
     p = o.page
     if p.web is None:
         return None

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def client_keys(key: Path | None, server_key: Path | None) -> "ClientKeys | None":
-    """A client's keys for a protected feed; None for an open one. ConfigError if a file contains no key."""
+    """Return a client's keys for a protected feed, None for an open one; raise ConfigError if a file contains no
+    key."""
     from streamcab.feed.curve import ClientKeys
 
     if (key is None) != (server_key is None):
@@ -30,12 +31,12 @@ def client_keys(key: Path | None, server_key: Path | None) -> "ClientKeys | None
 
 
 def gate_of(word: str | None) -> bool | None:
-    """The value of `--gate`; None: as in the checkpoint."""
+    """Return the value of `--gate`; None: as in the checkpoint."""
     return None if word is None else word == "on"
 
 
 def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]":
-    """The checkpoint, by default the bundled one, and the device. Raises CheckpointError and ConfigError."""
+    """Load the checkpoint, by default the bundled one, and choose the device; raise CheckpointError and ConfigError."""
     from streamcab.nn import checkpoint
     from streamcab.nn.device import device_for
 
@@ -45,7 +46,7 @@ def load_checkpoint(model: Path | None, compute: str) -> "tuple[Checkpoint, str]
 def backend_maker(
     checkpoint: "Checkpoint", device: str, name: str, precision: str = "f32", threads: int | None = None
 ) -> "Callable[[int], Backend]":
-    """A function that makes the backend for a number of slots."""
+    """Return a function that makes the backend for a number of slots."""
     from streamcab.nn.backend import make_backend
     from streamcab.nn.device import threads_for_many
 
@@ -55,7 +56,7 @@ def backend_maker(
 
 
 def load_classifier(model: Path | None, compute: str, threads: int | None) -> "Classifier":
-    """A classifier from the checkpoint, by default the bundled one."""
+    """Load a classifier from the checkpoint, by default the bundled one."""
     loading()
     from streamcab.classifier import Classifier
 

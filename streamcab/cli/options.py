@@ -47,7 +47,7 @@ class AddressType(click.ParamType["HostPort"]):
 
 
 def settings(tree: type[T]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Options for all settings of `tree`; the command receives them as one `tree`, its first argument."""
+    """Add options for all settings of `tree`; the command receives them as one `tree`, its first argument."""
     known = settings_of(tree)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -64,7 +64,7 @@ def settings(tree: type[T]) -> Callable[[Callable[..., None]], Callable[..., Non
 
 
 def setting_option(one: Setting) -> Callable[[F], F]:
-    """The option of one setting."""
+    """Make the option of one setting."""
     names, flag = one.option, one.kind is bool
     if flag and one.default is not False:
         names += f"/--no-{one.key}"
@@ -107,7 +107,7 @@ def _click_type(one: Setting) -> Any:
 
 
 def settings_of_command(command: click.Command) -> dict[str, Setting]:
-    """The settings of a command by name."""
+    """Return the settings of a command by name."""
     return {p.setting.name: p.setting for p in command.params if isinstance(p, SettingOption)}
 
 

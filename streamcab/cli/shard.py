@@ -73,7 +73,7 @@ class Shard:
             self._report = report
 
     def _local(self, o: "Listen") -> "Listen":
-        """The settings as they are on this machine."""
+        """Return the settings as they are on this machine."""
         from streamcab.config.setting import build, values_of
         from streamcab.config.tree import Listen
 

@@ -46,7 +46,7 @@ def sources_of(o: Listen) -> "list[Source]":
 
 
 def rtp_source(o: Listen, ports: "Ports | None" = None) -> "RtpSource":
-    """The source of calls by RTP: all of them, on its own ports, or those that come to these of several processes."""
+    """Make the source of calls by RTP: all of them, on its own ports, or those that come to these of several processes."""
     from streamcab.source.rtp import SHARED_TICK_S, TICK_S, RtpSource
 
     return RtpSource(
@@ -66,7 +66,7 @@ def rtp_source(o: Listen, ports: "Ports | None" = None) -> "RtpSource":
 
 
 def _no_address(file: Path) -> Path:
-    """A file; an address under --file is a mistake."""
+    """Return the path of a file; an address under --file is a mistake."""
     if re.match("(https?|rtsps?|icecast):/", str(file)) and not file.exists():
         address = str(file).replace(":/", "://", 1)  # a path has single slashes
         raise click.UsageError(f"--file {address} is an address: give it with --url.")

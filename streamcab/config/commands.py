@@ -283,5 +283,5 @@ TREES: dict[str, type[msgspec.Struct]] = {
 
 
 def known_names() -> set[str]:
-    """The names of all settings of all commands."""
+    """Return the names of all settings of all commands."""
     return {name for tree in TREES.values() for name in settings_of(tree)}

@@ -19,7 +19,7 @@ _LISTS = {int: "a list of integers", float: "a list of numbers", str: "a list of
 
 
 def convert(table: Mapping[str, Any], tree: type[T], where: str) -> T:
-    """A tree of sections from tables.
+    """Convert tables to a tree of sections.
 
     Args:
         table: Sections by name, each a table of settings by name.

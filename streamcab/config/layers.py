@@ -42,7 +42,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 
 def read_settings(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
-    """The settings in a TOML file by name, of their types.
+    """Read the settings in a TOML file by name, of their types.
 
     Raises:
         ConfigError: The file cannot be read or is not valid TOML, a key is not `known`, or a value cannot be right.
@@ -54,7 +54,7 @@ def read_settings(path: Path, known: Mapping[str, Setting]) -> dict[str, Any]:
 
 
 def check_settings(path: Path, known: Mapping[str, Setting]) -> tuple[dict[str, Any], list[str]]:
-    """The settings in a TOML file that are right, and a line for each that is wrong.
+    """Return the settings in a TOML file that are right, and a line for each that is wrong.
 
     Raises:
         ConfigError: The file cannot be read or is not valid TOML.
@@ -78,7 +78,7 @@ def check_settings(path: Path, known: Mapping[str, Setting]) -> tuple[dict[str, 
 
 
 def check_environment(environment: Mapping[str, str], known: Iterable[str]) -> None:
-    """ConfigError for a variable STREAMCAB_X where no setting of any command is called x."""
+    """Raise ConfigError for a variable STREAMCAB_X where no setting of any command is called x."""
     known = set(known)
     for key in environment:
         if key.startswith(PREFIX) and key.removeprefix(PREFIX).lower() not in known:
@@ -107,7 +107,7 @@ def _converted(one: Setting, value: Any) -> tuple[Any, str]:
 
 
 def _texts(one: Setting, value: Any) -> Any:
-    """A number where text is wanted is its text: a microphone's index needs no quotes."""
+    """Turn a number into its text where text is wanted: a microphone's index needs no quotes."""
     if isinstance(value, list):
         return [_texts(one, element) for element in value]
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -74,12 +74,13 @@ class Admission:
                 self._duty.judge(live.slot, live.told, now)
 
     def offer(self, source: Source, line: Line) -> None:
-        """A source has a new stream; one that waits for nobody is let in at once, also while others wait."""
+        """Take a source's new stream; one that waits for nobody is let in at once, also while others wait."""
         self._full, self._new = self._full and source.live, True
         self._waiting.append((source, line, True))
 
     def admitted(self, late: bool, now: float, name: Callable[[Line], str]) -> Iterator[tuple[Source, Line]]:
-        """The streams for which there is time now, the longest waiting first; each joins before the next is asked for.
+        """Yield the streams for which there is time now, the longest waiting first; each joins before the next is asked
+        for.
 
         Args:
             late: visits are late already.
@@ -127,7 +128,7 @@ class Admission:
             log.warning("%s and perhaps others are not heard: %s", name(line), REFUSALS[why])
 
     def in_words(self) -> Iterator[str]:
-        """Messages to the operator: who rests, and who waits."""
+        """Yield messages to the operator: who rests, and who waits."""
         yield self._duty.in_words()
         # One that has just come is only waiting for the next look.
         n = sum(not new and _flows(line, self._balanced) for _, line, new in self._waiting)

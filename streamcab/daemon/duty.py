@@ -104,7 +104,7 @@ class Duty:
         return len(ready) > 0
 
     def _ready(self, now: float) -> Slots:
-        """Streams that may rest now, the one first that has most to tell no more: sure, and long heard."""
+        """Return the streams that may rest now, those first whose answer is sure and that were heard longest."""
         streams = self._streams
         spell = now - self._since
         may = streams.flows & ~streams.resting & self._settled & (spell >= SPELL_S)
@@ -125,6 +125,6 @@ class Duty:
         self._since[slots] = now
 
     def _recover(self, now: float) -> None:
-        """Streams that have been heard for long without a rest are heard all the time."""
+        """Set the duty of streams that have been heard for long without a rest back to 1."""
         done = ~self._streams.resting & (self._streams.duty < 1) & (now - self._since >= SPEECH_S)
         self._streams.duty[done] = 1.0

@@ -10,7 +10,7 @@ Knows nothing of the command line, of the terminal, or of how a source gets its 
 
 import logging
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
@@ -20,6 +20,7 @@ import numpy as np
 
 from streamcab.clock import MACHINE, Clock
 from streamcab.daemon.admission import Admission
+from streamcab.daemon.delivery import STATUS_S, Delivery
 from streamcab.daemon.passes import PassRunner
 from streamcab.daemon.reporter import Reporter
 from streamcab.daemon.scheduler import GATHER, Load, Scheduler
@@ -27,24 +28,20 @@ from streamcab.daemon.settings import Settings
 from streamcab.daemon.streams import Live, StreamNames, StreamTable
 from streamcab.errors import ConfigError
 from streamcab.feed import Publisher
-from streamcab.inference.answer import Standings
-from streamcab.inference.cadence import Due
 from streamcab.inference.engine import Engine
-from streamcab.inference.reading import Reading
 from streamcab.inference.slots import Slots
 from streamcab.inference.window import window_of
 from streamcab.message import AnyMessage
 from streamcab.nn.backend import Backend
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
-from streamcab.source import GONE, Line, Source, Speaking
+from streamcab.source import Line, Source, Speaking
 
 if TYPE_CHECKING:
     from streamcab.record.recorder import Recorder
 
 log = logging.getLogger("streamcab.daemon")
 
-STATUS_S = 1.0
 NAP_S = 0.05
 """Longest time in seconds before a new stream is noticed while the daemon is idle."""
 OVERLOAD_S = 1.0
@@ -100,11 +97,13 @@ class Daemon:
         self._admission = Admission(self._streams, cost=self._passes.warm_up())
         feed = feed or Publisher(settings.endpoint, run, keys=settings.keys, ipc_group=settings.ipc_group)
         self._reporter = Reporter(checkpoint, settings, self._streams, gate, clock, supervisor, taps, feed)
+        self._delivery = Delivery(
+            self._streams, self._passes, self._reporter, self._admission, clock, self.engine.delay
+        )
         self.endpoint = self._reporter.feed.endpoint
         self._scheduler = Scheduler(self._streams, settings.visit_s)
         self._load = Load(settings.budget_ms / 1000, OVERLOAD_S)
         self._admitted = -inf
-        self._moved: deque[Live] = deque()  # streams whose source has changed its state
         self._arrived = threading.Event()
         of_source = max((getattr(source, "bytes_per_stream", 0) for source in self._sources), default=0)
         log.info(
@@ -147,7 +146,7 @@ class Daemon:
                 self._apply(self.settings, began)
                 self._load.note(self._scheduler.behind(began), began)
                 self._admit(began)
-                self._tell_moves()
+                self._delivery.moves()
                 dropped_s = self._passes.skip_to_live(self.settings.max_lag_s, self._clock.monotonic())
                 slots = self._scheduler.take(began)
                 heard, unpaced = self._turn(slots, began)
@@ -179,8 +178,8 @@ class Daemon:
         heard = unpaced = 0
         every_s, more = self.settings.every_s, lambda: self._scheduler.wait(self._clock.monotonic()) <= 0
         for answered, done in self._passes.turn(slots, now, every_s, more):
-            self._publish(done.due)
-            self._publish_due(answered)
+            self._delivery.by_stream(done.due)
+            self._deliver(answered)
             heard, unpaced = heard + done.heard, unpaced + done.unpaced
         return heard, unpaced
 
@@ -205,15 +204,20 @@ class Daemon:
             line.bank.arrived = self._arrived
             described = self._reporter.veiled(line, line.description)
             live = self._streams.join(line, source, now, self._wanted(line), described)
-            line.changed = partial(self._moved.append, live)
+            line.changed = partial(self._delivery.moved.append, live)
             if self._recorder is not None:
                 self._recorder.begins(live.name, line)
             self._reporter.begins(live)
-            self._publish_status(np.array([live.slot]))
+            self._delivery.statuses(np.array([live.slot]))
 
     def _wanted(self, line: Line) -> str:
         """Return the name of a line, hidden if names are hidden."""
         return self.settings.pseudonyms.cover(line) if self.settings.pseudonyms else line.name
+
+    def _deliver(self, slots: Slots) -> None:
+        """Deliver what is due by the clock, and remove the streams that have ended."""
+        for live in self._delivery.by_clock(slots, self.settings.every_s, self._scheduler.period_s):
+            self._drop(live)
 
     def _drop(self, live: Live) -> None:
         """Release everything that a stream used, after its final message."""
@@ -222,58 +226,6 @@ class Daemon:
             self._recorder.ends(live.line)
         self._streams.leave(live)
         live.source.release(live.line)
-
-    def _publish(self, answers: Sequence[Due]) -> None:
-        """Publish the answers of a pass that fell due by the streams' own time, in order."""
-        now = self._clock.monotonic()
-        for due in answers:
-            reading = due.reading
-            # Position of the network's input at the newest interval of this answer.
-            intervals = reading.seen + self.engine.delay
-            self._predict(reading, self._streams.standings(reading.slots, now, intervals, due.power))
-
-    def _publish_due(self, slots: Slots) -> None:
-        """Publish the due answers of paced streams among `slots`, if there is news, and all final messages."""
-        now, streams, finished = self._clock.monotonic(), self._streams, self.engine.finished[slots]
-        untold = slots[(streams.told[slots] <= now - STATUS_S) & ~finished]
-        # Half a visit early counts as due: the next visit would be half a visit late.
-        in_time = streams.due[slots] <= now + self._scheduler.period_s / 2
-        due = slots[streams.paced[slots] & streams.news[slots] & in_time | finished]
-        if len(due):
-            streams.news[due] = False
-            streams.due[due] = np.maximum(streams.due[due] + self.settings.every_s, now)
-            self._predict(self._passes.read(due), streams.standings(due, now))
-        for live in self._streams.of(slots[finished]):
-            self._drop(live)
-        if len(untold):
-            self._publish_status(untold)
-
-    def _predict(self, reading: Reading, standings: Standings) -> None:
-        """Publish answers, and the statuses of streams whose state they have changed."""
-        changed = self._reporter.predictions(reading, standings)
-        self._admission.judge(self._streams.of(reading.slots), self._clock.monotonic())
-        if changed:
-            self._publish_status(np.array([live.slot for live in changed]))
-
-    def _publish_status(self, slots: Slots) -> None:
-        self._passes.examine(slots, self._clock.monotonic())
-        self._reporter.statuses(slots)
-
-    def _tell_moves(self) -> None:
-        """Publish changes of sources at once: without audio, no prediction would carry them."""
-        moved: dict[int, Live] = {}
-        while self._moved:
-            live = self._moved.popleft()
-            if self._streams.has(live):
-                moved[live.slot] = live
-        if not moved:
-            return
-        slots = np.array(list(moved), np.intp)
-        for live in moved.values():
-            if live.line.state in GONE:
-                live.state = "lost"
-        self._streams.news[slots], self._streams.due[slots] = True, 0.0
-        self._publish_status(slots)
 
     def _tell_of_itself(self, turn_s: float, intervals_per_s: float) -> None:
         own = Counter({"feed-refused": self._reporter.feed.refused}) + self._passes.counters()
@@ -301,6 +253,6 @@ class Daemon:
             source.close()
         for live in self._streams:
             live.line.bank.finish(live.line.row)
-        self._publish(self._passes.run_out(self._clock.monotonic(), self.settings.every_s).due)
-        self._publish_due(self._streams.slots)
+        self._delivery.by_stream(self._passes.run_out(self._clock.monotonic(), self.settings.every_s).due)
+        self._deliver(self._streams.slots)
         self._reporter.feed.close(linger_s=0.5)

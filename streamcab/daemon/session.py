@@ -115,7 +115,7 @@ def demo(
 
 
 def _spoken(folder: Path) -> dict[str, str]:
-    """The label of each clip, as a stream is called, from `clips.csv` where there is one."""
+    """Read the label of each clip, as a stream is called, from `clips.csv` where there is one."""
     from streamcab.text import read_text, stream_name
 
     try:

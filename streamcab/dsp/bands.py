@@ -35,7 +35,7 @@ _FULL = round(STEP * 2 * np.log2(2.0**_NORM_BITS * _WEIGHT * INTERVAL / 4))
 
 
 def edges() -> NDArray[np.float64]:
-    """Limits of the bands in Hz, (BANDS + 1,)."""
+    """Return the limits of the bands in Hz, (BANDS + 1,)."""
     low = SPACING * (np.arange(LINEAR + 1) + 0.5)
     high = np.geomspace(low[-1], TOP, BANDS - LINEAR + 1)
     return np.concatenate((low, high[1:]))
@@ -43,7 +43,7 @@ def edges() -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def filters() -> NDArray[np.float32]:
-    """Sweeps through each band under a Hann window, cosines and sines, whole numbers: (2, INTERVAL, BANDS)."""
+    """Make sweeps through each band under a Hann window, cosines and sines, whole numbers: (2, INTERVAL, BANDS)."""
     limits = edges()
     centre, width = (limits[1:] + limits[:-1]) / 2, np.diff(limits)
     t = (np.arange(INTERVAL) + 0.5 - INTERVAL / 2) / RATE
@@ -69,7 +69,7 @@ def high_bands() -> NDArray[np.bool_]:
 
 
 def levels(samples: NDArray[np.float32], energy: NDArray[np.float64] | None = None) -> NDArray[np.int16]:
-    """Samples at 8 kHz of N whole intervals (N, INTERVAL), full scale being 1 -> levels (N, BANDS).
+    """Measure samples at 8 kHz of N whole intervals (N, INTERVAL), full scale being 1: levels (N, BANDS).
 
     A level of 0 is about the power of a sine of full scale. `energy` (N,), the sums of squares, where they are known.
     """

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 
 def threshold(floor: Floats, speech: Floats, detected: bool) -> Floats:
-    """The power above which an interval of speech is voiced, in any shape.
+    """Return the power above which an interval of speech is voiced, in any shape.
 
     Args:
         floor: Lowest power of the last `FLOOR_S`; infinity if there is none.

@@ -72,7 +72,7 @@ class Accumulator:
         self._sums[slots] = 0
 
     def _total(self, slots: Ints) -> Floats:
-        """The sums of the window, (B, width)."""
+        """Sum over the window, (B, width)."""
         total: Floats = self._folded[slots] + self._sums[slots].sum(1, dtype=np.float64)
         return total
 

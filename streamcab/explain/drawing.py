@@ -33,7 +33,7 @@ FAINT = 0.02
 
 
 def drawing(one: Explained) -> str:
-    """The whole picture."""
+    """Draw the whole picture."""
     told, top = one.explanation, one.answer.top
     answer = "no speech" if top is None else f"{top}, {one.answer.confidence:.2f}"
     parts = [
@@ -66,7 +66,7 @@ def _box(start: float, end: float, whole: float, y: float, height: float, fill: 
 
 
 def _marks(told: Explanation, whole: float) -> Iterator[str]:
-    """The named stretches, behind the two courses."""
+    """Draw the named stretches, behind the two courses."""
     height = RUNNING[0] + RUNNING[1] - SECOND[0]
     for some, colour in ((told.pro, PRO), (told.contra, CONTRA)):
         for i in some:
@@ -77,7 +77,7 @@ def _marks(told: Explanation, whole: float) -> Iterator[str]:
 def _lines(
     values: NDArray[np.float64], told: Explanation, one: Explained, place: tuple[int, int], title: str
 ) -> Iterator[str]:
-    """A line for each label from 0 to 1, broken where nothing is known."""
+    """Draw a line for each label from 0 to 1, broken where nothing is known."""
     top, height = place
     for share in (0.0, 0.5, 1.0):
         y = top + (1 - share) * height
@@ -138,7 +138,7 @@ def _heard(told: Explanation, whole: float) -> Iterator[str]:
 
 
 def _attention(told: Explanation, whole: float) -> Iterator[str]:
-    """A row for each classifier, darker where it has more weight."""
+    """Draw a row for each classifier, darker where it has more weight."""
     top, height = ATTENTION
     yield _text(LEFT - 8, top + height / 2, "attention", 'text-anchor="end" ')
     step = max(-(-len(told.attention) // COLUMNS), 1)
@@ -153,7 +153,7 @@ def _attention(told: Explanation, whole: float) -> Iterator[str]:
 
 
 def _times(whole: float) -> Iterator[str]:
-    """Seconds below, at most a dozen of them."""
+    """Draw the seconds below, at most a dozen of them."""
     steps = [size * 10**power for power in range(6) for size in (1, 2, 5)]
     step = next(s for s in steps if whole / s <= 12 or s == steps[-1])
     for second in range(0, int(whole) + 1, step):

@@ -38,7 +38,7 @@ class Explained:
 def explained(
     classifier: Classifier, samples: NDArray[np.float32], rate: int, *, gate: bool | None, name: str
 ) -> Explained:
-    """The answer of `classify`, explained. AudioError where that has none."""
+    """Explain the answer of `classify`; raise AudioError where there is none."""
     answer = classifier.classify(samples, rate, gate=gate, name=name)
     checkpoint, arch = classifier.checkpoint, classifier.architecture
     runtime = classifier.runtime_of_voices if arch.voice else classifier.runtime

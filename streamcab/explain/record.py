@@ -14,7 +14,7 @@ DIGITS = 5
 
 
 def record(one: Explained) -> str:
-    """One object. Lists of a course have a number, or null, for each interval."""
+    """Format one object. Lists of a course have a number, or null, for each interval."""
     told = one.explanation
     found: dict[str, Any] = {
         "file": one.name,

@@ -15,7 +15,8 @@ Interval = tuple[float, float, str]
 
 
 def textgrid(one: Explained) -> str:
-    """Tiers: accent, the running answer; speech, the kind of sound; voice, its number; moved, the named stretches."""
+    """Format tiers: accent, the running answer; speech, the kind of sound; voice, its number; moved, the named
+    stretches."""
     told = one.explanation
     tiers = {
         "accent": _whole(_accents(told, one.labels), one),

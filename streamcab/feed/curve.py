@@ -43,7 +43,7 @@ class Pair:
 
     @classmethod
     def random(cls) -> Self:
-        """A new random pair."""
+        """Make a new random pair."""
         return cls(*zmq.curve_keypair())
 
 
@@ -134,12 +134,12 @@ class ServerKeys:
         self._seen = seen if time.time_ns() - newest > SETTLED_NS else None
 
     def name(self, public: bytes) -> str | None:
-        """The owner of a key, given as 32 raw bytes; None if it is unknown."""
+        """Return the owner of a key, given as 32 raw bytes; None if it is unknown."""
         return "local" if public == self._local else self._allowed.get(public)
 
 
 def default_folder() -> Path:
-    """The folder of this user's keys."""
+    """Return the folder of this user's keys."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "streamcab", "keys")
 
 
@@ -190,7 +190,7 @@ class Listed:
 
 
 def listing(folder: Path) -> list[Listed]:
-    """The keys in `folder` and in its folder `allow`, by name. ConfigError for a file that is no key."""
+    """List the keys in `folder` and in its folder `allow`, by name; raise ConfigError for a file that is no key."""
     admitted = {path: read_public(path) for path in (folder / ALLOW).glob(f"*{PUBLIC}")}
     found = admitted | {path: read_public(path) for path in folder.glob(f"*{PUBLIC}")}
     names = sorted({(path.name.removesuffix(PUBLIC), public) for path, public in found.items()})
@@ -201,12 +201,12 @@ def listing(folder: Path) -> list[Listed]:
 
 
 def read_public(path: Path) -> bytes:
-    """The public half of the key in a file. ConfigError when there is none."""
+    """Read the public half of the key in a file; raise ConfigError when there is none."""
     return _halves(path, "public")["public"]
 
 
 def read_pair(path: Path) -> Pair:
-    """Both halves of the key in a secret file. ConfigError when it is none, or when others could read it."""
+    """Read both halves of the key in a secret file; raise ConfigError for another file, or if others could read it."""
     halves = _halves(path, "secret")
     try:
         public = zmq.curve_public(halves["secret"])
@@ -240,7 +240,7 @@ def _halves(path: Path, wanted: str) -> dict[str, bytes]:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """A new file that never was readable for more than `mode` says, whatever the umask."""
+    """Write a new file that never was readable for more than `mode` says, whatever the umask."""
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(number, "w", encoding="ascii") as file:
         os.fchmod(number, mode)

@@ -22,7 +22,8 @@ _TCP = re.compile(r"tcp://(?:\[([^\]]*)\]|([^:\[\]]*)):(\*|[0-9]{1,5})")
 
 
 def prepare(socket: zmq.Socket[bytes], address: str) -> None:
-    """Options of both ends: nothing lingers at the end, and a peer that vanished silently is noticed within 25 s."""
+    """Set the options of both ends: nothing lingers at the end, and a peer that vanished silently is noticed within 25
+    s."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.IPV6, "[" in address)  # not for names: libzmq would try ::1 alone for localhost
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
@@ -32,7 +33,7 @@ def prepare(socket: zmq.Socket[bytes], address: str) -> None:
 
 
 def bindable(endpoint: str, keyed: bool = False) -> str:
-    """`endpoint` in the form that ZeroMQ binds: an address, not a host name.
+    """Return `endpoint` in the form that ZeroMQ binds: an address, not a host name.
 
     FeedError when others could reach it and it is not `keyed`.
     """
@@ -113,7 +114,7 @@ def _free_path(endpoint: str, path: str) -> None:
 
 
 def taken(endpoint: str) -> FeedError:
-    """The error for an endpoint that is already in use."""
+    """Return the error for an endpoint that is already in use."""
     return FeedError(
         f"{endpoint} is taken, perhaps by another streamcab: stop that, or choose another endpoint"
     )

@@ -95,7 +95,7 @@ class Proxy:
         self._context.destroy(linger=round(linger_s * 1000))
 
     def _copied(self) -> int:
-        """Messages that have gone either way, frames counted singly."""
+        """Count the messages that have gone either way, frames singly."""
         try:
             self._control.send(b"STATISTICS", zmq.NOBLOCK)
             frames = self._control.recv_multipart()

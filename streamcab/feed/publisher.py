@@ -196,7 +196,7 @@ class Publisher:
         self.close()
 
     def _open(self, message: AnyMessage) -> Channel:
-        """The channel for the first message of its stream and kind."""
+        """Open the channel for the first message of its stream and kind."""
         stream, kind = message.stream, type(message)
         if stream != DAEMON if kind is DaemonStatus else not valid_name(stream):
             raise ValueError(f"{stream!r} cannot name a stream")
@@ -208,7 +208,7 @@ class Publisher:
         return channels[kind]
 
     def _wanted(self, channel: Channel) -> bool:
-        """Whether a channel has a subscriber, as far as subscriptions were read."""
+        """Return whether a channel has a subscriber, as far as subscriptions were read."""
         if self._wide and channel.topic.startswith(self._wide):
             return True
         own = self._subscribed.get(channel.stream)

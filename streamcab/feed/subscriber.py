@@ -195,7 +195,7 @@ class Subscriber:
         self.close()
 
     def _accept(self, frames: list[bytes]) -> AnyMessage | None:
-        """The message in `frames`; None when it is not wanted, known already, or no message at all."""
+        """Return the message in `frames`; None when it is not wanted, known already, or no message at all."""
         try:
             name, body = frames
             version, stream, kind = name.decode("ascii").split("/")
@@ -249,7 +249,7 @@ class Subscriber:
 
 
 def _listed(names: Iterable[str]) -> list[str]:
-    """The names, where one alone may be given as a string."""
+    """Return the names, where one alone may be given as a string."""
     return [names] if isinstance(names, str) else [*names]
 
 

@@ -81,7 +81,7 @@ def receive_buffer(limit: Path = RMEM_MAX) -> Finding:
 
 
 def cores() -> Finding:
-    """The number of cores, and whether other programs use them."""
+    """Find the number of cores, and whether other programs use them."""
     count, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     said = f"{count} available, load {load:.1f}"
     if load > count:
@@ -95,7 +95,7 @@ def cores() -> Finding:
 
 
 def descriptors() -> Finding:
-    """The limit of open files and sockets."""
+    """Find the limit of open files and sockets."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < FILES:
         return Finding(
@@ -223,7 +223,7 @@ def examine(endpoint: str, metrics_port: int, rtp_port: int) -> Iterator[Finding
 
 
 def _synchronised() -> bool:
-    """The kernel's view of the clock's synchronisation."""
+    """Ask for the kernel's view of the clock's synchronisation."""
     timex = (ctypes.c_int * 64)()  # struct timex, all zero: only ask
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)

@@ -27,13 +27,13 @@ class EntityNames:
         return f"{self.base}/{stream}/{kind}"
 
     def id(self, stream: str) -> str:
-        """An id of letters, digits, `_` and `-`, as Home Assistant wants it; no two streams share one."""
+        """Return an id of letters, digits, `_` and `-`, as Home Assistant wants it; no two streams share one."""
         plain = f"{self.base}_{stream}"
         slug = re.sub(r"[^A-Za-z0-9_-]", "_", plain)
         return slug if slug == plain else f"{slug}_{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
 
     def device(self, stream: str) -> str:
-        """The topic that makes a stream a device."""
+        """Return the topic that makes a stream a device."""
         return f"{self.discovery}/device/{self.id(stream)}/config"
 
     @property
@@ -42,7 +42,7 @@ class EntityNames:
         return f"{self.discovery}/device/+/config"
 
     def owned(self, payload: bytes) -> set[str]:
-        """The topics that a device at the broker shows, if a bridge of this base made it, else none."""
+        """Return the topics that a device at the broker shows, if a bridge of this base made it, else none."""
         try:
             config = json.loads(payload)
             if config["o"]["name"] != ORIGIN or config["availability_topic"] != self.available:
@@ -55,7 +55,7 @@ class EntityNames:
 def device(
     names: EntityNames, stream: str, model: ModelInfo | None, version: str, expire_s: int
 ) -> dict[str, object]:
-    """The discovery message of a stream."""
+    """Return the discovery message of a stream."""
     uid = names.id(stream)
     answer, status = names.topic(stream, "prediction"), names.topic(stream, "status")
 
@@ -116,7 +116,7 @@ def device(
 
 
 def payload(message: Prediction | Status) -> bytes:
-    """The newest answer of a stream, reduced to the fields that a home or a rule engine uses."""
+    """Return the newest answer of a stream, reduced to the fields that a home or a rule engine uses."""
     members: dict[str, object] = {"state": message.state, "time": round(message.time, 3)}
     if isinstance(message, Prediction):
         members |= {

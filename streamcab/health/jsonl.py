@@ -49,7 +49,7 @@ class JsonLinesFile:
         return wrong
 
     def counters(self) -> dict[str, int]:
-        """`jsonl-dropped`: lines that could not be written."""
+        """Return `jsonl-dropped`: lines that could not be written."""
         return {"jsonl-dropped": self.dropped} if self.dropped else {}
 
     def reopen(self) -> None:
@@ -65,7 +65,8 @@ class JsonLinesFile:
         self._file.close()
 
     def _fitting(self, lines: Sequence[bytes], at: int) -> int:
-        """The end of those from `at` on that the file has room for; a line too long for any gets an empty one."""
+        """Return the end of those from `at` on that the file has room for; a line too long for any gets an empty
+        one."""
         end, size = at, self._file.size
         while end < len(lines) and (not size or size + len(lines[end]) + 1 <= self.max_bytes):
             size += len(lines[end]) + 1

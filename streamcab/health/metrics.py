@@ -136,7 +136,7 @@ class Ledger:
             del self._streams[name]
 
     def families(self, now: float) -> "Iterator[Metric]":
-        """Every metric at `now`. A silent daemon is `up 0` and has no gauges: old ones would lie."""
+        """Yield every metric at `now`. A silent daemon is `up 0` and has no gauges: old ones would lie."""
         with self._lock:
             up = now - self._heard < DEAD_S
             yield _gauge("up", "Whether the daemon was heard in the last 3 s.", up)

@@ -65,14 +65,14 @@ class Bridge:
         self._available = ""
 
     def connected(self) -> None:
-        """The broker is new, or back: it is told everything again."""
+        """Tell the broker everything again: it is new, or back."""
         self._sent.clear()
         self._devices.clear()
         self._words = 0
         self._available = ""
 
     def found(self, topic: str, body: bytes) -> None:
-        """A device stands at the broker."""
+        """Note a device that stands at the broker."""
         if topic not in self._devices and self._names.owned(body):
             self._left[topic] = body
 
@@ -124,7 +124,7 @@ class Bridge:
         self._publish(topic, self._devices[topic])
 
     def _forget(self, stream: str) -> None:
-        """An ended stream leaves nothing retained: calls come and go by the thousand."""
+        """Leave nothing retained of an ended stream: calls come and go by the thousand."""
         self._models.pop(stream, None)
         for kind in ("prediction", "status"):
             self._sent.pop((stream, kind), None)

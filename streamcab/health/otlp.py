@@ -98,7 +98,7 @@ def bridge(
 
 
 def checked(collector: str) -> str:
-    """The address of a collector without its last slash. ConfigError."""
+    """Return the address of a collector without its last slash; raise ConfigError."""
     parts = urlsplit(collector)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"--collector {collector!r} is no URL; write https://HOST:4318")
@@ -110,7 +110,7 @@ def checked(collector: str) -> str:
 
 
 def _spans(tracer: "Tracer", run: str) -> Callable[[Entry | ModelInfo], None]:
-    """A function that makes a span of each call that ends."""
+    """Return a function that makes a span of each call that ends."""
 
     def tell(entry: Entry | ModelInfo) -> None:
         if isinstance(entry, Entry) and entry.call.ended is not None:
@@ -134,7 +134,7 @@ def attributes(call: Call, run: str) -> dict[str, Any]:
 
 
 def data_of(families: "Iterable[Metric]", resource: "Resource", began: int, now: int) -> Any:
-    """Metrics of Prometheus as the library exports them; `began` and `now` are Unix times in ns."""
+    """Convert metrics of Prometheus to what the library exports; `began` and `now` are Unix times in ns."""
     from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -161,7 +161,7 @@ def _sent(family: "Metric", began: int, now: int) -> "Sent | None":
 
 
 def _buckets(family: "Metric") -> tuple[Sequence[float], Sequence[int], float]:
-    """Bounds, counts between them, and the sum: Prometheus counts from below, OpenTelemetry between."""
+    """Return bounds, counts between them, and the sum: Prometheus counts from below, OpenTelemetry between."""
     bounds = [s.labels["le"] for s in family.samples if s.name.endswith("_bucket")]
     below = [int(s.value) for s in family.samples if s.name.endswith("_bucket")]
     total = next(s.value for s in family.samples if s.name.endswith("_sum"))

@@ -68,7 +68,7 @@ class Feed(Protocol):
     """The part of `streamcab.feed.Subscriber` that is used here."""
 
     def recv(self, timeout_s: float | None = None) -> AnyMessage | None:
-        """The next message, or None."""
+        """Return the next message, or None."""
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Snapshot:
         return self.daemon is not None and self.first is not None and self.daemon.seq > self.first.seq
 
     def grown(self, name: str) -> int:
-        """Growth of a counter between the daemon's first and last status."""
+        """Return how much a counter grew between the daemon's first and last status."""
         if self.daemon is None or self.first is None:
             return 0
         return self.daemon.counters.get(name, 0) - self.first.counters.get(name, 0)
@@ -125,7 +125,7 @@ def observe(feed: Feed, wait_s: float, clock: Callable[[], float] = time.monoton
 
 
 def troubles(snapshot: Snapshot) -> list[str]:
-    """The problems found, each with a remedy; empty if there are none.
+    """Return the problems found, each with a remedy; empty if there are none.
 
     One rule: just now nothing is lost, less than a packet in ten is refused, and the daemon itself says nothing.
     """
@@ -169,14 +169,14 @@ def troubles(snapshot: Snapshot) -> list[str]:
 
 
 def verdict(snapshot: Snapshot) -> int:
-    """The exit code for a snapshot."""
+    """Return the exit code for a snapshot."""
     if snapshot.daemon is None and not snapshot.streams:
         return SILENT
     return SICK if troubles(snapshot) else WELL
 
 
 def screen(snapshot: Snapshot, endpoint: str) -> str:
-    """A snapshot as text, streams with problems first."""
+    """Format a snapshot as text, streams with problems first."""
     if verdict(snapshot) == SILENT:
         return f"no answer at {endpoint}: is the daemon running, and is this its endpoint?\n"
     wrong = troubles(snapshot)
@@ -203,7 +203,7 @@ def screen(snapshot: Snapshot, endpoint: str) -> str:
 
 
 def report(snapshot: Snapshot, endpoint: str) -> str:
-    """A snapshot as one JSON object, with the messages as the feed carried them."""
+    """Format a snapshot as one JSON object, with the messages as the feed carried them."""
     members = {
         "endpoint": endpoint,
         "code": verdict(snapshot),
@@ -216,7 +216,7 @@ def report(snapshot: Snapshot, endpoint: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units of time at most: 3 d 4 h, 12 min 5 s."""
+    """Format seconds in two units of time at most: 3 d 4 h, 12 min 5 s."""
     parts: list[str] = []
     left = int(seconds)
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
@@ -247,7 +247,7 @@ def _stream_lines(snapshot: Snapshot) -> list[str]:
 
 
 def _source(s: Status) -> str:
-    """The state of the source, as text."""
+    """Describe the state of the source."""
     words: list[str] = [s.source_state] if s.source_state in ("silent", "stalled", "reconnecting") else []
     words += [s.detail or s.source, *([f"samples: {', '.join(s.flaws)}"] if s.flaws else [])]
     return printable(": ".join(words))

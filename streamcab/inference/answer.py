@@ -77,7 +77,7 @@ class Standings:
 
     @classmethod
     def of(cls, standings: Sequence[Standing]) -> "Standings":
-        """Streams one by one, as columns."""
+        """Put streams one by one as columns."""
         return cls(
             stream=[s.stream for s in standings],
             time=np.array([s.time for s in standings], np.float64),
@@ -106,7 +106,7 @@ class PredictionBuilder:
         self._confidence = confidence
 
     def of(self, reading: Reading, standings: Sequence[Standing] | Standings) -> Iterator[Prediction]:
-        """One prediction for each stream of a reading, in order."""
+        """Yield one prediction for each stream of a reading, in order."""
         now = standings if isinstance(standings, Standings) else Standings.of(standings)
         votes, n = reading.votes, len(reading.slots)
         # The same answers, so the first label stays first.
@@ -177,7 +177,7 @@ class PredictionBuilder:
         return [x if n else None for x, n in both]
 
     def _named(self, means: Floats, votes: NDArray[np.int64]) -> list[dict[str, float]]:
-        """Each row of means (n, labels) by label; nothing where nothing voted."""
+        """Name each row of means (n, labels) by label; nothing where nothing voted."""
         rows = zip(means.tolist(), votes.tolist(), strict=True)
         return [dict(zip(self.labels, mean, strict=True)) if n else {} for mean, n in rows]
 
@@ -193,7 +193,7 @@ class PredictionBuilder:
 
 
 def withheld(prediction: Prediction, flaws: Sequence[str]) -> Prediction:
-    """The same without its answer, which samples with these flaws do not deserve."""
+    """Return the same without its answer, which samples with these flaws do not deserve."""
     state: State = "silent" if prediction.state == "live" else prediction.state
     nothing: dict[str, Any] = {"probs": {}, "now": {}, "voiced_s": 0.0}
     nothing |= dict.fromkeys(("top", "confidence", "sure", "other", "attention", "snr_db"))
@@ -201,7 +201,7 @@ def withheld(prediction: Prediction, flaws: Sequence[str]) -> Prediction:
 
 
 def _weighed(p: Floats, weight: Floats) -> Floats:
-    """Probabilities (B, labels), drawn towards knowing nothing where they are worth less than 1, weight (B,)."""
+    """Draw probabilities (B, labels) towards knowing nothing where they are worth less than 1, weight (B,)."""
     even = 1 / p.shape[1]
     return np.where(p.any(1, keepdims=True), even + weight[:, None] * (p - even), p)
 
@@ -212,6 +212,6 @@ def _snr(quality: Quality) -> list[float | None]:
 
 
 def _flaws(quality: Quality) -> list[list[str]]:
-    """By stream; a list each, since a message keeps it."""
+    """Return the flaws by stream; a list each, since a message keeps it."""
     both = zip(quality.noisy.tolist(), quality.narrow.tolist(), strict=True)
     return [["noisy"] * noisy + ["narrow-band"] * narrow for noisy, narrow in both]

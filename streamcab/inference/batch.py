@@ -112,7 +112,7 @@ class _Playing(Generic[Key]):
         self.x, self.begin = self.x[keep - self.begin :], keep
 
     def take(self, into: Pooled, row: int) -> int:
-        """The next intervals, at most a block of them, into a row; how many they were."""
+        """Take the next intervals, at most a block of them, into a row; return how many they were."""
         n, size = 0, into.maxima.shape[1]
         while n < size and self.pooled:
             one = self.pooled[0]
@@ -191,7 +191,7 @@ class ClipBatch(Generic[Key]):
         self._kind[slot], self._power[slot], self._wide[slot] = SILENT, 0, False
 
     def _fill(self) -> Iterator[ClipResult[Key]]:
-        """A block of each clip at least; those that broke off, or hold not one interval, have ended."""
+        """Read a block of each clip at least; those that broke off, or hold not one interval, have ended."""
         for slot, playing in enumerate(self._clips):
             if playing is None:
                 continue
@@ -224,7 +224,7 @@ class ClipBatch(Generic[Key]):
         self._normaliser.push(slots, pooled)
 
     def _step(self, slots: NDArray[np.intp]) -> Iterator[ClipResult[Key]]:
-        """Through the net with all whole blocks that the normaliser has decided on."""
+        """Send all whole blocks that the normaliser has decided on through the net."""
         arch, half = self._arch, max(self._block // 2, 1)
         while slots.size:
             first, end = self._stepped[slots], self._end[slots]
@@ -243,7 +243,7 @@ class ClipBatch(Generic[Key]):
             slots = slots[~over]
 
     def _answer(self, slots: NDArray[np.intp], h: int) -> Iterator[ClipResult[Key]]:
-        """One step of some clips, and the segments that it completes."""
+        """Compute one step of some clips, and answer the segments that it completes."""
         heard, first, delay = self._normaliser.take(slots, h), self._stepped[slots], self._arch.delay
         end = self._end[slots]
         c, alpha, u = self._backend.step(slots, heard.x, first, end)
@@ -269,13 +269,13 @@ class ClipBatch(Generic[Key]):
             start = until
 
     def _next_cut(self, slot: int) -> int:
-        """The interval at which the segment ends that is under way."""
+        """Return the interval at which the segment ends that is under way."""
         playing = self._clips[slot]
         assert playing is not None
         return playing.since + (playing.clip.segment or FOREVER)
 
     def _told(self, slot: int, *, last: bool) -> ClipResult[Key]:
-        """The answer of a segment or clip; none where no interval is left for the last one."""
+        """Return the answer of a segment or clip; none where no interval is left for the last one."""
         playing, one = self._clips[slot], np.array([slot])
         assert playing is not None
         start, seen = playing.since, int(self._sums.seen[slot])

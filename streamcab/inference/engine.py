@@ -73,7 +73,7 @@ class Engine:
     def backlog(
         self, slots: NDArray[np.intp] | None = None
     ) -> Iterator[tuple[Bank, NDArray[np.intp], NDArray[np.int64]]]:
-        """For each bank: the bank, the slots of its streams or of some, and how many samples of each wait to be taken.
+        """Yield each bank, the slots of its streams or of some, and how many samples of each wait to be taken.
 
         Silence that a sender has announced, and what a source has lost, wait for nobody.
         """
@@ -110,7 +110,7 @@ class Engine:
         self._paused[slots] += n
 
     def _resume(self, slots: NDArray[np.intp]) -> None:
-        """Streams that paused are taken in again."""
+        """Take in again the streams that paused."""
         forgotten = self._paused[slots] >= self._memory
         self.steps.forget_all(slots[forgotten])
         self.steps.deafen(slots[~forgotten])
@@ -132,7 +132,7 @@ class Engine:
         return left_out
 
     def _intervals(self, slots: NDArray[np.intp], samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Whole intervals (B,) in samples (B,) of streams of one bank."""
+        """Return the whole intervals (B,) in samples (B,) of streams of one bank."""
         arch, bank = self.architecture, self.table.bank(int(slots[0]))
         n: NDArray[np.int64] = np.maximum(samples * arch.pooled_rate // (bank.rate * arch.interval), 0)
         return n
@@ -140,7 +140,7 @@ class Engine:
     def _omit(
         self, slots: NDArray[np.intp], n: NDArray[np.int64], computed: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """n (B,) intervals are missing: the first `computed` (B,) go through the net. Returns their samples (B,)."""
+        """Skip n (B,) intervals, the first `computed` (B,) of them through the net; return how many samples, (B,)."""
         front = self._front(self.table.bank(int(slots[0])))
         before = front.heard(self.heard[slots])
         left = n.copy()
@@ -166,7 +166,7 @@ class Engine:
         return after - before
 
     def advance(self, slots: NDArray[np.intp] | None = None) -> list[EngineOutput]:
-        """One pass: take what has arrived for every stream, or for some, and answer what can be answered."""
+        """Run one pass: take what has arrived for every stream, or for some, and answer what can be answered."""
         return self.steps.collect(self.begin(slots))
 
     def begin(self, slots: NDArray[np.intp] | None = None) -> list[Begun]:
@@ -185,7 +185,7 @@ class Engine:
         return self.steps.begun()
 
     def abandon(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
-        """A pass over these streams broke off: what was on its way through the net is lost to them, and no more.
+        """Break off a pass over these streams: what was on its way through the net is lost to them, and no more.
 
         Milliseconds (m,) that each has lost; 0 for those that it had not come to. They count as dropped.
         """
@@ -243,7 +243,7 @@ class Engine:
     def _hear(
         self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], waiting: NDArray[np.int64]
     ) -> None:
-        """The next `waiting` (B,) intervals of some streams of a bank, through the net."""
+        """Take the next `waiting` (B,) intervals of some streams of a bank through the net."""
         waiting = waiting.copy()
         most = int(waiting.max(initial=0))
         for h in RUNS:
@@ -255,7 +255,7 @@ class Engine:
                 most = int(waiting.max())
 
     def _push(self, bank: Bank, every: NDArray[np.intp], all_rows: NDArray[np.intp], h: int) -> None:
-        """The next h intervals of some streams of a bank, from ring to normaliser."""
+        """Take the next h intervals of some streams of a bank from ring to normaliser."""
         front = self._front(bank)
         phase = self.heard[every] % front.period
         for p in np.unique(phase) if front.period > 1 else (0,):
@@ -280,7 +280,7 @@ class Engine:
             bank.consumed[rows] = np.maximum(starts + after - own, 0)
 
     def _drain(self, slots: NDArray[np.intp]) -> None:
-        """Through the net with all that the normaliser has decided on."""
+        """Send all that the normaliser has decided on through the net."""
         ready = self.normaliser.ready[slots]
         most = int(ready.max(initial=0))
         for h in RUNS:

@@ -52,11 +52,11 @@ class EngineOutput:
         return self.kind, self.power, self.wide
 
     def of(self, keep: NDArray[np.bool_]) -> "EngineOutput":
-        """The same of some of the streams: keep (B,)."""
+        """Return the same of some of the streams: keep (B,)."""
         return EngineOutput(*(getattr(self, field.name)[keep] for field in fields(self)))
 
     def part(self, row: int, start: int, stop: int) -> "EngineOutput":
-        """Intervals start .. stop - 1 of one stream: B = 1."""
+        """Return intervals start .. stop - 1 of one stream: B = 1."""
         one, here = slice(row, row + 1), (slice(row, row + 1), slice(start, stop))
         return EngineOutput(
             self.slots[one],

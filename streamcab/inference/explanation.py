@@ -112,7 +112,7 @@ def explain(course: Course, label: int | None, temperature: float = 1.0) -> Expl
 
 
 def log_odds(c: NDArray[np.float32], votes: NDArray[np.bool_], label: int, temperature: float = 1.0) -> float:
-    """Log-odds of a label in the mean of the c_t (K, labels) that vote; NaN where none does."""
+    """Compute the log-odds of a label in the mean of the c_t (K, labels) that vote; NaN where none does."""
     if not votes.any():
         return float("nan")
     return float(_odds(c[votes].mean(0, dtype=np.float64)[None], label, temperature)[0])
@@ -121,7 +121,7 @@ def log_odds(c: NDArray[np.float32], votes: NDArray[np.bool_], label: int, tempe
 def without(
     votes: NDArray[np.bool_], stretches: tuple[Stretch, ...], some: tuple[int, ...]
 ) -> NDArray[np.bool_]:
-    """The votes (K,) without those of some stretches."""
+    """Return the votes (K,) without those of some stretches."""
     left = votes.copy()
     for i in some:
         left[stretches[i].start : stretches[i].stop] = False
@@ -137,7 +137,7 @@ def runs(values: NDArray[np.generic]) -> Iterator[tuple[int, int]]:
 
 
 def _odds(mean: Floats, label: int, temperature: float) -> Floats:
-    """Log-odds of a label in means (n, labels); in logarithms, since a sure answer rounds to 1."""
+    """Compute log-odds of a label in means (n, labels); in logarithms, since a sure answer rounds to 1."""
     logs = np.log(np.maximum(mean, TINY)) / temperature
     odds: Floats = logs[:, label] - np.logaddexp.reduce(np.delete(logs, label, 1), 1)
     return odds
@@ -170,7 +170,7 @@ def _spans(at: NDArray[np.intp], interval_s: float) -> Iterator[tuple[int, int]]
 
 
 def _named(stretches: tuple[Stretch, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The strongest tenth for the label, and the strongest tenth against it, each in order of time."""
+    """Return the strongest tenth for the label, and the strongest tenth against it, each in order of time."""
     n = int(np.ceil(SHARE * len(stretches)))
     order = sorted(range(len(stretches)), key=lambda i: stretches[i].moved)
     pro = sorted(i for i in order[len(order) - n :] if stretches[i].moved > 0)
@@ -179,7 +179,7 @@ def _named(stretches: tuple[Stretch, ...]) -> tuple[tuple[int, ...], tuple[int, 
 
 
 def _around(course: Course, span: int) -> Floats:
-    """Mean of the c_t that vote, over `span` intervals around each."""
+    """Average the c_t that vote, over `span` intervals around each."""
     k = np.arange(len(course.c))
     first, last = np.maximum(k - span // 2, 0), np.minimum(k + span - span // 2, len(k))
     sums = np.concatenate((np.zeros((1, course.c.shape[1] + 1)), np.cumsum(_weighted(course), 0)))
@@ -194,7 +194,7 @@ def _running(course: Course, temperature: float) -> Floats:
 
 
 def _by_second(course: Course, span: int) -> Floats:
-    """Mean attention of the votes in each second."""
+    """Average the attention of the votes in each second."""
     counted = np.concatenate((course.alpha, np.ones((len(course.alpha), 1))), 1) * course.votes[:, None]
     if not len(counted):
         return np.zeros((0, course.alpha.shape[1]))
@@ -202,13 +202,13 @@ def _by_second(course: Course, span: int) -> Floats:
 
 
 def _weighted(course: Course) -> Floats:
-    """c_t and a one (K, labels + 1), zeros where an interval has no vote."""
+    """Return c_t and a one (K, labels + 1), zeros where an interval has no vote."""
     ones = np.ones((len(course.c), 1))
     both: Floats = np.concatenate((course.c, ones), 1, dtype=np.float64) * course.votes[:, None]
     return both
 
 
 def _mean(sums: Floats) -> Floats:
-    """Sums (n, width + 1) whose last column counts, as means (n, width); NaN of nothing."""
+    """Divide sums (n, width + 1) by their last column, which counts; NaN of nothing."""
     n = sums[:, -1:].round()
     return np.where(n > 0, sums[:, :-1] / np.maximum(n, 1), np.nan)

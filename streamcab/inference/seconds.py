@@ -38,7 +38,7 @@ def in_seconds(
 
 
 def added(sums: Floats, gained: NDArray[np.floating], here: Flags) -> Floats:
-    """Sums (B, K) and what intervals add to them, gained (B, H, K), one after the other: cuts change no bit of it."""
+    """Add to sums (B, K) what intervals gain, (B, H, K), one after the other: cuts change no bit of it."""
     if not here.all():
         gained = gained * here[..., None]
     for j in range(here.shape[1]):

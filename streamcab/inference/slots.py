@@ -45,7 +45,7 @@ class SlotTable:
         self.finished: NDArray[np.bool_] = self.column(np.bool_)
 
     def column(self, dtype: DTypeLike, initial: object = 0, *shape: int) -> NDArray[Any]:
-        """A new column, (size, *shape), in which every stream begins with `initial`."""
+        """Make a new column, (size, *shape), in which every stream begins with `initial`."""
         made: NDArray[Any] = np.full((self.size, *shape), initial, dtype)
         self._columns.append((made, initial))
         self.bytes_per_slot += made.nbytes // self.size
@@ -70,7 +70,8 @@ class SlotTable:
         return self.size - len(self._free)
 
     def attach(self, bank: Bank, row: int) -> int:
-        """A new stream that reads `row` of `bank` from its sample 0 on; its slot. ValueError when all are taken."""
+        """Attach a new stream that reads `row` of `bank` from its sample 0 on; return its slot. ValueError when all are
+        taken."""
         if not self._free:
             raise ValueError(f"all {self.size} slots are taken")
         slot = self._free.pop()
@@ -93,13 +94,13 @@ class SlotTable:
         self._free.append(slot)
 
     def bank(self, slot: int) -> Bank:
-        """The bank that the stream in this slot reads."""
+        """Return the bank that the stream in this slot reads."""
         found: Bank | None = self._banks[int(self._bank[slot])]
         assert found is not None, f"nobody has slot {slot}"
         return found
 
     def by_bank(self, slots: Slots) -> Iterator[tuple[Slots, Bank, Slots]]:
-        """Bank by bank: which of `slots` it has, the bank, their rows."""
+        """Yield, bank by bank, which of `slots` it has, the bank, and their rows."""
         banks = self._bank[slots]
         for b in np.unique(banks).tolist():
             which = np.flatnonzero(banks == b)

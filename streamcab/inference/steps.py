@@ -97,12 +97,12 @@ class Steps:
         return [output for output in outputs if len(output.slots)]
 
     def lose(self, slot: int, stepped: int) -> None:
-        """What was on its way through the net is lost to a stream, whose next interval is number `stepped`."""
+        """Forget what was on its way through the net of a stream, whose next interval is number `stepped`."""
         self.stepped[slot] = stepped
         self._kind[slot], self._deaf[slot] = MISSING, self._memory
 
     def deafen(self, slots: NDArray[np.intp]) -> None:
-        """The next intervals do not count: what the net remembers is not what was before them."""
+        """Ignore the next intervals: what the net remembers is not what was before them."""
         self._deaf[slots] = self._memory
 
     @property
@@ -111,11 +111,12 @@ class Steps:
         return self._quiet is not None
 
     def learn_silence(self, slot: int) -> None:
-        """The net remembers nothing but missing intervals of this stream."""
+        """Keep the net's state of this stream, of which it remembers nothing but missing intervals."""
         self._quiet = self._backend.state(slot)
 
     def forget_all(self, slots: NDArray[np.intp]) -> None:
-        """The net remembers nothing but missing intervals of these streams, and need not compute that again."""
+        """Let the net remember nothing but missing intervals of these streams, without computing that again if it
+        can."""
         if self._quiet is None:
             self.deafen(slots)
         else:

@@ -18,9 +18,10 @@ BLOCK = 16
 """Votes of a block: 0.4 s of speech."""
 LEAST, NEWEST = 3, 8
 """Blocks that another voice has to be heard for: the fewest, and the most that are looked at."""
+FEWEST, ALL = np.array([LEAST]), np.arange(1, NEWEST + 1)
 KNOWN = 5
 """Blocks of a voice before a change from it can be told."""
-LONGEST = 50.0
+LONGEST = 50
 """Blocks, 20 s, beyond which a voice is not known any better, so that its mean follows it."""
 
 Slots = NDArray[np.intp]
@@ -51,22 +52,27 @@ class Voices:
     def __init__(self, slots: int, most: int, metric: Metric) -> None:
         if most < 2:
             raise ValueError(f"voices are told apart from two on, not {most}")
-        self._metric, self.most = metric, most
+        self._threshold, self._ratios, self.most = (
+            metric.threshold,
+            metric.ratios(LONGEST + NEWEST, NEWEST),
+            most,
+        )
         n = len(metric.between)
         self.place = np.zeros(slots, np.int64)
         """(slots,) place of the voice that is heard."""
         self.number = np.ones(slots, np.int64)
         """(slots,) its number."""
+        # The block that is being heard: the sum of its votes, how many there are, and where it began.
         self._sum = np.zeros((slots, n))
         self._votes = np.zeros(slots, np.int64)
-        self._began, self._ended = np.zeros(slots, np.int64), np.zeros(slots, np.int64)
+        self._began = np.zeros(slots, np.int64)
         # The newest blocks, newest last: means, where each began, and how many there are; zeros before them.
         self._new = np.zeros((slots, NEWEST, n))
         self._new_began = np.zeros((slots, NEWEST), np.int64)
         self._filled = np.zeros(slots, np.int64)
         # Of each voice, without the newest blocks: mean, blocks, number, and when it was heard last, in changes.
         self._mean = np.zeros((slots, most, n))
-        self._blocks = np.zeros((slots, most))
+        self._blocks = np.zeros((slots, most), np.int64)
         self._numbers = np.zeros((slots, most), np.int64)
         self._numbers[:, 0] = 1
         self._last = np.zeros((slots, most), np.int64)
@@ -75,7 +81,7 @@ class Voices:
 
     @property
     def _columns(self) -> tuple[NDArray[np.float64] | Ints, ...]:
-        newest = self._sum, self._votes, self._began, self._ended, self._new, self._new_began, self._filled
+        newest = self._sum, self._votes, self._began, self._new, self._new_began, self._filled
         return *newest, self.place, self._mean, self._blocks, self._numbers, self._last, self._changes
 
     @property
@@ -90,7 +96,7 @@ class Voices:
         self.number[slots] = self._count[slots] = self._numbers[slots, 0] = 1
 
     def hear(self, slots: Slots, at: Ints, v: NDArray[np.float32], votes: NDArray[np.bool_]) -> list[Change]:
-        """H <= BLOCK more intervals of B streams; the changes that they tell, at most one a stream.
+        """Hear H <= BLOCK more intervals of B streams; return the changes that they tell, at most one a stream.
 
         Args:
             slots: (B,), none twice.
@@ -98,91 +104,101 @@ class Voices:
             v: (B, H, numbers); what is not finite does not count.
             votes: (B, H), which count.
         """
-        counts = votes & np.isfinite(v[..., 0])
-        if not counts.any():
-            return []
+        finite = np.isfinite(v[..., 0])
+        if not finite.all():
+            v = np.where(finite[..., None], v, np.float32(0))
+        counts = votes & finite
+        before = self._votes[slots]
         # The vote of each interval within its block; those from BLOCK on are the next block's.
-        nth = self._votes[slots, None] + np.cumsum(counts, 1)
-        here, later = counts & (nth <= BLOCK), counts & (nth > BLOCK)
-        self._take(slots, at, v, here)
-        full = np.flatnonzero(nth[:, -1] >= BLOCK)
-        changes = self._complete(slots[full]) if full.size else []
-        self._take(slots, at, v, later)
-        return changes
+        nth = before[:, None] + np.add.accumulate(counts, 1, np.int64)
+        after = nth[:, -1]
+        full = np.flatnonzero(after >= BLOCK)
+        here = counts & (nth <= BLOCK) if full.size else counts
+        if (begins := np.flatnonzero((before == 0) & (after > 0))).size:
+            self._began[slots[begins]] = at[begins, counts[begins].argmax(1)]
+        wide = v.astype(np.float64)
+        self._sum[slots] += np.matmul(here[:, None], wide, dtype=np.float64)[:, 0]
+        self._votes[slots] = after
+        return self._complete(slots[full], at[full], wide[full], counts[full], nth[full]) if full.size else []
 
     def shift(self, slot: int, by: int) -> None:
-        """Intervals of this stream are called by so much more than before: the newest ones have moved."""
+        """Add to the numbers of this stream's intervals: the newest ones have moved."""
         self._began[slot] += by
         self._new_began[slot] += by
 
-    def _take(self, slots: Slots, at: Ints, v: NDArray[np.float32], some: NDArray[np.bool_]) -> None:
-        rows = np.flatnonzero(some.any(1))
-        if not rows.size:
-            return
-        s, some = slots[rows], some[rows]
-        begins = self._votes[s] == 0
-        self._began[s] = np.where(begins, at[rows, some.argmax(1)], self._began[s])
-        self._sum[s] += np.where(some[..., None], v[rows], 0).sum(1, dtype=np.float64)
-        self._ended[s] = at[rows, some.shape[1] - 1 - some[:, ::-1].argmax(1)]
-        self._votes[s] += some.sum(1)
-
-    def _complete(self, s: Slots) -> list[Change]:
-        """A block of each of these streams is whole."""
-        oldest, full = self._new[s, 0], self._filled[s] == NEWEST
-        self._know(s[full], oldest[full])
-        self._new[s, :-1], self._new_began[s, :-1] = self._new[s, 1:], self._new_began[s, 1:]
-        self._new[s, -1], self._new_began[s, -1] = self._sum[s] / BLOCK, self._began[s]
-        self._filled[s] = np.minimum(self._filled[s] + 1, NEWEST)
-        self._sum[s], self._votes[s] = 0, 0
-        return self._compare(s)
+    def _complete(self, s: Slots, at: Ints, v: Floats, counts: NDArray[np.bool_], nth: Ints) -> list[Change]:
+        """Complete a block of each of these streams, and begin the next one."""
+        new, filled = self._new[s], self._filled[s]
+        full = filled == NEWEST
+        if full.all():
+            self._know(s, new[:, 0])
+        elif full.any():
+            self._know(s[full], new[full, 0])
+        new[:, :-1], new[:, -1] = new[:, 1:], self._sum[s] / BLOCK
+        self._new[s] = new
+        self._new_began[s, :-1], self._new_began[s, -1] = self._new_began[s, 1:], self._began[s]
+        self._filled[s] = filled = np.minimum(filled + 1, NEWEST)
+        changes = self._compare(s, new, filled, at[np.arange(len(s)), (nth >= BLOCK).argmax(1)])
+        later = counts & (nth > BLOCK)
+        self._sum[s] = np.matmul(later[:, None], v, dtype=np.float64)[:, 0]
+        self._votes[s] = nth[:, -1] - BLOCK
+        self._began[s] = at[np.arange(len(s)), later.argmax(1)]
+        return changes
 
     def _know(self, s: Slots, block: Floats) -> None:
-        """A block (B, numbers) is no longer among the newest: it is of the voice that is heard."""
+        """Learn a block (B, numbers) that is no longer among the newest: it is of the voice that is heard."""
         place = self.place[s]
         n = np.minimum(self._blocks[s, place], LONGEST - 1)
         self._mean[s, place] = (self._mean[s, place] * n[:, None] + block) / (n + 1)[:, None]
         self._blocks[s, place] = n + 1
 
-    def _compare(self, s: Slots) -> list[Change]:
-        """The newest blocks of these streams against what is known."""
+    def _compare(self, s: Slots, new: Floats, filled: Ints, ended: Ints) -> list[Change]:
+        """Compare the newest blocks of these streams, (B, NEWEST, numbers), with what is known; `ended` is the last
+        vote of each."""
         # Mostly the newest few are the present voice's: then no more is asked.
-        better, _ = self._odds(s, LEAST, LEAST)
-        s = s[better[:, 0] > 0]
-        if not s.size:
+        few = np.add.reduce(new[:, -LEAST:], 1)[:, None]
+        better, _ = self._odds(s, filled, few, np.add.reduce(new[:, :-LEAST], 1)[:, None], FEWEST)
+        asked = np.flatnonzero(better[:, 0] > 0)
+        if not asked.size:
             return []
-        better, which = self._odds(s, 1, NEWEST)
+        s, ended, sums = s[asked], ended[asked], np.add.accumulate(new[asked, ::-1], 1)
+        better, which = self._odds(s, filled[asked], sums, sums[:, -1:] - sums, ALL)
         n, rows = better.argmax(1), np.arange(len(s))
-        told = (better[rows, n] > self._metric.threshold) & (n + 1 >= LEAST)
+        told = (better[rows, n] > self._threshold) & (n + 1 >= LEAST)
         return [
-            self._change(int(s[i]), int(which[i, n[i]]), int(n[i]) + 1) for i in np.flatnonzero(told).tolist()
+            self._change(int(s[i]), int(which[i, n[i]]), int(n[i]) + 1, int(ended[i]))
+            for i in np.flatnonzero(told).tolist()
         ]
 
-    def _odds(self, s: Slots, least: int, most: int) -> tuple[Floats, Ints]:
-        """Log-odds that the n newest blocks are of another voice, and the place of that, by n from least to most."""
-        counts, rows, place = np.arange(least, most + 1), np.arange(len(s)), self.place[s]
-        sums = np.cumsum(self._new[s, ::-1], 1)
-        newest, older = sums[:, least - 1 : most], sums[:, -1:] - sums[:, least - 1 : most]
-        before = self._filled[s, None] - counts
-        # By n: all voices that are known, the present one by the blocks before the newest, too.
-        blocks = np.repeat(self._blocks[s, None], len(counts), 1)
-        means = np.repeat(self._mean[s, None], len(counts), 1)
-        own = blocks[rows, :, place] + before
-        total = means[rows, :, place] * blocks[rows, :, place, None] + older
-        means[rows, :, place], blocks[rows, :, place] = (
-            total / np.maximum(own, 1)[..., None],
-            np.maximum(own, 0),
-        )
-        mean = newest / counts[:, None]
-        odds = self._metric.likelihood(means, blocks, mean[:, :, None], counts[:, None].astype(np.float64))
-        present = odds[rows, :, place].copy()
-        # A voice that is none of those known; its place is found when it is needed.
-        odds[rows, :, place] = 0.0
-        odds[blocks == 0] = 0.0
-        better = np.where((before >= 0) & (own >= KNOWN), odds.max(2) - present, -np.inf)
-        return better, odds.argmax(2)
+    def _odds(
+        self, s: Slots, filled: Ints, newest: Floats, older: Floats, counts: Ints
+    ) -> tuple[Floats, Ints]:
+        """Return the log-odds that the n newest blocks are of another voice, and the place of that, the present one's
+        where it is none of those known: by n, as `counts` has them, both (B, len(counts)).
 
-    def _change(self, slot: int, to: int, n: int) -> Change:
-        """The n newest blocks are of another voice: of the one in place `to`, or of a new one where that has none."""
+        newest, older  (B, len(counts), numbers): the sum of those, and of the others that are not known yet
+        """
+        rows, place, blocks, means = np.arange(len(s)), self.place[s], self._blocks[s], self._mean[s]
+        mean = newest / counts[:, None]
+        # The present voice is known by the blocks before the newest, too.
+        before, had = filled[:, None] - counts, blocks[rows, place]
+        own = had[:, None] + before
+        blocks_known = np.maximum(own, 1)
+        known = ((means[rows, place] * had[:, None])[:, None] + older) / blocks_known[..., None]
+        present = self._ratios(known, blocks_known, mean, counts)
+        # A voice that is none of those known has odds of 0; its place is found when it is needed.
+        best: Floats | float = 0.0
+        which = np.broadcast_to(place[:, None], own.shape)
+        blocks[rows, place] = 0
+        if blocks.any():
+            odds = self._ratios(means[:, None], blocks[:, None], mean[:, :, None], counts[:, None])
+            best = np.maximum(odds.max(2), 0)
+            which = np.where(best > 0, odds.argmax(2), which)
+        return np.where((before >= 0) & (own >= KNOWN), best - present, -np.inf), which
+
+    def _change(self, slot: int, to: int, n: int, told: int) -> Change:
+        """Change to another voice, that of the n newest blocks: the one in place `to`, or a new one where that has
+        none."""
         before, one = int(self.place[slot]), np.array([slot])
         for i in range(NEWEST - int(self._filled[slot]), NEWEST - n):
             self._know(one, self._new[one, i])
@@ -199,12 +215,12 @@ class Voices:
         self._new[slot, :-n] = 0
         self.place[slot], self.number[slot] = to, self._numbers[slot, to]
         since = int(self._new_began[slot, -n])
-        return Change(slot, since, int(self._ended[slot]), before, to, int(self.number[slot]), fresh)
+        return Change(slot, since, told, before, to, int(self.number[slot]), fresh)
 
 
 def course(net: Net, u: NDArray[np.float32], votes: NDArray[np.bool_], most: int) -> Ints:
-    """The number of the voice of each interval of a whole clip (K,), from u (K, numbers) and votes (K,); changes count
-    from the interval at which they began."""
+    """Number the voice of each interval of a whole clip (K,), from u (K, numbers) and votes (K,); changes count from
+    the interval at which they began."""
     found, slot = np.ones(len(votes), np.int64), np.zeros(1, np.intp)
     if (voices := voices_of(net, 1, most)) is not None:
         for first in range(0, len(votes), BLOCK):

@@ -50,7 +50,8 @@ class WholeSums:
             self._sums.reset(slots)
 
     def add(self, e: EngineOutput, gate: bool, start: NDArray[np.int64], stop: NDArray[np.int64]) -> None:
-        """Intervals start .. stop - 1 (B,) of what was answered, counted from its first; at most a second of them."""
+        """Add intervals start .. stop - 1 (B,) of what was answered, counted from its first; at most a second of
+        them."""
         slots, at = e.slots, np.arange(e.c.shape[1])
         real = (at >= start[:, None]) & (at < stop[:, None])
         votes = e.votes(gate) & real

@@ -94,7 +94,7 @@ class Window:
         u: NDArray[np.float32] | None = None,
         heard: tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.bool_]] | None = None,
     ) -> None:
-        """H intervals of B streams, from index first (B,) on; what lies before index 0 is no interval.
+        """Add H intervals of B streams, from index first (B,) on; what lies before index 0 is no interval.
 
         c (B, H, labels), with `other` one more        alpha (B, H, classifiers)        votes (B, H): those that count
         u (B, H, numbers), where there is evidence, or where voices are told apart
@@ -142,11 +142,11 @@ class Window:
         return at
 
     def _rows(self, slots: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The rows of the voices that speak in these slots."""
+        """Return the rows of the voices that speak in these slots."""
         return slots if self._voices is None else slots * self._places + self._voices.place[slots]
 
     def _change(self, change: Change) -> None:
-        """Another voice has been heard since some interval: that moves over, and all after it."""
+        """Change to another voice, heard since some interval: move that interval over, and all after it."""
         assert self._voices is not None
         base, second = int(self._base[change.slot]), self._second
         old, new = (change.slot * self._places + place for place in (change.before, change.after))
@@ -165,7 +165,7 @@ class Window:
         self._voices.shift(change.slot, begin - start)
 
     def _move_seconds(self, old: int, new: int, at: tuple[int, int, int], by: int) -> None:
-        """The seconds from `start` on are the new voice's, `by` later; `told` and `end` as in `_change`."""
+        """Give the seconds from `start` on to the new voice, `by` later; `told` and `end` as in `_change`."""
         start, told, end = at
         second, blocks = self._second, self._attention.blocks
         moved = np.arange(start // second, -(-end // second))[-blocks:]
@@ -223,7 +223,7 @@ class Window:
         return found[:, : self.labels], votes
 
     def now(self, slots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The same over the newest second only."""
+        """Return the same over the newest second only."""
         found, votes = self._newest(slots, min(self._second, self.length))
         return found[:, : self.labels], votes
 
@@ -236,22 +236,24 @@ class Window:
         return total[:, :-1] / np.maximum(votes, 1)[:, None], votes.astype(np.int64)
 
     def attention(self, slots: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Mean attention over the window, to the whole second: (B, classifiers)."""
+        """Average attention over the window, to the whole second: (B, classifiers)."""
         return self._attention.read(self._rows(slots))
 
     def quality(self, slots: NDArray[np.intp]) -> Quality:
         """Return the acoustic quality of the speech in the window, if `add` was given it."""
-        return self._acoustics.read(self._rows(slots))
+        rows = self._rows(slots)
+        return self._acoustics.read(rows, self._talk[rows])
 
     def filled(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
-        """Intervals of stream time that the window spans so far, (B,); of the second voice and others those of talk."""
+        """Count the intervals of stream time that the window spans so far, (B,); of the second voice and others those
+        of talk."""
         spans = self.seen[slots]
         if self._voices is not None:
             spans = np.where(self._voices.number[slots] > 1, self._talk[self._rows(slots)], spans)
         return np.minimum(spans, self.length)
 
     def _jump(self, slot: int, to: int) -> None:
-        """Stream time went on without intervals: they are a pause."""
+        """Count stream time that went on without intervals as a pause."""
         talk, emptied = self._pauses.jump(slot, to - int(self.seen[slot]))
         if emptied:
             self._forget(np.array([slot]))
@@ -263,7 +265,7 @@ class Window:
         self.seen[slot] = to
 
     def _pass_over(self, row: int, old: int, new: int) -> None:
-        """Intervals old .. new - 1 of a voice's talk are a pause."""
+        """Count intervals old .. new - 1 of a voice's talk as a pause."""
         self._totals.jump(row, old, new)
         self._attention.jump(row, old, new)
         self._acoustics.jump(row, old, new)
@@ -285,7 +287,8 @@ class Window:
 
 
 def window_of(net: Net, slots: int, length: int, voices: int = 1) -> Window:
-    """A window for `slots` streams of a net, over the last `length` intervals of each, or of each of so many voices."""
+    """Make a window for `slots` streams of a net, over the last `length` intervals of each, or of each of so many
+    voices."""
     arch, evidence, apart = net.architecture, evidence_of(net), voices_of(net, slots, voices)
     second = arch.intervals(NOW_S)
     labels = len(arch.labels)

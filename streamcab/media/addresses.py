@@ -79,7 +79,7 @@ def _bound(family: int, address: tuple[Any, ...], *, shared: bool) -> socket.soc
 
 
 def tls_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """TLS 1.2 or newer with these files. ConfigError if they cannot be used."""
+    """Make a context of TLS 1.2 or newer from these files; raise ConfigError if they cannot be used."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

@@ -40,7 +40,8 @@ class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="k
 
 
 def read_secrets(path: Path) -> Secrets:
-    """The secrets in a TOML file. ConfigError if it cannot be read, or if others than its owner and group can."""
+    """Read the secrets in a TOML file; raise ConfigError if it cannot be read, or if others than its owner and group
+    can."""
     try:
         mode = path.stat().st_mode
         table = tomllib.loads(read_text(path))
@@ -157,7 +158,10 @@ def _shown(shake: Handshake, token: str) -> bool:
 
 
 def _stranger(shake: Handshake) -> str:
-    """A page in this machine's browser can reach loopback too: it shows by its origin, or by a name for the host."""
+    """Return what makes a request a stranger's, or nothing: a page in this machine's browser can reach loopback too.
+
+    It shows by its origin, or by a name for the host.
+    """
     host = _host_of("//" + shake.headers.get("host", ""))
     if not _literal(host):
         return "a host name without secrets: a page of another site could have been given it"

@@ -68,7 +68,7 @@ class Asterisk(Serializer):
 
     @staticmethod
     def _read(data: bytes) -> tuple[str, dict[str, object]]:
-        """The event and its fields, from JSON or from `EVENT name:value name:value`."""
+        """Read the event and its fields, from JSON or from `EVENT name:value name:value`."""
         if data.lstrip().startswith(b"{"):
             told = json_object(data)
             return text_at(told, "event"), told

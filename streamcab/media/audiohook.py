@@ -21,7 +21,8 @@ _DURATION = re.compile(r"PT(?:(\d{1,5})H)?(?:(\d{1,5})M)?(?:(\d{1,6}(?:\.\d{1,9}
 
 
 def duration_s(value: object) -> float:
-    """An ISO 8601 duration of hours, minutes and seconds. Malformed for another one, and for more than a day."""
+    """Read an ISO 8601 duration of hours, minutes and seconds; raise Malformed for another one, and for more than a
+    day."""
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if found is None or not any(found.groups()):
         raise Malformed("no duration")
@@ -116,7 +117,7 @@ class AudioHook(Serializer):
 
 
 def _chosen(offers: object) -> dict[str, Any]:
-    """The offer with most channels that is mu-law at 8 kHz. Malformed if there is none."""
+    """Choose the offer with most channels that is mu-law at 8 kHz; raise Malformed if there is none."""
     fitting = [
         offer
         for offer in (offers if isinstance(offers, list) else [])

@@ -30,7 +30,7 @@ class AudioSocket(Serializer):
         self._rest = b""
 
     def stream(self, data: bytes) -> Iterator[Event]:
-        """Whatever has come from the network, cut anywhere."""
+        """Read whatever has come from the network, cut anywhere."""
         data = self._rest + data if self._rest else data
         at, n = 0, len(data)
         while n - at >= 3:
@@ -43,7 +43,7 @@ class AudioSocket(Serializer):
         self._rest = data[at:]
 
     def hung_up(self, code: int) -> bool:
-        """Asterisk says nothing and closes."""
+        """Return whether a silent close ends the call: Asterisk says nothing and closes."""
         return True
 
     def _message(self, kind: int, payload: bytes) -> Sequence[Event]:

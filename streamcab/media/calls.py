@@ -22,7 +22,7 @@ class Owner(Protocol):
     """The connection that a call comes over."""
 
     def replaced(self) -> None:
-        """Another connection carries the call now."""
+        """Close the connection: another one carries the call now."""
 
 
 @dataclass(eq=False)
@@ -88,7 +88,7 @@ class Calls:
     def begin(
         self, protocol: str, start: Start, owner: Owner, peer: str, lookback_s: float, now: float
     ) -> Call:
-        """The call that a connection has announced: a new one, or one that goes on."""
+        """Begin the call that a connection has announced: a new one, or one that goes on."""
         key = protocol, start.call
         call = self._calls.get(key)
         if call is not None:
@@ -128,12 +128,12 @@ class Calls:
         return leg
 
     def gap(self, call: Call, seconds: float) -> None:
-        """So much of a call will never come."""
+        """Skip a part of a call that will never come."""
         for leg in call.streams:
             leg.miss(round(seconds * leg.rate))
 
     def _enter(self, call: Call, leg: Leg, now: float) -> bool:
-        """The first audio of a leg: its tracks become streams, if there is room for all of them."""
+        """Hear the first audio of a leg: its tracks become streams, if there is room for all of them."""
         if leg in call.refused:
             return False
         start = call.start
@@ -153,7 +153,7 @@ class Calls:
         return True
 
     def broke(self, call: Call, owner: Owner, now: float) -> None:
-        """The connection that carried a call is gone, and nobody has said that the call is over."""
+        """Note that the connection that carried a call is gone, and nobody has said that the call is over."""
         if call.owner is not owner:
             return
         call.owner, call.lost_at = None, now
@@ -163,12 +163,12 @@ class Calls:
         self._tell(call, "lost", BROKEN)
 
     def over(self, call: Call, owner: Owner, reason: str, now: float) -> None:
-        """The connection that carries a call says that it is over."""
+        """Note that the connection that carries a call says that it is over."""
         if call.owner is owner:
             self.end(call, reason, now)
 
     def end(self, call: Call, reason: str, now: float) -> None:
-        """A call is over."""
+        """End a call."""
         key = call.protocol, call.start.call
         if self._calls.get(key) is call:
             del self._calls[key]
@@ -182,12 +182,12 @@ class Calls:
         call.streams = {}
 
     def end_all(self, reason: str, now: float) -> None:
-        """Every call is over: the source closes."""
+        """End every call: the source closes."""
         for call in list(self._calls.values()):
             self.end(call, reason, now)
 
     def release(self, stream: Stream) -> None:
-        """The daemon is done with a stream, or has refused it."""
+        """Release a stream: the daemon is done with it, or has refused it."""
         if not stream.released:
             stream.released = True
             self._free(stream)

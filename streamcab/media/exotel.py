@@ -28,5 +28,5 @@ class Exotel(JsonStream):
         )
 
     def _asked(self) -> Any:
-        """The rate that the address asks for."""
+        """Return the rate that the address asks for."""
         return self.shake.params.get("sample-rate", 8000)

@@ -30,7 +30,7 @@ _any = msgspec.json.Decoder()
 
 
 def json_object(data: bytes | str) -> dict[str, Any]:
-    """A JSON object. Malformed when it is none."""
+    """Read a JSON object; raise Malformed for anything else."""
     try:
         found = _any.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -41,7 +41,7 @@ def json_object(data: bytes | str) -> dict[str, Any]:
 
 
 def object_at(table: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """The object under the first of these names that has one; empty without one."""
+    """Return the object under the first of these names that has one; empty without one."""
     for name in names:
         if isinstance(found := table.get(name), dict):
             return found
@@ -49,7 +49,7 @@ def object_at(table: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def text_at(table: Mapping[str, Any], *names: str) -> str:
-    """The text under the first of these names that has some, fit for a log; empty without one."""
+    """Return the text under the first of these names that has some, fit for a log; empty without one."""
     for name in names:
         value = table.get(name)
         if isinstance(value, str) and value:
@@ -58,7 +58,7 @@ def text_at(table: Mapping[str, Any], *names: str) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A number, also one that is written as text; None for anything else."""
+    """Return a number, also one that is written as text; None for anything else."""
     if isinstance(value, str):
         try:
             value = float(value) if len(value) <= 32 else None
@@ -70,7 +70,7 @@ def number(value: Any) -> float | None:
 
 
 def whole(value: Any) -> int | None:
-    """A whole number, also one that is written as text; None for anything else."""
+    """Return a whole number, also one that is written as text; None for anything else."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 16:  # as most are
         return int(value)
     found = number(value)
@@ -78,7 +78,7 @@ def whole(value: Any) -> int | None:
 
 
 def rate_of(value: Any) -> int:
-    """A sampling rate. Malformed for one that no platform has."""
+    """Return a sampling rate; raise Malformed for one that no platform has."""
     found = whole(value)
     if found not in RATES:
         raise Malformed("a sampling rate that no platform has")
@@ -86,7 +86,7 @@ def rate_of(value: Any) -> int:
 
 
 def labels_of(*tables: Mapping[str, Any]) -> dict[str, str]:
-    """Names and values as labels: texts, numbers and truth values; the rest is left out."""
+    """Return names and values as labels: texts, numbers and truth values; the rest is left out."""
     found: dict[str, str] = {}
     for table in tables:
         for key, value in table.items():
@@ -99,7 +99,7 @@ def labels_of(*tables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def numbers_of(table: Mapping[str, Any]) -> dict[str, str]:
-    """The telephone numbers `from` and `to`."""
+    """Return the telephone numbers `from` and `to`."""
     return {name: text for name in ("from", "to") if (text := text_at(table, name))}
 
 

@@ -21,7 +21,7 @@ class Frames:
         self._left = False
 
     def leave(self) -> None:
-        """All that comes is for the library's parser from now on."""
+        """Leave all that comes from now on to the library's parser."""
         self._left = True
 
     def split(self, data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -63,7 +63,7 @@ class FreeSwitch(Serializer):
         )
 
     def _header(self) -> str:
-        """The call's id from the headers that mod_audio_stream can be told to send."""
+        """Return the call's id from the headers that mod_audio_stream can be told to send."""
         return text_at(self.shake.headers, "x-call-id", "x-call-uuid")
 
 

@@ -102,7 +102,7 @@ class JsonStream(Serializer, ABC):
 
 
 def tracks_of(start: Mapping[str, Any], otherwise: str = "inbound") -> tuple[str, ...]:
-    """The announced directions, each once, in their order; a platform can only name two."""
+    """Return the announced directions, each once, in their order; a platform can only name two."""
     listed = start.get("tracks")
     names = [_TRACKS.get(t, t) for t in listed if isinstance(t, str)] if isinstance(listed, list) else []
     known = dict.fromkeys(name for name in names if name in ("inbound", "outbound"))
@@ -110,7 +110,7 @@ def tracks_of(start: Mapping[str, Any], otherwise: str = "inbound") -> tuple[str
 
 
 def codec_of(encoding: str, linear: str) -> str:
-    """The codec that is meant by a name such as `audio/x-mulaw`; `linear` is what 16-bit samples are here."""
+    """Return the codec that is meant by a name such as `audio/x-mulaw`; `linear` is what 16-bit samples are here."""
     name = encoding.lower().partition(";")[0].removeprefix("audio/").removeprefix("x-")
     if name in _G711:
         return _G711[name]
@@ -120,5 +120,5 @@ def codec_of(encoding: str, linear: str) -> str:
 
 
 def media_format(start: Mapping[str, Any]) -> dict[str, Any]:
-    """The object that describes the audio."""
+    """Return the object that describes the audio."""
     return object_at(start, "mediaFormat", "media_format")

@@ -35,7 +35,7 @@ class Plivo(JsonStream):
 
 
 def extra_headers(value: object) -> dict[str, Any]:
-    """The customer's own names and values: an object, its JSON, or `a=1;b=2` with commas or semicolons."""
+    """Read the customer's own names and values: an object, its JSON, or `a=1;b=2` with commas or semicolons."""
     if isinstance(value, dict):
         return value
     if not isinstance(value, str):

@@ -17,6 +17,6 @@ WEBSOCKET: dict[str, type[Serializer]] = {
 
 
 def protocol_of(path: str) -> type[Serializer] | None:
-    """The protocol of `/twilio`, `/twilio/anything` and so on; None if the path names none."""
+    """Return the protocol of `/twilio`, `/twilio/anything` and so on; None if the path names none."""
     first, _, _ = path.removeprefix("/").partition("/")
     return WEBSOCKET.get(first) if path.startswith("/") else None

@@ -57,11 +57,11 @@ class Serializer:
         return ()
 
     def text(self, data: bytes) -> Sequence[Event]:
-        """A text message, as UTF-8."""
+        """Read a text message, as UTF-8."""
         raise Malformed("a text message")
 
     def binary(self, data: bytes) -> Sequence[Event]:
-        """A binary message."""
+        """Read a binary message."""
         raise Malformed("a binary message")
 
     def hung_up(self, code: int) -> bool:
@@ -76,5 +76,5 @@ class Serializer:
         return start
 
     def unnamed(self) -> str:
-        """An id for a call whose platform gives none: the connection's number."""
+        """Return an id for a call whose platform gives none: the connection's number."""
         return f"{self.shake.serial:06d}"

@@ -43,7 +43,7 @@ TURNS = 5
 AT_ONCE = 65_536
 """Bytes that a connection is read in its turn."""
 FAILURES, FAILURES_S = 20, 60.0
-"""Refused requests of an address in so many seconds, after which it is told to wait."""
+"""Refused requests of an address, in how many seconds, after which it is told to wait."""
 
 _wire = logging.getLogger("streamcab.media.wire")
 # What strangers send is no error of ours: it is counted.
@@ -83,7 +83,7 @@ class Gate:
         }
 
     def answer(self, connection: "Connection", request: Request) -> Response | None:
-        """A response to a request that opens no connection; None for one that does, whose session is made."""
+        """Answer a request that opens no connection; return None for one that does, whose session is made."""
         path, _, query = request.path.partition("?")
         if path == "/health":
             return connection.respond(HTTPStatus.OK, "alive\n")
@@ -141,7 +141,7 @@ class Connection(ServerConnection):
         self._file = -1  # to read from past the event loop; negative under TLS
 
     def begin(self, serializer: Serializer, now: float) -> None:
-        """The request is admitted."""
+        """Note that the request is admitted."""
         gate = self.gate
         if self.protocol.reader.buffer:  # messages that did not wait for the answer
             self._frames.leave()
@@ -204,7 +204,7 @@ class Connection(ServerConnection):
                     return
 
     def read_on(self) -> None:
-        """It is this connection's turn."""
+        """Go on reading: it is this connection's turn."""
         if self.transport.is_closing():
             return
         if self._file >= 0 and len(self.gate.connections) > MANY:

@@ -16,7 +16,7 @@ log = logging.getLogger("streamcab.media")
 MESSAGES, MESSAGES_PER_S = 2000, 250
 """Messages that may come at once, and per second: two tracks send 100."""
 AHEAD_S, PACE = 15.0, 1.25
-"""Audio may be so much ahead of the time that has passed: buffers are emptied after a stall."""
+"""Seconds of audio that may be ahead of the clock, and how much faster than it audio may come, as after a stall."""
 BAD = 50
 """Malformed messages after which a connection is closed."""
 START_S = 15.0
@@ -52,21 +52,21 @@ class Session:
         self.over = False
 
     def opened(self, now: float) -> None:
-        """The connection is open."""
+        """Note that the connection is open."""
         self._take(self.serializer.opened, now)
 
     def text(self, data: bytes, now: float) -> None:
-        """A text message has come."""
+        """Take a text message."""
         if self._admits(len(data), now):
             self._take(lambda: self.serializer.text(data), now)
 
     def binary(self, data: bytes, now: float) -> None:
-        """A binary message has come."""
+        """Take a binary message."""
         if self._admits(len(data), now):
             self._take(lambda: self.serializer.binary(data), now)
 
     def chunk(self, read: Callable[[], Iterable[Event]], size: int, now: float) -> None:
-        """Part of a byte stream has come."""
+        """Take part of a byte stream."""
         if self._admits(size, now):
             self._take(read, now)
 
@@ -126,7 +126,7 @@ class Session:
             self._calls.over(call, self, reason, now)
 
     def _refuse(self, code: int, why: str, counted: str) -> None:
-        """The client has only itself to blame: its connection closes, and its call may come back."""
+        """Close the connection of a client that has only itself to blame; its call may come back."""
         if not self.over:
             self.over = True
             self._counts[counted] += 1
@@ -139,7 +139,7 @@ class Session:
         self._refuse(POLICY, "another connection carries the call now", "replaced")
 
     def closed(self, code: int, now: float) -> None:
-        """The connection is gone."""
+        """Note that the connection is gone."""
         self.over = True
         call, self._call = self._call, None
         if call is None:

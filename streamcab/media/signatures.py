@@ -35,12 +35,12 @@ def same(a: str, b: str) -> bool:
 
 
 def twilio(token: str, url: str) -> str:
-    """The value of `X-Twilio-Signature` for this address."""
+    """Return the value of `X-Twilio-Signature` for this address."""
     return base64.b64encode(hmac.digest(token.encode(), url.encode(), sha1)).decode()
 
 
 def plivo(token: str, url: str, nonce: str) -> str:
-    """The value of `X-Plivo-Signature-V3` for this address: the query is sorted by name."""
+    """Return the value of `X-Plivo-Signature-V3` for this address: the query is sorted by name."""
     parts = urlsplit(url)
     pairs = sorted(parse_qsl(parts.query, keep_blank_values=True))
     query = "&".join(f"{name}={value}" for name, value in pairs)
@@ -49,7 +49,7 @@ def plivo(token: str, url: str, nonce: str) -> str:
 
 
 def as_http(url: str) -> list[str]:
-    """The same address with the schemes of HTTP too: Plivo's own libraries disagree on which one is signed."""
+    """Return the same address with the schemes of HTTP too: Plivo's own libraries disagree on which one is signed."""
     scheme, colon, rest = url.partition("://")
     return [url, f"http{'s' if scheme == 'wss' else ''}{colon}{rest}"]
 

@@ -53,7 +53,7 @@ class SocketCall(asyncio.Protocol):
             self._session.chunk(lambda: self._serializer.stream(data), len(data), time.monotonic())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone: with AudioSocket that is how a call ends."""
+        """Note that the connection is gone: with AudioSocket that is how a call ends."""
         gate = self._gate
         if self._timer is not None:
             self._timer.cancel()
@@ -64,7 +64,7 @@ class SocketCall(asyncio.Protocol):
             self._session.closed(1000 if exc is None else 1006, time.monotonic())
 
     def _look(self) -> None:
-        """Once a second: keep a quiet call alive, close what does not get anywhere."""
+        """Look once a second: keep a quiet call alive, close what does not get anywhere."""
         session, now = self._session, time.monotonic()
         self._timer = asyncio.get_running_loop().call_later(QUIET_S, self._look)
         if session is None or session.over:

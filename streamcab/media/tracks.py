@@ -43,7 +43,7 @@ class Rings:
         self._banks: dict[tuple[int, bool], dict[ScatterBank, list[int]]] = {}
 
     def take(self, rate: int, compact: bool, many: int) -> tuple[ScatterBank, tuple[int, ...]] | None:
-        """Rows of one bank for streams that begin together; None if there is no room for all of them."""
+        """Take rows of one bank for streams that begin together; return None if there is no room for all of them."""
         if self.free < many:
             return None
         banks = self._banks.setdefault((rate, compact), {})
@@ -58,7 +58,7 @@ class Rings:
         return bank, taken
 
     def give(self, bank: ScatterBank, row: int) -> None:
-        """The stream is over, and nobody reads its row any more."""
+        """Give a row back: the stream is over, and nobody reads it any more."""
         self._banks[bank.rate, bank.compact][bank].append(row)
         self.free += 1
 
@@ -97,7 +97,7 @@ class Leg:
         return self.codec in TABLES
 
     def place(self, n: int, at_ms: int | None) -> int | None:
-        """The place of the next n samples; None if the reader has been there."""
+        """Return the place of the next n samples; None if the reader has been there."""
         if at_ms is None:
             return self._append(n)
         if self.origin_ms is None:
@@ -127,7 +127,7 @@ class Leg:
         return at
 
     def _fill(self, at: int, n: int) -> int | None:
-        """A late message: it fills a hole, or is one that came twice."""
+        """Return the hole that a late message fills; None if it came twice."""
         kept = [(start, end) for start, end in self.holes if end <= at or at + n <= start]
         if at < self.floor or len(kept) == len(self.holes):
             self.late += 1
@@ -194,7 +194,7 @@ class Writer:
         self._touched[leg] = None
 
     def touch(self, leg: Leg) -> None:
-        """The reader may go on, though nothing came."""
+        """Let the reader go on, though nothing came."""
         self._touched[leg] = None
 
     def flush(self, now: float) -> None:
@@ -221,7 +221,7 @@ class Writer:
             bank.arrived.set()
 
     def finish(self, leg: Leg, now: float) -> None:
-        """The leg is over: the reader may have all of it. The caller ends the rings, once the reason is known."""
+        """Let the reader have all of a leg that is over. The caller ends the rings, once the reason is known."""
         leg.lookback = 0
         self.touch(leg)
         self.flush(now)
@@ -245,7 +245,7 @@ def _write(bank: ScatterBank, group: _Group, samples: NDArray[np.int16] | NDArra
 
 
 def decoded(codec: str, channels: int, payloads: Sequence[bytes]) -> NDArray[np.int16] | NDArray[np.float32]:
-    """Payloads of one size, m of them, as (m, n, channels): int16 for G.711, else float32 in [-1, 1]."""
+    """Decode payloads of one size, m of them, to (m, n, channels): int16 for G.711, else float32 in [-1, 1]."""
     octets = np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), -1)
     if codec in TABLES:
         whole = octets.shape[1] % 2 == 0
@@ -256,7 +256,7 @@ def decoded(codec: str, channels: int, payloads: Sequence[bytes]) -> NDArray[np.
 
 
 def byte_order(payload: bytes) -> str:
-    """The order of 16-bit samples of which it is not known: speech changes less from one sample to the next.
+    """Return the likelier order of 16-bit samples: speech changes less from one sample to the next.
 
     Empty while they are too quiet to tell; then each order would do.
     """

@@ -33,7 +33,7 @@ class Classifiers(nn.Module):
             self.biases.append(nn.Parameter(torch.zeros(n, o)))
 
     def forward(self, a: Tensor) -> Tensor:
-        """(N, features) -> logits (N, n, labels)."""
+        """Compute logits (N, n, labels) of (N, features)."""
         # All classifiers read the same a_t, so their first layers are one wide one.
         first = self.weights[0]
         flat = first.permute(1, 0, 2).reshape(first.shape[1], -1)
@@ -60,7 +60,7 @@ class Acb(nn.Module):
             self.attention.append(layer)
 
     def forward(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """a (..., features) -> c (..., labels) and attention (..., classifiers), each summing to 1."""
+        """Compute c (..., labels) and attention (..., classifiers), each summing to 1, of a (..., features)."""
         rows = a.reshape(-1, a.shape[-1])
         y = rows
         for i, layer in enumerate(self.attention):
@@ -102,7 +102,8 @@ class FoldedAcb:
     other: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, a: Tensor) -> Tensor:
-        """a_t before the BatchNorm (N, features) -> c and `other` above attention above u, float32: (all, N)."""
+        """Compute c and `other` above attention above u, float32, (all, N), of a_t before the BatchNorm (N,
+        features)."""
         mine, alpha, u = torch.split(self._first(a), list(self.split), 1)
         y = mine.view(len(a), self.n, -1).permute(1, 2, 0)
         for weight, bias in self.classifiers:
@@ -134,7 +135,8 @@ def fold(
     dtype: torch.dtype = torch.float32,
     other: nn.Linear | None = None,
 ) -> FoldedAcb:
-    """The inference form of `acb`, `summary` and `other`, after `norm` if any, with weights of its own in `dtype`."""
+    """Return the inference form of `acb`, `summary` and `other`, after `norm` if any, with weights of its own in
+    `dtype`."""
     features = acb.classifiers.weights[0].shape[1]
     gain, shift = (torch.ones(features), torch.zeros(features)) if norm is None else affine(norm)
     weights, biases = list(acb.classifiers.weights), list(acb.classifiers.biases)

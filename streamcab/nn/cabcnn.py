@@ -35,7 +35,8 @@ class PhoneLayer(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, around: Tensor) -> Tensor:
-        """u around intervals (N, (2 * reach + 1) * summary) -> logarithms of phones, up to a constant, (N, phones)."""
+        """Compute logarithms of phones, up to a constant, (N, phones), of u around intervals (N, (2 * reach + 1) *
+        summary)."""
         found: Tensor = self.out(torch.relu(self.hidden(around)))
         return found
 
@@ -102,7 +103,8 @@ class CabCnn(nn.Module):
 
     @classmethod
     def of(cls, net: Net) -> "CabCnn":
-        """The torch modules of a net, ready for inference: its own where it is such, else built from its weights."""
+        """Return the torch modules of a net, ready for inference: its own where it is such, else built from its
+        weights."""
         if isinstance(net, CabCnn):
             return net
         with torch.device("meta"):
@@ -118,7 +120,7 @@ class CabCnn(nn.Module):
         return Weights(self.architecture, arrays)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole clips: x (B, T), T a multiple of the interval -> c (B, T / interval, labels), attention."""
+        """Compute whole clips: x (B, T), T a multiple of the interval -> c (B, T / interval, labels), attention."""
         c, alpha = self.acb(self.heard(x))
         return c, alpha
 
@@ -138,7 +140,8 @@ class CabCnn(nn.Module):
 
     @torch.inference_mode()
     def clip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One whole clip, where the model stands: x (T,) -> c and `other`, attention and u (T / interval, width)."""
+        """Compute one whole clip, where the model stands: x (T,) -> c and `other`, attention and u (T / interval,
+        width)."""
         device = next(self.parameters()).device
         found: NDArray[np.float32] = self.answers(torch.from_numpy(x).to(device)[None])[0].cpu().numpy()
         return found
@@ -159,7 +162,7 @@ class CabCnn(nn.Module):
 
 
 def mean_of_votes(c: Tensor, voiced: Tensor) -> Tensor:
-    """Unweighted mean of c_t over the intervals that vote (paper, section 3.3; equation 4 up to its factor).
+    """Average c_t over the intervals that vote, unweighted (paper, section 3.3; equation 4 up to its factor).
 
     c       (B, K, labels)        voiced  (B, K), 1 or 0
     Returns (B, labels); a clip without a voiced interval gets the uniform distribution, which says nothing.

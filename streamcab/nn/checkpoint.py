@@ -165,7 +165,7 @@ def _check_sizes(architecture: Architecture, arrays: dict[str, NDArray[Any]]) ->
 
 
 def _digest(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> str:
-    """SHA-256 of metadata and weights; a flipped bit in a weight would go unnoticed otherwise."""
+    """Return the SHA-256 of metadata and weights; a flipped bit in a weight would go unnoticed otherwise."""
     sha = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(arrays):
         sha.update(name.encode())
@@ -174,7 +174,7 @@ def _digest(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> str:
 
 
 def _line(error: Exception) -> str:
-    """An error's text as one line; for a missing key, which key."""
+    """Return an error's text as one line; for a missing key, which key."""
     text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
     return " ".join(text.split())
 

@@ -50,7 +50,7 @@ class Confidence:
         return cls(1.0 if temperature is None else temperature, below, other)
 
     def __call__(self, means: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Means (n, labels) as they are to be shown; rows of zeros, which say nothing, stay."""
+        """Return means (n, labels) as they are to be shown; rows of zeros, which say nothing, stay."""
         if self.temperature == 1:
             return means
         return np.where(means.any(1, keepdims=True), tempered(means, self.temperature), means)
@@ -71,13 +71,13 @@ BARE = Confidence()
 
 
 def odds_of(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Scores of `other` as what is shown, 0 to 1."""
+    """Turn scores of `other` into what is shown, 0 to 1."""
     shown: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(scores, -50, 50)))
     return shown
 
 
 def tempered(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """p^(1/T), summing to 1 again: above 1 less sure, below 1 surer; the order of the classes stays.
+    """Return p^(1/T), summing to 1 again: above 1 less sure, below 1 surer; the order of the classes stays.
 
     (n, labels); Guo et al., ICML 2017, on the logarithm of the mean, since CAB-CNN has no logits of a clip.
     """

@@ -18,7 +18,7 @@ ROCM = Path("/dev/kfd")
 
 
 def device_for(compute: str) -> str:
-    """The device for `auto`, `cpu`, `cuda` or `cuda:N`; ConfigError when it is not there.
+    """Return the device for `auto`, `cpu`, `cuda` or `cuda:N`; raise ConfigError when it is not there.
 
     Torch is imported only where a driver is: importing it takes a second.
     """
@@ -69,7 +69,7 @@ def cores() -> int:
 
 
 def threads_for_many(workers: int = 1) -> int:
-    """Return the default number of threads for the net of many streams, in each of so many processes."""
+    """Return the default number of threads for the net of many streams, in each of several processes."""
     return max(min(cores() // workers, THREADS), 1)
 
 

@@ -47,19 +47,19 @@ class StageState:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(B, T, C) by a weight of (filters, C, 1, kernel), no padding -> (B, T - kernel + 1, filters)."""
+    """Convolve (B, T, C) by a weight of (filters, C, 1, kernel), no padding -> (B, T - kernel + 1, filters)."""
     y = F.conv2d(x.unsqueeze(1).permute(0, 3, 1, 2), weight, bias)
     return y.permute(0, 2, 3, 1).squeeze(1)
 
 
 def _pool(x: Tensor, size: int, stride: int) -> Tensor:
-    """Maximum over `size` samples every `stride`: (B, T, C) -> (B, (T - size) // stride + 1, C)."""
+    """Take the maximum over `size` samples every `stride`: (B, T, C) -> (B, (T - size) // stride + 1, C)."""
     y = F.max_pool2d(x.unsqueeze(1).permute(0, 3, 1, 2), (1, size), (1, stride))
     return y.permute(0, 2, 3, 1).squeeze(1)
 
 
 def bytes_of(x: Tensor) -> Tensor:
-    """Samples (..., T) as their coarse and their fine bytes, both in the unit of x: (..., T, 2)."""
+    """Split samples (..., T) into their coarse and their fine bytes, both in the unit of x: (..., T, 2)."""
     n = (x / integers.SAMPLE).round().clamp(integers.LOWEST, integers.HIGHEST)
     coarse = ((n + integers.COARSE // 2) / integers.COARSE).floor() * integers.COARSE
     return torch.stack((coarse, n - coarse), -1) * integers.SAMPLE
@@ -114,11 +114,11 @@ class Stage(nn.Module):
         self.conv_context, self.pool_context = timing.conv_context, timing.pool_context
 
     def kernel(self) -> Tensor:
-        """The weight as the two-dimensional, channels-last convolution takes it."""
+        """Return the weight as the two-dimensional, channels-last convolution takes it."""
         return self.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """A whole clip: (B, T, channels) -> (B, T / stride, filters)."""
+        """Compute a whole clip: (B, T, channels) -> (B, T / stride, filters)."""
         y = _convolve(F.pad(x, (0, 0, *self.conv_pad)), self.kernel(), self.bias)
         y = _pool(F.pad(y, (0, 0, *self.pool_pad), value=-torch.inf), self.shape.pool, self.shape.stride)
         y = y.relu()
@@ -126,7 +126,7 @@ class Stage(nn.Module):
         return out
 
     def new_state(self, streams: int) -> StageState:
-        """The state of streams that have not begun: as if padding had been heard."""
+        """Return the state of streams that have not begun: as if padding had been heard."""
         conv = self.weight.new_zeros(streams, self.conv_context, self.weight.shape[1])
         pool = self.weight.new_full((streams, self.pool_context, self.shape.filters), -torch.inf)
         return StageState(conv, pool)
@@ -134,7 +134,7 @@ class Stage(nn.Module):
     def step(
         self, x: Tensor, state: StageState, kernel: Tensor, edges: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, StageState]:
-        """H more intervals: x (B, H * unit, channels) -> (B, H * out_unit, filters), and the new state.
+        """Compute H more intervals: x (B, H * unit, channels) -> (B, H * out_unit, filters), and the new state.
 
         edges  (first, end) of `_outside` where a stream of the batch is near its start or its end, else None
         """
@@ -173,7 +173,7 @@ class Distiller(nn.Module):
         self.norm = nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whole clips: normalised samples (B, T), whole intervals -> a (B, T / interval, filters)."""
+        """Compute whole clips: normalised samples (B, T), whole intervals -> a (B, T / interval, filters)."""
         y = self.heard(x)
         for stage in self.stages:
             y = stage(y)
@@ -181,15 +181,15 @@ class Distiller(nn.Module):
         return out
 
     def heard(self, x: Tensor) -> Tensor:
-        """Samples (B, T) as the first stage hears them: (B, T, channels)."""
+        """Return samples (B, T) as the first stage hears them: (B, T, channels)."""
         return bytes_of(x) if self.whole else x.unsqueeze(-1)
 
     def new_state(self, streams: int) -> list[StageState]:
-        """The state of streams that have not begun, a StageState for each stage."""
+        """Return the state of streams that have not begun, a StageState for each stage."""
         return [stage.new_state(streams) for stage in self._typed()]
 
     def kernels(self) -> list[Tensor]:
-        """The stages' weights as `step` wants them; made once, not at each step."""
+        """Return the stages' weights as `step` wants them; made once, not at each step."""
         return [stage.kernel().detach() for stage in self._typed()]
 
     def step(
@@ -199,7 +199,7 @@ class Distiller(nn.Module):
         kernels: list[Tensor],
         edges: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, list[StageState]]:
-        """H more intervals of B streams: x (B, H * interval) -> a (B, H, filters), and the state after them.
+        """Compute H more intervals of B streams: x (B, H * interval) -> a (B, H, filters), and the state after them.
 
         The a_t given back belong to the H intervals that lie `delay` before those of x. Samples of x beyond a
         stream's end must be 0.

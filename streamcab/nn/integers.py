@@ -29,12 +29,12 @@ EXACT = 1 << 24
 
 
 def channels(first: bool, filters: int) -> int:
-    """Channels of a stage's input, given the filters of the stage before; `first`: it hears samples."""
+    """Return the channels of a stage's input, given the filters of the stage before; `first`: it hears samples."""
     return 2 if first else filters
 
 
 def unit(first: bool) -> float:
-    """Unit of a stage's input."""
+    """Return the unit of a stage's input."""
     return SAMPLE * COARSE if first else PASSED
 
 

@@ -47,7 +47,7 @@ class Block(nn.Module):
         self.narrow = nn.Linear(hidden, width)
 
     def depthwise(self, x: Tensor, length: int) -> Tensor:
-        """`length` intervals of x (B, context + length, width), each channel by its own kernel."""
+        """Convolve `length` intervals of x (B, context + length, width), each channel by its own kernel."""
         d = self.shape.dilation
         # Shifted products: torch's grouped convolution is slower on a CPU.
         y = x[:, :length] * self.taps[0]
@@ -56,22 +56,22 @@ class Block(nn.Module):
         return y
 
     def _around(self, x: Tensor, length: int) -> Tensor:
-        """x (B, context + length, width) -> (B, length, width)."""
+        """Compute x (B, context + length, width) -> (B, length, width)."""
         here = self.shape.context - self.shape.delay
         y: Tensor = self.narrow(torch.relu(self.widen(self.norm(self.depthwise(x, length)))))
         return x[:, here : here + length] + y
 
     def forward(self, x: Tensor) -> Tensor:
-        """A whole clip: (B, T, width) -> (B, T, width)."""
+        """Compute a whole clip: (B, T, width) -> (B, T, width)."""
         before, after = self.shape.context - self.shape.delay, self.shape.delay
         return self._around(F.pad(x, (0, 0, before, after)), x.shape[1])
 
     def new_state(self, streams: int) -> Tensor:
-        """The state of streams that have not begun: (streams, context, width)."""
+        """Return the state of streams that have not begun: (streams, context, width)."""
         return self.taps.new_zeros(streams, self.shape.context, self.taps.shape[1])
 
     def step(self, x: Tensor, state: Tensor, edges: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """H more intervals: x (B, H, width) -> (B, H, width), `shape.delay` later, and the new state.
+        """Compute H more intervals: x (B, H, width) -> (B, H, width), `shape.delay` later, and the new state.
 
         Args:
             x: the input, zeros where it lies outside of the stream.
@@ -103,7 +103,7 @@ class Trunk(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, a: Tensor) -> Tensor:
-        """Whole clips: a (B, T, width) -> h (B, T, width)."""
+        """Compute whole clips: a (B, T, width) -> h (B, T, width)."""
         return self.both(a)[0]
 
     def both(self, a: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,13 +115,13 @@ class Trunk(nn.Module):
         return self.norm(y), middle
 
     def new_state(self, streams: int) -> list[Tensor]:
-        """The state of streams that have not begun, one tensor for each block."""
+        """Return the state of streams that have not begun, one tensor for each block."""
         return [block.new_state(streams) for block in self.typed()]
 
     def step(
         self, a: Tensor, state: list[Tensor], edges: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
-        """H more intervals of B streams: a (B, H, width) -> h (B, H, width), and the state after them.
+        """Compute H more intervals of B streams: a (B, H, width) -> h (B, H, width), and the state after them.
 
         What is given back belongs to the intervals that lie the blocks' delays before those of a. Where a lies
         outside of its stream it must be 0.
@@ -141,5 +141,5 @@ class Trunk(nn.Module):
         return self.norm(y), middle, after
 
     def typed(self) -> list[Block]:
-        """The blocks."""
+        """Return the blocks."""
         return [block for block in self.blocks if isinstance(block, Block)]

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def shapes(numbers: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays beside the layer, by name."""
+    """Return the shapes of the arrays beside the layer, by name."""
     return {"between": (numbers,), "drift": (numbers,), "within": (numbers,), "threshold": (1,)}
 
 
@@ -38,24 +39,42 @@ class Metric:
         )
         return cls(between, drift, within, float(threshold[0]))
 
-    def likelihood(self, known: Floats, blocks: Floats, new: Floats, new_blocks: Floats) -> Floats:
-        """Log-likelihood ratio that two means are of one voice, against two voices.
+    def ratios(self, most: int, most_new: int) -> "Ratios":
+        """Compute what does not depend on the means, for voices of up to `most` blocks and `most_new` new ones."""
+        b, blocks, new_blocks = self.between, np.arange(most + 1), np.arange(most_new + 1)
+        spread = self.drift + self.within / np.maximum(blocks, 1)[:, None]
+        gain = np.where(blocks[:, None] > 0, b / (b + spread), 0.0)
+        noise = self.drift + self.within / np.maximum(new_blocks, 1)[:, None]
+        alike, apart = b * (1 - gain[:, None]) + noise, b + noise
+        return Ratios(gain, 0.5 / alike, 0.5 / apart, 0.5 * np.log(apart / alike).sum(-1))
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Log-likelihood ratios that two means are of one voice, against two voices.
+
+    Attributes:
+        gain: Part of a voice's mean that is the voice, (blocks, numbers).
+        alike: Half the reciprocal variance of new blocks of that voice, (blocks, new blocks, numbers).
+        apart: The same of any voice, (new blocks, numbers).
+        constant: What is added, (blocks, new blocks).
+    """
+
+    gain: Floats
+    alike: Floats
+    apart: Floats
+    constant: Floats
+
+    def __call__(self, known: Floats, blocks: Ints, new: Floats, new_blocks: Ints) -> Floats:
+        """Return the ratios, (...).
 
         Args:
-            known: means (..., numbers) of a voice over `blocks` (...) blocks; with 0 blocks the ratio is 0.
+            known: Means (..., numbers) of a voice over `blocks` (...) blocks; with 0 blocks the ratio is 0.
             blocks: 0 or more.
-            new: means (..., numbers) over `new_blocks` (...) blocks.
+            new: Means (..., numbers) over `new_blocks` (...) blocks.
             new_blocks: 1 or more.
-
-        Returns:
-            The ratio, (...).
         """
-        b = self.between
-        spread = self.drift + self.within / np.maximum(blocks, 1)[..., None]
-        gain = np.where(blocks[..., None] > 0, b / (b + spread), 0.0)
-        noise = self.drift + self.within / new_blocks[..., None]
-        alike, apart = b * (1 - gain) + noise, b + noise
-        ratio: Floats = 0.5 * (
-            new * new / apart - (new - gain * known) ** 2 / alike + np.log(apart / alike)
-        ).sum(-1)
+        left = new - self.gain[blocks] * known
+        each = new * new * self.apart[new_blocks] - left * left * self.alike[blocks, new_blocks]
+        ratio: Floats = each.sum(-1) + self.constant[blocks, new_blocks]
         return ratio

@@ -52,12 +52,12 @@ class Weights:
         return self.arrays[name]
 
     def layer(self, name: str) -> tuple[Floats, Floats]:
-        """Weight and bias of a layer, a norm or a stage."""
+        """Return weight and bias of a layer, a norm or a stage."""
         return self[f"{name}.weight"], self[f"{name}.bias"]
 
 
 def shapes(architecture: Architecture) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """Type and shape of every array of such a net, by name."""
+    """Return type and shape of every array of such a net, by name."""
     found = {name: (np.dtype(np.float32), shape) for name, shape in _floats(architecture)}
     return found | {"distiller.norm.num_batches_tracked": (np.dtype(np.int64), ())}
 
@@ -114,7 +114,7 @@ def _vector(name: str, n: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def detector_of(net: Net) -> detector.Weights | None:
-    """The weights of a net's speech detector; None where the gate hears level."""
+    """Return the weights of a net's speech detector; None where the gate hears level."""
     if not net.architecture.detector:
         return None
     arrays, form = net.weights.arrays, net.architecture.detector_form
@@ -167,7 +167,7 @@ class FoldedAcb:
 
 
 def without_voice(net: Net) -> Net:
-    """The same net without what tells voices apart: its answers are those of a net that never had it."""
+    """Return the same net without what tells voices apart: its answers are those of a net that never had it."""
     if not net.architecture.voice:
         return net
     weights = net.weights
@@ -176,7 +176,7 @@ def without_voice(net: Net) -> Net:
 
 
 def without_other(net: Net) -> Net:
-    """The same net without the score of accents of none of the labels."""
+    """Return the same net without the score of accents of none of the labels."""
     if not net.architecture.other:
         return net
     weights = net.weights
@@ -185,7 +185,7 @@ def without_other(net: Net) -> Net:
 
 
 def folded(weights: Weights) -> FoldedAcb:
-    """The inference form of a net's ACB."""
+    """Return the inference form of a net's ACB."""
     arch = weights.architecture
     classifiers = [
         (weights[f"acb.classifiers.weights.{i}"].transpose(0, 2, 1), weights[f"acb.classifiers.biases.{i}"])
@@ -210,7 +210,7 @@ def folded(weights: Weights) -> FoldedAcb:
 
 
 def _by_label(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
-    """A layer of each classifier, (n, labels, inputs) and (n, labels), as one of all, label by label."""
+    """Return a layer of each classifier, (n, labels, inputs) and (n, labels), as one of all, label by label."""
     n, labels, inputs = weight.shape
     dense = np.zeros((labels, n, n, inputs), np.float32)
     dense[:, np.arange(n), np.arange(n)] = weight.transpose(1, 0, 2)

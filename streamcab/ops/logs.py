@@ -56,7 +56,7 @@ class Limit:
         self._buckets: OrderedDict[tuple[str, str], _Bucket] = OrderedDict()
 
     def passes(self, record: logging.LogRecord) -> int | None:
-        """None: leave it out. Else how many of its kind were left out since the last one that passed."""
+        """Return None to leave it out, else how many of its kind were left out since the last one that passed."""
         now, kind = self._clock(), (record.name, str(record.msg))
         bucket = self._buckets.setdefault(kind, _Bucket(self._burst, now))
         self._buckets.move_to_end(kind)
@@ -107,7 +107,7 @@ class Log(logging.Handler):
             before.close()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line, if its kind has not had its share."""
+        """Write one line, if its kind has not had its share."""
         dropped = self._limit.passes(record)
         if dropped is None:
             return
@@ -125,7 +125,7 @@ class Log(logging.Handler):
             self.lost += 1
 
     def counters(self) -> dict[str, int]:
-        """`log-strayed`: lines that went to standard error, since the file could not be written."""
+        """Return `log-strayed`: lines that went to standard error, since the file could not be written."""
         return {"log-strayed": self.strayed} if self.strayed else {}
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ def _to_stderr(line: str) -> None:
 
 
 def _warning(text: str) -> logging.LogRecord:
-    """A line of the log about itself."""
+    """Make a line of the log about itself."""
     return logging.LogRecord("streamcab.ops.logs", logging.WARNING, "", 0, text, None, None)
 
 
@@ -201,7 +201,7 @@ _FORMATTERS: Mapping[Form, type[logging.Formatter]] = {"text": _Text, "journal":
 
 
 def form_for(word: str, file: Path | None, environment: Mapping[str, str] = os.environ) -> Form:
-    """`text` and `json` are themselves; `auto` is the journal's where standard error is the journal."""
+    """Return the form that is meant; `auto` is the journal's where standard error is the journal."""
     if word == "json":
         return "json"
     return "journal" if word == "auto" and file is None and _is_journal(environment) else "text"

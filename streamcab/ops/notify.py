@@ -43,13 +43,13 @@ class Supervisor:
         self._tell(f"STATUS={_line(text)}", *self._ping)
 
     def reloading(self) -> None:
-        """Settings are being read again; `reloaded` follows. Who never was ready says neither."""
+        """Say that settings are being read again; `reloaded` follows. Who never was ready says neither."""
         if self.serves:
             # The clock is what systemd from 253 on (Type=notify-reload) asks for; older ones ignore it.
             self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def reloaded(self) -> None:
-        """They have been."""
+        """Say that the settings have been read again."""
         if self.serves:
             self._tell("READY=1")
 
@@ -76,7 +76,7 @@ class Supervisor:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Supervisor | None:
-    """The supervisor that systemd names in NOTIFY_SOCKET and WATCHDOG_USEC; None without one."""
+    """Return the supervisor that systemd names in NOTIFY_SOCKET and WATCHDOG_USEC; None without one."""
     address = environment.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@") or len(address) < 2:
         if address:

@@ -57,7 +57,7 @@ class Output:
             log.warning("the output can be written again; %d lines of it are missing", self.dropped)
 
     def fileno(self) -> int:
-        """The descriptor, for who must know."""
+        """Return the file descriptor."""
         return self._stream.fileno()
 
     def give_up(self) -> None:

@@ -39,7 +39,8 @@ class Pseudonyms:
 
     @classmethod
     def load(cls, file: Path | None, environment: Mapping[str, str] = os.environ) -> Self:
-        """With the salt in `file`; without one with that of this installation, made at its first use. ConfigError."""
+        """Load the pseudonyms with the salt in `file`; without one with that of this installation, made at its first
+        use; raise ConfigError."""
         path = file or _default(environment)
         try:
             if file is None and not path.exists():
@@ -54,11 +55,11 @@ class Pseudonyms:
         return cls(salt)
 
     def name(self, text: str) -> str:
-        """The pseudonym of a stream."""
+        """Return the pseudonym of a stream."""
         return f"s-{blake2b(text.encode(), key=self._salt, digest_size=6).hexdigest()}"
 
     def know(self, *sources: Path | str) -> None:
-        """Files and devices that will be heard: hidden for good, before any stream of theirs begins."""
+        """Hide the names of files and devices for good, before any of their streams begins."""
         for source in sources:
             text = str(source)
             if not text.isdigit():  # a device's index tells nothing
@@ -67,7 +68,7 @@ class Pseudonyms:
                 )
 
     def cover(self, line: Line) -> str:
-        """The name of a stream that begins; from now on `scrub` hides its own name."""
+        """Return the name of a stream that begins; from now on `scrub` hides its own name."""
         name = self.name(line.name)
         self._hide(_secrets(line), name)
         return name
@@ -86,13 +87,13 @@ class Pseudonyms:
                 self._blame(value)
 
     def scrub(self, text: str) -> str:
-        """A line of the log, without the identities of streams."""
+        """Return a line of the log, without the identities of streams."""
         with self._lock:
             hidden = self._hidden | self._known
         return _replaced(text, hidden)
 
     def cleaned(self, error: StreamcabError) -> StreamcabError:
-        """The same error, without the identities of streams."""
+        """Return the same error, without the identities of streams."""
         self._blame(error)
         return type(error)(self.scrub(str(error)))
 
@@ -110,7 +111,7 @@ class Pseudonyms:
 
 
 def _secrets(line: Line) -> Iterator[str]:
-    """The name, and all that identifies the stream as well: addresses, paths, devices."""
+    """Yield the name, and all that identifies the stream as well: addresses, paths, devices."""
     yield line.name
     for kind, value in list(line.labels.items()):
         if kind == "codec":
@@ -139,7 +140,7 @@ def _forms(secrets: Iterable[str]) -> Iterator[str]:
 
 
 def _replaced(text: str, hidden: Mapping[str, str]) -> str:
-    """`text` with the names for the secrets, the longest first; no part of a word is one."""
+    """Return `text` with the names for the secrets, the longest first; no part of a word is one."""
     for secret in sorted((secret for secret in hidden if secret in text), key=len, reverse=True):
         text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", hidden[secret], text)
     return text

@@ -33,7 +33,7 @@ UNSEEN = ("home", "root", "run/user", "tmp", "var/tmp")
 
 
 def read(path: Path) -> str | None:
-    """A file as text, None when there is none."""
+    """Read a file as text, None when there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -73,7 +73,7 @@ def template(name: str) -> str:
 
 
 def program() -> list[str]:
-    """The words that start this very installation."""
+    """Return the words that start this very installation."""
     script = Path(sys.executable).with_name("streamcab")
     return [str(script)] if script.is_file() else [sys.executable, "-m", "streamcab"]
 
@@ -104,11 +104,11 @@ class Systemctl:
         """Whether there is one to talk to."""
 
     def spelled(self, *words: str) -> str:
-        """A command as a user would type it."""
+        """Spell a command as a user would type it."""
         return " ".join([*self._words, *words])
 
     def __call__(self, *words: str) -> str:
-        """Its output. ServiceError, with its last line, when it fails."""
+        """Run it, and return its output; raise ServiceError, with its last line, when it fails."""
         try:
             done = subprocess.run([*self._words, *words], capture_output=True, text=True)
         except OSError as error:
@@ -206,7 +206,7 @@ def status(place: Place, instance: str | None, manager: Systemctl | None) -> Ite
 
 
 def in_words(shown: Mapping[str, str]) -> str:
-    """The state of an instance in words, from `systemctl show`."""
+    """Describe the state of an instance, from `systemctl show`."""
     words = [f"{shown['ActiveState']} ({shown['SubState']})", shown.get("UnitFileState") or "disabled"]
     if shown.get("Result", "success") != "success":
         words.append(f"last result: {shown['Result']}")

@@ -36,17 +36,17 @@ class Place:
         return self.units / UNIT
 
     def settings_of(self, instance: str) -> Path:
-        """Path of an instance's settings."""
+        """Return the path of an instance's settings."""
         return self.settings / f"{instance}.env"
 
 
 def system_place(root: Path = Path("/")) -> Place:
-    """For the machine, or for an image of one below `root`."""
+    """Return the places for the machine, or for an image of one below `root`."""
     return Place(root / "etc/systemd/system", root / "etc/streamcab", False)
 
 
 def user_place(home: Path, environment: Mapping[str, str]) -> Place:
-    """For one user."""
+    """Return the places for one user."""
     config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
     return Place(config / "systemd/user", config / "streamcab", True)
 
@@ -72,7 +72,7 @@ class Step:
 
 
 def sealed(text: str) -> str:
-    """A text with its seal before it."""
+    """Return a text with its seal before it."""
     return f"{SEAL}{_hash(text)}\n{text}"
 
 
@@ -91,7 +91,7 @@ def _hash(text: str) -> str:
 
 
 def unit_text(template: str, program: Sequence[str]) -> str:
-    """A unit of ours that starts `program`. ServiceError for a path that no unit can spell."""
+    """Return a unit of ours that starts `program`; raise ServiceError for a path that no unit can spell."""
     for word in program:
         if not re.fullmatch(r"[^\x00-\x1f\x7f\"'\\$;]+", word):
             raise ServiceError(
@@ -113,7 +113,7 @@ def check_instance(name: str) -> str:
 def plan_install(
     place: Place, unit: str, settings: str, instance: str, found: Found, force: bool
 ) -> list[Step]:
-    """The unit and the instance's settings into their places; edited ones are kept unless `force`."""
+    """Plan to put the unit and the instance's settings into their places; edited ones are kept unless `force`."""
     steps = []
     for path, text in ((place.unit, unit), (place.settings_of(check_instance(instance)), settings)):
         there, wanted = found(path), sealed(text)
@@ -134,7 +134,7 @@ def plan_install(
 def plan_uninstall(
     place: Place, settings: Iterable[Path], unit: bool, found: Found, force: bool
 ) -> list[Step]:
-    """Away with settings and, if `unit`, the unit; foreign files are kept, edited ones unless `force`."""
+    """Plan to remove settings and, if `unit`, the unit; foreign files are kept, edited ones unless `force`."""
     steps = []
     for path in [*sorted(settings), *([place.unit] if unit else [])]:
         what = standing(found(path))

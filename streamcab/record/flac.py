@@ -56,9 +56,8 @@ class FlacFile:
         self._disk.say_length(self._safe)
 
     def close(self) -> None:
-        """The rest goes to the disk. OSError when it refuses: `samples` is then what can be read. A file in which
-        nothing could be written is removed.
-        """
+        """Write the rest to the disk. OSError when it refuses: `samples` is then what can be read. A file in which
+        nothing could be written is removed."""
         try:
             self._file.close()
             if self._disk.error is not None:
@@ -123,7 +122,7 @@ class _Disk:
         return data
 
     def write(self, data: bytes) -> int:
-        """Bytes that the disk accepted."""
+        """Write, and return how many bytes the disk accepted."""
         done = 0
         try:
             while done < len(data):
@@ -135,7 +134,7 @@ class _Disk:
         return done
 
     def say_length(self, samples: int) -> None:
-        """Into the header, if there is one yet."""
+        """Write the length into the header, if there is one yet."""
         word = os.pread(self._fd, 8, _LENGTH_AT)
         if len(word) == 8:
             value = int.from_bytes(word, "big") & ~_LENGTH | min(samples, _LENGTH)

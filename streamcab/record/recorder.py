@@ -69,7 +69,7 @@ class Recorder:
                 track.head.append(self._copy(track, n))  # before the writer reuses its place
 
     def ends(self, line: Line) -> None:
-        """The stream has ended: its last sample is in the ring, and its row may be reused when this returns."""
+        """End a stream's recording: its last sample is in the ring, and its row may be reused when this returns."""
         with self._lock:
             track = self._tracks.pop(line, None)
             if track is None:
@@ -82,9 +82,8 @@ class Recorder:
             self._tails.append((track, self._copy(track, n)))
 
     def counters(self) -> dict[str, int]:
-        """`record-dropped-ms` that came too fast or found no room, `record-missing-ms` that never arrived and
-        are silent, `record-refused` streams, `record-failed` files, `record-deleted` old ones.
-        """
+        """Return `record-dropped-ms` that came too fast or found no room, `record-missing-ms` that never arrived and
+        are silent, `record-refused` streams, `record-failed` files, `record-deleted` old ones."""
         return dict(self._counts) | {"record-deleted": self.retention.deleted}
 
     def close(self, patience_s: float = 2.0) -> None:
@@ -174,7 +173,8 @@ class Recorder:
         return [tracks[k] for k in ready]
 
     def _catch_up(self, track: Track) -> int:
-        """Samples of a track that are gone: lost by its source, which says so, or because we were too slow."""
+        """Return how many samples of a track are gone: lost by its source, which says so, or because we were too
+        slow."""
         bank, row = track.line.bank, track.line.row
         gap = max(int(bank.oldest(np.array([row]))[0]) - track.position, 0)
         known = int(bank.skipped[row])
@@ -188,7 +188,7 @@ class Recorder:
         self._counts["record-dropped-ms"] += round(samples / track.rate * 1000)
 
     def _copy(self, track: Track, n: int) -> Piece:
-        """The next n samples of a track."""
+        """Return the next n samples of a track."""
         rows, start = np.array([track.line.row]), np.array([track.position])
         samples = track.line.bank.read(rows, start, n)[0] if n else np.zeros(0, np.float32)
         piece = Piece(track.unix, samples)
@@ -203,7 +203,7 @@ class Recorder:
         return head
 
     def _write(self, track: Track, samples: NDArray[np.float32], unix: float) -> None:
-        """Into the track's file, a new one if need be, which begins at Unix time `unix`."""
+        """Write into the track's file, a new one if need be, which begins at Unix time `unix`."""
         if not len(samples):
             return
         if self.retention.room < 2 * len(samples) and not self._paused:

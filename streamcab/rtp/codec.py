@@ -82,7 +82,7 @@ TABLES: dict[str, NDArray[np.int16]] = {"PCMU": _mu_law(), "PCMA": _a_law()}
 
 @cache
 def _pairs(name: str) -> NDArray[np.uint32]:
-    """(65536,) uint32: two codes -> two int16 samples. 1.8 x the speed of a table of 256."""
+    """Make the table of two codes -> two int16 samples, (65536,) uint32. 1.8 x the speed of a table of 256."""
     code = np.arange(65536, dtype=np.uint16)
     both = TABLES[name][code.view(np.uint8)]
     return both.view(np.uint32)

@@ -45,7 +45,7 @@ Slots = NDArray[np.intp]
 
 @cache
 def _codes() -> NDArray[np.uint16]:
-    """(65536,): which code of either law decodes to a 16-bit sample, counted from 1; 0 for none."""
+    """Make the table of which code of either law decodes to a 16-bit sample, counted from 1, (65536,); 0 for none."""
     table = np.zeros(65536, np.uint16)
     values = np.unique(np.concatenate(list(TABLES.values())))
     table[values.view(np.uint16)] = np.arange(len(values)) + 1

@@ -284,7 +284,7 @@ class Intake:
         self.calls.release(slot, generation)
 
     def counters(self) -> dict[str, int]:
-        """Datagrams by fate; lost packets; calls with a new clock or SSRC; calls on probation that made room."""
+        """Return datagrams by fate; lost packets; calls with a new clock or SSRC; calls on probation that made room."""
         fates = self.fates.copy()
         # Accepted on arrival, and dropped later by a full queue of the decoders.
         fates[Fate.OVERRUN] += self.jitter_buffer.overrun

@@ -174,7 +174,7 @@ class Lifecycle:
         self.table.leave(np.array([slot]), State.FREE)
 
     def _predecessor(self, slot: int) -> int | None:
-        """The only live call of this address and port, if it stopped when this one began; else None."""
+        """Return the only live call of this address and port, if it stopped when this one began; else None."""
         table = self.table
         live = (table.state == State.LIVE) & (table.form == table.form[slot])
         key = table.name(slot), table.port(slot), table.channel(slot)

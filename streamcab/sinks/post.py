@@ -70,7 +70,8 @@ class Post:
             self.dropped += 1
 
     def counters(self) -> Mapping[str, int]:
-        """`sink-waiting`: on their way. `sink-dead`: given up, kept for a week. `sink-dropped`: there was no room."""
+        """Return `sink-waiting`: on their way; `sink-dead`: given up, kept for a week; `sink-dropped`: there was no
+        room."""
         found = {
             "sink-delivered": self.delivered,
             "sink-waiting": self.waiting,
@@ -212,5 +213,5 @@ def queue_of(environment: Mapping[str, str]) -> Path:
 
 
 def _pause(tries: int) -> float:
-    """Seconds until the next try; not the same for all, so that they do not come together."""
+    """Return the seconds until the next try; not the same for all, so that they do not come together."""
     return float(min(FIRST_S * 2**tries, LONGEST_S) * random.uniform(0.75, 1.25))

@@ -80,16 +80,16 @@ class Spool:
         return Parcel(*row) if row else None
 
     def done(self, parcel: Parcel) -> None:
-        """It was delivered."""
+        """Remove an event: it was delivered."""
         self._db.execute("DELETE FROM parcels WHERE row = ?", (parcel.row,)).close()
 
     def again(self, parcel: Parcel, due: float, why: str) -> None:
-        """It is tried again then."""
+        """Keep an event until its next try."""
         words = "UPDATE parcels SET due = ?, tries = tries + 1, error = ? WHERE row = ?"
         self._db.execute(words, (due, why, parcel.row)).close()
 
     def bury(self, parcel: Parcel, why: str) -> None:
-        """It is a dead letter: kept for a while, and not tried again."""
+        """Make an event a dead letter: kept for a while, and not tried again."""
         words = "UPDATE parcels SET dead = 1, tries = tries + 1, error = ? WHERE row = ?"
         self._db.execute(words, (why, parcel.row)).close()
 

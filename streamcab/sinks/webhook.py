@@ -118,7 +118,7 @@ class Webhook:
 
 
 def _after(header: str | None) -> float:
-    """Seconds that a receiver asks for."""
+    """Return the seconds that a receiver asks for."""
     with suppress(TypeError, ValueError):
         return min(max(float(header or 0), 0.0), LONGEST_AFTER_S)
     return 0.0

@@ -67,7 +67,7 @@ class RehearsalClock:
 
 
 def weigh(hours: float) -> Weight:
-    """This process, now."""
+    """Weigh this process, now."""
     words = Path("/proc/self/statm").read_text(encoding="utf-8").split()
     rss = int(words[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     return Weight(hours, round(rss, 2), len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))

@@ -101,7 +101,7 @@ def rehearse_pool(
 def _pool(
     options: dict[str, object], workers: int, streams: int
 ) -> Iterator[tuple[WorkerPool, list[socket.socket]]]:
-    """A running pool, and a socket to each worker."""
+    """Run a pool, with a socket to each worker."""
     pairs = [_pair() for _ in range(workers)]
     # A worker has its share of max_streams.
     given = {**options, "rtp": ("127.0.0.1:0",), "every": EVERY_S, "max_streams": streams * workers}
@@ -132,7 +132,7 @@ def _pool(
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
-    """Two sockets of the loopback that hear each other only."""
+    """Make two sockets of the loopback that hear each other only."""
     ours, theirs = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
     for sock in (ours, theirs):
         sock.bind(("127.0.0.1", 0))

@@ -47,7 +47,7 @@ def _busy() -> NDArray[np.float64]:
 
 
 def _music() -> NDArray[np.float64]:
-    """A chord a second, each note with overtones, dying away."""
+    """Play a chord a second, each note with overtones, dying away."""
     t = np.arange(TAPE_RATE) / TAPE_RATE
     made = []
     for k in range(round(MUSIC_S)):
@@ -72,7 +72,7 @@ class Tape:
         self._told = False
 
     def tick(self, number: int, now: float) -> None:
-        """The samples of tick `number`, which has just ended."""
+        """Play the samples of tick `number`, which has just ended."""
         n = round(TICK_S * TAPE_RATE)
         at = number * n % len(self._tape)
         self.line.bank.write(0, self._tape[at : at + n], now)
@@ -81,19 +81,19 @@ class Tape:
         """Do nothing: there is nothing to open."""
 
     def streams(self) -> list[Line]:
-        """The stream, once."""
+        """Return the stream, once."""
         told, self._told = self._told, True
         return [] if told else [self.line]
 
     def release(self, line: Line) -> None:
-        """It ends with the rehearsal."""
+        """Do nothing: it ends with the rehearsal."""
 
     def counters(self) -> dict[str, int]:
-        """None of its own."""
+        """Return none: it has no counters."""
         return {}
 
     def close(self) -> None:
-        """The tape stops."""
+        """Stop the tape."""
         self.line.bank.finish(0)
 
 
@@ -146,11 +146,11 @@ class PlannedCalls:
         """Do nothing: there is nothing to open."""
 
     def streams(self) -> list[Line]:
-        """Calls that have left probation since the last time."""
+        """Return the calls that have left probation since the last time."""
         return self._calls.begun()
 
     def release(self, line: Line) -> None:
-        """The call's row may go to another."""
+        """Free the call's row for another."""
         self._calls.release(line)
 
     def counters(self) -> dict[str, int]:
@@ -196,7 +196,7 @@ class PlannedCalls:
         return periods * TICK_S * sum(call.ticks for call in self._plan)
 
     def close(self) -> None:
-        """Every call ends."""
+        """End every call."""
         self._intake.end_all("the source was closed")
         self._calls.tell()
 

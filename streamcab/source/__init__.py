@@ -24,10 +24,10 @@ class Source(Protocol):
         """
 
     def streams(self) -> list[Line]:
-        """The streams begun since the last call, each told once. Called often: cheap when there is none."""
+        """Return the streams begun since the last call, each told once. Called often: cheap when there is none."""
 
     def release(self, line: Line) -> None:
-        """The daemon has published the stream's end: its row may be used again."""
+        """Free a stream's row: the daemon has published its end."""
 
     def counters(self) -> dict[str, int]:
         """Return the number of samples or packets refused, dropped or lost, by reason, since the start."""

@@ -46,17 +46,16 @@ class Calls:
         self._recent = (0.0, 0, 0)  # monotonic time; packets received and unheard by then
 
     def begun(self) -> list[Line]:
-        """Calls that have left probation since the last time; from any thread."""
+        """Return the calls that have left probation since the last time; from any thread."""
         return self._handover.begun()
 
     def release(self, line: Line) -> None:
-        """The call's row may go to another; from any thread."""
+        """Free the call's row for another; from any thread."""
         self._handover.release(line)
 
     def watch(self, now: float) -> None:
-        """Lines of calls that have stalled or are heard again; warnings when all have stalled at once, of calls
-        for which there is no row, and of what cannot be heard.
-        """
+        """Update lines of calls that have stalled or are heard again; warn when all have stalled at once, of calls for
+        which there is no row, and of what cannot be heard."""
         self._warn_of_refusals(now)
         for stranger in self._intake.strangers.untold():
             log.warning(
@@ -134,7 +133,7 @@ class Calls:
                 self._names.tell(event.host, event.ssrc, event.cname)
 
     def _change(self, event: CodecChanged | FlawFound | SourceChanged) -> None:
-        """A call goes on, otherwise than before."""
+        """Go on with a call, otherwise than before."""
         started, line = self._lines[event.slot]
         if isinstance(event, FlawFound):
             line.flaw(event.name, event.words)

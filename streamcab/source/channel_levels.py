@@ -79,7 +79,7 @@ class Levels:
         self._cancels: dict[int, int] = {}
 
     def hear(self, block: Samples) -> None:
-        """One more block of frames, (INTERVALS * n, channels)."""
+        """Measure one more block of frames, (INTERVALS * n, channels)."""
         x = block.astype(np.float64)
         x[~(np.abs(x) <= 2.0**32)] = 0.0  # missing samples and NaN
         cut = x.reshape(INTERVALS, -1, x.shape[1])
@@ -96,7 +96,7 @@ class Levels:
         self.blocks += 1
 
     def _judge(self, power: Floats, floor: Floats, heard: NDArray[np.bool_]) -> None:
-        """For good: the oldest block, which is about to be overwritten."""
+        """Judge the oldest block, which is about to be overwritten, for good."""
         voiced = _voiced(power, np.maximum(floor, self._power.min((0, 1))), heard)
         told = voiced.astype(np.float64)
         self._spoken = self._spoken * _fade(SPEECH_S) + _counted(voiced, power)
@@ -151,7 +151,7 @@ class Levels:
     def _find_cancelling(
         self, alive: NDArray[np.bool_], total: Floats, speaks: NDArray[np.bool_], flaws: dict[str, str]
     ) -> None:
-        """Channels that are another one turned over: the weaker of the two is left out."""
+        """Find channels that are another one turned over: the weaker of the two is left out."""
         order = np.argsort(-np.where(speaks, 2.0, 1.0) * total, kind="stable")
         was, self._cancels = self._cancels, {}
         for i, a in enumerate(order.tolist()):
@@ -175,7 +175,7 @@ class Levels:
         loudest: float,
         flaws: dict[str, str],
     ) -> None:
-        """Channels with voices of their own, and those with noise in place of speech."""
+        """Find channels with voices of their own, and those with noise in place of speech."""
         both, either = self._both[way], self._either[way]
         count = np.diag(both)
         voices = np.flatnonzero(speaks & (count >= VOICES))

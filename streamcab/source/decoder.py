@@ -4,6 +4,7 @@ Knows nothing of formats, of models or of the rate that they want; `formats.py` 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,7 +34,8 @@ class Decoder(ABC):
 
     @abstractmethod
     def read(self, size: int) -> NDArray[np.float32]:
-        """The next frames, (n, channels): fewer than `size` only at the end. AudioError when it cannot go on."""
+        """Read the next frames, (n, channels): fewer than `size` only at the end. Raises AudioError when it cannot go
+        on."""
 
     @abstractmethod
     def close(self) -> None:
@@ -46,3 +48,21 @@ class Decoder(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Parts:
+    """Frames that come in parts of any size, taken by as many as are wanted."""
+
+    def __init__(self, parts: Iterator[NDArray[np.float32]], first: NDArray[np.float32]) -> None:
+        """`first`: the first part, which may be empty but has the channels of all."""
+        self._parts, self._rest = parts, first
+
+    def take(self, size: int) -> NDArray[np.float32]:
+        """Return the next frames, (n, channels): fewer than `size` only at the end."""
+        parts, have = [self._rest], len(self._rest)
+        while have < size and (part := next(self._parts, None)) is not None:
+            parts.append(part)
+            have += len(part)
+        whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        self._rest = whole[size:]
+        return whole[:size]

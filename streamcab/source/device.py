@@ -42,7 +42,7 @@ class Device:
 
 
 def portaudio() -> Any:
-    """The module sounddevice, loaded now. SourceError when the library behind it is missing."""
+    """Return the module sounddevice, loaded now; raise SourceError when the library behind it is missing."""
     try:
         import sounddevice
     except OSError:
@@ -53,7 +53,7 @@ def portaudio() -> Any:
 
 
 def list_devices() -> list[Device]:
-    """The devices that record, as they are now; none is an empty list. SourceError without PortAudio."""
+    """Return the devices that record, as they are now; none is an empty list. Raises SourceError without PortAudio."""
     with lock:
         fresh = "sounddevice" not in sys.modules
         sd = portaudio()
@@ -82,7 +82,7 @@ def list_devices() -> list[Device]:
 
 
 def find_device(wanted: int | str, devices: Sequence[Device]) -> Device:
-    """The device of this index, or the one whose name holds this text (a name that equals it comes first).
+    """Return the device of this index, or the one whose name holds this text (a name that equals it comes first).
 
     SourceError, with the candidates, when it is none or several.
     """

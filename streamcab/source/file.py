@@ -33,7 +33,7 @@ PIECES_PER_SECOND = 40
 
 
 def blocks(file: Decoder, size: int) -> Iterator[NDArray[np.float32]]:
-    """The rest of an open file as frames (n, channels), `size` at a time.
+    """Yield the rest of an open file as frames (n, channels), `size` at a time.
 
     AudioError when it turns out to hold no samples, or what is no number; what came before was yielded.
     """
@@ -61,7 +61,7 @@ def _worst(frame: NDArray[np.float32]) -> np.float32:
 
 
 def samples_of(file: Decoder, mixer: Mixer, size: int = BLOCK) -> Iterator[NDArray[np.float32]]:
-    """The same mixed: samples (m, rows), at most `size` at a time."""
+    """Yield the same mixed: samples (m, rows), at most `size` at a time."""
     for frames in blocks(file, size):
         yield from _cut(mixer.push(frames), size)
     yield from _cut(mixer.finish(), size)
@@ -73,7 +73,7 @@ def _cut(samples: NDArray[np.float32], size: int) -> Iterator[NDArray[np.float32
 
 
 def read_audio(path: Path | str, channel: str = "mix") -> tuple[NDArray[np.float32], int]:
-    """A whole file: samples (n,) in [-1, 1] of one channel, and their rate in Hz.
+    """Read a whole file: samples (n,) in [-1, 1] of one channel, and their rate in Hz.
 
     What was wrong with it and is heard all the same becomes a warning in the log. SourceError when it cannot be opened;
     AudioError when it is empty, no audio, or holds NaN or infinity; ConfigError when it has no such channel.
@@ -122,7 +122,7 @@ class AudioFile(SingleStream):
         self._due = False
 
     def streams(self) -> list[Line]:
-        """The stream, once, when its delay is over."""
+        """Return the stream, once, when its delay is over."""
         return super().streams() if self._due else []
 
     @property
@@ -176,7 +176,7 @@ class AudioFile(SingleStream):
                 return
 
     def _play(self, samples: NDArray[np.float32], due: float) -> bool:
-        """Samples at their time, or at once; whether to go on."""
+        """Write samples at their time, or at once; return whether to go on."""
         if self._live:
             # By the clock from the beginning: what one piece is late the next is not.
             self._stop.wait(max(0.0, due - time.monotonic()))

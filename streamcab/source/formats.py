@@ -57,7 +57,7 @@ def open_audio(path: Path) -> Decoder:
 
 
 def how_to_convert(path: Path) -> str:
-    """The line to type for a file that cannot be read here."""
+    """Return the line to type for a file that cannot be read here."""
     told = RAW.get(path.suffix.lower())
     if told is not None:
         return f"convert it with `ffmpeg {told} -i FILE out.wav`"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.source.decoder import Decoder
+from streamcab.source.decoder import Decoder, Parts
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,amr,amrnb,amrwb,asf,avi,caf,flac,flv,mp3,mpeg,mpegts,ogg,wav,w64,aiff,"
@@ -28,7 +28,7 @@ def installed() -> bool:
 
 
 def open_av(path: Path, _head: bytes) -> Decoder | None:
-    """The first sound track of a file; None when FFmpeg finds none, or is not there."""
+    """Open the first sound track of a file; return None when FFmpeg finds none, or is not there."""
     if not installed():
         return None
     import av
@@ -56,15 +56,14 @@ class AvDecoder(Decoder):
         """LookupError when it holds no sound."""
         super().__init__(path)
         self._file, self._container = file, container
-        self._parts = self._decoded()
-        self._rest = np.zeros((0, 0), np.float32)
-        first = next(self._parts, None)
+        decoded = self._decoded()
+        first = next(decoded, None)
         if first is None:
             raise LookupError("no sound")
-        self._rest = first
+        self._parts = Parts(decoded, first)
 
     def _decoded(self) -> Iterator[NDArray[np.float32]]:
-        """Frames (n, channels), as the packets come."""
+        """Yield frames (n, channels), as the packets come."""
         import av
 
         if not self._container.streams.audio:
@@ -100,13 +99,7 @@ class AvDecoder(Decoder):
 
     def read(self, size: int) -> NDArray[np.float32]:
         """See Decoder."""
-        parts, have = [self._rest], len(self._rest)
-        while have < size and (part := next(self._parts, None)) is not None:
-            parts.append(part)
-            have += len(part)
-        whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        self._rest = whole[size:]
-        return whole[:size]
+        return self._parts.take(size)
 
     def close(self) -> None:
         """See Decoder."""

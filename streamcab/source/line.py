@@ -87,7 +87,7 @@ class Line:
         return [name for name in self.flaws.copy() if name in UNBELIEVABLE]
 
     def describe(self, description: str) -> None:
-        """Its samples come from something else now, or in another way."""
+        """Describe what its samples come from now, or in which other way."""
         self.description = description
         self._say(logging.INFO, description)
 
@@ -112,7 +112,7 @@ class Line:
         only_from: SourceState | None = None,
         level: int | None = None,
     ) -> bool:
-        """Into another state, if it can be reached from here, or only from one; whether it was.
+        """Move into another state, if it can be reached from here, or only from one; return whether it was.
 
         `why` goes into the log and becomes the detail, but for `live`, which needs no reason. In the state that it
         is in already, only the detail changes.

@@ -118,7 +118,7 @@ class MediaSource(Incoming):
             raise SourceError(f"cannot serve calls: {error}") from None
 
     def retune(self, allow: Iterable[str], name_map: str | Path | None, idle_s: float) -> None:
-        """Other senders, for connections that begin from now on, and another patience. ConfigError."""
+        """Take other senders, for connections that begin from now on, and another patience; raise ConfigError."""
         listed = list(allow)
         self._gate.allow = AllowList(listed) if listed else None
         self._calls.idle_s = idle_s
@@ -137,15 +137,15 @@ class MediaSource(Incoming):
             raise SourceError(f"cannot serve calls: {self._failure}")
 
     def streams(self) -> list[Line]:
-        """Tracks of calls of which the first audio has come since the last time."""
+        """Return tracks of calls of which the first audio has come since the last time."""
         return self._handover.begun()
 
     def release(self, line: Line) -> None:
-        """The stream's row may go to another."""
+        """Free the stream's row for another."""
         self._handover.release(line)
 
     def counters(self) -> dict[str, int]:
-        """Calls, connections and messages that were refused or dropped, by reason."""
+        """Count calls, connections and messages that were refused or dropped, by reason."""
         counted = {f"media_{name}": n for name, n in self._gate.counts.copy().items()}
         return {**self._calls.counts, **counted, "media_errors": self._errors}
 

@@ -113,7 +113,7 @@ class Microphone(SingleStream):
         shut_device(stream)
 
     def streams(self) -> list[Line]:
-        """The stream, once. Looks after the thread, too: a driver that hangs can only be told of."""
+        """Return the stream, once. Looks after the thread, too: a driver that hangs can only be told of."""
         line = self._lines[0] if self._lines else None
         if line is not None and line.state not in GONE and not line.bank.ended[line.row]:
             silence = time.monotonic() - self._beat

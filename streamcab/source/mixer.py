@@ -52,7 +52,7 @@ class Mixer:
             self._seen: dict[str, list[int]] = {}  # of a flaw: the block from which on, and the last
 
     def of(self, channels: int) -> "Mixer":
-        """The same for frames of another number of channels. ConfigError when it has no such channel."""
+        """Return the same for frames of another number of channels; raise ConfigError when it has no such channel."""
         return Mixer(self._channel, channels, self._rate)
 
     def push(self, frames: Samples) -> Samples:
@@ -121,7 +121,8 @@ def _joined(parts: list[Samples]) -> Samples:
 
 
 def mixed(frames: Samples, channel: str, rate: int) -> Samples:
-    """Whole frames (n, channels) as samples (n,) of one channel. ConfigError for `each`, which are several."""
+    """Mix whole frames (n, channels) to samples (n,) of one channel; raise ConfigError for `each`, which are
+    several."""
     mixer = Mixer(channel, frames.shape[1], rate)
     assert mixer.rows == 1, "each channel by itself is not one"
     return _joined([mixer.push(frames), mixer.finish()])[:, 0]

@@ -41,7 +41,7 @@ RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8
 
 
 def frame_bytes(head: bytes) -> int:
-    """The length of the frame that begins with these 4 bytes; 0 when none does."""
+    """Return the length of the frame that begins with these 4 bytes; 0 when none does."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return 0
     version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
@@ -105,7 +105,7 @@ def audio_span(file: BinaryIO) -> tuple[int, int]:
 
 
 def open_mp3(path: Path, head: bytes) -> Decoder | None:
-    """The file as MP3; None when it does not begin as one."""
+    """Open the file as MP3; return None when it does not begin as one."""
     likely = head[:3] == b"ID3" or (head[0] == 0xFF) or path.suffix.lower() in (".mp3", ".mp2", ".mpga")
     if not likely:
         return None

@@ -57,7 +57,7 @@ class Format:
 
 
 def decode(data: bytes, format: Format) -> NDArray[np.float32]:
-    """Whole frames of bytes -> samples in [-1, 1): (n, channels). Floats are taken as they are."""
+    """Decode whole frames of bytes to samples in [-1, 1): (n, channels). Floats are taken as they are."""
     flat: NDArray[np.float32]
     match format.encoding:
         case "u8":

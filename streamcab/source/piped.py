@@ -75,7 +75,7 @@ def open_pipe(path: Path, open_audio: Callable[[Path], Decoder]) -> Decoder:
 
 
 def _put_aside(path: Path, begun: bytes, file: BinaryIO, open_audio: Callable[[Path], Decoder]) -> Decoder:
-    """The same by way of a file that nobody sees."""
+    """Read the same by way of a file that nobody sees."""
     try:
         with file, tempfile.NamedTemporaryFile() as whole:
             whole.write(begun)

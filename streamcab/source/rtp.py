@@ -53,7 +53,7 @@ _STATE_BYTES = 8 * SEEN + 300
 
 
 def _text_of(path: str | Path, what: str) -> str:
-    """A small text file of the user's; ConfigError when it cannot be read."""
+    """Read a small text file of the user's; raise ConfigError when it cannot be read."""
     try:
         return read_text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -148,7 +148,7 @@ class RtpSource(Incoming):
         self._errors = 0
 
     def retune(self, allow: Iterable[str], name_map: str | Path | None, idle_s: float) -> None:
-        """Other senders and patience from now on, other names for calls that begin; from any thread.
+        """Take other senders and patience from now on, other names for calls that begin; from any thread.
 
         Calls whose senders are no longer allowed end as if they had fallen silent. ConfigError: all stays as it was.
         """
@@ -201,18 +201,17 @@ class RtpSource(Incoming):
         self._thread.start()
 
     def streams(self) -> list[Line]:
-        """Calls that have left probation since the last time."""
+        """Return the calls that have left probation since the last time."""
         return self._calls.begun() if self._calls is not None else []
 
     def release(self, line: Line) -> None:
-        """The call's row may go to another."""
+        """Free the call's row for another."""
         if self._calls is not None:
             self._calls.release(line)
 
     def counters(self) -> dict[str, int]:
-        """Datagrams by fate (`accepted`, `duplicate`, `late`, ...), `lost_packets` by sequence number, and
-        `kernel_dropped`: what the socket's buffer had no room for.
-        """
+        """Return datagrams by fate (`accepted`, `duplicate`, `late`, ...), `lost_packets` by sequence number, and
+        `kernel_dropped`: what the socket's buffer had no room for."""
         if self._intake is None or self._ports is None:
             return {}
         return {
@@ -280,6 +279,6 @@ class RtpSource(Incoming):
         calls.tell()
 
     def _complain(self, inlet: Receiver) -> None:
-        """Once for each power of two: what fails once a tick would fill the log."""
+        """Complain once for each power of two: what fails once a tick would fill the log."""
         if inlet.errors & (inlet.errors - 1) == 0:
             log.warning("RTP: receiving failed %d times: %s", inlet.errors, inlet.error)

@@ -65,7 +65,7 @@ class SingleStream(ABC):
 
     @abstractmethod
     def _capture(self) -> None:
-        """The thread's body: write until the end or until `_stop` is set. StreamcabErrors end the stream."""
+        """Run the thread: write until the end or until `_stop` is set. StreamcabErrors end the stream."""
 
     def _begin(
         self,
@@ -135,7 +135,7 @@ class SingleStream(ABC):
         return self._lines[0]
 
     def _mixed(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Frames (n, channels) as samples (m, rows); says what the mix has come upon."""
+        """Mix frames (n, channels) to samples (m, rows); say what the mix has come upon."""
         if frames.shape[1] != self._mixer.channels:  # another device under the same name
             self._mixer = self._mixer.of(frames.shape[1])
         samples = self._fitting(self._mixer.push(frames))
@@ -148,7 +148,7 @@ class SingleStream(ABC):
         return samples
 
     def _fitting(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Samples for every stream there is: of a device that returns with fewer channels, some are missing."""
+        """Return samples for every stream there is: of a device that returns with fewer channels, some are missing."""
         rows, have = self._bank.rows, samples.shape[1]
         if have == rows:
             return samples
@@ -166,14 +166,14 @@ class SingleStream(ABC):
         return np.where(fine, samples, np.float32(NO_SAMPLE))
 
     def _write(self, samples: NDArray[np.float32], stamp: float) -> None:
-        """Samples (n, rows) into the rings at once; the last of them was captured at `stamp`."""
+        """Write samples (n, rows) into the rings at once; the last of them was captured at `stamp`."""
         samples = self._checked(samples)
         for row in range(self._bank.rows):
             self._bank.write(row, samples[:, row], stamp)
         self._flows()
 
     def _pour(self, samples: NDArray[np.float32], stamp: float) -> None:
-        """Samples (n, rows) into the rings as the reader makes room; returns early when the source is closed."""
+        """Write samples (n, rows) into the rings as the reader makes room; return early when the source is closed."""
         bank, rows = self._bank, range(self._bank.rows)
         samples = self._checked(samples)
         wait = ROOM_WAIT
@@ -190,14 +190,14 @@ class SingleStream(ABC):
             samples, wait = samples[room:], ROOM_WAIT
 
     def _flows(self) -> None:
-        """Samples came, or wait for the reader."""
+        """Note that samples came, or wait for the reader."""
         self._heard = time.monotonic()
         for line in self._lines:
             if line.state in ("starting", "stalled"):
                 line.move("live")
 
     def streams(self) -> list[Line]:
-        """The streams, once. Notices, too, that nothing comes any more."""
+        """Return the streams, once. Notices, too, that nothing comes any more."""
         for line in self._lines:
             if line.state in ("live", "silent"):
                 nothing = time.monotonic() - self._heard
@@ -209,12 +209,12 @@ class SingleStream(ABC):
         return list(self._lines)
 
     def release(self, line: Line) -> None:
-        """The row is not used again: the bank goes with the source."""
+        """Do nothing: the row is not used again, and the bank goes with the source."""
         assert line in self._lines, f"{line.name} is not of this source"
         self._refused[line.row] = True
 
     def counters(self) -> dict[str, int]:
-        """`overflows` (times), `skipped` (samples lost before the ring), `not_a_number` (samples refused)."""
+        """Return `overflows` (times), `skipped` (samples lost before the ring), `not_a_number` (samples refused)."""
         if not self._lines:
             return {}
         return {

@@ -28,12 +28,12 @@ class Forwards(soundfile.SoundFile):  # type: ignore[misc]
     """
 
     def seekable(self) -> bool:
-        """No."""
+        """Return False."""
         return False
 
 
 def open_sndfile(path: Path, _head: bytes) -> Decoder | None:
-    """The file as libsndfile has it; None when it knows no such format."""
+    """Open the file as libsndfile has it; return None when it knows no such format."""
     try:
         file = Forwards(os.fsencode(path))  # it knows only names that are text
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw

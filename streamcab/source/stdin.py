@@ -117,7 +117,7 @@ class Stdin(SingleStream):
         return None
 
     def _exactly(self, n: int, deadline: float) -> bytes:
-        """n bytes, fewer only at the end. SourceError when they do not come."""
+        """Read n bytes, fewer only at the end; raise SourceError when they do not come."""
         got = b""
         while len(got) < n:
             more = self._fetch(n - len(got), deadline)

@@ -215,7 +215,7 @@ def _checked(url: str) -> SplitResult:
 
 
 def _decoded(container: "InputContainer", rate: int) -> Iterator[NDArray[np.float32]]:
-    """Frames (n, channels) of the first sound track, at one rate."""
+    """Yield frames (n, channels) of the first sound track, at one rate."""
     import av
 
     resampler: Any = None

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.errors import AudioError
-from streamcab.source.decoder import Decoder
+from streamcab.source.decoder import Decoder, Parts
 from streamcab.source.pcm import Format, decode, read_wav_header
 
 PIECE = 1 << 16
@@ -81,7 +81,7 @@ class WavData:
         """Whether `read` said that nobody wants more."""
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Frames (n, channels), as the bytes come."""
+        """Yield frames (n, channels), as the bytes come."""
         format, rest, size = self._format, b"", self._format.size
         while True:
             if size is not None and self._taken >= size:
@@ -154,7 +154,7 @@ class WavData:
 
 
 def open_wav(path: Path, head: bytes) -> Decoder | None:
-    """The file as uncompressed WAV; None when it is something else, or a WAV of a rarer kind."""
+    """Open the file as uncompressed WAV; return None when it is something else, or a WAV of a rarer kind."""
     if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:12] != b"WAVE":
         return None
     file = path.open("rb")
@@ -173,29 +173,20 @@ class WavDecoder(Decoder):
         super().__init__(path)
         self._file = file
         self._data = WavData(format, file.read)
-        self._pieces = iter(self._data)
         self.rate, self.channels = format.rate, format.channels
         self.floats = format.encoding.startswith("f")
         self.frames = None
         if file.seekable():
             there = os.fstat(file.fileno()).st_size - file.tell()  # `classify - < a.wav` has no path
             self.frames = min(there, format.size or there) // format.frame
-        self._rest = np.zeros((0, format.channels), np.float32)
+        self._parts = Parts(iter(self._data), np.zeros((0, format.channels), np.float32))
 
     def read(self, size: int) -> NDArray[np.float32]:
         """See Decoder."""
-        parts, have = [self._rest], len(self._rest)
-        while have < size:
-            part = next(self._pieces, None)
-            if part is None:
-                if not self.notes and self._data.note:
-                    self.notes.append(self._data.note)
-                break
-            parts.append(part)
-            have += len(part)
-        whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        self._rest = whole[size:]
-        return whole[:size]
+        frames = self._parts.take(size)
+        if len(frames) < size and self._data.note and not self.notes:
+            self.notes.append(self._data.note)
+        return frames
 
     def close(self) -> None:
         """See Decoder."""

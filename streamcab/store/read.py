@@ -103,7 +103,7 @@ class After:
 
     @classmethod
     def call(cls, call: StoredCall) -> "After":
-        """After this one."""
+        """Return the position after this call."""
         return cls(call.began, call.id)
 
 

@@ -101,7 +101,7 @@ def erase(engine: Engine, ids: Sequence[int]) -> int:
 
 
 def pieces_of(call: int, began: float, seen: float) -> Iterator[ColumnElement[bool]]:
-    """Conditions that together find the pieces of a call, one seek each: the key has the time first."""
+    """Yield conditions that together find the pieces of a call, one seek each: the key has the time first."""
     first, last = floor(began / PIECE_S) - 1, floor(seen / PIECE_S) + 1
     for start in range(first, last + 1, MOST):
         yield pieces.c.n.in_(range(start, min(start + MOST, last + 1))) & (pieces.c.call == call)

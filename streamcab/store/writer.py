@@ -99,7 +99,8 @@ class Writer:
             self.dropped += _rows(entry)
 
     def counters(self) -> Mapping[str, int]:
-        """`store-dropped`: rows that were never written. `store-waiting`: rows that a database keeps waiting."""
+        """Return `store-dropped`: rows that were never written, and `store-waiting`: rows that a database keeps
+        waiting."""
         waiting = len(self._calls) + len(self._pieces) if self._failing else 0
         found = {"store-dropped": self.dropped, "store-waiting": waiting}
         return {name: n for name, n in found.items() if n}

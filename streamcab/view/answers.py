@@ -16,7 +16,7 @@ from streamcab.view.words import doubt
 
 
 def answers_table(answers: Sequence[tuple[str, Prediction | str]]) -> Table:
-    """Names, safe to print, with their answers or with why there is none."""
+    """Make a table of names, safe to print, with their answers or with why there is none."""
     labels = next((a.labels for _, a in answers if isinstance(a, Prediction)), [])
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("file", overflow="fold")
@@ -61,7 +61,7 @@ class Bar:
 
 @contextmanager
 def progress(total: int, *, shown: bool) -> Iterator[Bar]:
-    """A bar on standard error while files are heard; nothing unless `shown`."""
+    """Show a bar on standard error while files are heard; nothing unless `shown`."""
     if not shown:
         yield Bar(None, total)
         return

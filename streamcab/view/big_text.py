@@ -60,7 +60,7 @@ _HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (Tru
 
 
 def large(text: str, rows: int) -> list[str] | None:
-    """`text` in large letters, in 3 or 5 rows of equal width; None when it has no large form."""
+    """Set `text` in large letters, in 3 or 5 rows of equal width; None when it has no large form."""
     plain = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c)).upper()
     if not plain or any(c not in _GLYPHS for c in plain):
         return None

@@ -132,15 +132,16 @@ class Board:
         self._forget(now)
 
     def age(self, now: float) -> float | None:
-        """Seconds since the last message of the feed; None before the first."""
+        """Return the seconds since the last message of the feed; None before the first."""
         return None if self.heard is None else now - self.heard
 
     def quiet(self, now: float) -> bool:
-        """Whether the feed has stopped after it had sent messages."""
+        """Return whether the feed has stopped after it had sent messages."""
         return self.heard is not None and now - self.heard > QUIET_S
 
     def number(self, label: str) -> int:
-        """The number of a label, which determines its colour. It is the same for all streams and never changes."""
+        """Return the number of a label, which determines its colour. It is the same for all streams and never
+        changes."""
         found = self._labels.get(label)
         if found is None:
             found = len(self._labels)
@@ -153,11 +154,11 @@ class Board:
         return list(self._labels)
 
     def model(self, stream: Stream) -> ModelInfo | None:
-        """The model that classifies a stream, if the feed has announced it."""
+        """Return the model that classifies a stream, if the feed has announced it."""
         return None if stream.prediction is None else self.models.get(stream.prediction.model)
 
     def predictions(self) -> dict[str, Prediction]:
-        """The newest prediction of every stream that is still remembered."""
+        """Return the newest prediction of every stream that is still remembered."""
         here = {name: s.prediction for name, s in self.streams.items() if s.prediction is not None}
         return {**self.finals, **here}
 

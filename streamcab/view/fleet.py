@@ -138,7 +138,7 @@ def _shares(counts: Sequence[int], cells: int) -> list[int]:
 
 
 def _ordered(board: Board, counts: Counter[str | None]) -> list[tuple[str | None, int]]:
-    """(label, streams), in the model's order, those without an answer last."""
+    """Return (label, streams), in the model's order, those without an answer last."""
     named: list[tuple[str | None, int]] = [
         (label, counts[label]) for label in board.labels() if counts[label]
     ]
@@ -217,7 +217,7 @@ def _line(board: Board, s: Stream, w: _Widths, width: int, margin: int, selected
 
 
 def _short(stream: Stream) -> Shown:
-    """The state in a word that fits the column."""
+    """Put the state in a word that fits the column."""
     return "lost" if stream.shown == "reconnecting" else stream.shown
 
 

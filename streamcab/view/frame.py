@@ -22,12 +22,12 @@ ASCII = {ord(pair[0]): pair[1] for pair in _PAIRS.split()}
 
 
 def clean(text: str) -> str:
-    """`text` without characters that could control a terminal."""
+    """Return `text` without characters that could control a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "·" for c in text)
 
 
 def fit(text: str, width: int) -> str:
-    """`text` in at most `width` cells, with an ellipsis where it was cut."""
+    """Return `text` in at most `width` cells, with an ellipsis where it was cut."""
     text = clean(text)
     if cell_len(text) <= width:
         return text
@@ -35,7 +35,7 @@ def fit(text: str, width: int) -> str:
 
 
 def fit_name(name: str, width: int) -> str:
-    """A stream's name, which is ASCII, in at most `width` cells, cut in its middle: calls differ at their ends."""
+    """Fit a stream's name, which is ASCII, into `width` cells, cut in its middle: calls differ at their ends."""
     name = clean(name)
     if cell_len(name) <= width or width < 7:
         return fit(name, width)
@@ -75,7 +75,7 @@ class Row:
         return self.put(" " * (width - cell_len(text)) + text, style)
 
     def to(self, column: int) -> "Row":
-        """Blank up to a column."""
+        """Add blanks up to a column."""
         return self.put(" " * (column - self.used)) if column > self.used else self
 
     def extend(self, pieces: Iterable[tuple[str, Style]]) -> "Row":
@@ -90,7 +90,7 @@ class Row:
         return self
 
     def done(self) -> list[Segment]:
-        """The row, blank up to its width."""
+        """Return the row, blank up to its width."""
         return self.to(self.width).segments
 
 
@@ -102,7 +102,7 @@ class Frame:
         self.rows = list(rows)
 
     def dimmed(self, keep: int = 0) -> "Frame":
-        """The same in grey, but for the first `keep` rows."""
+        """Return the same in grey, but for the first `keep` rows."""
         return Frame(
             self.width,
             [r if i < keep else [Segment(s.text, QUIET) for s in r] for i, r in enumerate(self.rows)],
@@ -121,7 +121,7 @@ class Frame:
 
 
 def bar(share: float, width: int, style: Style, mark: float | None = None) -> list[tuple[str, Style]]:
-    """A bar in eighths of a cell on a thin track, with a mark at a second share of it."""
+    """Draw a bar in eighths of a cell on a thin track, with a mark at a second share of it."""
     if width < 1:
         return []
     eighths = round(min(max(share, 0.0), 1.0) * width * 8)
@@ -141,7 +141,7 @@ def bar(share: float, width: int, style: Style, mark: float | None = None) -> li
 
 
 def thin_bar(share: float, width: int, style: Style) -> list[tuple[str, Style]]:
-    """A bar of half the weight, in halves of a cell: for rows that stand close together."""
+    """Draw a bar of half the weight, in halves of a cell: for rows that stand close together."""
     halves = round(min(max(share, 0.0), 1.0) * width * 2)
     full, half = divmod(halves, 2)
     return [("━" * full + "╸" * half, style), ("─" * (width - full - half), TRACK)]
@@ -159,18 +159,18 @@ def runs(cells: Iterable[tuple[str, Style]]) -> list[tuple[str, Style]]:
 
 
 def column(share: float, row: int, rows: int) -> str:
-    """The part of a column `rows` high, filled to `share`, that falls into `row` (0 = top); never empty."""
+    """Return the part of a column `rows` high, filled to `share`, that falls into `row` (0 = top); never empty."""
     eighths = max(1, round(min(max(share, 0.0), 1.0) * rows * 8))
     return HEIGHTS[min(8, max(0, eighths - 8 * (rows - 1 - row)))]
 
 
 def percent(probability: float) -> str:
-    """A probability as text; 100 % only from 99.5 up."""
+    """Format a probability; 100 % only from 99.5 up."""
     return f"{100 * probability:.0f} %"
 
 
 def duration(ms: float) -> str:
-    """Milliseconds in the largest sensible unit, in at most six characters."""
+    """Format milliseconds in the largest sensible unit, in at most six characters."""
     if ms < 999.5:
         return f"{max(ms, 0):.0f} ms"
     if ms < 59_950:

@@ -51,7 +51,7 @@ class History:
         self.end = bucket
 
     def cells(self, width: int) -> list[Cell]:
-        """The strip in `width` cells, oldest first, on a grid fixed to the stream: so it does not flicker."""
+        """Draw the strip in `width` cells, oldest first, on a grid fixed to the stream: so it does not flicker."""
         if self.end < 0:
             return [(-1, 0.0)] * width
         cut = (self.end + 1) % _BUCKETS

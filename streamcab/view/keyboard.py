@@ -28,7 +28,7 @@ _NAMES = {
 
 
 def decode(data: bytes) -> list[str]:
-    """The keys in a terminal's input; sequences and characters without a meaning here are left out."""
+    """Return the keys in a terminal's input; sequences and characters without a meaning here are left out."""
     keys = []
     for match in _SEQUENCE.finditer(data):
         piece = match.group()
@@ -39,7 +39,7 @@ def decode(data: bytes) -> list[str]:
 
 
 def render_keys(size: tuple[int, int]) -> Frame:
-    """The list of keys in the middle of a picture."""
+    """Draw the list of keys in the middle of a picture."""
     width, height = max(size[0], 1), max(size[1], 1)
     wide = 18 if width >= 66 else 12
     left = max((width - wide - 46) // 2, 1)

@@ -176,7 +176,7 @@ class _Signals:
             signal.signal(number, handler)
 
     def stop_here(self, screen: Screen) -> None:
-        """Ctrl-Z: give the terminal back, stop, and take it again when we are continued."""
+        """Handle Ctrl-Z: give the terminal back, stop, and take it again when we are continued."""
         self.suspend = False
         screen.__exit__(None, None, None)
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)

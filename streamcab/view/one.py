@@ -28,7 +28,7 @@ _GAP = 4  # cells between bars that stand side by side
 def render_one(
     board: Board, stream: str, size: tuple[int, int], now: float, *, caption: str = "", hint: str = ""
 ) -> Frame:
-    """One stream in `size` (columns, rows); `caption` stands at the top, `hint` (the keys) at the bottom."""
+    """Draw one stream in `size` (columns, rows); `caption` stands at the top, `hint` (the keys) at the bottom."""
     found = board.streams.get(stream)
     if found is None:
         return render_waiting(board, size, now, caption=caption, hint=hint)
@@ -86,7 +86,7 @@ class _Picture:
         return Row(self.width).put(" " * self.margin)
 
     def _large(self) -> int:
-        """The most rows of letters in which every label and its percentage fit side by side."""
+        """Return the most rows of letters in which every label and its percentage fit side by side."""
         for rows in (5, 3):
             drawn = [large(label, rows) for label in self.labels]
             tail = large("100%", rows)
@@ -157,7 +157,7 @@ class _Picture:
             yield self._row()
 
     def _shown_labels(self, most: int) -> list[str]:
-        """The likeliest labels, in the model's order: bars never change places."""
+        """Return the likeliest labels, in the model's order: bars never change places."""
         if len(self.labels) <= most or self.p is None:
             return self.labels
         probs = self.p.probs

@@ -43,7 +43,7 @@ def _channels(colour: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def hue(number: int, level: int = LEVELS - 1, bold: bool = False) -> Style:
-    """The colour of a label: pure at the highest level, paler below: grey shows on dark and on light."""
+    """Return the colour of a label: pure at the highest level, paler below: grey shows on dark and on light."""
     share = 0.15 + 0.85 * level / (LEVELS - 1)
     pure, grey = _channels(HUES[number % len(HUES)]), _channels(GREY)
     mixed = [round(g + (p - g) * share) for p, g in zip(pure, grey, strict=True)]
@@ -51,5 +51,5 @@ def hue(number: int, level: int = LEVELS - 1, bold: bool = False) -> Style:
 
 
 def level(probability: float) -> int:
-    """The step of brightness for a probability: below a half everything is pale."""
+    """Return the step of brightness for a probability: below a half everything is pale."""
     return min(LEVELS - 1, max(0, int((probability - 0.3) / 0.6 * LEVELS)))

@@ -22,7 +22,7 @@ class Feed(Protocol):
     """The part of a `streamcab.feed.Subscriber` that the view needs."""
 
     def drain(self) -> list[AnyMessage]:
-        """Every message that has arrived, without waiting."""
+        """Return every message that has arrived, without waiting."""
 
 
 class Writer(Protocol):
@@ -73,7 +73,7 @@ def lines(
 
 
 def line(message: Prediction | Status, name_cells: int = 12, label_cells: int = 0) -> str:
-    """One message as one line."""
+    """Format one message as one line."""
     clock = _clock(message.time)
     name = clean(message.stream)
     head = f"{clock}  {name}{' ' * (name_cells - cell_len(name))}  {message.state:<7}"
@@ -96,7 +96,7 @@ def line(message: Prediction | Status, name_cells: int = 12, label_cells: int = 
 
 
 def _clock(unix: float) -> str:
-    """The time of day; of no day where a stranger's message says so."""
+    """Format the time of day; of no day where a stranger's message says so."""
     try:
         return time.strftime("%H:%M:%S", time.localtime(unix))
     except (OverflowError, ValueError, OSError):

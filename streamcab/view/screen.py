@@ -91,7 +91,7 @@ class Screen:
             self.console.print(Segments([_BEGIN, *out, _END]), end="", soft_wrap=True, highlight=False)
 
     def wait(self, seconds: float) -> list[str]:
-        """Keys pressed within `seconds`; ends at the first."""
+        """Wait for keys pressed within `seconds`; ends at the first."""
         if self._keys is None:
             threading.Event().wait(seconds)
             return []
@@ -108,7 +108,7 @@ class Screen:
 
 
 def _own_terminal() -> int | None:
-    """The descriptor of standard input when it is a terminal that this job may read."""
+    """Return the descriptor of standard input when it is a terminal that this job may read."""
     try:
         fd = sys.stdin.fileno()
         return fd if os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp() else None

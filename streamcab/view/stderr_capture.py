@@ -17,7 +17,7 @@ KEPT = 50
 
 @contextmanager
 def captured_stderr() -> Iterator[None]:
-    """File descriptor 2, the library's below Python too, is collected inside and written out at the end."""
+    """Collect file descriptor 2, the library's below Python too, and write it out at the end."""
     sys.stderr.flush()
     before = os.dup(2)
     inlet, outlet = os.pipe()

@@ -10,7 +10,7 @@ from streamcab.view.palette import PLAIN, TRACK, hue, level
 
 
 def strip_row(cells: list[Cell], row: int, rows: int) -> list[tuple[str, Style]]:
-    """One row of a strip `rows` high: colour is the answer, height its probability; a line without speech."""
+    """Draw one row of a strip `rows` high: colour is the answer, height its probability; a line without speech."""
     line = "─" if row == rows - 1 else " "
     top = 7 / 8 if rows == 1 else 1.0  # a low strip keeps clear of the row above
 
@@ -28,7 +28,7 @@ def strip_row(cells: list[Cell], row: int, rows: int) -> list[tuple[str, Style]]
 
 
 def spoken_runs(cells: list[Cell]) -> list[tuple[int | None, int]]:
-    """Neighbouring cells of one answer as (label, cells), gaps of up to two cells counted in."""
+    """Return neighbouring cells of one answer as (label, cells), gaps of up to two cells counted in."""
     numbers: list[int | None] = [None if c is None or c[0] < 0 else c[0] for c in cells]
     for i in range(1, len(numbers) - 1):
         if numbers[i] is None and numbers[i - 1] is not None and numbers[i - 1] in numbers[i + 1 : i + 3]:

@@ -27,7 +27,7 @@ class Summary:
         self._spoken = {name: label for name, label in spoken.items() if label in known}
 
     def frame(self, width: int) -> Frame:
-        """The summary in `width` columns."""
+        """Draw the summary in `width` columns."""
         answers, board = self._answers, self._board
         if not answers:
             return Frame(width, [Row(width).put(" no stream was heard", QUIET).done()])
@@ -93,7 +93,7 @@ class Summary:
 
 
 def summary(board: Board, spoken: Mapping[str, str] | None = None) -> Summary:
-    """Per stream: the final answer, its confidence, the voiced seconds behind it, and the lost ones.
+    """Sum up each stream: the final answer, its confidence, the voiced seconds behind it, and the lost ones.
 
     `spoken` has the label of each stream of which it is known.
     """

@@ -34,11 +34,11 @@ class ViewState:
     per_page: int = 10  # rows that the last picture had, for the keys that jump
 
     def shown(self, board: Board) -> Page:
-        """The page to draw now."""
+        """Return the page to draw now."""
         return self.page or ("one" if len(board.streams) <= 1 else "fleet")
 
     def stream(self, names: Sequence[str]) -> str | None:
-        """The stream that the one-stream page shows: the selected one, else the first."""
+        """Return the stream that the one-stream page shows: the selected one, else the first."""
         return self.selected if self.selected in names else next(iter(names), None)
 
     def key(self, key: str, names: Sequence[str], page: Page) -> bool:
@@ -92,7 +92,7 @@ _STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -1, "page down": 1, "
 
 
 def sort(board: Board, view_state: ViewState) -> list[str]:
-    """The names of the streams that pass the filter, in the chosen order; those that have ended come last."""
+    """Return the names of the streams that pass the filter, in the chosen order; those that have ended come last."""
     needle = view_state.filter.lower()
     streams = [s for s in board.streams.values() if needle in s.name.lower()]
     if view_state.sorting != "newest":
@@ -103,5 +103,5 @@ def sort(board: Board, view_state: ViewState) -> list[str]:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """A key that puts call 9 before call 10."""
+    """Return a key that puts call 9 before call 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]

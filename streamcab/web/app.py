@@ -28,7 +28,7 @@ KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg":
 def application(
     hub: Hub, hosts: tuple[str, ...] = (), token: str | None = None, past: "Past | None" = None
 ) -> ASGIApp:
-    """The page of `hub`, and of the stored calls in `past`, for those whom the guard lets in."""
+    """Return the page of `hub`, and of the stored calls in `past`, for those whom the guard lets in."""
     files = _files()
 
     def page(request: Request) -> Response:
@@ -72,7 +72,7 @@ def application(
 
 
 def _files() -> dict[str, Callable[[Request], Response]]:
-    """An answer for each file of the page; they are read once, so a request never becomes a path."""
+    """Make an answer for each file of the page; they are read once, so a request never becomes a path."""
     answers = {}
     for file in (resources.files("streamcab") / "web" / "static").iterdir():
         kind = KINDS.get(file.name.rpartition(".")[2])

@@ -124,7 +124,7 @@ class Guard:
 
 
 def read_token(path: Path) -> str:
-    """The token in a file.
+    """Read the token in a file.
 
     Raises:
         ConfigError: It cannot be read, others could read it, or it is short.

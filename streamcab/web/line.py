@@ -14,7 +14,7 @@ STATES = ("warming", "live", "silent", "stalled", "reconnecting", "lost", "ended
 
 
 def shown(text: str) -> str:
-    """Text from anywhere, as a browser may have it: no control characters, bounded."""
+    """Return text from anywhere, as a browser may have it: no control characters, bounded."""
     return printable(text[:LONGEST])
 
 

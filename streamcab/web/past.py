@@ -68,7 +68,7 @@ class Past:
             return self._opened
 
     def routes(self) -> list[Route]:
-        """The routes of the history."""
+        """Return the routes of the history."""
         return [
             Route("/api/history", _careful(self._list)),
             *(Route(f"/api/history.{kind}", _careful(partial(self._file, kind))) for kind in self.formats),
@@ -224,7 +224,7 @@ def _label(text: str | None) -> str | None:
 
 
 def _row(call: StoredCall) -> dict[str, Any]:
-    """A call as the page has it: no text that could steer a browser or turn its lines."""
+    """Return a call as the page has it: no text that could steer a browser or turn its lines."""
     row = msgspec.structs.asdict(call)
     row["flaws"] = [shown(flaw) for flaw in call.flaws]
     for key in ("name", "source", "state", "top", "detail", "model"):

@@ -33,7 +33,7 @@ class Access:
 
 
 def bind(address: HostPort, access: Access) -> socket.socket:
-    """A listening socket. ConfigError: others could reach it without a token. StreamcabError: it is taken."""
+    """Open a listening socket. ConfigError: others could reach it without a token. StreamcabError: it is taken."""
     if (access.cert is None) != (access.key is None):
         raise ConfigError("--web-cert and --web-key go together: the certificate, and its key")
     if access.token is None and not is_loopback(address.host):

@@ -195,7 +195,8 @@ class Wall:
             self._gone.append(old.id)
 
     def _again(self, message: AnyMessage) -> Line | None:
-        """The call that was given up, of which there is news after all: the daemon or the way to it had stalled."""
+        """Return the call that was given up, of which there is news after all: the daemon or the way to it had
+        stalled."""
         line = self._lately.get(message.stream)
         if line is None or not line.given_up or line.run != message.run or isinstance(message, ModelInfo):
             return None
@@ -206,7 +207,7 @@ class Wall:
         return line
 
     def _last_words(self, message: AnyMessage) -> None:
-        """The status of a call whose last answer ended it already; a late joiner gets it in that order."""
+        """Take the status of a call whose last answer ended it already; a late joiner gets it in that order."""
         line = self._lately.get(message.stream)
         if line is not None and isinstance(message, Status) and line.run == message.run:
             line.hear_of(message)
@@ -282,7 +283,8 @@ class Wall:
         return {"n": self.number, "at": round(at, 2), "daemon": told}
 
     def _piece(self, at: float) -> list[int] | None:
-        """The slice of the ribbon that begins now: its time, the calls without an answer, and those of each label."""
+        """Return the slice of the ribbon that begins now: its time, the calls without an answer, and those of each
+        label."""
         slice = int(at // SLICE_S)
         if slice == self._slice:
             return None

@@ -17,7 +17,7 @@ _HEAD = struct.Struct("=II")  # a counter that is odd while the cell is written,
 
 
 def reserve(streams: int) -> int:
-    """Return the descriptor of memory for so many streams; the process that shall write it must inherit it."""
+    """Return the descriptor of memory for a number of streams; the process that writes it must inherit it."""
     fd = os.memfd_create("streamcab-last-words", os.MFD_CLOEXEC)
     os.ftruncate(fd, CELL * (1 + KINDS_PER_STREAM * streams))
     return fd

@@ -109,7 +109,7 @@ class Asked:
         return self._ask(served, items)
 
     def newest(self, items: Iterable[Item]) -> Predicted:
-        """The mean of the newest seconds of c_t, each second from then on."""
+        """Average the newest seconds of c_t, each second from then on."""
         return self._ask(newest, items)
 
     def _ask(self, answer: Answer, items: Iterable[Item]) -> Predicted:

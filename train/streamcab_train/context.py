@@ -34,7 +34,7 @@ from streamcab_train.pupil import Pupil, soften
 from streamcab_train.sources import Prepared, Recordings, keep, stream
 from streamcab_train.stage import Inner, Say, left, resume, run_stage
 from streamcab_train.targets import Encode, opinions_on
-from streamcab_train.voices import Voice, deal, keep_inner, of_everyone, read_voices, taught_by
+from streamcab_train.voices import Voice, dealt, keep_inner, of_everyone, taught_by
 from streamcab_train.whisper import FRAMES_PER_S, Encoder, load_weights
 
 NAME = "CAB-CNN with context"
@@ -75,12 +75,7 @@ def train(
     Returns:
         The model, with the twin's figures in its card.
     """
-    labels = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
-    voices = [voice for manifest in manifests for voice in read_voices(manifest, labels)]
-    voices = [v for v in voices if not keys.corpora or v.corpus in keys.corpora]
-    if not voices:
-        raise ConfigError(f"no clip is of the recipe's corpora: {', '.join(keys.corpora)}")
-    parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
+    voices, parts = dealt(keys, manifests)
     out.mkdir(parents=True, exist_ok=True)
     hears = keys.architecture if gate is None else gated(keys.architecture, gate)
     detector = None if gate is None else detector_of(gate)

@@ -27,7 +27,7 @@ from streamcab_train.context_keys import ContextKeys, read_context
 from streamcab_train.judged import rank_auc
 from streamcab_train.report import table
 from streamcab_train.scores import confusion_matrix, interval_95, scores
-from streamcab_train.voices import NO_CLASS, deal, read_voices
+from streamcab_train.voices import NO_CLASS, dealt, read_voices
 
 JOINED_S = (10.0, 20.0, 30.0)
 SURE = 0.8
@@ -125,9 +125,7 @@ def judge(
     """Return every figure by name, said as they come."""
     classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
     labels, limits = keys.labels, asked.model.checkpoint.confidence
-    voices = [voice for manifest in manifests for voice in read_voices(manifest, classes)]
-    voices = [v for v in voices if not keys.corpora or v.corpus in keys.corpora]
-    parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
+    voices, parts = dealt(keys, manifests)
     found: dict[str, dict[str, object]] = {}
 
     def ask(name: str, heard: Predicted) -> Predicted:

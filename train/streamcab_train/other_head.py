@@ -8,8 +8,6 @@ which on an answer is not sure go into MODEL, whose other weights stay. Held-out
 out are heard by none of it.
 """
 
-import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,16 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.dsp.gate import VOICED
-from streamcab.errors import CorpusError, StreamcabError
-from streamcab.inference import offline
+from streamcab.errors import CorpusError
 from streamcab.nn import checkpoint
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.confidence import odds_of
-from streamcab.nn.weights import Weights, detector_of, without_other
-from streamcab.source.file import read_audio
+from streamcab.nn.weights import Weights, without_other
 from streamcab_train.context_keys import ContextKeys, read_context
+from streamcab_train.heads import WRITTEN_ANEW, execute, hear_each, with_head, words_for
 from streamcab_train.opinion import regress
-from streamcab_train.voices import NO_CLASS, Parts, Voice, deal, read_voices
+from streamcab_train.voices import NO_CLASS, Parts, Voice, dealt
 
 PIECE_S = 5.0
 """Seconds of an example; of a clip with longer speech there are several, which together weigh as one."""
@@ -67,29 +64,25 @@ class Line:
     bias: float
 
     def __call__(self, means: Doubles) -> Doubles:
-        """Scores (n,) of means (n, features)."""
+        """Compute scores (n,) of means (n, features)."""
         found: Doubles = means @ self.weight + self.bias
         return found
 
 
 def hear(voices: Sequence[Voice], model: Checkpoint, say: Callable[[str], object]) -> list[Heard | None]:
     """Compute the examples of each clip; None where nothing votes."""
-    net, detector, arch = model.model, detector_of(model.net), model.architecture
-    found: list[Heard | None] = []
-    for i, voice in enumerate(voices):
-        samples, rate = read_audio(voice.path)
-        heard = offline.features(samples, rate, arch, detector)
+    net, found = model.model, list[Heard | None]()
+    length = model.architecture.intervals(PIECE_S)
+    for heard in hear_each(voices, model, say):
         with torch.inference_mode():
             h = net.heard(torch.from_numpy(heard.x))
             c = net.acb(h)[0][0].double().numpy()
         at = np.flatnonzero(heard.kind[0] == VOICED)
         if len(at):
             confidence = float(model.confidence(c[at].mean(0)[None]).max())
-            found.append(Heard(*examples(h[0].double().numpy()[at], at, arch.intervals(PIECE_S)), confidence))
+            found.append(Heard(*examples(h[0].double().numpy()[at], at, length), confidence))
         else:
             found.append(None)
-        if i % 500 == 499:
-            say(f"{i + 1} of {len(voices)} clips heard")
     return found
 
 
@@ -194,17 +187,17 @@ def limit(shown: Doubles, confidence: Doubles, below: float, corpora: Sequence[s
 
 
 def attach(model: Checkpoint, line: Line, above: float, about: dict[str, object]) -> Checkpoint:
-    """The same model with the score and its limit; what it had of that before is replaced."""
+    """Return the same model with the score and its limit; what it had of that before is replaced."""
     bare = without_other(model.net).weights
     own = {
         "other.weight": np.ascontiguousarray(line.weight[None], np.float32),
         "other.bias": np.array([line.bias], np.float32),
     }
-    found = Checkpoint(Weights(replace(bare.architecture, other=True), {**bare.arrays, **own}))
-    parameters = sum(p.numel() for p in found.model.parameters())
     abstain = {**model.card.get("abstain", {}), "other": above}
-    found.card = {**model.card, "parameters": parameters, "other": about, "abstain": abstain}
-    return found
+    architecture = replace(bare.architecture, other=True)
+    return with_head(
+        model, Weights(architecture, {**bare.arrays, **own}), {"other": about, "abstain": abstain}
+    )
 
 
 def run(
@@ -218,11 +211,8 @@ def run(
     model = checkpoint.load(path)
     if not model.architecture.trunk:
         raise CorpusError(f"{path} has no trunk, from whose output the score is read")
-    classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
-    every = [
-        v for m in manifests for v in read_voices(m, classes) if not keys.corpora or v.corpus in keys.corpora
-    ]
-    chosen, strange = use(every, deal(every, keys.seed, strangers=keys.strangers, left_out=keys.left_out))
+    every, parts = dealt(keys, manifests)
+    chosen, strange = use(every, parts)
     if not len(chosen):
         raise CorpusError("no corpus has both clips of the labels and clips of the recipe's strangers")
     all_heard = hear([every[i] for i in chosen], model, say)
@@ -249,19 +239,9 @@ def run(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    words = argparse.ArgumentParser(description="Gives a model a score of accents of none of its labels.")
-    words.add_argument("model", type=Path, help="a checkpoint with a trunk; it is written anew")
-    words.add_argument(
-        "--config", type=Path, required=True, help="the recipe: its strangers, and whom it keeps apart"
-    )
-    words.add_argument("--data", type=Path, nargs="+", required=True, help="manifests")
-    given = words.parse_args(arguments)
-    torch.set_num_threads(1)
-    try:
-        run(given.model, read_context(given.config), given.data)
-    except StreamcabError as error:
-        sys.exit(f"error: {error}")
+    """Run the command line."""
+    words = words_for("Gives a model a score of accents of none of its labels.", WRITTEN_ANEW)
+    execute(words, lambda given: run(given.model, read_context(given.config), given.data), arguments)
 
 
 if __name__ == "__main__":

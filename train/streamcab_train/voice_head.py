@@ -6,8 +6,6 @@ What the trunk makes of the clips that teach, by the recipe's draw, is heard onc
 threshold of a change go into MODEL, whose other weights stay. Voices that judge are heard by none of it.
 """
 
-import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +15,16 @@ import torch
 from numpy.typing import NDArray
 
 from streamcab.dsp.gate import VOICED
-from streamcab.errors import CorpusError, StreamcabError
-from streamcab.inference import offline
+from streamcab.errors import CorpusError
 from streamcab.inference.voices import BLOCK, Voices
 from streamcab.nn import checkpoint
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.nn.voice import Metric
-from streamcab.nn.weights import Weights, detector_of, without_voice
-from streamcab.source.file import read_audio
+from streamcab.nn.weights import Weights, without_voice
 from streamcab_train.context_keys import ContextKeys, read_context
+from streamcab_train.heads import WRITTEN_ANEW, execute, hear_each, with_head, words_for
 from streamcab_train.voice_metric import Fitted, blocks_of, fit
-from streamcab_train.voices import Voice, deal, read_voices
+from streamcab_train.voices import Voice, dealt
 
 NUMBERS = 24
 CLIPS, SECONDS = 6, 15.0
@@ -43,16 +40,12 @@ Heard = NDArray[np.float32]
 
 def hear(voices: Sequence[Voice], model: Checkpoint, say: Callable[[str], object]) -> list[Heard]:
     """Compute half the trunk's output for the voting intervals of each clip, (n, features); see `Trunk.both`."""
-    net, detector, found = model.model, detector_of(model.net), []
+    net, found = model.model, []
     assert net.trunk is not None, "a net without a trunk"
-    for i, voice in enumerate(voices):
-        samples, rate = read_audio(voice.path)
-        heard = offline.features(samples[: round(SECONDS * rate)], rate, model.architecture, detector)
+    for heard in hear_each(voices, model, say, SECONDS):
         with torch.inference_mode():
             h = net.trunk.both(net.distiller(torch.from_numpy(heard.x)))[1][0].numpy()
         found.append(h[heard.kind[0] == VOICED])
-        if i % 500 == 499:
-            say(f"{i + 1} of {len(voices)} clips heard")
     return found
 
 
@@ -128,10 +121,7 @@ def attach(model: Checkpoint, fitted: Fitted, odds: float, about: dict[str, obje
     }
     own = {f"voice.{name}": np.ascontiguousarray(a, np.float32) for name, a in arrays.items()}
     architecture = replace(bare.architecture, voice=len(fitted.bias))
-    found = Checkpoint(Weights(architecture, {**bare.arrays, **own}))
-    parameters = sum(p.numel() for p in found.model.parameters())
-    found.card = {**model.card, "parameters": parameters, "voices": about}
-    return found
+    return with_head(model, Weights(architecture, {**bare.arrays, **own}), {"voices": about})
 
 
 def run(
@@ -147,11 +137,7 @@ def run(
         raise CorpusError(
             f"{path} has no trunk, or evidence: voices are told apart by a trunk's output alone"
         )
-    classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
-    voices = [
-        v for m in manifests for v in read_voices(m, classes) if not keys.corpora or v.corpus in keys.corpora
-    ]
-    parts = deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
+    voices, parts = dealt(keys, manifests)
     teaching = some_of_each([v for v, t in zip(voices, parts.teaches, strict=True) if t], keys.seed)
     if not teaching:
         raise CorpusError("no clip teaches: the manifests hold none of the recipe's corpora")
@@ -172,16 +158,8 @@ def run(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    words = argparse.ArgumentParser(description="Gives a model what tells voices apart on a line.")
-    words.add_argument("model", type=Path, help="a checkpoint with a trunk; it is written anew")
-    words.add_argument("--config", type=Path, required=True, help="the recipe: whom it keeps apart")
-    words.add_argument("--data", type=Path, nargs="+", required=True, help="manifests")
-    given = words.parse_args(arguments)
-    torch.set_num_threads(1)
-    try:
-        run(given.model, read_context(given.config), given.data)
-    except StreamcabError as error:
-        sys.exit(f"error: {error}")
+    words = words_for("Gives a model what tells voices apart on a line.", WRITTEN_ANEW)
+    execute(words, lambda given: run(given.model, read_context(given.config), given.data), arguments)
 
 
 if __name__ == "__main__":

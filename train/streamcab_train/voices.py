@@ -9,11 +9,15 @@ import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.errors import CorpusError
+from streamcab.errors import ConfigError, CorpusError
+
+if TYPE_CHECKING:
+    from streamcab_train.context_keys import ContextKeys
 
 KEPT = 3
 """One in this many groups of a corpus and class is held out."""
@@ -105,6 +109,23 @@ def deal(
         stranger=~apart & ~unheard & np.isin(accents, sorted(strangers)) & (labels == NO_CLASS),
         left_out=unheard,
     )
+
+
+def dealt(keys: "ContextKeys", manifests: Sequence[Path]) -> tuple[list[Voice], Parts]:
+    """Read the clips of a recipe's corpora, and choose their uses by its draw.
+
+    Raises:
+        ConfigError: No clip is of the recipe's corpora.
+        CorpusError: A manifest cannot be read, in one line.
+    """
+    classes = {accent: keys.labels.index(name) for accent, name in keys.classes.items()}
+    voices = [voice for manifest in manifests for voice in read_voices(manifest, classes)]
+    voices = [v for v in voices if not keys.corpora or v.corpus in keys.corpora]
+    if not voices:
+        raise ConfigError(
+            f"no clip is of the recipe's corpora: {', '.join(keys.corpora) or 'no manifest has any'}"
+        )
+    return voices, deal(voices, keys.seed, strangers=keys.strangers, left_out=keys.left_out)
 
 
 def keep_inner(

@@ -52,7 +52,7 @@ class Backend(Protocol):
     def step(
         self, slots: NDArray[np.intp], x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]
     ) -> Answer:
-        """H more intervals of B streams, no slot twice: x (B, H * I), normalised, 0 beyond a stream's end.
+        """Compute H more intervals of B streams, no slot twice: x (B, H * I), normalised, 0 beyond a stream's end.
 
         first  (B,) intervals of each stream so far        end  (B,) intervals of it in all, or FOREVER
         Returns c (B, H, labels), with `other` one more, attention (B, H, classifiers) and u (B, H, summary) of the
@@ -68,7 +68,7 @@ class Backend(Protocol):
         """
 
     def prepare(self, *, wait: bool = True) -> None:
-        """Compile or record what so many slots can need, so that no stream has to wait for it later.
+        """Compile or record what these slots can need, so that no stream has to wait for it later.
 
         Without `wait` it is done in the background where that is possible; until then steps take longer.
         """
@@ -86,14 +86,16 @@ class Runtime(Protocol):
         """The architecture of the net."""
 
     def clip(self, x: Floats) -> Floats:
-        """One whole clip: normalised samples x (T,), whole intervals -> c, attention and u (T / interval, width)."""
+        """Compute one whole clip: normalised samples x (T,), whole intervals -> c, attention and u (T / interval,
+        width)."""
 
     def backend(self, slots: int) -> Backend:
         """Return a backend for `slots` streams. It compiles or records each shape when it is first needed."""
 
 
 def resolved(name: str, device: str) -> str:
-    """The backend that `name` of BACKENDS means on a device: torch or openvino. ConfigError for what cannot work."""
+    """Return the backend that `name` of BACKENDS means on a device, torch or openvino; raise ConfigError for what
+    cannot work."""
     if name not in BACKENDS:
         raise ConfigError(f"backend is {name!r}; it can be {', '.join(BACKENDS)}")
     cpu = device == "cpu"
@@ -114,7 +116,7 @@ def make_runtime(
     precision: str = "f32",
     threads: int = 1,
 ) -> Runtime:
-    """The net on the backend `name` of BACKENDS; `auto` is openvino where it can be, else torch.
+    """Put the net on the backend `name` of BACKENDS; `auto` is openvino where it can be, else torch.
 
     Args:
         name: of the backend.
@@ -134,7 +136,7 @@ def make_runtime(
         from streamcab.nn.backend.torch_net import TorchNet
 
         return TorchNet(net, device, "f32" if precision == "auto" else precision)
-    from streamcab.nn.backend.openvino import OpenVinoNet, has_bf16
+    from streamcab.nn.backend.openvino_net import OpenVinoNet, has_bf16
 
     if precision == "auto":
         precision = "bf16" if has_bf16() else "f32"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from streamcab.nn.backend.layout import Arena, Pass
-from streamcab.nn.backend.pieces import RUNS, Floats, Ints, Pieces, RoundRobin
+from streamcab.nn.backend.pieces import RUNS, Batch, Floats, Ints, Pieces, RoundRobin, Step
 from streamcab.nn.backend.torch import TorchBackend
 from streamcab.nn.weights import Net
 
@@ -26,7 +26,8 @@ Record = Callable[[Callable[[], None]], Callable[[], object]]
 
 
 def as_graph(work: Callable[[], None]) -> Callable[[], object]:
-    """A CUDA graph of the work; it is done a few times before, so that whatever is chosen late has been chosen."""
+    """Record a CUDA graph of the work; it is done a few times before, so that whatever is chosen late has been
+    chosen."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -67,7 +68,9 @@ class CudaBackend(TorchBackend):
 
     def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
         h = out.shape[1]
-        self._pieces.start(self._sizes, lambda size: self._replays(size, h).next(), slots, [x], out).wait()
+        step = Step(self._pieces, out)
+        self._pieces.start(step, Batch(slots, x), self._sizes, lambda size: self._replays(size, h).next())
+        step.wait()
 
     def _replays(self, b: int, h: int) -> "RoundRobin[_Replay]":
         replays = self._recorded.get((b, h))
@@ -105,12 +108,12 @@ class _Replay:
 
         self._replay = backend._record(work)
 
-    def start(self, slots: Ints, x: Floats) -> None:
+    def start(self, batch: Batch) -> None:
         """See Piece."""
-        self._n = n = len(slots)
-        self._slots[:n] = slots
+        self._n = n = len(batch.slots)
+        self._slots[:n] = batch.slots
         self._slots[n:] = self._spare
-        self._row[:n, HEAD : HEAD + self._samples] = x
+        self._row[:n, HEAD : HEAD + self._samples] = batch.x
         self._device.copy_(self._host, non_blocking=True)
         self._replay()
         self._answer_host.copy_(self._answer, non_blocking=True)

@@ -3,20 +3,22 @@
 Knows nothing of which streams there are, or of what is compiled when.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcab.nn.architecture import Architecture
+from streamcab.nn.architecture import FOREVER, Architecture
 from streamcab.nn.backend import state
-from streamcab.nn.backend.pieces import Floats, Ints
+from streamcab.nn.backend.pieces import EdgeBatch
+from streamcab.nn.backend.request import Request
 from streamcab.nn.backend.rings import Rings
 from streamcab.nn.backend.unreported import ov
 
 
-class EdgeRequest:
-    """A Piece of `size` streams and any number of intervals; computed `elsewhere` or by the caller.
+class EdgeRequest(Request):
+    """A Piece of `size` streams and any number of intervals.
 
     One that is not full computes its last stream again: each number of streams takes OpenVINO ten milliseconds when it
     is met first.
@@ -32,40 +34,24 @@ class EdgeRequest:
         *,
         elsewhere: bool,
     ) -> None:
-        self._request, self._arch, self._elsewhere = compiled.create_infer_request(), arch, elsewhere
-        self._rows, self._rings, self._size = rows, rings, size
+        super().__init__(compiled, rows, rings, elsewhere=elsewhere)
+        self._arch, self._size = arch, size
         self._kind = compiled.inputs[1].element_type
         self._contexts = rings.buffers(size)
-        self._slots = np.zeros(0, np.intp)
         self._inputs: list[Any] = []
 
-    def start(self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]) -> None:
-        """See Piece; first and end (B,) as in Backend."""
-        self._slots = slots
-        filled = np.minimum(np.arange(self._size), len(slots) - 1)
-        h, padded = x.shape[1] // self._arch.interval, slots[filled]
+    def start(self, batch: EdgeBatch) -> None:
+        """See Piece."""
+        self._slots = batch.slots
+        filled = np.minimum(np.arange(self._size), len(batch.slots) - 1)
+        h, padded = batch.x.shape[1] // self._arch.interval, batch.slots[filled]
         self._rings.read(padded, self._contexts)
         kept = [ov.Tensor(a, ov.Shape(a.shape), self._kind) for a in (self._rows[padded], *self._contexts)]
-        inside = state.insides(self._arch, first[filled], end[filled], h)
+        inside = state.insides(self._arch, batch.first[filled], np.minimum(batch.end[filled], FOREVER), h)
         # What is computed elsewhere reads these until it is done.
-        self._inputs = [np.ascontiguousarray(x[filled]), *kept, *inside]
-        if self._elsewhere:
-            self._request.start_async(self._inputs)
-        else:
-            self._request.infer(self._inputs)
+        self._inputs = [np.ascontiguousarray(batch.x[filled]), *kept, *inside]
+        self._compute(self._inputs)
 
-    def wait(self) -> None:
-        """Wait until it is computed."""
-        if self._elsewhere:
-            self._request.wait()
-
-    def result(self) -> Floats:
-        """See Piece. The state is then the new one."""
-        self.wait()
-        n = len(self._slots)
+    def _outputs(self) -> Sequence[NDArray[Any]]:
         answer, *kept = (tensor.data for tensor in self._request.output_tensors)
-        after, *news = (a[:n].view(self._rows.dtype) for a in kept)
-        self._rows[self._slots] = after
-        self._rings.write(self._slots, news)
-        found: Floats = answer[:n]
-        return found
+        return [answer, *(a.view(self._rows.dtype) for a in kept)]

@@ -31,7 +31,7 @@ FLOAT, BF16 = ov.Type.f32, ov.Type.bf16
 
 
 def step(weights: Weights, b: int, h: int, state: Any = FLOAT, *, in_bytes: bool = False) -> Any:
-    """x (b, h * interval), row (b, floats), and for each block of the trunk its input's newest intervals
+    """Build a step: x (b, h * interval), row (b, floats), and for each block of the trunk its input's newest intervals
     (b, context, features) -> c, attention and u (b, h, all three), row, and each block's input (b, h, features).
 
     `state`: the type of row and intervals. What is kept in BF16 is what a net computes with in bf16, and no more.
@@ -41,12 +41,13 @@ def step(weights: Weights, b: int, h: int, state: Any = FLOAT, *, in_bytes: bool
 
 
 def edges(weights: Weights, b: int = -1, h: int = -1, state: Any = FLOAT, *, in_bytes: bool = False) -> Any:
-    """The same with an input more for each array of `insides`; -1 stands for any b or h."""
+    """Build the same with an input more for each array of `insides`; -1 stands for any b or h."""
     return _streamed(weights, b, h, state, edges=True, in_bytes=in_bytes)
 
 
 def clip(weights: Weights, *, in_bytes: bool = False) -> Any:
-    """x (1, 1, T), T a multiple of the interval -> c, attention and u (1, T / interval, all three)."""
+    """Build a whole clip: x (1, 1, T), T a multiple of the interval -> c, attention and u (1, T / interval, all
+    three)."""
     arch = weights.architecture
     x = _input([1, 1, -1], ov.Type.f32)
     y, voice = whole.heard(op.squeeze(x, _ints([1]))) if arch.integers else x, list[Node]()
@@ -142,7 +143,7 @@ def _split(state: Node, parts: Sequence[Kept]) -> list[Node | None]:
 
 
 def _stage(weights: Weights, i: int, x: Node, conv_pad: tuple[int, int], pool_pad: tuple[int, int]) -> Node:
-    """A stage of a whole clip."""
+    """Build a stage of a whole clip."""
     shape = weights.architecture.stages[i]
     weight, bias = weights.layer(f"distiller.stages.{i}")
     y = op.add(_convolve(x, weight, conv_pad), _constant(bias[None, :, None]))
@@ -150,7 +151,7 @@ def _stage(weights: Weights, i: int, x: Node, conv_pad: tuple[int, int], pool_pa
 
 
 def _pooled(x: Node, shape: StageShape, timing: StageTiming) -> Node:
-    """Pooling of a step; what more it would give than the step is asked for is left out."""
+    """Build the pooling of a step; what more it would give than the step is asked for is left out."""
     spare = (timing.pool_context - shape.pool) // shape.stride + 1
     if shape.pool == 2 * shape.stride:
         # Halves of windows first: each value is looked at once.
@@ -167,13 +168,13 @@ def _pool(x: Node, size: int, stride: int, pad: tuple[int, int] = (0, 0)) -> Nod
 
 
 def _normed(weights: Weights, x: Node) -> Node:
-    """The BatchNorm, (b, time, channels)."""
+    """Build the BatchNorm, (b, time, channels)."""
     gain, shift = affine(weights)
     return op.add(op.multiply(x, _constant(gain)), _constant(shift))
 
 
 def _depthwise(weights: Weights, i: int, x: Node, pad: tuple[int, int] = (0, 0)) -> Node:
-    """The convolution over time of a block of the trunk, (b, time, channels)."""
+    """Build the convolution over time of a block of the trunk, (b, time, channels)."""
     taps, (left, right) = weights[f"trunk.blocks.{i}.taps"], pad
     dilation = weights.architecture.trunk[i].dilation
     kernel = _constant(taps.T[:, None, None])
@@ -200,7 +201,7 @@ def _beside(answer: Node, more: list[Node]) -> Node:
 
 
 def _middle(both: Node, block: BlockShape) -> Node:
-    """The intervals of (context and step) that a block's output belongs to."""
+    """Keep the intervals of (context and step) that a block's output belongs to."""
     here = block.context - block.delay
     stop = np.iinfo(np.int64).max if block.delay == 0 else -block.delay
     return op.slice(both, _ints([here]), _ints([stop]), _ints([1]), _ints([1]))
@@ -213,13 +214,13 @@ def _layer_norm(weights: Weights, name: str, x: Node) -> Node:
 
 
 def _product(layer: tuple[Floats, Floats], x: Node) -> Node:
-    """A layer over the last axis."""
+    """Build a layer over the last axis."""
     weight, bias = layer
     return op.add(op.matmul(x, _constant(weight), False, True), _constant(bias))
 
 
 def _acb(weights: Weights, a: Node) -> Node:
-    """(b, features, h) -> (b, all of an answer, h): products as convolutions of width 1."""
+    """Build the ACB, (b, features, h) -> (b, all of an answer, h): products as convolutions of width 1."""
     acb = folded(weights)
     # A product of its own, so that c is the same to the bit without it.
     other = [_linear(weights.layer("other"), a)] if weights.architecture.other else []
@@ -256,17 +257,17 @@ def _type(x: Node) -> Any:
 
 
 def _as(x: Node, kind: Any) -> Node:
-    """x in this type."""
+    """Convert x to this type."""
     return x if _type(x) == kind else op.convert(x, kind)
 
 
 def _last(x: Node, n: int) -> Node:
-    """x[:, :, -n:]."""
+    """Return x[:, :, -n:]."""
     return op.slice(x, _ints([-n]), _ints([np.iinfo(np.int64).max]), _ints([1]), _ints([2]))
 
 
 def _swap(x: Node) -> Node:
-    """Between (b, samples, channels), as state is kept, and (b, channels, samples), as the graph has it."""
+    """Swap (b, samples, channels), as state is kept, and (b, channels, samples), as the graph has it."""
     return op.transpose(x, _ints([0, 2, 1]))
 
 

@@ -17,12 +17,12 @@ SMALL = 2_000_000
 
 
 def contexts(stage: Stage) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(samples, channels) of what a stage keeps for its convolution and for its pooling."""
+    """Return (samples, channels) of what a stage keeps for its convolution and for its pooling."""
     return (stage.conv_context, stage.weight.shape[1]), (stage.pool_context, stage.shape.filters)
 
 
 def unflatten(rows: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
-    """Rows (b, floats) as views of (b, samples, channels), one after the other."""
+    """View rows (b, floats) as (b, samples, channels), one after the other."""
     views, at = [], 0
     for n, c in shapes:
         views.append(rows[:, at : at + n * c].view(len(rows), n, c))
@@ -48,7 +48,7 @@ class Arena:
         self._memory, self.taken = memory, 0
 
     def take(self, *shape: int) -> Tensor:
-        """The next piece, or one apart if the block is too small: `taken` then says what it needs."""
+        """Take the next piece, or one apart if the block is too small: `taken` then says what it needs."""
         start, self.taken = self.taken, self.taken + prod(shape)
         if self.taken > len(self._memory):
             return self._memory.new_empty(shape)
@@ -86,7 +86,7 @@ class Pass:
         self._stages = [_StagePass(kernel, x, y, out, arena) for kernel, x, y, out in every]
 
     def run(self, x: Tensor) -> Tensor:
-        """x (b, h * interval) -> a before the BatchNorm (b * h, features); valid until the next run."""
+        """Compute x (b, h * interval) -> a before the BatchNorm (b * h, features); valid until the next run."""
         for to, value in self._load:
             to.copy_(value)
         self._x.copy_(bytes_of(x) if self._whole else x.unsqueeze(-1))

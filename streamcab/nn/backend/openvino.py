@@ -1,4 +1,4 @@
-"""The backend for CPUs: graphs that OpenVINO compiles, once for each shape that is needed. Needs no torch.
+"""The backend for CPUs: steps of streams through the graphs of an `OpenVinoNet`. Needs no torch.
 
 Knows nothing of which streams exist, of audio, or of votes.
 """
@@ -6,156 +6,46 @@ Knows nothing of which streams exist, of audio, or of votes.
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
-from threading import Lock, Thread, get_native_id, main_thread
-from typing import Any
+from functools import partial
+from threading import Thread, get_native_id, main_thread
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcab.nn.architecture import FOREVER
-from streamcab.nn.backend import graph, state, whole
+from streamcab.nn.backend import graph, state
 from streamcab.nn.backend.edge_request import EdgeRequest
 from streamcab.nn.backend.memory import MANY, keep_freed_memory
 from streamcab.nn.backend.pieces import (
     RUNS,
     Answer,
+    Batch,
+    EdgeBatch,
     Floats,
     Ints,
     Pieces,
     RoundRobin,
     State,
+    Step,
 )
-from streamcab.nn.backend.request import Request
+from streamcab.nn.backend.request import StepRequest
 from streamcab.nn.backend.rings import Rings
-from streamcab.nn.backend.unreported import ov
-from streamcab.nn.weights import Net
+
+if TYPE_CHECKING:
+    from streamcab.nn.backend.openvino_net import OpenVinoNet
 
 STREAMS = (32, 8, 2, 1)
 """Streams of the compiled shapes. Eight run at full speed already; 32 save Python's work, and still fit the cache."""
 MOST = 256
 """Streams times intervals of a shape at most: what is larger does not fit the cache."""
-
-KEPT = 64
-"""Kernels that OpenVINO keeps of the net for clips; without a limit, each new length takes 5 MB for good."""
 MIDDLE = 8
 """Streams, and intervals, of the shapes that do for most steps until others are compiled."""
 FIRST = 2
 """Shapes that a server waits for before it begins: without them its first streams would find it too slow."""
 BEHIND = 10
 """Niceness of what compiles while streams are answered."""
-
-Compiled = Any
-
-
-@cache
-def _core() -> Any:
-    """Return the OpenVINO of this process, which is never let go.
-
-    It gives the thread that makes it a stack for signals. If another thread let it go, that stack would be gone, and
-    the next signal would end the process.
-    """
-    return ov.Core()
-
-
-def has_bf16() -> bool:
-    """Return whether this processor computes in bf16; otherwise bf16 would be slower than f32."""
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-@cache
-def bytes_are_exact() -> bool:
-    """Return whether products of bytes are summed exactly: some processors cut sums of two of them off at 16 bits."""
-    model, given, wanted = whole.probe()
-    request = _core().compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": 1}).create_infer_request()
-    request.infer([given])
-    return bool((request.get_output_tensor(0).data == wanted).all())
-
-
-class OpenVinoNet:
-    """See Runtime. The graphs of a net, each compiled when it is first asked for.
-
-    Args:
-        net: whose weights are computed with, as they are now.
-        precision: f32, or bf16: what passes between layers is rounded, and so is the state; answers stay float32.
-        threads: parts of a step that run at a time, each on one thread: that scales better than more threads in one.
-    """
-
-    def __init__(self, net: Net, precision: str = "f32", threads: int = 1) -> None:
-        self.architecture, self.threads = net.architecture, threads
-        self._weights, self._precision = net.weights, precision
-        self.state = graph.BF16 if precision == "bf16" else graph.FLOAT
-        self._in_bytes = net.architecture.integers and bytes_are_exact()
-        self._compiled: dict[tuple[object, ...], Compiled] = {}
-        self._lock = Lock()
-
-    def step(self, b: int, h: int) -> Compiled:
-        """The steady step of b streams and h intervals: see graph.py."""
-        return self._get(
-            ("step", b, h),
-            lambda: graph.step(self._weights, b, h, self.state, in_bytes=self._in_bytes),
-            self._precision,
-            self.threads if b > 1 else 1,
-        )
-
-    def edges(self, shape: tuple[int, int] | None = None, threads: int = 1) -> Compiled:
-        """The step of streams near their start or end: of any shape, or faster of one shape (b, h)."""
-        return self._get(
-            ("edges", shape, threads),
-            lambda: graph.edges(self._weights, *(shape or (-1, -1)), self.state, in_bytes=self._in_bytes),
-            self._precision,
-            threads,
-        )
-
-    def clip(self, x: Floats) -> Floats:
-        """One whole clip: x (T,) -> c, attention and u (T / interval, all three)."""
-        if self._precision != "f32":
-            return self._rounded_clip(x)
-        compiled = self._get(("clip",), lambda: graph.clip(self._weights, in_bytes=self._in_bytes), kept=KEPT)
-        request = compiled.create_infer_request()
-        request.infer([np.ascontiguousarray(x)[None, None]])
-        found: Floats = request.get_output_tensor(0).data[0].copy()
-        return found
-
-    def _rounded_clip(self, x: Floats) -> Floats:
-        """Compute a clip as one step of a stream, so that it is rounded as in any other step."""
-        arch = self.architecture
-        n, one = len(x) // arch.interval, np.zeros(1, np.intp)
-        padded = np.pad(x, (0, arch.delay * arch.interval))[None]
-        step = OpenVinoBackend(self, 1).step(one, padded, one, np.array([n]))
-        return np.concatenate(step, 2)[0, arch.delay :]
-
-    def backend(self, slots: int) -> "OpenVinoBackend":
-        """See Runtime."""
-        return OpenVinoBackend(self, slots)
-
-    def _get(
-        self,
-        key: tuple[object, ...],
-        make: Any,
-        precision: str = "f32",
-        threads: int = 1,
-        kept: int | None = None,
-    ) -> Compiled:
-        with self._lock:
-            if key not in self._compiled:
-                self._compiled[key] = self._compile(make(), precision, threads, kept)
-            return self._compiled[key]
-
-    def _compile(self, model: Any, precision: str, threads: int, kept: int | None) -> Compiled:
-        settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "PERFORMANCE_HINT": "LATENCY",
-            # Processes that pin themselves would all pick the first core.
-            "ENABLE_CPU_PINNING": False,
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
-        }
-        if kept is not None:
-            settings["CPU_RUNTIME_CACHE_CAPACITY"] = kept
-        # Without CACHE_DIR: it saves no time here, and sets the locale of the whole process while threads read it.
-        return _core().compile_model(model, "CPU", settings)
 
 
 class OpenVinoBackend:
@@ -165,7 +55,7 @@ class OpenVinoBackend:
     end through one that is told what lies beyond a stream's edges.
     """
 
-    def __init__(self, net: OpenVinoNet, slots: int) -> None:
+    def __init__(self, net: "OpenVinoNet", slots: int) -> None:
         if slots >= MANY:
             keep_freed_memory()
         self._net, self._architecture = net, net.architecture
@@ -180,7 +70,7 @@ class OpenVinoBackend:
         self._begun = arch.delay + 1
         self._widths = net.architecture.widths
         self._all_sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
-        self._requests: dict[tuple[int, int], RoundRobin[Request]] = {}
+        self._requests: dict[tuple[int, int], RoundRobin[StepRequest]] = {}
         self._at_edges: dict[tuple[tuple[int, int] | None, int], RoundRobin[EdgeRequest]] = {}
         self._pieces = Pieces(slots)
         self._preparing = False
@@ -204,7 +94,7 @@ class OpenVinoBackend:
         return sorted(shapes, key=lambda shape: [(n != MIDDLE, -n) for n in shape])
 
     def _meet_edges(self) -> None:
-        """Shapes that OpenVINO meets here take a stream no time: the first of each costs tens of milliseconds."""
+        """Meet each shape once, so that it takes no stream's time: the first of each costs tens of milliseconds."""
         rings = Rings(
             1, [b.context for b in self._architecture.trunk], self._architecture.stages[-1].filters, 1
         )
@@ -219,7 +109,7 @@ class OpenVinoBackend:
                 ]
                 x, first = np.zeros((1, h * self._architecture.interval), np.float32), np.zeros(1, np.int64)
                 for request in met:
-                    request.start(first, x, first, first + FOREVER)
+                    request.start(EdgeBatch(first, x, first, first + FOREVER))
                 for request in met:
                     request.wait()
 
@@ -266,16 +156,14 @@ class OpenVinoBackend:
             sizes = [b for b in sizes if (b, h) in self._requests]
             # None compiled yet: the graph for edges computes any stream, if not as quickly.
             near |= not sizes
-        make = partial(self._next_of_shape, h)
+        step, make = Step(self._pieces, out), partial(self._next_of_shape, h)
         if not near.any():
-            step = self._pieces.start(sizes, make, slots, [x], out)
+            self._pieces.start(step, Batch(slots, x), sizes, make)
         else:
             rest, edge = np.flatnonzero(~near), np.flatnonzero(near)
-            step = self._pieces.start(sizes, make, slots[rest], [x[rest]], out, where=rest)
-            columns: list[NDArray[Any]] = [x[edge], first[edge], np.minimum(end[edge], FOREVER)]
-            self._pieces.start(
-                self._sizes(h), partial(self._next_at_edge, h), slots[edge], columns, out, step, edge
-            )
+            self._pieces.start(step, Batch(slots[rest], x[rest]), sizes, make, rest)
+            at_edge = EdgeBatch(slots[edge], x[edge], first[edge], end[edge])
+            self._pieces.start(step, at_edge, self._sizes(h), partial(self._next_at_edge, h), edge)
         labels, both = self._widths[0], self._widths[0] + self._widths[1]
 
         def answer() -> Answer:
@@ -284,7 +172,7 @@ class OpenVinoBackend:
 
         return answer
 
-    def _next_of_shape(self, h: int, size: int) -> Request:
+    def _next_of_shape(self, h: int, size: int) -> StepRequest:
         return self._shape(size, h).next()
 
     def _next_at_edge(self, h: int, size: int) -> EdgeRequest:
@@ -301,20 +189,21 @@ class OpenVinoBackend:
         compiled, elsewhere = self._edges(shape), self._threads(size) > 1
         return EdgeRequest(compiled, self._architecture, self._rows, self._rings, size, elsewhere=elsewhere)
 
-    def _edges(self, shape: tuple[int, int] | None = None) -> Compiled:
+    def _edges(self, shape: tuple[int, int] | None = None) -> Any:
         return self._net.edges(shape, self._threads(len(self._rows)))
 
     def _threads(self, streams: int) -> int:
-        """A lone stream computes on the caller's thread: another one costs 30 us to wake."""
+        """Return the threads of a step. A lone stream computes on the caller's thread: another one costs 30 us to
+        wake."""
         return self._net.threads if streams > 1 else 1
 
-    def _shape(self, b: int, h: int) -> RoundRobin[Request]:
+    def _shape(self, b: int, h: int) -> RoundRobin[StepRequest]:
         requests = self._requests.get((b, h))
         if requests is None:
             compiled, threads = self._net.step(b, h), self._threads(b)
             count = 2 * threads if threads > 1 else 1
             requests = RoundRobin(
-                [Request(compiled, self._rows, self._rings, elsewhere=threads > 1) for _ in range(count)]
+                [StepRequest(compiled, self._rows, self._rings, elsewhere=threads > 1) for _ in range(count)]
             )
             self._requests[b, h] = requests
         return requests

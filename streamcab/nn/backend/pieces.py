@@ -7,7 +7,8 @@ a piece computes, or where.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,6 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
 Answer = tuple[Floats, Floats, Floats]
 """c (B, H, labels), attention (B, H, classifiers) and u (B, H, summary) of a step."""
-Thing = TypeVar("Thing")
 State = Any
 """What a backend keeps of one stream, in its own form."""
 
@@ -26,11 +26,40 @@ WASTE = 0.75
 """How full a piece must be; below that, smaller ones do the rest."""
 
 
-class Piece(Protocol):
+@dataclass
+class Batch:
+    """B streams of a step: their slots (B,), and their next samples x (B, samples)."""
+
+    slots: Ints
+    x: Floats
+
+    def part(self, cut: slice) -> Self:
+        """Return some of these streams."""
+        return type(self)(self.slots[cut], self.x[cut])
+
+
+@dataclass
+class EdgeBatch(Batch):
+    """The same near the streams' starts or ends: `first` and `end` (B,) as in Backend."""
+
+    first: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+    def part(self, cut: slice) -> Self:
+        """Return some of these streams."""
+        return type(self)(self.slots[cut], self.x[cut], self.first[cut], self.end[cut])
+
+
+Given = TypeVar("Given", bound=Batch)
+Taken = TypeVar("Taken", bound=Batch, contravariant=True)
+Thing = TypeVar("Thing")
+
+
+class Piece(Protocol[Taken]):
     """Reusable buffers for a number of streams; at most one step is under way."""
 
-    def start(self, slots: Ints, x: Floats, *more: NDArray[np.int64]) -> None:
-        """Step these slots, at most as many as it is made for, by x (B, samples); does not wait."""
+    def start(self, batch: Taken) -> None:
+        """Step these streams, at most as many as it is made for; does not wait."""
 
     def result(self) -> Floats:
         """Wait for the step that was started: (B, H, width of an answer), valid until the next start."""
@@ -57,31 +86,27 @@ class Pieces:
     """The pieces that are under way, of any number of steps, in the order of their starts."""
 
     def __init__(self, slots: int) -> None:
-        self._running: deque[tuple[Piece, Step, slice | Ints, Ints]] = deque()
+        self._running: deque[tuple[Piece[Any], Step, slice | Ints, Ints]] = deque()
         self._busy = np.zeros(slots, np.bool_)
 
     def start(
         self,
+        step: Step,
+        batch: Given,
         sizes: Sequence[int],
-        ready: Callable[[int], Any],
-        slots: Ints,
-        columns: Sequence[NDArray[Any]],
-        out: Floats,
-        step: Step | None = None,
+        ready: Callable[[int], Piece[Given]],
         where: Ints | None = None,
-    ) -> Step:
-        """Start a step of B streams; waits only where too much is under way, or a step of the same streams.
+    ) -> None:
+        """Start streams of a step; waits only where too much is under way, or a step of the same streams.
 
         Args:
+            step: that these streams belong to.
+            batch: the streams, and what they are given.
             sizes: of pieces, falling.
-            ready: gives a Piece of a size, the one whose last start is longest ago.
-            slots: of the streams, (B,).
-            columns: what pieces are started with, each (B, ...): samples first.
-            out: is filled, (B, H, all of an answer).
-            step: that these streams belong to, if others of it have been started; then `out` is its own.
-            where: rows of `out` that these streams have there, (B,); all in their order unless given.
+            ready: gives a piece of a size, the one whose last start is longest ago.
+            where: rows of the step's `out` that these streams have there, (B,); the first B unless given.
         """
-        step, done = step or Step(self, out), 0
+        slots, done = batch.slots, 0
         self.settle(slots)
         for size in sizes:
             while done < len(slots) and (len(slots) - done >= WASTE * size or size == sizes[-1]):
@@ -89,12 +114,11 @@ class Pieces:
                 piece = ready(size)
                 while any(piece is busy for busy, *_ in self._running):
                     self.collect()
-                piece.start(slots[cut], *(column[cut] for column in columns))
+                piece.start(batch.part(cut))
                 step.left += 1
                 self._busy[slots[cut]] = True
                 self._running.append((piece, step, cut if where is None else where[cut], slots[cut]))
                 done = cut.stop
-        return step
 
     def settle(self, slots: Ints) -> None:
         """Wait until nothing of these streams is under way: then their state is that of their last step."""
@@ -119,6 +143,6 @@ class RoundRobin(Generic[Thing]):
         self._things, self._at = things, 0
 
     def next(self) -> Thing:
-        """The one that has rested longest."""
+        """Return the one that has rested longest."""
         self._at = (self._at + 1) % len(self._things)
         return self._things[self._at]

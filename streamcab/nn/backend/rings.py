@@ -49,11 +49,12 @@ class Rings:
             rows.reshape(len(self._next), room, -1)[slots] = 0
 
     def buffers(self, n: int) -> list[Kept]:
-        """Arrays for `read` of n slots."""
+        """Make arrays for `read` of n slots."""
         return [np.empty((n, context, self._features), self._dtype) for context in self._contexts]
 
     def read(self, slots: Ints, out: Sequence[Kept]) -> None:
-        """The newest contexts[i] intervals of each slot (B,), oldest first, into out[i] (B, contexts[i], features)."""
+        """Read the newest contexts[i] intervals of each slot (B,), oldest first, into out[i] (B, contexts[i],
+        features)."""
         for ring, (context, found) in enumerate(zip(self._contexts, out, strict=True)):
             rows, where = self._places(ring, slots, -context, context)
             np.take(rows, where, axis=0, out=found.reshape(*where.shape, -1), mode="clip")
@@ -71,7 +72,7 @@ class Rings:
             rows[where] = kept.reshape(where.shape[1], -1)
 
     def write(self, slots: Ints, news: Sequence[Kept]) -> None:
-        """H more intervals of each slot: news[i] (B, H, features) for block i."""
+        """Write H more intervals of each slot: news[i] (B, H, features) for block i."""
         h = news[0].shape[1] if news else 0
         for ring, (room, new) in enumerate(zip(self._room, news, strict=True)):
             kept = min(h, room)

@@ -27,7 +27,7 @@ class Kept:
 
 
 def kept(architecture: Architecture) -> list[Kept]:
-    """The parts of a stream's row, two for each stage; a part may be empty."""
+    """Return the parts of a stream's row, two for each stage; a part may be empty."""
     whole, found, channels = architecture.integers, list[Kept](), 1
     for shape, timing in zip(architecture.stages, timings(architecture.stages), strict=True):
         again = timing.pool_context if convolved_again(timing) else 0
@@ -51,12 +51,12 @@ def convolved_again(timing: StageTiming) -> bool:
 
 
 def fresh(architecture: Architecture) -> Floats:
-    """The row of a stream that has not begun, (floats,)."""
+    """Return the row of a stream that has not begun, (floats,)."""
     return np.concatenate([np.full(k.samples * k.channels, k.value, np.float32) for k in kept(architecture)])
 
 
 def lags(architecture: Architecture) -> Iterator[tuple[int, int, int]]:
-    """(samples per interval, delay, samples of earlier steps) of each place where something may lie outside of a
+    """Yield (samples per interval, delay, samples of earlier steps) of each place where something may lie outside of a
     stream."""
     delay = 0
     for timing in timings(architecture.stages):

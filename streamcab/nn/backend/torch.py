@@ -121,7 +121,7 @@ class TorchBackend:
         return out[..., :labels], out[..., labels:both], out[..., both:]
 
     def _midway(self, slots: Ints, x: Floats, out: Floats) -> None:
-        """A step of streams that are not near their start or end; fills out (B, H, all of an answer)."""
+        """Step streams that are not near their start or end; fills out (B, H, all of an answer)."""
         b, h = out.shape[:2]
         most = max(CPU_INTERVALS // h, 1) if self._on_cpu else GPU_STREAMS
         for i in range(0, b, most):
@@ -131,7 +131,7 @@ class TorchBackend:
             out[cut] = answer.cpu().numpy().T.reshape(-1, h, self._width)
 
     def _compute(self, layout: Pass, index: Tensor, x: Tensor) -> Tensor:
-        """The streams of a layout, all on the device: (all of an answer, B * H)."""
+        """Compute the streams of a layout, all on the device: (all of an answer, B * H)."""
         torch.index_select(self._state, 0, index, out=layout.rows)
         a, middle = layout.run(x), None
         if self._trunk is not None:
@@ -143,8 +143,8 @@ class TorchBackend:
         return answer
 
     def _through_trunk(self, a: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """a before the BatchNorm (B * H, features) by the trunk, whose state (B, floats) becomes the new one; see
-        `Trunk.both`."""
+        """Send a before the BatchNorm (B * H, features) through the trunk, whose state (B, floats) becomes the new one;
+        see `Trunk.both`."""
         assert self._trunk is not None
         gain, shift = self._affine
         before = unflatten(kept, self._blocks)
@@ -155,7 +155,7 @@ class TorchBackend:
         return h.flatten(0, 1), middle.flatten(0, 1)
 
     def _edge(self, slots: Ints, x: Floats, first: NDArray[np.int64], end: NDArray[np.int64]) -> Floats:
-        """The same for streams near their start or end, by the reference layers in float32."""
+        """Compute the same for streams near their start or end, by the reference layers in float32."""
         distiller = self._model.distiller
         edges = (
             torch.from_numpy(first).to(self.device),
@@ -177,7 +177,7 @@ class TorchBackend:
         return answer
 
     def _send(self, slots: Ints, x: Floats) -> tuple[Tensor, Tensor]:
-        """Slots and samples, where the state is; to a GPU in one copy, each slot ahead of its samples."""
+        """Send slots and samples to where the state is; to a GPU in one copy, each slot ahead of its samples."""
         if self._on_cpu:
             return torch.from_numpy(slots), torch.from_numpy(np.ascontiguousarray(x))
         head = np.ascontiguousarray(slots, np.int64)[:, None].view(np.float32)
@@ -199,7 +199,7 @@ class TorchBackend:
         return layout
 
     def _split(self, rows: Tensor) -> tuple[list[StageState], list[Tensor]]:
-        """Rows of state (B, floats) as the stages and the blocks of the trunk know them."""
+        """View rows of state (B, floats) as the stages and the blocks of the trunk know them."""
         shapes = [shape for stage in self._stages for shape in contexts(stage)]
         parts = unflatten(rows, shapes + self._blocks)
         mine, kept = parts[: len(shapes)], parts[len(shapes) :]

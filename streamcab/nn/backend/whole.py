@@ -18,7 +18,7 @@ BYTE, FLOAT = ov.Type.u8, ov.Type.f32
 
 
 def heard(x: Node) -> Node:
-    """Samples (b, T) -> their bytes, (b, 1, 2 * T)."""
+    """Turn samples (b, T) into their bytes, (b, 1, 2 * T)."""
     scaled = op.round(op.multiply(x, _float(1 / integers.SAMPLE)), "half_to_even")
     n = op.unsqueeze(op.clamp(scaled, integers.LOWEST, integers.HIGHEST), _ints([2]))
     shifted = op.add(n, _float(integers.COARSE // 2))
@@ -64,7 +64,7 @@ def convolved(y: Node, weights: Weights, i: int, pad: tuple[int, int] = (0, 0), 
 
 
 def passed(y: Node) -> Node:
-    """Bytes that a stage passed on, as the numbers that they are."""
+    """Turn bytes that a stage passed on into the numbers that they are."""
     return op.multiply(op.convert(y, FLOAT), _float(integers.PASSED))
 
 
