@@ -46,7 +46,7 @@ def sources_of(o: Listen) -> "list[Source]":
 
 
 def rtp_source(o: Listen, ports: "Ports | None" = None) -> "RtpSource":
-    """Make the source of calls by RTP: all of them, on its own ports, or those that come to these of several processes."""
+    """Make the source of calls by RTP: all, on its own ports, or those that come to these, of several processes."""
     from streamcab.source.rtp import SHARED_TICK_S, TICK_S, RtpSource
 
     return RtpSource(
