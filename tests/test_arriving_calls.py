@@ -115,6 +115,7 @@ call("G.722 at 16 kHz")(lambda c: c.say(encoded(ONE, "g722"), kind=9, ticks=320)
 call("stereo counted twice")(
     lambda c: c.say(l16(np.repeat(OTHER[: 5 * 8000, None], 2, axis=1)), kind=97, ticks=320)
 )
+call("Opus")(lambda c: c.say(encoded(ONE, "libopus"), kind=96, ticks=960))
 call("Opus at half a step")(lambda c: c.say(encoded(ONE, "libopus"), kind=96, ticks=480))
 call("slin16")(lambda c: c.say(l16(at_rate(OTHER[: 5 * 8000], 16000), 16000), kind=118, ticks=320))
 call("SRTP")(lambda c: c.say([np.random.default_rng(k).bytes(170) for k in range(450)]))
@@ -279,9 +280,17 @@ def test_what_is_sent_in_order_is_heard_as_if_it_came_clean(heard: Heard, name: 
     ],
 )
 def test_a_wrong_clock_is_said_and_costs_nothing(heard: Heard, name: str, which: str) -> None:
-    as_clean(heard.calls[name], which, within=0.1 if "Opus" in name else 0.05)
+    # The codec itself, with its delay of 6.5 ms, moves an answer by up to 0.06: docs/results/robustness.md.
+    as_clean(heard.calls[name], which, within=0.06 if "Opus" in name else 0.05)
     assert heard.calls[name].flaws == {"clock"}
     assert "timestamps" in heard.calls[name].statuses[-1].source
+
+
+def test_a_wrong_clock_of_opus_costs_nothing_beside_a_right_one(heard: Heard) -> None:
+    right, wrong = heard.calls["Opus"].last, heard.calls["Opus at half a step"].last
+    assert wrong.probs == pytest.approx(right.probs, abs=0.01)
+    assert wrong.heard_s == pytest.approx(right.heard_s, abs=0.05)
+    assert not heard.calls["Opus"].flaws
 
 
 def test_slin16_is_known(heard: Heard) -> None:

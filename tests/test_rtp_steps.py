@@ -137,6 +137,7 @@ TIMES_S = st.one_of(
 @pytest.mark.parametrize("kind", CODECS)
 @settings(max_examples=20, deadline=None)
 @example(what="both", number=-1, seconds=-0.03, at=1)
+@example(what="both", number=198, seconds=4.0, at=1)
 @given(
     what=st.sampled_from(["number", "time", "both"]),
     number=STEPS,
@@ -148,7 +149,8 @@ def test_one_step_costs_nothing_or_is_counted(decoders, kind, what, number, seco
     # So short a way back cannot be told from packets that were repeated or overtaken.
     repeated = number == -1 and abs(seconds + PACKET_S) < 0.01
     assume(what != "both" or not (repeated or (-8 < number < -1 and -0.1 < seconds < 0)))
-    call = call_of(kind, decoders)
+    # All that may be lost at once fits, as it is read at the end.
+    call = call_of(kind, decoders, slots=1, ring_s=70.0)
     sender, some = Sender(call, kind), payloads(kind, 40)
     sender.say(some[:at])
     if what != "time":
@@ -302,6 +304,22 @@ def test_a_clock_at_a_wrong_rate_is_said_and_mended(decoders, kind, how, batch):
     ((name, words),) = flaws(call)
     assert name == "clock"
     assert "timestamps" in words
+
+
+@pytest.mark.parametrize("kind", CODECS)
+@pytest.mark.parametrize("late", [3, 4, 5])
+def test_a_clock_that_is_twice_too_fast_inserts_nothing_before_a_late_packet(decoders, kind, late):
+    """A packet that is late by its wrong clock's error looks like a pause."""
+    call = call_of(kind, decoders)
+    some, ticks = payloads(kind, 60), WRONG["at 16 kHz"](ENCODINGS[kind].clock)
+    for k, payload in enumerate(some):
+        now = 10.0 + k * PACKET_S + (PACKET_S if k == late else 0.0)
+        feed(call, [(packet(k, k * ticks, payload, kind=kind), HERE)], now)
+        call.sweep(now)
+    event, got = everything(call, now)
+    np.testing.assert_array_equal(got, sound(kind, some))
+    assert event.bank.skipped[event.slot] == 0
+    assert [name for name, _ in flaws(call)] == ["clock"]
 
 
 @pytest.mark.parametrize("kind", CODECS)

@@ -57,11 +57,12 @@ class Pool:
 
 
 @contextmanager
-def pooled(folder: Path, *words: str | Path, **env: str) -> Iterator[Pool]:
+def pooled(folder: Path, *words: str | Path, rtp: bool = True, **env: str) -> Iterator[Pool]:
     """`streamcab listen --workers 2`, as soon as it serves; ended in order with the context."""
     port, model = free_port(2), save_model(CHECKPOINT, folder)
     (folder / "set.toml").touch()
-    fixed = ("--rtp", f"127.0.0.1:{port}", "--workers", "2", "--model", model, "--max-streams", "64")
+    fixed: tuple[str | Path, ...] = ("--rtp", f"127.0.0.1:{port}") if rtp else ()
+    fixed += ("--workers", "2", "--model", model, "--max-streams", "64")
     fixed += ("--endpoint", f"ipc://{folder}/feed.ipc", "--log-file", folder / "log", "--quiet")
     fixed += ("--config", folder / "set.toml", "--every", "0.1")
     with running("listen", *fixed, *words, env={"TMPDIR": str(folder), **env}) as process:
@@ -305,7 +306,7 @@ def test_a_worker_that_hangs_is_replaced(folder: Path) -> None:
             2,
             "--workers is 'none'; it can be auto, or 1 to 1024",
         ),
-        (("--workers", "2", "--file", "x.wav"), 2, "--workers shares out calls by RTP: give --rtp."),
+        (("--workers", "2", "--file", "x.wav"), 2, "--workers shares out calls: give --rtp, --media or"),
         (
             ("--workers", "2", "--rtp", "127.0.0.1:0", "--file", "x.wav"),
             2,

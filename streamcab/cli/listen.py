@@ -14,7 +14,7 @@ from streamcab.cli.command import Command, stop_on_signals
 from streamcab.cli.load import backend_maker, gate_of, load_checkpoint
 from streamcab.cli.notice import loaded, loading
 from streamcab.cli.options import config_option, read_again, settings
-from streamcab.cli.sources import rtp_source, sources_of
+from streamcab.cli.sources import sources_of
 from streamcab.config.tree import Listen
 from streamcab.errors import StreamcabError
 
@@ -100,7 +100,7 @@ def listen(ctx: click.Context, /, o: Listen) -> None:
         )
         workers = _workers(o, sources)
         if workers > 1 or o.shards.ray:
-            served = settings_for(o, pseudonyms), rtp_source(o)
+            served = settings_for(o, pseudonyms), sources
             if o.shards.ray:
                 listen_on_ray(o, o.shards.ray, *served, stop, extras, screen)
             else:
@@ -133,12 +133,16 @@ def _workers(o: Listen, sources: "list[Source]") -> int:
     """Return the number of processes; raise ConfigError and click's UsageError."""
     from streamcab.nn.device import workers_for
 
-    count = workers_for(o.rtp.workers)
-    name = "--ray" if o.shards.ray else "--workers"
-    if (count > 1 or o.shards.ray) and not (o.rtp.rtp or o.rtp.sdp):
-        raise click.UsageError(f"{name} shares out calls by RTP: give --rtp.")
-    if (count > 1 or o.shards.ray) and len(sources) > 1:
-        raise click.UsageError(f"{name} serves calls by RTP only: run another daemon for the other sources.")
+    count, rtp = workers_for(o.rtp.workers), bool(o.rtp.rtp or o.rtp.sdp)
+    media = bool(o.media.media or o.media.audiosocket)
+    if o.shards.ray and not rtp:
+        raise click.UsageError("--ray shares out calls by RTP: give --rtp.")
+    if o.shards.ray and len(sources) > 1:
+        raise click.UsageError("--ray serves calls by RTP only: run another daemon for the other sources.")
+    if count > 1 and not (rtp or media):
+        raise click.UsageError("--workers shares out calls: give --rtp, --media or --audiosocket.")
+    if count > 1 and len(sources) > rtp + media:
+        raise click.UsageError("--workers serves calls only: run another daemon for the other sources.")
     return count
 
 

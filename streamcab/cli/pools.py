@@ -1,8 +1,10 @@
 """`listen` in several processes: `--workers` on this machine, `--ray` on many. Called by cli/listen.py."""
 
+import logging
 import secrets
 import threading
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from streamcab.config.tree import Listen
@@ -11,42 +13,60 @@ if TYPE_CHECKING:
     from streamcab.daemon.session import Screen
     from streamcab.daemon.settings import Settings
     from streamcab.daemon.sidecars import Extras
-    from streamcab.source.rtp import RtpSource
+    from streamcab.source import Source
+
+
+log = logging.getLogger("streamcab.workers")
 
 
 def listen_in_workers(
     o: Listen,
     settings: "Settings",
-    calls: "RtpSource",
+    calls: "Sequence[Source]",
     count: int,
     stop: threading.Event,
     extras: "Extras",
     screen: "Screen | None",
 ) -> None:
-    """Serve in `count` processes until `stop`. `calls` is not started: workers are. WorkerError: they cannot."""
+    """Serve in `count` processes until `stop`. `calls` are not started: workers are. WorkerError: they cannot."""
     from streamcab.daemon.session import attend
     from streamcab.nn.device import threads_for_many
     from streamcab.ops.notify import from_environment
+    from streamcab.rtp.ports import Ports
+    from streamcab.source.rtp import RtpSource
     from streamcab.workers.base import Beside
     from streamcab.workers.pool import WorkerPool
 
     systemd = from_environment()
     beside = Beside(extras.run or secrets.token_hex(6), extras.told, extras.counters(), systemd)
-    threads = o.net.threads or threads_for_many(count)
-    pool = WorkerPool(o, settings, calls.spread(count), threads, beside)
-    attend(pool, [calls], settings, stop, screen, systemd, extras)
+    own: dict[str, object] = {"threads": o.net.threads or threads_for_many(count)}
+    ports = [Ports(()) for _ in range(count)]
+    with ExitStack() as kept:
+        for source in calls:
+            if isinstance(source, RtpSource):
+                ports = source.spread(count)
+            else:
+                from streamcab.source.media import MediaSource  # it needs the extra `web`
+
+                assert isinstance(source, MediaSource)
+                reserved = kept.enter_context(closing(source.reserve()))
+                at = len(o.media.media)
+                own["media"], own["audiosocket"] = reserved.addresses[:at], reserved.addresses[at:]
+                log.info("media: %d workers serve at %s", count, ", ".join(reserved.addresses))
+        pool = WorkerPool(o, settings, ports, own, beside)
+        attend(pool, calls, settings, stop, screen, systemd, extras)
 
 
 def listen_on_ray(
     o: Listen,
     address: str,
     settings: "Settings",
-    calls: "RtpSource",
+    calls: "Sequence[Source]",
     stop: threading.Event,
     extras: "Extras",
     screen: "Screen | None",
 ) -> None:
-    """Serve in shards on the Ray cluster at `address` until `stop`. `calls` is not started: shards are."""
+    """Serve in shards on the Ray cluster at `address` until `stop`. `calls` are not started: shards are."""
     from streamcab.cli.shard import Shard
     from streamcab.daemon.session import attend
     from streamcab.ops.notify import from_environment
@@ -65,4 +85,4 @@ def listen_on_ray(
     ):
         pool = ShardPool(o, settings, cluster.shards(), allocator, beside)
         with api.beside(allocator):
-            attend(pool, [calls], settings, stop, screen, systemd, extras)
+            attend(pool, calls, settings, stop, screen, systemd, extras)

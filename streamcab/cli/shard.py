@@ -124,7 +124,7 @@ class Shard:
             o,
             replace(settings_for(o, None), keys=keys),
             ports,
-            o.net.threads or threads_for_many(count),
+            {"threads": o.net.threads or threads_for_many(count)},
             beside,
         )
         self._pool = pool

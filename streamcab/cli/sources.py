@@ -12,8 +12,11 @@ import click
 from streamcab.config.tree import Listen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamcab.rtp.ports import Ports
     from streamcab.source import Source
+    from streamcab.source.media import MediaSource
     from streamcab.source.rtp import RtpSource
 
 
@@ -38,13 +41,13 @@ def sources_of(o: Listen) -> "list[Source]":
     if o.rtp.rtp or o.rtp.sdp:
         sources.append(rtp_source(o))
     if o.media.media or o.media.audiosocket:
-        sources.append(_media(o))
+        sources.append(media_source(o))
     return sources
 
 
 def rtp_source(o: Listen, ports: "Ports | None" = None) -> "RtpSource":
-    """Make the source of calls by RTP, on its own ports or on these."""
-    from streamcab.source.rtp import RtpSource
+    """Make the source of calls by RTP: all, on its own ports, or those that come to these, of several processes."""
+    from streamcab.source.rtp import SHARED_TICK_S, TICK_S, RtpSource
 
     return RtpSource(
         o.rtp.rtp,
@@ -57,6 +60,7 @@ def rtp_source(o: Listen, ports: "Ports | None" = None) -> "RtpSource":
         idle_s=o.rtp.idle,
         same_call=o.rtp.same_call,
         channel=o.sources.channel,
+        tick_s=TICK_S if ports is None else SHARED_TICK_S,
         ports=ports,
     )
 
@@ -69,7 +73,8 @@ def _no_address(file: Path) -> Path:
     return file
 
 
-def _media(o: Listen) -> "Source":
+def media_source(o: Listen, room: "Callable[[int], bool] | None" = None) -> "MediaSource":
+    """The source of calls over WebSocket and TCP; with `room`, at addresses that other processes serve, too."""
     from streamcab.media.admission import read_secrets
     from streamcab.ops.pseudonyms import Pseudonyms
     from streamcab.source.media import MediaSource
@@ -93,4 +98,5 @@ def _media(o: Listen) -> "Source":
             "show": str,
             "hide": lambda _: "",
         }[m.caller_numbers],
+        room=room,
     )

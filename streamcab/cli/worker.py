@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -25,6 +26,8 @@ from streamcab.workers.process import Orders, Told, unpacked
 
 if TYPE_CHECKING:
     from streamcab.soak.worker import Rehearsal
+    from streamcab.source import Source
+    from streamcab.workers.room import Room
 
 WAITING = 100_000
 """Entries that wait for the pool at most, before new ones are dropped."""
@@ -58,7 +61,7 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller", rehearsal: 
     from streamcab.calls import Entry, Tally
     from streamcab.cli.listen import settings_for
     from streamcab.cli.load import backend_maker, load_checkpoint
-    from streamcab.cli.sources import rtp_source
+    from streamcab.cli.sources import media_source, rtp_source
     from streamcab.clock import MACHINE
     from streamcab.daemon.loop import Daemon
     from streamcab.daemon.reload import Parts, Reload, limits
@@ -70,6 +73,7 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller", rehearsal: 
     from streamcab.workers.last_words import LastWords
     from streamcab.workers.local_feed import LocalFeed
     from streamcab.workers.names import SharedNames
+    from streamcab.workers.room import Room
 
     o = newest = unpacked(orders.settings)
     journal = logs.start(o.log.log_level, logs.form_for(o.log.log_format, o.log.log_file), o.log.log_file)
@@ -81,7 +85,11 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller", rehearsal: 
     if o.answers.voices == 1:
         checkpoint = checkpoint.with_one_voice
     backend = backend_maker(checkpoint, device, o.net.backend, o.net.precision, o.net.threads)
-    source = rehearsal.source if rehearsal else rtp_source(o, orders.sockets.ports())
+    sources: list[Source] = [rehearsal.source] if rehearsal else []
+    if not rehearsal and orders.sockets.rtp:
+        sources.append(rtp_source(o, orders.sockets.ports()))
+    if o.media.media or o.media.audiosocket:
+        sources.append(media_source(o, partial(_room, Room(orders.room), orders.index)))
 
     def tell(entry: Entry | ModelInfo) -> None:
         teller(Told(model=entry) if isinstance(entry, ModelInfo) else Told(entry=entry))
@@ -94,7 +102,7 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller", rehearsal: 
             around.callback(recorder.close)
         daemon = Daemon(
             checkpoint,
-            [source],
+            sources,
             settings_for(o, pseudonyms),
             backend(o.max_streams),
             from_environment(),
@@ -106,7 +114,7 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller", rehearsal: 
             feed=LocalFeed(orders.endpoint, orders.run, LastWords(orders.words), orders.floor),
         )
         reload = Reload(o, lambda: newest, journal, level=logging.DEBUG)
-        parts = Parts(daemon, [source], recorder)
+        parts = Parts(daemon, sources, recorder)
 
         def obey() -> None:
             nonlocal newest
@@ -118,6 +126,12 @@ def _serve(orders: Orders, stop: threading.Event, teller: "_Teller", rehearsal: 
         threading.Thread(target=obey, name="orders", daemon=True).start()
         gc.freeze()  # else the interpreter walks all of torch at its exit, which takes more than a second
         daemon.run(stop)
+
+
+def _room(room: "Room", index: int, free: int) -> bool:
+    """Tell the other workers how much room this one has; return whether any has some."""
+    room.say(index, free)
+    return room.any()
 
 
 class _Teller:

@@ -126,9 +126,7 @@ class Rtp(Section, frozen=True):
     ] = "never"
     workers: Annotated[
         str,
-        setting(
-            "Processes that share out the calls by RTP; auto: one for every two cores.", metavar="N|auto"
-        ),
+        setting("Processes that share out the calls; auto: one for every two cores.", metavar="N|auto"),
     ] = "1"
 
 

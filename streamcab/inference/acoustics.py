@@ -131,12 +131,17 @@ class Acoustics:
         """Empty some blocks."""
         self._sums[slot, blocks], self._least[slot, blocks] = 0, np.inf
 
-    def read(self, slots: Ints) -> Quality:
-        """Return the acoustic quality of the speech in the window."""
+    def read(self, slots: Ints, talk: NDArray[np.int64]) -> Quality:
+        """Return the acoustic quality of the speech in the window; `talk` (B,): one past the newest index added."""
         sums = self._sums[slots]
         # Pauses hold weak speech too, and in loud noise there may be none: the softest of each second counts as much.
         least = self._least[slots]
         heard = np.isfinite(least) & (sums[..., 0] > 0)
+        # The softest of a second that has just begun may be as loud as any: it counts when it is over, or alone.
+        blocks = heard.shape[1]
+        begun = np.where(talk % self._second > 0, talk // self._second % blocks, blocks)
+        over = heard & (np.arange(blocks) != begun[:, None])
+        heard = np.where(over.any(1, keepdims=True), over, heard)
         return _quality(sums.sum(1), np.where(heard, least, 0).sum(1), heard.sum(1), self._second)
 
 
@@ -196,7 +201,8 @@ class Totals:
 
     def read(self, slots: Ints) -> Quality:
         """Return the acoustic quality of the speech in the clips."""
-        soft = self._soft[slots] + self._softest(slots)
+        over = self._soft[slots]
+        soft = np.where(over[:, 1:] > 0, over, self._softest(slots))
         return _quality(self._over[slots] + self._sums[slots], soft[:, 0], soft[:, 1], self._second)
 
 

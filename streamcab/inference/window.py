@@ -241,7 +241,8 @@ class Window:
 
     def quality(self, slots: NDArray[np.intp]) -> Quality:
         """Return the acoustic quality of the speech in the window, if `add` was given it."""
-        return self._acoustics.read(self._rows(slots))
+        rows = self._rows(slots)
+        return self._acoustics.read(rows, self._talk[rows])
 
     def filled(self, slots: NDArray[np.intp]) -> NDArray[np.int64]:
         """Count the intervals of stream time that the window spans so far, (B,); of the second voice and others those

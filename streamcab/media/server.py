@@ -61,6 +61,8 @@ class Gate:
         self.connections: dict[Connection, None] = {}
         self.peers: Counter[str] = Counter()
         self.serial = 0
+        # Whether there is room, here or in a process that shares the address; is told for how many streams here.
+        self.room: Callable[[int], bool] = lambda free: free > 0
         self._failures: dict[str, list[float]] = {}
 
     def tick(self, turn: int) -> None:
@@ -86,8 +88,9 @@ class Gate:
         if path == "/health":
             return connection.respond(HTTPStatus.OK, "alive\n")
         if path == "/ready":
-            ready = self.calls.rings.free > 0
-            return connection.respond(*((200, "ready\n") if ready else (503, "all streams are taken\n")))
+            if self.room(self.calls.rings.free):
+                return connection.respond(HTTPStatus.OK, "ready\n")
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "all streams are taken\n")
         kind = protocol_of(path)
         peer, now = connection.peer, time.monotonic()
         if kind is None:
@@ -258,14 +261,11 @@ async def start(
     host: str,
     port: int,
     context: ssl.SSLContext | None,
-    handled: Callable[[], None] | None = None,
+    *,
+    shared: bool = False,
 ) -> Server:
-    """Serve at an address. OSError if it cannot be bound."""
-
-    class Ours(Connection):
-        pass
-
-    Ours.gate = gate
+    """Serve at an address, `shared` with other processes. OSError if it cannot be bound."""
+    ours = type("Ours", (Connection,), {"gate": gate})
 
     async def carry(connection: ServerConnection) -> None:
         if isinstance(connection, Connection) and connection.session is not None:
@@ -285,7 +285,7 @@ async def start(
         carry,
         host,
         port,
-        create_connection=Ours,
+        create_connection=ours,
         process_request=answer,
         select_subprotocol=choose,
         compression=None,
@@ -295,4 +295,5 @@ async def start(
         max_size=LARGEST,
         ssl=context,
         logger=_wire,
+        reuse_port=shared or None,
     )

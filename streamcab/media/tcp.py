@@ -78,6 +78,7 @@ class SocketCall(asyncio.Protocol):
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
 
 
-async def start(gate: Gate, host: str, port: int) -> asyncio.Server:
-    """Serve at an address. OSError if it cannot be bound."""
-    return await asyncio.get_running_loop().create_server(lambda: SocketCall(gate), host, port)
+async def start(gate: Gate, host: str, port: int, *, shared: bool = False) -> asyncio.Server:
+    """Serve at an address, `shared` with other processes. OSError if it cannot be bound."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(lambda: SocketCall(gate), host, port, reuse_port=shared or None)

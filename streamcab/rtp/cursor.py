@@ -57,7 +57,7 @@ class Verdict(IntEnum):
 
 @dataclass(slots=True)
 class Packet:
-    """The properties of a packet that are needed here. Samples are those of the ring, 0 if it holds no audio."""
+    """What is needed of a packet. Samples are those of the ring, 0 if it holds no audio."""
 
     sequence: int
     time: int
@@ -165,7 +165,7 @@ class Cursor:
 
     def _next(self, p: Packet, ticks: int, off: float) -> tuple[Verdict, float]:
         """Handle a packet whose number is the next one, but whose timestamp is not."""
-        if off > 0 and self._passed(off, p):
+        if off > 0 and not self._again(ticks, off, p.sequence) and self._passed(off, p):
             return self._move(p, self.edge + off, 0.0)
         pause = self.pause(p.now)
         if not pause:
@@ -173,13 +173,15 @@ class Cursor:
         self.stepped = True
         return self._move(p, self.edge + pause, 0.0)
 
+    def _again(self, ticks: int, off: float, number: int) -> bool:
+        """Return whether a short step that took no time before comes again: a clock's, though this packet is late."""
+        again = [m for m in self.wrong[-1:] if m.ticks == ticks and (number - m.sequence) % 65536 == 1]
+        return bool(again) and off <= SLACK_S * self.rate
+
     def _follows(self, p: Packet, number: int, time: int) -> bool:
         """Return whether a packet follows exactly on the newest leap."""
-        ticks = difference(p.time, time)
-        return (
-            p.sequence == (number + 1) % 65536
-            and abs(ticks * self.step - p.samples) <= EXPECTED_S * self.rate
-        )
+        near = abs(difference(p.time, time) * self.step - p.samples) <= EXPECTED_S * self.rate
+        return near and p.sequence == (number + 1) % 65536
 
     def _after_gap(self, p: Packet, ahead: int, off: float, tolerance: float) -> tuple[Verdict, float]:
         """Handle a packet before which numbers are missing: lost, or still on their way."""

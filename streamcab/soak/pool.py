@@ -107,7 +107,7 @@ def _pool(
     given = {**options, "rtp": ("127.0.0.1:0",), "every": EVERY_S, "max_streams": streams * workers}
     settings = Settings("tcp://127.0.0.1:*", every_s=EVERY_S, max_streams=streams * workers)
     ports = [Ports.of([theirs], [], ["a rehearsal"]) for _, theirs in pairs]
-    pool = WorkerPool(build(Listen, given), settings, ports, 1, Beside("rehearsal"), PROGRAM)
+    pool = WorkerPool(build(Listen, given), settings, ports, {"threads": 1}, Beside("rehearsal"), PROGRAM)
     stop, died = threading.Event(), list[BaseException]()
 
     def body() -> None:

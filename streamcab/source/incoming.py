@@ -6,6 +6,15 @@ from collections.abc import Iterator
 
 from streamcab.source.line import Line
 
+LEAD_S = 0.005
+"""Ticks are so long before multiples of themselves: the loop's visits, many of which are at those, find as much audio
+each time. An interval more or less than eight costs steps of one and of two."""
+
+
+def until_tick(tick_s: float, now: float) -> float:
+    """Return the seconds from monotonic time `now` to the next tick of a source."""
+    return tick_s - (now + LEAD_S) % tick_s
+
 
 class Incoming:
     """A source that ends only when it is closed."""

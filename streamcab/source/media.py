@@ -15,7 +15,7 @@ from typing import Any
 from streamcab.config.address import is_loopback
 from streamcab.errors import ConfigError, SourceError
 from streamcab.media import server, tcp
-from streamcab.media.addresses import address_of, parsed, tls_context
+from streamcab.media.addresses import Reserved, address_of, parsed, tls_context
 from streamcab.media.admission import Admission, Secrets
 from streamcab.media.calls import Calls, News, Stream
 from streamcab.media.fields import is_number
@@ -23,7 +23,7 @@ from streamcab.media.tracks import RING_S
 from streamcab.rtp.allow import AllowList
 from streamcab.rtp.bank import ScatterBank
 from streamcab.rtp.names import clean
-from streamcab.source.incoming import Handover, Incoming
+from streamcab.source.incoming import Handover, Incoming, until_tick
 from streamcab.source.line import Line
 from streamcab.text import stream_name
 
@@ -32,8 +32,7 @@ log = logging.getLogger("streamcab.source")
 TICK_S = 0.02
 WATCH_S = 0.25
 LOOK_S = 1.0
-START_S = 10.0
-CLOSE_S, LINGER_S = 0.8, 0.3
+START_S, CLOSE_S, LINGER_S = 10.0, 0.8, 0.3
 SWITCH_S = 0.0005
 """How long Python lets a thread go on while another waits; see `source/rtp.py`."""
 WARN_S = 10.0
@@ -54,6 +53,7 @@ class MediaSource(Incoming):
     per_address  connections that one address may have
     idle_s       how long a call whose connection broke off waits for another
     number       what becomes of a telephone number: its pseudonym, itself, or nothing
+    room         given where other processes serve at the same addresses; see `Gate.room`
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class MediaSource(Incoming):
         per_address: int = 1000,
         idle_s: float = 10.0,
         number: Callable[[str], str] = lambda _: "",
+        room: Callable[[int], bool] | None = None,
     ) -> None:
         super().__init__()
         self._binds, self._sockets, self._number = parsed(binds), parsed(sockets), number
@@ -94,6 +95,9 @@ class MediaSource(Incoming):
         self._gate = server.Gate(
             self._calls, Admission(secrets, url), per_address, AllowList(allow) if allow else None
         )
+        self._shared = room is not None
+        if room is not None:
+            self._gate.room = room
         self.addresses: list[str] = []
         """Where it listens, after `start`: with the ports that the system chose."""
         self._lines: dict[Stream, Line] = {}
@@ -104,8 +108,14 @@ class MediaSource(Incoming):
         self._ended: asyncio.Event | None = None
         self._started = threading.Event()
         self._failure: OSError | None = None
-        self._warned, self._refused = 0.0, 0
-        self._errors = 0
+        self._warned, self._refused, self._errors = 0.0, 0, 0
+
+    def reserve(self) -> Reserved:
+        """Keep the addresses for several processes, as `start` would bind them. SourceError when one is taken."""
+        try:
+            return Reserved([*self._binds, *self._sockets])
+        except OSError as error:
+            raise SourceError(f"cannot serve calls: {error}") from None
 
     def retune(self, allow: Iterable[str], name_map: str | Path | None, idle_s: float) -> None:
         """Take other senders, for connections that begin from now on, and another patience; raise ConfigError."""
@@ -174,8 +184,11 @@ class MediaSource(Incoming):
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         servers: list[Any] = []
         openings: list[Coroutine[Any, Any, Any]] = [
-            *(server.start(self._gate, bind.host, bind.port, self._context) for bind in self._binds),
-            *(tcp.start(self._gate, bind.host, bind.port) for bind in self._sockets),
+            *(
+                server.start(self._gate, bind.host, bind.port, self._context, shared=self._shared)
+                for bind in self._binds
+            ),
+            *(tcp.start(self._gate, bind.host, bind.port, shared=self._shared) for bind in self._sockets),
         ]
         try:
             for opening in openings:
@@ -195,12 +208,14 @@ class MediaSource(Incoming):
                 await asyncio.wait(closing, timeout=LINGER_S)
 
     async def _tick_until(self, ended: asyncio.Event) -> None:
-        turn, next_watch, next_look = 0, 0.0, 0.0
+        turn, next_watch, next_look = round(time.monotonic() / TICK_S), 0.0, 0.0
         while not ended.is_set():
-            await asyncio.sleep(TICK_S)
-            now, turn = time.monotonic(), turn + 1
+            await asyncio.sleep(until_tick(TICK_S, time.monotonic()))
+            now = time.monotonic()
+            last, turn = turn, round(now / TICK_S)
             try:
-                self._gate.tick(turn)
+                for missed in range(max(last, turn - server.TURNS) + 1, turn + 1):
+                    self._gate.tick(missed)
                 self._calls.tick(now)
                 if now >= next_watch:
                     next_watch = now + WATCH_S
@@ -208,6 +223,7 @@ class MediaSource(Incoming):
                 if now >= next_look:
                     next_look = now + LOOK_S
                     self._gate.look(now)
+                    self._gate.room(self._calls.rings.free)
                     self._warn(now)
                 self._tell()
             except Exception:  # a defect of ours must cost a tick, not all calls

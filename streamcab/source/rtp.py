@@ -1,7 +1,8 @@
 """RTP as a source: sockets and one receive thread.
 
 Every 10 ms, or 20 with many calls, the sockets are emptied in batches and the batches fed to an `Intake`; `Calls` makes
-lines of what it tells. Owns the thread. Knows nothing of what a packet means: that is in `streamcab.rtp`.
+lines of what it tells. One of several processes does so half as often. Owns the thread. Knows nothing of what a packet
+means: that is in `streamcab.rtp`.
 """
 
 import logging
@@ -29,7 +30,7 @@ from streamcab.rtp.udp import Address
 from streamcab.source import Line
 from streamcab.source.calls import Calls
 from streamcab.source.channel import channel_number
-from streamcab.source.incoming import Incoming
+from streamcab.source.incoming import Incoming, until_tick
 from streamcab.text import read_text
 
 log = logging.getLogger("streamcab.source")
@@ -37,6 +38,8 @@ log = logging.getLogger("streamcab.source")
 DEFAULT, SETTINGS = Rtp(), settings_of(Listen)
 CLOSE_S = 0.8
 SAME_CALL = SETTINGS["same_call"].choices
+TICK_S, SHARED_TICK_S = 0.01, 0.025
+"""Of a process that has all calls, and of one of several: each has fewer packets, and batches are as large."""
 MANY = 16
 """Packets in a tick from which on the next one is twice as long, since a batch costs 0.3 ms however little it holds."""
 BATCHES = 64
@@ -96,7 +99,7 @@ class RtpSource(Incoming):
         idle_s: float = DEFAULT.idle,
         ring_s: float = 4.0,
         channel: str = "mix",
-        tick_s: float = 0.01,
+        tick_s: float = TICK_S,
         decoders: int = 1,
         same_call: str = DEFAULT.same_call,
         ports: Ports | None = None,
@@ -244,7 +247,7 @@ class RtpSource(Incoming):
     def _run(self, inlet: Receiver, ports: Ports, intake: Intake, calls: Calls) -> None:
         next_look = next_watch = 0.0
         failed = packets = 0
-        while not self._stop.wait(self._tick_s * (2 if packets >= MANY else 1)):
+        while not self._stop.wait(until_tick(self._tick_s * (2 if packets >= MANY else 1), time.monotonic())):
             packets = 0
             try:
                 for _ in range(BATCHES):

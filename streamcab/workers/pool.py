@@ -6,9 +6,10 @@ gives every other call to the same worker as before. Knows nothing of audio or o
 """
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ from streamcab.rtp.reuseport import Shared
 from streamcab.workers.base import Beside, Member, Pool
 from streamcab.workers.names import SharedNames
 from streamcab.workers.process import PROGRAM, Orders, Worker, packed
+from streamcab.workers.room import Room, reserve
 
 if TYPE_CHECKING:
     from streamcab.daemon.settings import Settings
@@ -47,12 +49,12 @@ class _Place(Member):
 
 
 class WorkerPool(Pool[_Place]):
-    """The daemon of these ports, one worker for each.
+    """The daemon of these ports, one worker for each; those of calls by RTP, or none.
 
     Args:
         options, settings, beside: See `Pool`.
         ports: The sockets of each worker.
-        threads: Threads of the network in each.
+        own: Settings of each worker that differ from `options`, such as its threads.
         program: The module that a worker runs.
 
     Attributes:
@@ -67,12 +69,14 @@ class WorkerPool(Pool[_Place]):
         options: Listen,
         settings: "Settings",
         ports: Sequence[Ports],
-        threads: int,
+        own: Mapping[str, Any],
         beside: Beside,
         program: str = PROGRAM,
     ) -> None:
-        super().__init__(options, settings, len(ports), beside, {"threads": threads})
+        super().__init__(options, settings, len(ports), beside, own)
         self._program, self._names = program, self._folder / "names"
+        self._room_fd = reserve(len(ports))
+        self._room = Room(self._room_fd)
         self._names.mkdir()
         self.members = [
             _Place(index=k, endpoint=endpoint, ports=each, names=SharedNames(self._names, k))
@@ -101,6 +105,7 @@ class WorkerPool(Pool[_Place]):
             sockets=Shared(
                 [s.fileno() for s in ports.rtp], [s.fileno() for s in ports.rtcp], list(ports.bound)
             ),
+            room=self._room_fd,
             tells=self._beside.told is not None,
             suffix=self._beside.suffix,
             settings=packed(self._options),
@@ -145,6 +150,7 @@ class WorkerPool(Pool[_Place]):
         status, words = self._status(place), worker.words.all()
         worker.close()
         place.worker = None
+        self._room.say(place.index, 0)
         calls = self._bury(place, status, words, why)
         place.names.free_all()
         return calls
@@ -161,6 +167,8 @@ class WorkerPool(Pool[_Place]):
             self._close(place, worker)
         for place in self.members:
             place.ports.close()
+        self._room.close()
+        os.close(self._room_fd)
 
     def _serves(self) -> bool:
         return all(place.starts > 1 or (place.worker and place.worker.ready) for place in self.members)

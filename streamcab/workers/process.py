@@ -48,6 +48,7 @@ class Orders(msgspec.Struct, frozen=True):
         names: Folder of the names in use.
         words: Descriptor of the memory for its newest messages.
         sockets: The sockets that it reads.
+        room: Descriptor of the memory of `Room`.
         tells: Whether it reports on its calls.
         suffix: Ending of the names of its streams.
         settings: Those of `listen`, with its share of `max_streams` and threads.
@@ -61,6 +62,7 @@ class Orders(msgspec.Struct, frozen=True):
     names: str
     words: int
     sockets: Shared
+    room: int
     tells: bool
     suffix: str
     settings: dict[str, Any]
@@ -124,7 +126,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if tty else None,  # the view may have the terminal
-            pass_fds=[fd, *orders.sockets.rtp, *orders.sockets.rtcp],
+            pass_fds=[fd, orders.room, *orders.sockets.rtp, *orders.sockets.rtcp],
             env=environment,
             start_new_session=True,  # a terminal's Ctrl-C ends the pool, which ends its workers
         )
