@@ -245,6 +245,7 @@ class Engine:
         ended: NDArray[np.bool_],
     ) -> None:
         """Take the next `waiting` (B,) intervals of streams of a bank through the net; `ended`: they are the last."""
+        waiting = np.maximum(waiting, 0)
         few = waiting % WHOLE
         # The last few of a stream go through the net with what is then flushed, all others before whole runs.
         now = (few > 0) & ~ended
