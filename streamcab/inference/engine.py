@@ -248,13 +248,14 @@ class Engine:
         waiting = np.maximum(waiting, 0)
         few = waiting % WHOLE
         # The last few of a stream go through the net with what is then flushed, all others before whole runs.
-        now = (few > 0) & ~ended
-        self.reader.read_few(bank, slots[now], rows[now], few[now])
-        self._drain(slots[now])
+        for some, h in in_runs(np.where(ended, 0, few)):
+            self.reader.read(bank, slots[some], rows[some], h)
+        self._drain(slots[(few > 0) & ~ended])
         for some, h in in_runs(waiting - few):
             self.reader.read(bank, slots[some], rows[some], h)
             self._drain(slots[some])
-        self.reader.read_few(bank, slots[ended], rows[ended], few[ended])
+        for some, h in in_runs(np.where(ended, few, 0)):
+            self.reader.read(bank, slots[some], rows[some], h)
 
     def _drain(self, slots: NDArray[np.intp], least: int = 1) -> NDArray[np.int64]:
         """Take what the normaliser has decided on through the net, in runs of `least` or more; return what is left."""

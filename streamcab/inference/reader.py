@@ -31,13 +31,6 @@ class Reader:
         arch = self._arch
         return front_end(bank.rate, arch.rate, arch.pooled_rate, arch.interval, arch.detector > 0)
 
-    def read_few(
-        self, bank: Bank, slots: NDArray[np.intp], rows: NDArray[np.intp], few: NDArray[np.int64]
-    ) -> None:
-        """Read the next few (B,) intervals of streams of a bank, of each as many as it says."""
-        for n in np.unique(few[few > 0]).tolist():
-            self.read(bank, slots[few == n], rows[few == n], n)
-
     def read(self, bank: Bank, every: NDArray[np.intp], all_rows: NDArray[np.intp], h: int) -> None:
         """Read the next h intervals of streams (B,) of a bank, which are in its rows (B,)."""
         front = self.front(bank)

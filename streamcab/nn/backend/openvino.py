@@ -72,8 +72,6 @@ class OpenVinoBackend:
         self._all_sizes = sorted({min(b, slots) for b in STREAMS}, reverse=True)
         self._requests: dict[tuple[int, int], RoundRobin[StepRequest]] = {}
         self._at_edges: dict[tuple[tuple[int, int] | None, int], RoundRobin[EdgeRequest]] = {}
-        # Shapes of streams that begin, as far as they are compiled.
-        self._begins: set[tuple[int, int]] = set()
         self._pieces = Pieces(slots)
         self._preparing = False
 
@@ -181,9 +179,8 @@ class OpenVinoBackend:
         return self._shape(size, h).next()
 
     def _next_at_edge(self, h: int, size: int) -> EdgeRequest:
-        # Whole clips are never far from their edges, so for their blocks it pays to compile; and many streams begin.
-        compiled = (size, h) in self._begins or (h > max(RUNS) and size > 1)
-        shape = (size, h) if compiled else None
+        # Whole clips are never far from their edges, so for their blocks it pays to compile.
+        shape = (size, h) if h > max(RUNS) and size > 1 else None
         requests = self._at_edges.get((shape, size))
         if requests is None:
             count = 2 * self._threads(size) if self._threads(size) > 1 else 1
@@ -203,14 +200,6 @@ class OpenVinoBackend:
         wake."""
         return self._net.threads if streams > 1 else 1
 
-    def _beginnings(self) -> list[tuple[int, int]]:
-        """Return the shapes (b, h) that are worth compiling for streams that begin: none for a few streams."""
-        return [(b, MIDDLE) for b in self._sizes(MIDDLE)] if len(self._rows) >= MANY else []
-
-    def _begin(self, b: int, h: int) -> None:
-        self._edges((b, h))
-        self._begins.add((b, h))
-
     def _shape(self, b: int, h: int) -> RoundRobin[StepRequest]:
         requests = self._requests.get((b, h))
         if requests is None:
@@ -229,17 +218,15 @@ def _compile_behind(held: ref[OpenVinoBackend]) -> None:
         os.setpriority(os.PRIO_PROCESS, get_native_id(), BEHIND)  # on Linux of this thread alone
     if (backend := held()) is None:
         return
-    jobs: list[tuple[Callable[..., Any], tuple[int, int]]]
-    jobs = [(OpenVinoBackend._shape, shape) for shape in backend._order()]
-    jobs += [(OpenVinoBackend._begin, shape) for shape in backend._beginnings()]
+    shapes = backend._order()
     try:
         backend._meet_edges()
-        for compile_it, shape in jobs:
+        for shape in shapes:
             # Between two shapes this thread does not hold the backend.
             del backend
             if not main_thread().is_alive() or (backend := held()) is None:
                 return
-            compile_it(backend, *shape)
+            backend._shape(*shape)
     finally:
         if (backend := held()) is not None:
             backend._preparing = False
