@@ -3,6 +3,7 @@
 Knows nothing of which streams there are, or of what is compiled when.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from streamcab.nn.backend.rings import Rings
 from streamcab.nn.backend.unreported import ov
 
 
-class Request:
+class Request(ABC):
     """A request to a compiled step, on rows of state and rings; computed `elsewhere` or by the caller."""
 
     def __init__(self, compiled: Any, rows: NDArray[Any], rings: Rings, *, elsewhere: bool) -> None:
@@ -27,9 +28,9 @@ class Request:
         """Begin to compute `inputs`, or what the request's own buffers hold."""
         (self._request.start_async if self._elsewhere else self._request.infer)(inputs)
 
+    @abstractmethod
     def _outputs(self) -> Sequence[NDArray[Any]]:
         """Return the answer, the new rows, and what is new in each ring, of at least as many streams as were given."""
-        raise NotImplementedError
 
     def wait(self) -> None:
         """Wait until it is computed."""
