@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import threading
@@ -242,7 +241,8 @@ def test_a_bridge_that_is_killed_is_offline_and_the_next_one_cleans_up(broker: M
             words = command("bridge", "mqtt", speaker.endpoint, "--broker", broker.address)
             with running(*words) as process:
                 until(lambda: {NAMES.device("old"), NAMES.topic("old", "status")} <= told.keys())
-                process.send_signal(signal.SIGKILL)
+                process.kill()
+                process.wait(PATIENCE_S)  # the broker hears of its end before we can
                 until(lambda: told.get(NAMES.available) == b"offline")
         # A daemon that never knew the old stream: the first one would repeat its status to the late joiner.
         with Speaker(run="a2") as speaker:
