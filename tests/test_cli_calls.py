@@ -130,12 +130,57 @@ def test_a_person_is_deleted_by_name_and_by_pseudonym(store: str, tmp_path: Path
         (("--since", "soon"), b"is no time"),
         (("--zone", "Mars/Base"), b"is no time zone"),
         (("--day", "2027-01-15", "--since", "7d"), b"is a whole day"),
+        (("--since", "2027-01-16", "--until", "2027-01-15"), b"is not after --since"),
     ],
 )
 def test_what_is_no_time_is_said(store: str, words: tuple[str, ...], wrong: bytes) -> None:
     done = here("calls", "list", "--store", store, *words)
     assert done.returncode == 2
     assert wrong in done.stderr
+
+
+def test_an_answer_that_no_call_has_is_said_with_those_that_are_there(store: str) -> None:
+    done = here("calls", "list", "--store", store, "--accent", "frensh")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.decode().strip() == "no call matches; the answers here: -, uk, us"
+    assert (
+        b"answers" not in here("calls", "list", "--store", store, "--accent", "us", "--state", "ended").stderr
+    )
+
+
+def test_a_platform_cannot_speak_for_the_answer(tmp_path: Path) -> None:
+    where = str(tmp_path / "calls.db")
+    with Writer(url_of(where), "r1", Keep(1e9, 1e9, 0)) as writer:
+        line = Line(Tally(writer), "CA-1-inbound", NOON)
+        line.talk(12)
+        line.hang_up(call={"platform": "twilio", "call": "CA-1", "answer": "nobody 99%", "began": "never"})
+    with Reader(where) as reader:
+        (call,) = reader.calls()
+    lines = said("show", str(call.id), "--store", where, *UTC).splitlines()
+    assert lines[0].split() == ["call", str(call.id), "CA-1-inbound"]
+    assert "answer          uk 75%" in lines
+    assert "platform says   platform: twilio" in lines
+    assert "                answer: nobody 99%" in lines
+
+
+def test_what_is_not_sure_says_so_and_long_names_stay_in_their_column(tmp_path: Path) -> None:
+    where, ids = str(tmp_path / "calls.db"), ("CA" + "0" * 32 + "-outbound", "v2:" + "T" * 54 + "-inbound")
+    with Writer(url_of(where), "r1", Keep(1e9, 1e9, 0)) as writer:
+        for name, sure in zip(ids, (False, True), strict=True):
+            line = Line(Tally(writer), name, NOON)
+            line.talk(12, sure=sure)
+            line.hang_up()
+    lines = said("list", "--store", where, *UTC).splitlines()
+    assert len({line.index("uk 75%") for line in lines}) == 1
+    assert ["not sure" in line for line in lines] == [ids[0] in line for line in lines]
+
+
+@pytest.mark.parametrize("name", ["calls.xlsx", "calls.json"])
+def test_a_file_of_another_format_is_not_filled_with_csv(store: str, tmp_path: Path, name: str) -> None:
+    done = here("calls", "export", "--store", store, "--out", tmp_path / name)
+    assert (done.returncode, b"csv, jsonl, parquet" in done.stderr) == (2, True)
+    assert not (tmp_path / name).exists()
+    said("export", "--store", store, "--out", str(tmp_path / name), "--format", "csv")
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +225,7 @@ def test_a_daemon_that_is_killed_leaves_its_calls_and_the_next_one_closes_them(
         process.wait()
     done = run(*listen(folder, where, "--fast", "--quiet"))
     assert done.returncode == 0
-    assert b"1 calls were cut short" in done.stderr
+    assert b"1 call was cut short" in done.stderr
     with Reader(where) as store:
         new, old = store.calls()
         assert (old.state, new.state) == ("interrupted", "ended")

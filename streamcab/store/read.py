@@ -19,7 +19,7 @@ from sqlalchemy import types as kinds
 
 from streamcab.calls import CallFacts, Piece
 from streamcab.errors import StoreError
-from streamcab.store.database import connect, explained, url_of
+from streamcab.store.database import connect, explained, hidden, url_of
 from streamcab.store.schema import calls, models, pieces
 from streamcab.store.upkeep import pieces_of
 
@@ -114,10 +114,15 @@ class Reader:
         self._engine = connect(url_of(where))
         # A database of another streamcab, or none at all, is found now.
         try:
-            self._rows(select(calls.c.id).limit(1))
             with explained(self._engine):
                 found = inspect(self._engine)
+                if not found.has_table("calls"):
+                    place = hidden(self._engine.url)
+                    raise StoreError(
+                        f"{place} has no table of calls: it is not a store that listen --store made"
+                    )
                 have = {t: {column["name"] for column in found.get_columns(t)} for t in ("calls", "pieces")}
+            self._rows(select(calls.c.id).limit(1))
         except StoreError:
             self.close()
             raise
