@@ -16,6 +16,7 @@ from streamcab.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    from streamcab.ops.pseudonyms import Pseudonyms
     from streamcab.store.read import Filter, Reader, StoredCall
 
 LONGEST = 72
@@ -140,7 +141,7 @@ def export(o: Calls, kind: str | None, out: Path | None, pieces: bool) -> None:
 @click.option(
     "--hash-salt",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Salt of --hash-names: delete the pseudonyms of these names too.",
+    help="Salt of the pseudonyms of these names, which are deleted too.  [default: this installation's]",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) -> None:
@@ -158,7 +159,12 @@ def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) 
         found = {c.id: c for name in wanted for c in store.every(_filter(o, name))}
         found |= {c.id: c for name in wanted for c in store.every(replace(_filter(o), party=name))}
         if not found:
-            raise StoreError(f"no call of {', '.join(names)} is kept in this store")
+            hint = (
+                ""
+                if hash_salt
+                else "; where names or numbers are hidden, give the daemon's salt: --hash-salt"
+            )
+            raise StoreError(f"no call of {', '.join(names)} is kept in this store{hint}")
         counted = f"{len(found)} call{'s' * (len(found) != 1)} of {', '.join(sorted({c.name for c in found.values()}))}"
         if not yes:
             click.confirm(f"Delete {counted} for good?", abort=True)
@@ -184,12 +190,15 @@ def _spellings(names: tuple[str, ...], salt: Path | None) -> list[str]:
 
     found = dict.fromkeys(names)
     found |= dict.fromkeys(stream_name(name) for name in names if not set(name) & set("*?"))
-    if salt is not None:
-        from streamcab.ops.pseudonyms import Pseudonyms
-
-        pseudonyms = Pseudonyms.load(salt)
+    if (pseudonyms := _pseudonyms(salt)) is not None:
         found |= dict.fromkeys(pseudonyms.name(name) for name in list(found) if not set(name) & set("*?"))
     return list(found)
+
+
+def _pseudonyms(salt: Path | None) -> "Pseudonyms | None":
+    from streamcab.ops.pseudonyms import Pseudonyms
+
+    return Pseudonyms.load(salt) if salt is not None else Pseudonyms.of_this_installation()
 
 
 def _filter(o: Calls, name: str | None = None) -> "Filter":
@@ -206,7 +215,9 @@ def _filter(o: Calls, name: str | None = None) -> "Filter":
     if since is not None and until is not None and since >= until:
         raise ConfigError("--until is not after --since: no call began between them")
     top = "" if o.accent == "-" else o.accent
-    return Filter(since, until, top, name or o.name, o.source, o.state, party=o.party)
+    pseudonyms = _pseudonyms(None) if o.party else None
+    party = o.party and (o.party, *([pseudonyms.name(o.party)] if pseudonyms else []))
+    return Filter(since, until, top, name or o.name, o.source, o.state, party=party)
 
 
 def _instead(o: Calls, store: "Reader") -> str:

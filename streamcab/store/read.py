@@ -79,7 +79,7 @@ class Filter:
         source: A part of its description, in any case.
         state: open, ended or interrupted.
         run: Of the daemon.
-        party: Caller or callee, as the platform names it; a pseudonym by default.
+        party: Caller or callee, as the platform names it; a pseudonym by default. Any of them, where there are several.
         least_speech_s: Seconds of speech, at least.
     """
 
@@ -90,7 +90,7 @@ class Filter:
     source: str | None = None
     state: str | None = None
     run: int | None = None
-    party: str | None = None
+    party: str | tuple[str, ...] | None = None
     least_speech_s: float | None = None
 
 
@@ -250,7 +250,8 @@ def _filtered(query: Select[Any], which: Filter) -> Select[Any]:
         conditions.append(calls.c.run == which.run)
     if which.party is not None:
         said = [calls.c.labels[key].as_string() for key in ("from", "to")]
-        conditions.append(or_(*(one == which.party for one in said)))
+        parties = (which.party,) if isinstance(which.party, str) else which.party
+        conditions.append(or_(*(one.in_(parties) for one in said)))
     if which.least_speech_s is not None:
         conditions.append(calls.c.speech_s >= which.least_speech_s)
     return query.where(and_(*conditions)) if conditions else query
