@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from searches import examples
 from speech import LONG_STAGES, SMALL_STAGES, Samples, detecting_model, noise, silence, talk, tiny_model
 
 from streamcab.audio.ring import Bank
@@ -203,7 +204,7 @@ def rehearsed(engine: Engine) -> None:
 
 @pytest.mark.parametrize("known", [False, True], ids=["first gap", "later gap"])
 @pytest.mark.parametrize("model", [SMALL, LONG, HEARING], ids=["delay 3", "delay 11", "detector"])
-@settings(deadline=None, max_examples=12)
+@examples(5, 12)
 @given(
     rate=st.sampled_from([8000, 8000, 11025, 44100]),
     before=st.floats(0.0, 3.0),
