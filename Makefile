@@ -26,7 +26,8 @@ else
 	$(VENV)/bin/streamcab demo $(ARGS)
 endif
 
-PYTEST = $(PY) -m pytest -n $(JOBS) --dist loadfile --durations 15
+# The tests start hundreds of processes, each of which would compile what it imports, were that not kept.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(JOBS) --dist loadfile --durations 15
 
 test: $(VENV)/dev.ready system-test node-test
 	$(PYTEST) $(ARGS)

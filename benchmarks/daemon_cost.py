@@ -1,12 +1,14 @@
 """Processor time of the daemon for a second of a call, against the reference layer timed in the same run.
 
-    python benchmarks/daemon_cost.py [--calls 256] [--seconds 6] [--model FILE] [--precision f32] [--against FOLDER]
+    python benchmarks/daemon_cost.py [--calls 256] [--churn 0] [--seconds 6] [--model FILE] [--precision f32]
+                                     [--against FOLDER]
 
 The real daemon, from rings to published messages, on a simulated clock: each tick writes 20 ms of speech into the rings
 of all calls, as RTP would, and a subscriber reads the feed. Only what the daemon computes counts, on any core, so a
 busy machine disturbs little. Receiving packets is left out: benchmarks/rtp_intake.py. With `--against` another source
 tree is measured in turns with this one, by its own copy of this file. The last figure is how many calls a machine
-carries per GFLOP/s of its reference layer if it does nothing else and wastes nothing: a bound for `bench calls`.
+carries per GFLOP/s of its reference layer if it does nothing else and wastes nothing: a bound for `bench calls`. With
+`--churn` so many calls a second end and others begin.
 """
 
 import argparse
@@ -46,26 +48,45 @@ LAYERS = 10
 
 
 class SpokenCalls:
-    """A source of calls that all speak: rows of one bank of int16, as RTP fills them."""
+    """A source of calls that all speak: rows of one bank of int16, as RTP fills them.
+
+    Those of `churn` rows a second end, the oldest first; a new call begins in a row as soon as it is released.
+    """
 
     live, done = True, False
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, churn: float = 0.0) -> None:
         voice = np.clip(np.rint(babble(bundled_clips(), RATE) * 32768), -32767, 32767).astype(np.int16)
         self._packet, self._round = round(TICK_S * RATE), len(voice)
         joined = np.concatenate((voice, voice[: self._packet]))
         self._said = np.lib.stride_tricks.sliding_window_view(joined, self._packet)
         self._at = np.random.default_rng(3).integers(0, len(voice), n)
         self._bank = ScatterBank(RATE, n, 4.0, compact=True, touch=True)
-        self._rows = np.arange(n)
-        self._lines = [Line(f"call-{i}", self._bank, i, "a call") for i in range(n)]
+        self._first = np.zeros(n, np.int64)  # tick
+        self._lines = [self._line(i) for i in range(n)]
+        self._free: list[int] = []
+        self._churn, self._ends, self._oldest = churn * TICK_S, 0.0, 0
+
+    def _line(self, row: int) -> Line:
+        return Line(f"call-{row}", self._bank, row, "a call")
 
     def tick(self, number: int, now: float) -> None:
-        end = np.full(len(self._rows), (number + 1) * self._packet)
-        self._bank.prepare(self._rows, end)
-        said = self._said[(self._at + number * self._packet) % self._round]
-        self._bank.place(self._rows, end - self._packet, said)
-        self._bank.stamp[:], self._bank.written[:] = now, end
+        bank, rows = self._bank, np.array(self._free, np.intp)
+        self._free.clear()
+        bank.take(rows)
+        self._first[rows] = number
+        self._lines += [self._line(row) for row in rows.tolist()]
+        self._ends += self._churn
+        while self._ends >= 1:
+            self._ends -= 1
+            bank.ended[self._oldest] = True
+            self._oldest = (self._oldest + 1) % bank.rows
+        rows = np.flatnonzero(~bank.ended)
+        end = (number + 1 - self._first[rows]) * self._packet
+        bank.prepare(rows, end)
+        said = self._said[(self._at[rows] + number * self._packet) % self._round]
+        bank.place(rows, end - self._packet, said)
+        bank.stamp[rows], bank.written[rows] = now, end
 
     def start(self) -> None:
         pass
@@ -75,7 +96,7 @@ class SpokenCalls:
         return lines
 
     def release(self, line: Line) -> None:
-        pass
+        self._free.append(line.row)
 
     def counters(self) -> dict[str, int]:
         return {}
@@ -94,14 +115,16 @@ def reference_s(weight: torch.Tensor, x: torch.Tensor) -> float:
     return (time.thread_time() - start) / LAYERS
 
 
-def measure(calls: int, seconds: float, model: Path, precision: str, threads: int) -> dict[str, float]:
+def measure(
+    calls: int, churn: float, seconds: float, model: Path, precision: str, threads: int
+) -> dict[str, float]:
     """Measure milliseconds of a processor per second of a call, GFLOP/s of the reference layer, and calls per
     GFLOP/s."""
     torch.set_num_threads(1)
     weight, x = torch.randn(32, 32, 10), torch.randn(64, 32, 109)
     loaded = checkpoint.load(model)
     backend = make_backend("auto", loaded.net, calls, precision=precision, threads=threads)
-    source, stop = SpokenCalls(calls), threading.Event()
+    source, stop = SpokenCalls(calls, churn), threading.Event()
     beside_s, layers, spent = 0.0, [], []
 
     def due(number: int, now: float) -> None:
@@ -161,6 +184,7 @@ def alternate(against: Path, rounds: int, words: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Processor time of the daemon for a second of a call.")
     parser.add_argument("--calls", type=int, default=256)
+    parser.add_argument("--churn", type=float, default=0, help="calls a second that end and begin")
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--model", type=Path, default=checkpoint.bundled())
     parser.add_argument("--precision", default="f32")
@@ -170,10 +194,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     o = parser.parse_args()
     if o.against is not None:
-        given = {"calls": o.calls, "seconds": o.seconds, "precision": o.precision, "threads": o.threads}
+        given = {
+            "calls": o.calls,
+            "churn": o.churn,
+            "seconds": o.seconds,
+            "precision": o.precision,
+            "threads": o.threads,
+        }
         alternate(o.against, o.rounds, [f"--{name}={value}" for name, value in given.items()])
         return
-    one = measure(o.calls, o.seconds, o.model, o.precision, o.threads)
+    one = measure(o.calls, o.churn, o.seconds, o.model, o.precision, o.threads)
     print(json.dumps(one) if o.json else in_words(one))
 
 

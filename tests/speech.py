@@ -5,7 +5,9 @@ prove that two ways of computing agree. The `naive_` functions are the specifica
 in double precision: slow, plain, and sharing no code with streamcab.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from math import ceil, gcd
 
@@ -44,6 +46,11 @@ def talk(seconds: float, rate: int = 8000, seed: int = 0, rms: float = 0.1, paus
 
     Begins with a syllable at 0. Digital silence between phrases. `rms` is that of the whole.
     """
+    return _talk(seconds, rate, seed, rms, pauses).copy()
+
+
+@cache
+def _talk(seconds: float, rate: int, seed: int, rms: float, pauses: bool) -> Samples:
     rng = np.random.default_rng(seed)
     t = np.arange(round(seconds * rate)) / rate
     knots, loudness, at = [0.0], [0.0], 0.0
@@ -104,6 +111,11 @@ def tiny_model(seed: int = 0, *, labels: tuple[str, ...] = ("au", "uk", "us"), *
     Every bias and every statistic of BatchNorm is far from its initial value: a stage hears zeros and gives
     something else, so padding put at the wrong place shows. `kw` are fields of Architecture.
     """
+    return deepcopy(_tiny_model(seed, labels, **kw))
+
+
+@cache
+def _tiny_model(seed: int, labels: tuple[str, ...], **kw: object) -> CabCnn:
     architecture = replace(Architecture(labels), **kw)  # type: ignore[arg-type]
     draw = torch.Generator().manual_seed(seed)
 
@@ -146,6 +158,11 @@ def tiny_model(seed: int = 0, *, labels: tuple[str, ...] = ("au", "uk", "us"), *
 
 def detecting_model(seed: int = 0, **kw: object) -> CabCnn:
     """The same with a speech detector that nobody trained: it calls about half of any sound speech, at random."""
+    return deepcopy(_detecting_model(seed, **kw))
+
+
+@cache
+def _detecting_model(seed: int, **kw: object) -> CabCnn:
     model = tiny_model(seed, detector=detector.CHANNELS, detector_form=detector.FORM, **kw)
     rng = np.random.default_rng(seed)
     tensors = {k: np.rint(rng.normal(0, 12, s)).clip(-128, 128) / 64 for k, s in detector.shapes().items()}

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sounds
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from searches import examples
 from speech import SMALL_STAGES, naive_intervals, noise, silence, talk, tiny_model
 
 import streamcab
@@ -203,7 +204,7 @@ def test_a_stream_ends_with_the_answer_of_the_clip(clf: Classifier, rate: int) -
     assert last.window_s == pytest.approx(whole.window_s)
 
 
-@settings(deadline=None, max_examples=10)
+@examples(5, 10)
 @given(sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_chunks_change_when_an_answer_comes_and_never_what_it_is(
     clf: Classifier, sizes: list[int], seed: int

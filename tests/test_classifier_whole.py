@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from searches import examples
 from speech import SMALL_STAGES, noise, silence, talk, tiny_model
 
 from streamcab.classifier import Classifier, Recording
@@ -35,7 +36,7 @@ def same(clf: Classifier, x: np.ndarray, cuts: list[int], gate: bool | None = No
     assert got.level_db == pytest.approx(whole.level_db, abs=0.2)
 
 
-@settings(max_examples=12, deadline=None)
+@examples(6, 12)
 @given(st.lists(st.integers(0, 10**6), max_size=6), st.integers(0, len(SOUND)), st.booleans())
 def test_pieces_change_nothing(cuts: list[int], length: int, gate: bool) -> None:
     if length < 400:

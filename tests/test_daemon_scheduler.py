@@ -20,7 +20,8 @@ class Stage(Scheduler):
 
     def join(self, slot, now, paced=True):
         line = Line(f"call-{slot}", self._bank, slot, "by hand")
-        assert self._streams.join(line, Hand(rows=1, seconds=1, live=paced), now).slot == slot
+        source = Hand(rows=1, seconds=1, live=paced)
+        assert self._streams.join(line, source, now, turn=self.first(now)).slot == slot
 
     def leave(self, slot):
         self._streams.leave(self._streams[slot])
@@ -41,6 +42,21 @@ def test_few_streams_share_one_turn_each_period():
     assert turns.take(0.1).size == 0
     assert turns.wait(0.1) == pytest.approx(0.1)
     assert turns.take(0.2).tolist() == [0, 1, 2]
+
+
+def test_a_stream_that_joins_few_waits_for_their_turn():
+    turns = joined(3)
+    assert turns.take(0.0).tolist() == [0, 1, 2]
+    turns.leave(0)
+    turns.join(0, 0.05)
+    assert turns.take(0.1).size == 0
+    assert turns.take(0.2).tolist() == [0, 1, 2]
+
+
+def test_a_stream_that_joins_nobody_has_its_turn_at_once():
+    turns = Stage(2)
+    turns.join(0, 7.0)
+    assert turns.take(7.0).tolist() == [0]
 
 
 def test_many_streams_come_slice_by_slice_the_longest_waiting_first():

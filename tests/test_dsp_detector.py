@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from searches import examples
 
 from streamcab.dsp.bands import BANDS, FLOOR
 from streamcab.dsp.detector import AHEAD, CHANNELS, FORM, FORMS, Detector, Weights, shapes, weights
@@ -33,7 +34,7 @@ def whole(w: Weights, x: NDArray[np.int16]) -> NDArray[np.float32]:
     return Detector(w, 1, len(x)).push(np.zeros(1, np.intp), x[None])[0]
 
 
-@settings(deadline=None, max_examples=40)
+@examples(15, 40)
 @given(
     sizes=st.lists(st.integers(1, 8), min_size=1, max_size=60),
     seed=st.integers(0, 2**20),
@@ -52,7 +53,7 @@ def test_any_chunks_among_any_streams_are_the_whole(sizes: list[int], seed: int,
     np.testing.assert_array_equal(np.concatenate(found), whole(w, x))
 
 
-@settings(deadline=None, max_examples=30)
+@examples(12, 30)
 @given(seed=st.integers(0, 2**20), form=st.sampled_from(sorted(FORMS)))
 def test_skips_of_many_streams_together_are_silence_to_each(seed: int, form: int) -> None:
     w, rng, slots = random_weights(seed, form), np.random.default_rng(seed), np.arange(4)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from searches import examples
 from speech import (
     NaiveIntervals,
     Samples,
@@ -129,7 +130,7 @@ def levels(stretches: list[tuple[int, str]], seed: int) -> Pooled:
     return by_levels(np.concatenate(power), np.concatenate(missing), seed)
 
 
-@settings(deadline=None, max_examples=12)
+@examples(6, 12)
 @given(stretches=STRETCHES, seed=st.integers(0, 2**20))
 def test_does_what_its_description_says(stretches: list[tuple[int, str]], seed: int) -> None:
     p = levels(stretches, seed)
@@ -151,7 +152,7 @@ def test_does_what_its_description_says_of_a_talk_in_noise() -> None:
     np.testing.assert_allclose(h.x[0], x_naive.ravel(), atol=1e-4)
 
 
-@settings(deadline=None, max_examples=12)
+@examples(6, 12)
 @given(stretches=STRETCHES, seed=st.integers(0, 2**20), data=st.data())
 def test_chunks_and_other_slots_change_nothing(
     stretches: list[tuple[int, str]], seed: int, data: st.DataObject

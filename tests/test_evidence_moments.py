@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from searches import examples
 from speech import SMALL_STAGES, tiny_model
 from streamed import check_streamed_evidence, talk_of
 
@@ -59,7 +60,7 @@ def test_what_follows_a_vote_closely_counts_where_it_was_heard() -> None:
     assert not counted(u, np.zeros_like(votes), HANG).any()
 
 
-@settings(deadline=None, max_examples=40)
+@examples(15, 40)
 @given(
     length=st.sampled_from([40, 41, 100, 200]),
     steps=st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0, 0, 0, 1, 3, 41, 300])), max_size=60),

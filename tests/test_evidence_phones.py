@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from searches import examples
 from speech import SMALL_STAGES, tiny_model
 from streamed import check_streamed_evidence, talk_of
 
@@ -59,7 +60,7 @@ def by_hand(model: CabCnn, u: NDArray, counts: NDArray, oldest: int = 0) -> tupl
 
 
 @given(n=st.integers(0, 60), seed=st.integers(0, 2**20), share=st.sampled_from([0.0, 0.1, 0.7, 1.0]))
-@settings(deadline=None, max_examples=40)
+@examples(15, 40)
 def test_each_phone_has_the_mean_of_its_intervals(n: int, seed: int, share: float) -> None:
     rng, model = np.random.default_rng(seed), telling()
     u, counts = rng.normal(1, 1, (n, K)).astype(np.float32), rng.random(n) < share
@@ -70,7 +71,7 @@ def test_each_phone_has_the_mean_of_its_intervals(n: int, seed: int, share: floa
     np.testing.assert_allclose(found, want, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(12, 30)
 @given(
     length=st.sampled_from([40, 41, 100, 200]),
     steps=st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0, 0, 0, 1, 3, 41, 300])), max_size=40),

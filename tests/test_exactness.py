@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from searches import examples
 from speech import (
     LONG_STAGES,
     SMALL_STAGES,
@@ -137,7 +138,7 @@ def test_a_stream_of_packets_equals_the_naive_implementation(rate: int) -> None:
     np.testing.assert_allclose(np.array([told.c[k] for k in range(len(c))]), c, rtol=0, atol=EXACT)
 
 
-@settings(deadline=None, max_examples=20)
+@examples(8, 20)
 @given(
     rate=st.one_of(st.sampled_from(RATES), st.integers(4000, 50_000)),
     seconds=st.floats(0.0, 3.5),
@@ -155,7 +156,7 @@ def test_streamed_equals_offline_for_any_rate_and_any_chunks(
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@settings(deadline=None, max_examples=12)
+@examples(5, 12)
 @given(
     rate=st.sampled_from(RATES + ODD),
     sizes=st.lists(st.floats(-3.0, 0.3), min_size=1, max_size=7),
@@ -268,7 +269,7 @@ def party(model: CabCnn, seed: int, callers: int, slots: int, seconds: float) ->
 
 
 @pytest.mark.parametrize("model", [SMALL, HEARING], ids=["level", "detector"])
-@settings(deadline=None, max_examples=6)
+@examples(4, 6)
 @given(seed=st.integers(0, 2**20))
 def test_nothing_that_others_do_changes_a_stream(model: CabCnn, seed: int) -> None:
     for person in party(model, seed, callers=9, slots=4, seconds=3.0):

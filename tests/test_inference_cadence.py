@@ -1,8 +1,9 @@
 """Answers by a stream's own time: when they fall due, and what they say, is the same for any cut of its intervals."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from searches import examples
 
 from streamcab.dsp.gate import VOICED
 from streamcab.inference.cadence import Due, add_by_own_time
@@ -45,7 +46,7 @@ def one_by_one(whole, every):
     return found
 
 
-@settings(deadline=None, max_examples=40)
+@examples(15, 40)
 @given(
     every=st.integers(1, 60),
     cuts=st.lists(st.integers(1, 40), min_size=1, max_size=9),

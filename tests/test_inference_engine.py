@@ -5,9 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from searches import examples
 from speech import LONG_STAGES, SMALL_STAGES, Samples, detecting_model, noise, silence, talk, tiny_model
 
 from streamcab.audio.ring import Bank
@@ -79,9 +80,12 @@ def test_an_answer_comes_as_soon_as_it_can() -> None:
             assert newest == -1, "a talk that begins is held for a second"
 
 
-@pytest.mark.parametrize("intervals", [1, 5, 8, 13])
-def test_a_stream_begins_and_ends_with_one_step_each(intervals: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, bank, x = Engine(SMALL, 1), Bank(8000, 1, 32000), silence(1)
+@pytest.mark.parametrize("net", [SMALL, LONG], ids=["delay 3", "delay 11"])
+@pytest.mark.parametrize("intervals", [1, 3, 4, 11, 12])
+def test_a_stream_begins_and_ends_with_one_step_each(
+    net: CabCnn, intervals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, bank, x = Engine(net, 1), Bank(8000, 1, 32000), silence(1)
     engine.attach(bank, 0)
     begun, start = [], engine.backend.start
 
@@ -90,15 +94,27 @@ def test_a_stream_begins_and_ends_with_one_step_each(intervals: int, monkeypatch
         return start(slots, x, first, end)
 
     monkeypatch.setattr(engine.backend, "start", noted)
-    bank.write(0, x[: 200 * intervals], 0.0)
-    out = engine.advance()
-    begin = -(-intervals % 8)
-    assert begun == [(first, 8) for first in range(begin, intervals, 8)]
-    bank.write(0, x[: 200 * 3], 0.0)
+    for _ in range(intervals):
+        bank.write(0, x[:200], 0.0)
+        out = engine.advance()
+        if begun:
+            break
+    first = 8 if engine.delay < 8 else 32
+    if intervals <= engine.delay:
+        assert begun == [], "nothing can come out of it yet"
+    else:
+        assert begun == [(engine.delay + 1 - first, first)], (
+            "as soon as there is an answer, and past the start"
+        )
+        assert gather(out)[0].tolist() == [0]
+    ready = min(intervals, engine.delay + 1)
+    bank.write(0, x[: 200 * 7], 0.0)
     bank.finish(0)
     out += engine.advance()
-    assert begun[-1] == (intervals, 3 + engine.delay)
-    assert gather(out)[0].tolist() == list(range(intervals + 3))
+    at = 0 if intervals <= engine.delay else ready
+    assert begun[-1] == (at, ready + 7 - at + engine.delay)
+    assert len(begun) == 1 + (at > 0)
+    assert gather(out)[0].tolist() == list(range(ready + 7))
 
 
 def test_silence_is_not_held_back() -> None:
@@ -203,7 +219,7 @@ def rehearsed(engine: Engine) -> None:
 
 @pytest.mark.parametrize("known", [False, True], ids=["first gap", "later gap"])
 @pytest.mark.parametrize("model", [SMALL, LONG, HEARING], ids=["delay 3", "delay 11", "detector"])
-@settings(deadline=None, max_examples=12)
+@examples(5, 12)
 @given(
     rate=st.sampled_from([8000, 8000, 11025, 44100]),
     before=st.floats(0.0, 3.0),

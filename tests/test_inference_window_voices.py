@@ -4,9 +4,10 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from searches import examples
 from voices import METRIC, speaking
 
 from streamcab.dsp.gate import VOICED
@@ -53,7 +54,7 @@ def check_alike(one: Reading, other: Reading) -> None:
             np.testing.assert_allclose(a, b, atol=1e-9, err_msg=field.name)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(10, 30)
 @given(
     length=st.sampled_from([5, 60, 100, 150, 400, 1200]),
     turns=st.lists(st.tuples(st.integers(0, 3), st.integers(30, 200)), min_size=2, max_size=5),

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from searches import examples
 from speech import SMALL_STAGES, SMALL_TRUNK, naive_net, tiny_model
 
 import streamcab.nn.backend
@@ -149,7 +150,7 @@ def stream(backend: Backend, model: CabCnn, x: Floats, slot: int, sizes: list[in
 
 
 @pytest.mark.parametrize("name", MODELS)
-@settings(max_examples=12, deadline=None)
+@examples(5, 12)
 @given(lengths=st.lists(st.integers(1, 18), min_size=1, max_size=SLOTS), seed=st.integers(0, 2**32 - 1))
 def test_streams_that_join_leave_and_fall_behind_are_answered_as_whole_clips(
     kind: str, name: str, lengths: list[int], seed: int

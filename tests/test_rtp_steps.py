@@ -5,9 +5,10 @@ Packets are made here, for every codec; time is handed in.
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from rtp_peer import HERE, bye, feed, heard, intake, packet, started, until
+from searches import examples
 
 from streamcab.rtp import codec
 from streamcab.rtp.codec import Encoding
@@ -135,7 +136,7 @@ TIMES_S = st.one_of(
 
 
 @pytest.mark.parametrize("kind", CODECS)
-@settings(max_examples=20, deadline=None)
+@examples(8, 20)
 @example(what="both", number=-1, seconds=-0.03, at=1)
 @example(what="both", number=198, seconds=4.0, at=1)
 @given(
@@ -174,7 +175,7 @@ def test_one_step_costs_nothing_or_is_counted(decoders, kind, what, number, seco
 
 
 @pytest.mark.parametrize("kind", CODECS)
-@settings(max_examples=8, deadline=None)
+@examples(4, 8)
 @given(pause=st.floats(0.3, 9.0), comfort=st.booleans(), ticks=st.integers(0, 32))
 def test_announced_silence_is_silence_and_nothing_is_lost(decoders, kind, pause, comfort, ticks):
     call = call_of(kind, decoders, ring_s=12.0)
@@ -203,7 +204,7 @@ def test_announced_silence_is_silence_and_nothing_is_lost(decoders, kind, pause,
 
 
 @pytest.mark.parametrize("kind", CODECS)
-@settings(max_examples=12, deadline=None)
+@examples(6, 12)
 @given(
     most_ms=st.floats(0.1, 20.0),
     late_ms=st.floats(0.0, 60.0),
@@ -234,7 +235,7 @@ def test_timestamps_a_few_ms_off_are_contiguous_audio(decoders, kind, most_ms, l
 
 
 @pytest.mark.parametrize("kind", [0, 96, 98])
-@settings(max_examples=25, deadline=None)
+@examples(10, 25)
 @given(
     most_ms=st.floats(0.1, 20.0),
     loss=st.floats(0.0, 0.3),

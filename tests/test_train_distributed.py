@@ -14,6 +14,7 @@ import pytest
 import torch
 from corpus import make_corpus
 from patience import PATIENCE_S
+from ranks import run_two
 
 from streamcab.nn import checkpoint
 
@@ -87,9 +88,7 @@ def test_steps_of_two_are_the_steps_of_one(tmp_path: Path, monkeypatch: pytest.M
     script.write_text(STEPS)
     monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "one")])
     runpy.run_path(str(script))
-    with two(str(script), str(tmp_path / "two")) as process:
-        _, said = process.communicate(timeout=150)
-    assert process.returncode == 0, said
+    run_two(script, tmp_path / "two")
     (loss, alone), (first, a), (second, b) = (
         torch.load(tmp_path / name, weights_only=True) for name in ("one.0", "two.0", "two.1")
     )

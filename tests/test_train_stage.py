@@ -1,9 +1,5 @@
 """A stage's steps: what two processes teach is what one does, and inner voices choose the weights that are left."""
 
-import os
-import subprocess
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -11,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accents import KEYS, encode, make_accents
-from patience import PATIENCE_S
+from ranks import run_two
 from streamcab_train.context import train
 from streamcab_train.context_keys import StageKeys
 from streamcab_train.copies import Copy
@@ -46,23 +42,18 @@ if __name__ == "__main__":
     with joined("cpu") as (ranks, _):
         found = train(keys, [Path(sys.argv[1])], encode, Path(sys.argv[2]), ranks=ranks, say=lambda _: None)
         torch.save(found.model.state_dict(), f"{sys.argv[2]}.{ranks.rank}")
+    if ranks.first:
+        found = train(keys, [Path(sys.argv[1])], encode, Path(sys.argv[3]), say=lambda _: None)
+        torch.save(found.model.state_dict(), sys.argv[3] + ".alone")
 """
 
 
 def test_two_processes_teach_what_one_does(tmp_path: Path) -> None:
     manifest, script = make_accents(tmp_path), tmp_path / "steps.py"
     script.write_text(STEPS)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    with ExitStack() as stack:
-        runs = []
-        for start, out in (([], "one"), (two, "two")):
-            command = [sys.executable, *start, script, manifest, tmp_path / out]
-            runs.append(stack.enter_context(subprocess.Popen(command, env=environment)))
-            stack.callback(runs[-1].kill)
-        assert [run.wait(PATIENCE_S) for run in runs] == [0, 0]
+    run_two(script, manifest, tmp_path / "two", tmp_path / "one")
     alone, first, second = (
-        torch.load(tmp_path / name, weights_only=True) for name in ("one.0", "two.0", "two.1")
+        torch.load(tmp_path / name, weights_only=True) for name in ("one.alone", "two.0", "two.1")
     )
     torch.manual_seed(KEYS.seed)
     moved = 0.0

@@ -203,7 +203,8 @@ class Daemon:
         for source, line in self._admission.admitted(self._load.high, now, self._wanted):
             line.bank.arrived = self._arrived
             described = self._reporter.veiled(line, line.description)
-            live = self._streams.join(line, source, now, self._wanted(line), described)
+            turn = self._scheduler.first(now)
+            live = self._streams.join(line, source, now, self._wanted(line), described, turn)
             line.changed = partial(self._delivery.moved.append, live)
             if self._recorder is not None:
                 self._recorder.begins(live.name, line)

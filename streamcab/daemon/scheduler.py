@@ -59,6 +59,12 @@ class Scheduler:
         turn[due[self._streams.resting[due]]] = (now // CHECK_S + 1) * CHECK_S
         return due
 
+    def first(self, now: float) -> float:
+        """Return when a stream that begins now has its first turn: with all others, where they are few, since a turn of
+        its own would cut theirs in two."""
+        wait = self.wait(now)
+        return now + wait if self._cohorts == 1 and wait <= self.period_s else now
+
     def _divide(self) -> None:
         """Choose the number of cohorts."""
         awake = len(self._streams) - int(np.count_nonzero(self._streams.resting))

@@ -126,14 +126,25 @@ class StreamTable(SlotTable):
         """Return the streams in these slots."""
         return [self._live[slot] for slot in slots.tolist()]
 
-    def join(self, line: Line, source: Source, now: float, name: str = "", description: str = "") -> Live:
-        """Add a stream: it gets a slot and a unique name. ValueError if all slots are taken."""
+    def join(
+        self,
+        line: Line,
+        source: Source,
+        now: float,
+        name: str = "",
+        description: str = "",
+        turn: float | None = None,
+    ) -> Live:
+        """Add a stream: it gets a slot, a unique name, and its first turn, `now` unless given.
+
+        ValueError if all slots are taken.
+        """
         slot = self.attach(line.bank, line.row)
         live = Live(line, source, self._name(name or line.name), slot, description)
         self._live[slot] = live
         self.paced[slot] = self.flows[slot] = source.live
         # A stream that is not paced has a turn whenever there is time.
-        self.turn[slot] = now if source.live else 0.0
+        self.turn[slot] = (now if turn is None else turn) if source.live else 0.0
         self.news[slot], self.due[slot], self.told[slot] = source.live, now, now
         return live
 

@@ -58,10 +58,17 @@ class RunningNormaliser:
         interval_s: Seconds per interval.
         margin: Most intervals that are pushed at once.
         detector: Speech detector; without one, the gate judges by level alone.
+        kept: Most decided intervals that are not taken before the next push.
     """
 
     def __init__(
-        self, slots: int, interval: int, interval_s: float, margin: int = 16, detector: Weights | None = None
+        self,
+        slots: int,
+        interval: int,
+        interval_s: float,
+        margin: int = 16,
+        detector: Weights | None = None,
+        kept: int = 0,
     ) -> None:
         self.hold = round(HOLD_S / interval_s)
         block, blocks = round(BLOCK_S / interval_s), round(MEMORY_S / BLOCK_S)
@@ -71,7 +78,7 @@ class RunningNormaliser:
         self.ahead = AHEAD if self.detector else 0
         """Intervals that are pushed beyond the one that is judged."""
         self._onset = max(round((ONSET_HEARD_S if self.detector else ONSET_S) / interval_s), 1)
-        self._room = self.hold + margin + self.ahead
+        self._room = self.hold + margin + self.ahead + kept
 
         self.vad_state = np.zeros(slots, np.uint8)
         self.pushed = np.zeros(slots, np.int64)

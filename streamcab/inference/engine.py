@@ -46,7 +46,12 @@ class Engine:
         self.delay = arch.delay
         self.backend = backend or make_backend("torch", net, self.slots)
         self.normaliser = RunningNormaliser(
-            self.slots, arch.interval, arch.interval_s, margin=RUNS[0], detector=detector_of(net)
+            self.slots,
+            arch.interval,
+            arch.interval_s,
+            margin=RUNS[0],
+            kept=arch.delay,
+            detector=detector_of(net),
         )
         # What waits to be judged at a skip has to be missing.
         self._memory = max(arch.memory, self.normaliser.ahead)
@@ -144,6 +149,7 @@ class Engine:
         front = self.reader.front(self.table.bank(int(slots[0])))
         before = front.heard(self.heard[slots])
         left = n.copy()
+        self._drain(slots)
         # What is held is decided on, too.
         while (
             go := (left > 0)
@@ -250,29 +256,36 @@ class Engine:
         # The last few of a stream go through the net with what is then flushed, all others before whole runs.
         for some, h in in_runs(np.where(ended, 0, few)):
             self.reader.read(bank, slots[some], rows[some], h)
-        self._drain(slots[(few > 0) & ~ended])
+        self._drain(self._begun(slots[(few > 0) & ~ended]))
         for some, h in in_runs(waiting - few):
             self.reader.read(bank, slots[some], rows[some], h)
-            self._drain(slots[some])
+            self._drain(self._begun(slots[some]))
         for some, h in in_runs(np.where(ended, few, 0)):
             self.reader.read(bank, slots[some], rows[some], h)
 
-    def _drain(self, slots: NDArray[np.intp], least: int = 1) -> NDArray[np.int64]:
-        """Take what the normaliser has decided on through the net, in runs of `least` or more; return what is left."""
+    def _begun(self, slots: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the streams whose first c_t has left the net, or does with what is ready: before that, a step of the
+        net answers nothing."""
+        return slots[(self.stepped[slots] > 0) | (self.normaliser.ready[slots] > self.delay)]
+
+    def _drain(self, slots: NDArray[np.intp], least: int = 1) -> None:
+        """Take what the normaliser has decided on through the net, in runs of `least` or more."""
         ready = self.normaliser.ready[slots]
-        # What lies before a stream is silence: with some of it, the first step of a stream is a whole one.
-        before = np.where((self.stepped[slots] == 0) & (ready > 0), -ready % WHOLE, 0)
-        ready += before
-        for some, h in in_runs(ready, least):
+        # What lies before a stream is silence: with some of it, one step takes a stream past its start.
+        first = RUNS[0] if self.delay >= WHOLE else WHOLE
+        whole = np.where(ready < first, first - ready, -ready % WHOLE)
+        before = np.where((self.stepped[slots] == 0) & (ready > 0), whole, 0)
+        for some, h in in_runs(ready + before, least):
             self.steps.push(slots[some], self.normaliser.take(slots[some], h, before[some]), before[some])
             before[some] = 0
-        return ready
 
     def _finish(self, slots: NDArray[np.intp]) -> None:
         """End streams without another interval: decide on holds, and flush the look-ahead as offline padding does."""
         self.steps.end[slots] = self.heard[slots]
         self.normaliser.finish(slots)
-        left = self._drain(slots, WHOLE)
+        # What fits into one step with the flush goes with it.
+        self._drain(slots[self.normaliser.ready[slots] > RUNS[0] - self.delay], WHOLE)
+        left = self.normaliser.ready[slots]
         for n in np.unique(left).tolist():
             last = slots[left == n]
             self.steps.flush(last, self.normaliser.take(last, n))
