@@ -34,8 +34,8 @@ _BY_SOUND = re.compile(
 """Letters that Unicode names by how they sound."""
 
 
-def stream_name(text: str) -> str:
-    """Return any text as the name of a stream, fit for a topic of the feed: ASCII letters, digits and . _ - only.
+def stream_name(text: str, also: str = "") -> str:
+    """Return any text as the name of a stream, fit for a topic of the feed: ASCII letters, digits, . _ - and `also`.
 
     The same text always gives the same name. Other scripts are spelled in Latin letters; a short hash stands for
     letters that cannot be (ideographs, say), so that two names of them differ. A word that is taken gets a number.
@@ -45,7 +45,7 @@ def stream_name(text: str) -> str:
         sound = _spelled(c)
         lost |= sound is None
         spelled.append("-" if sound is None else sound)
-    name = re.sub(r"[^A-Za-z0-9._]+", "-", "".join(spelled)).strip("-._")
+    name = re.sub(rf"[^A-Za-z0-9._{also}]+", "-", "".join(spelled)).strip(f"-._{also}")
     if lost or not name:
         told = blake2s(text.encode(errors="surrogatepass"), digest_size=DIGITS // 2).hexdigest()
         name = f"{name[: LONGEST - DIGITS - 1] or NAMELESS}-{told}" if text else NAMELESS

@@ -123,6 +123,31 @@ def test_a_person_is_deleted_by_name_and_by_pseudonym(store: str, tmp_path: Path
     assert (done.returncode, b"no call of alice" in done.stderr) == (1, True)
 
 
+def test_a_number_that_was_hidden_here_is_found_and_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, number = str(tmp_path / "calls.db"), "+12025550100"
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    with Writer(url_of(where), "r1", Keep(1e9, 1e9, 0)):
+        pass
+    done = here("calls", "delete", number, "--store", where, "--yes")
+    assert (done.returncode, b"--hash-salt" in done.stderr) == (1, True)
+    assert Pseudonyms.of_this_installation() is None, "no salt is made by looking"
+    hidden = Pseudonyms.load(None).name(number)
+    with Writer(url_of(where), "r2", Keep(1e9, 1e9, 0)) as writer:
+        tally = Tally(writer)
+        for name, told in (("CA-1", {"from": hidden}), ("CA-2", {"to": "s-0"})):
+            line = Line(tally, name)
+            line.talk(2)
+            line.hang_up(call={"platform": "twilio", **told})
+    for party in (number, hidden):
+        (line_of,) = said("list", "--store", where, "--party", party).splitlines()
+        assert "CA-1" in line_of
+    assert "1 call of CA-1" in said("delete", number, "--store", where, "--yes")
+
+
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
@@ -130,12 +155,58 @@ def test_a_person_is_deleted_by_name_and_by_pseudonym(store: str, tmp_path: Path
         (("--since", "soon"), b"is no time"),
         (("--zone", "Mars/Base"), b"is no time zone"),
         (("--day", "2027-01-15", "--since", "7d"), b"is a whole day"),
+        (("--since", "2027-01-16", "--until", "2027-01-15"), b"is not after --since"),
     ],
 )
 def test_what_is_no_time_is_said(store: str, words: tuple[str, ...], wrong: bytes) -> None:
     done = here("calls", "list", "--store", store, *words)
     assert done.returncode == 2
     assert wrong in done.stderr
+
+
+def test_an_answer_that_no_call_has_is_said_with_those_that_are_there(store: str) -> None:
+    done = here("calls", "list", "--store", store, "--accent", "frensh")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.decode().strip() == "no call matches; the answers here: -, uk, us"
+    assert (
+        b"answers" not in here("calls", "list", "--store", store, "--accent", "us", "--state", "ended").stderr
+    )
+
+
+def test_a_platform_cannot_speak_for_the_answer(tmp_path: Path) -> None:
+    where = str(tmp_path / "calls.db")
+    with Writer(url_of(where), "r1", Keep(1e9, 1e9, 0)) as writer:
+        line = Line(Tally(writer), "CA-1-inbound", NOON)
+        line.talk(12)
+        line.hang_up(call={"platform": "twilio", "call": "CA-1", "answer": "nobody 99%", "began": "never"})
+    with Reader(where) as reader:
+        (call,) = reader.calls()
+    lines = said("show", str(call.id), "--store", where, *UTC).splitlines()
+    assert lines[0].split() == ["call", str(call.id), "CA-1-inbound"]
+    assert "answer          uk 75%" in lines
+    assert "platform says   platform: twilio" in lines
+    assert "                answer: nobody 99%" in lines
+
+
+def test_what_is_not_sure_says_so_and_long_names_stay_in_their_column(tmp_path: Path) -> None:
+    where, ids = str(tmp_path / "calls.db"), ("CA" + "0" * 32 + "-outbound", "v2:" + "T" * 54 + "-inbound")
+    with Writer(url_of(where), "r1", Keep(1e9, 1e9, 0)) as writer:
+        tally = Tally(writer)
+        for name, sure in zip(ids, (False, True), strict=True):
+            line = Line(tally, name, NOON)
+            line.talk(12, sure=sure)
+            line.hang_up()
+    lines = said("list", "--store", where, *UTC).splitlines()
+    assert (len(lines), len({line.index("uk 75%") for line in lines})) == (2, 1)
+    assert ["not sure" in line for line in lines] == [ids[0] in line for line in lines]
+
+
+@pytest.mark.parametrize("name", ["calls.xlsx", "calls.json"])
+def test_a_file_of_another_format_is_not_filled_with_csv(store: str, tmp_path: Path, name: str) -> None:
+    done = here("calls", "export", "--store", store, "--out", tmp_path / name)
+    assert (done.returncode, b"csv, jsonl, parquet" in done.stderr) == (2, True)
+    assert not (tmp_path / name).exists()
+    said("export", "--store", store, "--out", str(tmp_path / name), "--format", "csv")
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +251,7 @@ def test_a_daemon_that_is_killed_leaves_its_calls_and_the_next_one_closes_them(
         process.wait()
     done = run(*listen(folder, where, "--fast", "--quiet"))
     assert done.returncode == 0
-    assert b"1 calls were cut short" in done.stderr
+    assert b"1 call was cut short" in done.stderr
     with Reader(where) as store:
         new, old = store.calls()
         assert (old.state, new.state) == ("interrupted", "ended")

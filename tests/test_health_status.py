@@ -151,6 +151,12 @@ def test_the_sick_come_first_and_not_everybody_is_shown() -> None:
     assert lines[-1] == "  and 31 more"
 
 
+def test_ids_of_platforms_stay_in_their_column() -> None:
+    names = (f"CA{'0' * 32}-outbound", "desk")
+    lines = [line for line in screen(twice(*map(status, names)), "x").splitlines() if "ms behind" in line]
+    assert (len(lines), len({line.index("ms behind") for line in lines})) == (2, 1)
+
+
 def test_nothing_from_the_feed_moves_the_cursor() -> None:
     text = screen(twice(status(source="\x1b[2Jevil"), model(name="\x07x")), "x")
     assert "\x1b" not in text

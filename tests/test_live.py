@@ -113,7 +113,9 @@ def test_the_demo_plays_its_clips_and_ends_with_a_summary(model):
     text = done.stdout.decode()
     for clip in (f"{accent}-{i}" for accent in ("us", "uk") for i in range(1, 5)):
         assert f"{clip} " in text
-    assert "synthetic" in text
+    note = text[text.index("These were synthetic voices") :]
+    assert "The page ended with the demo" in note
+    assert max(map(len, note.splitlines())) < 80, "a word is broken in a narrow terminal"
     assert text.count(" ended ") >= 8
 
 

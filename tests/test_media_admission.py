@@ -232,7 +232,10 @@ def test_secrets_are_read_from_a_file_that_only_its_owner_reads(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "text",
-    ["tokens = 5", 'tokens = ["short"]', 'nobody = "x"', "=", f'audiohook-client-secret = "{SECRET}"'],
+    [
+        *("tokens = 5", 'tokens = ["short"]', 'nobody = "x"', "=", f'audiohook-client-secret = "{SECRET}"'),
+        f'audiohook-api-key = "{KEY}"\naudiohook-client-secret = "no base64, as can be seen"',
+    ],
 )
 def test_secrets_that_cannot_be_right(text: str, tmp_path: Path) -> None:
     path = tmp_path / "secrets.toml"
@@ -246,3 +249,21 @@ def test_secrets_that_cannot_be_right(text: str, tmp_path: Path) -> None:
 def test_secrets_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         read_secrets(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("junk", "no address"),
+        ("media.example.com", "no address"),
+        ("ftp://media.example.com", "no address"),
+        ("wss://", "no address"),
+        ("wss://media.example.com?token=x", "no address"),
+        ("wss://media.example.com/twilio", "leave out /twilio"),
+        ("wss://media.example.com/calls/audiohook/", "leave out /audiohook"),
+    ],
+)
+def test_an_address_that_no_vendor_can_have_dialled_is_refused(url: str, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong):
+        Admission(Secrets(twilio_auth_token=KEY), url)
+    Admission(Secrets(twilio_auth_token=KEY), "https://media.example.com/calls/")

@@ -139,6 +139,22 @@ def test_any_cname_gives_a_valid_name(cname):
     assert clean("a/b c") == "a-b-c"
 
 
+@pytest.mark.parametrize(
+    ("cname", "name"),
+    [
+        ("\u00fcnal@b\u00fcro", "unal@buro"),
+        ("\u00e4nal@b\u00fcro", "anal@buro"),
+        ("sip:\u0410\u043d\u043d\u0430@pbx", "sip:Anna@pbx"),
+        ("\u00fc", "u"),
+        ("\u2026", ""),
+        ("sip:alice@pbx", "sip:alice@pbx"),
+    ],
+)
+def test_a_cname_in_any_script_can_be_told_from_others(cname: str, name: str) -> None:
+    assert clean(cname) == name
+    assert clean("\u4e00") != clean("\u4e8c")
+
+
 def test_told_names_are_bounded():
     names = CallNames(remembered=10)
     for k in range(100):

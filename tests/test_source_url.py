@@ -143,3 +143,10 @@ def test_file_given_an_address_says_so() -> None:
     done = here("listen", "--file", "http://127.0.0.1/talk.mp3")
     assert done.returncode == 2
     assert b"http://127.0.0.1/talk.mp3 is an address: give it with --url" in done.stderr
+
+
+def test_classify_given_an_address_says_what_can_be_done() -> None:
+    done = here("classify", "https://127.0.0.1/talk.mp3")
+    assert done.returncode == 1
+    assert b"https://127.0.0.1/talk.mp3 is an address" in done.stderr
+    assert b"listen --url" in done.stderr

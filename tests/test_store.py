@@ -2,6 +2,7 @@
 
 import sqlite3
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from called import NOON, Line, files, one_call
 from postgres import Cluster, cluster
+from small_disk import mounted
 
 from streamcab.calls import Tally
 from streamcab.errors import ConfigError, StoreError
@@ -298,5 +300,28 @@ def test_what_cannot_be_used_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no store"):
         Reader(str(tmp_path / "nothing.db"))
     (tmp_path / "empty.db").touch()
-    with pytest.raises(StoreError, match="no such table"):
+    with pytest.raises(StoreError, match="no table of calls"):
         Reader(str(tmp_path / "empty.db"))
+    with pytest.raises(StoreError, match="is a folder"):
+        Reader(str(tmp_path))
+
+
+def test_a_damaged_store_says_what_can_be_done(tmp_path: Path) -> None:
+    where = tmp_path / "calls.db"
+    with Writer(url_of(str(where)), "r1", KEEP) as writer:
+        one_call(Tally(writer), "alice")
+    whole = where.read_bytes()
+    where.write_bytes(whole[:4096] + bytes(len(whole) - 4096))
+    for use in (Reader, lambda path: Writer(url_of(path), "r2", KEEP)):
+        with pytest.raises(StoreError, match=r"malformed; move the file away .*sqlite3 FILE \.recover"):
+            use(str(where))
+
+
+def test_a_store_on_a_read_only_disk_is_read(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", 4096) as disk:
+        where = disk / "calls %41?.db"
+        with Writer(url_of(str(where)), "r1", KEEP) as writer:
+            one_call(Tally(writer), "alice")
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        with Reader(str(where)) as store:
+            assert [call.name for call in store.calls()] == ["alice"]

@@ -183,6 +183,22 @@ def test_a_full_disk_under_the_output_is_one_line_and_code_1(
     assert done.stderr.decode().splitlines() == ["Error: cannot write the output: No space left on device"]
 
 
+@pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])
+def test_closed_streams_are_nothing_and_no_file_takes_their_place(
+    closed: str, model: Path, tmp_path: Path
+) -> None:
+    file = write_wav(tmp_path / "a.wav", talk(2), 8000)
+    for words in ("--version", "config show", f"classify {file} --model {model}"):
+        close = " ".join(f"{n}{'<' if n == '0' else '>'}&-" for n in closed.split())
+        line = f"exec {sys.executable} -m streamcab {words} {close}"
+        done = subprocess.run(["sh", "-c", line], capture_output=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, b""), words
+    answers = tmp_path / "answers.csv"
+    line = f"exec {sys.executable} -m streamcab classify {file} --model {model} --out {answers} {close}"
+    assert subprocess.run(["sh", "-c", line], capture_output=True, timeout=120).returncode == 0
+    assert len(answers.read_text(encoding="utf-8").splitlines()) == 2, "the table alone is in its file"
+
+
 # --- pipes -----------------------------------------------------------------------------------------------------------
 
 

@@ -3,12 +3,19 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import web_feed as feed
+from called import NOON, one_call
 from patience import PATIENCE_S
 from web_page import Page, page
+
+from streamcab.calls import Tally
+from streamcab.store.database import url_of
+from streamcab.store.writer import Keep, Writer
+from streamcab.web.serve import Access
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
@@ -44,6 +51,7 @@ def driver() -> "Iterator[WebDriver]":
 @pytest.fixture
 def one(driver: "WebDriver") -> Iterator[Page]:
     messages = [message for n in range(5) for message in call(n)]
+    driver.get_log("browser")  # what the test before met is not this one's
     with page(messages=messages) as served:
         yield served
         driver.get("about:blank")  # before its server goes, which it would call an error
@@ -109,7 +117,7 @@ def test_every_live_call_has_a_row_that_follows_it(
     legend = driver.execute_script("return document.getElementById('legend').textContent")
     assert legend == "uk3us2in0no answer0"
     one.tell(feed.answer("call-4", 26.0, (0.1, 0.1, 0.8), flaws=["noisy"], sure=False))
-    see("document.getElementById('call-5').textContent.includes('in80 %13 s')")
+    see("document.getElementById('call-5').textContent.includes('in?80 %13 s')")
     assert rows(driver)[0][6] == "noisy"
     one.tell(feed.answer("call-4", 27.0, state="ended"))
     see("document.getElementById('count').textContent === '4'")
@@ -271,6 +279,79 @@ def test_both_themes_and_the_choice_of_one(driver: "WebDriver", one: Page, see: 
     assert see(ground) == "rgb(251, 251, 250)"
     driver.refresh()
     assert see(ground) == "rgb(251, 251, 250)"
+
+
+def test_tracks_of_one_call_can_be_told_apart_where_their_names_have_no_room(
+    driver: "WebDriver", one: Page, see: Callable[[str], Any]
+) -> None:
+    names = [f"CA{'0' * 32}-{track}" for track in ("inbound", "outbound")]
+    one.tell(*(message for name in names for message in (feed.model(name), feed.answer(name))))
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        driver.get(f"{one.at}#/?q=CA0000")
+        driver.refresh()
+        assert {row[0] for row in rows_soon(driver, see, 2)} == set(names)
+        ends = driver.execute_script(
+            "return [...document.querySelectorAll('#rows .row:not([hidden]) .name')].map((n) => [n, n.lastChild]).map("
+            "([n, t]) => [n.clientWidth, n.scrollWidth, t.textContent, t.clientWidth >= t.scrollWidth, n.ariaLabel])"
+        )
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert sorted(end[4] for end in ends) == names
+    for width, needed, tail, whole, name in ends:
+        assert needed <= width
+        assert whole, "the end of the name is cut off"
+        assert name.endswith(tail)
+        assert "bound" in tail
+    assert clean(driver)
+
+
+def test_a_phone_shows_the_answers_of_stored_calls(
+    driver: "WebDriver", see: Callable[[str], Any], tmp_path: Path
+) -> None:
+    file, name = tmp_path / "calls.db", f"CA{'0' * 32}-outbound"
+    with Writer(url_of(str(file)), "r1", Keep(1e9, 1e9, 0)) as writer:
+        one_call(Tally(writer), name, NOON, sure=False)
+    size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        with page(Access(store=str(file))) as served:
+            driver.get(f"{served.at}#/history?from=2027-01-10&to=2027-01-16&tz=UTC")
+            see("document.querySelectorAll('#history tbody tr').length === 1")
+            seen = driver.execute_script(
+                "return [...document.querySelectorAll('#history tbody td')].filter((d) => d.checkVisibility()).map("
+                "(d) => [d.textContent, d.getBoundingClientRect().right <= innerWidth])"
+            )
+            words = driver.execute_script(
+                "return document.querySelector('#history canvas').getAttribute('aria-label')"
+            )
+            driver.get("about:blank")
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert [name, True] in seen
+    assert all(inside for _, inside in seen)
+    assert [" uk?", True] in seen
+    assert ["75 %", True] in seen
+    assert words == "Calls by day. Jan 15: 1"
+
+
+def test_a_history_that_cannot_be_asked_shows_nothing_else(
+    driver: "WebDriver", see: Callable[[str], Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "calls.db"
+    with Writer(url_of(str(file)), "r1", Keep(1e9, 1e9, 0)) as writer:
+        one_call(Tally(writer), "alice", NOON)
+    with page(Access(store=str(file))) as served:
+        driver.get(f"{served.at}#/history?from=2027-01-10&to=2027-01-16&tz=UTC")
+        see("document.querySelectorAll('#history tbody tr').length === 1")
+        driver.get(f"{served.at}#/history?from=2027-01-16&to=2027-01-10&tz=UTC")
+        see("document.querySelector('#history .count').textContent.includes('is after the last')")
+        stale = "#history figure, #history .files, #history tbody tr"
+        for found in driver.find_elements("css selector", stale):
+            assert not found.is_displayed()
+        driver.get("about:blank")
+        driver.get_log("browser")  # the browser calls a refusal an error
 
 
 def test_a_phone_scrolls_in_one_direction(driver: "WebDriver", one: Page, see: Callable[[str], Any]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,25 @@ def test_counts_by_day_and_hour_and_what_can_be_chosen(one: Page) -> None:
     assert sum(count for _, _, count in hourly["counts"]) == 151
 
 
+def test_days_and_hours_without_a_call_have_their_place(one: Page) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    first = datetime.fromtimestamp(NOON, UTC).date()
+    week = f"from={first - timedelta(3)}&to={first + timedelta(3)}&tz=UTC"
+    places = asked(one, week)["places"]
+    assert [round(b - a) for a, b in itertools.pairwise(places)] == [86_400] * 6
+    hourly = asked(one, f"{week}&by=hour")
+    assert (len(hourly["places"]), hourly["places"][0]) == (7 * 24, places[0])
+    assert {at for at, _, _ in hourly["counts"]} < set(hourly["places"])
+
+
+@pytest.mark.parametrize(("first", "hours"), [("2027-03-28", 23), ("2027-10-31", 25), ("2027-01-01", 24)])
+def test_a_day_of_another_length_has_as_many_hours(one: Page, first: str, hours: int) -> None:
+    found = asked(one, f"from={first}&to={first}&tz=Europe/Berlin&by=hour")
+    assert len(found["places"]) == hours
+    assert len(asked(one, f"from={first}&to={first}&tz=Europe/Berlin")["places"]) == 1
+
+
 def test_filters(one: Page) -> None:
     assert asked(one, f"{days()}&top=uk")["count"] == 101
     assert asked(one, f"{days()}&top=")["count"] == 50
@@ -86,7 +106,7 @@ def test_filters(one: Page) -> None:
 @pytest.mark.parametrize(
     "question",
     ["tz=Nowhere/Land", "tz=../../etc/passwd", "from=yesterday", "from=2020-01-01&to=2026-01-01",
-     "from=2026-01-02&to=2026-01-01", "after=x", "to=0001-01-01", "from=2026-01-01&to=9999-12-31"],
+     "from=2026-01-02&to=2026-01-01", "after=x", "to=0001-01-01", "by=week", "from=2026-01-01&to=9999-12-31"],
 )  # fmt: skip
 def test_a_question_that_cannot_be_answered_says_why(one: Page, question: str) -> None:
     assert asked(one, question, 400)["error"]

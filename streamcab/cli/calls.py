@@ -16,7 +16,11 @@ from streamcab.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from streamcab.store.read import Filter, StoredCall
+    from streamcab.ops.pseudonyms import Pseudonyms
+    from streamcab.store.read import Filter, Reader, StoredCall
+
+LONGEST = 72
+"""Letters of a name in a list; longer ones shift their line. Ids of calls have up to 64 or so, and a track."""
 
 
 @click.group(cls=Group)
@@ -43,13 +47,13 @@ def show_all(o: Calls, limit: int, as_json: bool) -> None:
                 click.echo(msgspec.json.encode(call).decode())
             return
         zone, count = zone_of(o.zone), store.count(which)
-        width = min(max((len(call.name) for call in found), default=4), 40)
+        width = min(max((len(call.name) for call in found), default=4), LONGEST)
         for call in found:
             say(_line(call, zone, width))
         if len(found) < count:
             say(f"{len(found)} of {count} calls; --limit shows more, `calls export` all")
         elif not found:
-            click.echo("no call matches", err=True)
+            click.echo(f"no call matches{_instead(o, store)}", err=True)
 
 
 @calls.command(cls=Command)
@@ -66,23 +70,28 @@ def show(o: Calls, id: int) -> None:
             raise StoreError(f"there is no call {id}; `streamcab calls list` shows their numbers")
         zone = zone_of(o.zone)
         answer = "-" if call.top is None else f"{call.top} {call.confidence or 0:.0%}"
-        rows = {
-            "call": f"{call.id} {call.name}",
-            "source": call.source,
-            "began": shown(call.began, zone),
-            "ended": shown(call.ended, zone) + (f" ({call.state})" if call.state != "ended" else ""),
-            "audio": f"{call.audio_s:.1f} s, speech {call.speech_s:.1f} s, lost {call.lost_ms / 1000:.1f} s",
-            "answer": answer + (" (not sure)" if call.sure is False else ""),
-            "another accent": "" if call.other is None else f"{call.other:.3f}",
-            "probabilities": ", ".join(f"{label} {p:.3f}" for label, p in call.probs.items()),
-            "model": call.model,
-            "flaws": ", ".join(call.flaws),
-            "detail": call.detail,
-            **{str(key): str(value) for key, value in call.labels.items()},
-        }
-        for name, text in rows.items():
+        rows = [
+            ("call", f"{call.id} {call.name}"),
+            ("source", call.source),
+            ("began", shown(call.began, zone)),
+            ("ended", shown(call.ended, zone) + (f" ({call.state})" if call.state != "ended" else "")),
+            (
+                "audio",
+                f"{call.audio_s:.1f} s, speech {call.speech_s:.1f} s, lost {call.lost_ms / 1000:.1f} s",
+            ),
+            ("answer", answer + (" (not sure)" if call.sure is False else "")),
+            ("another accent", "" if call.other is None else f"{call.other:.3f}"),
+            ("probabilities", ", ".join(f"{label} {p:.3f}" for label, p in call.probs.items())),
+            ("model", call.model),
+            ("flaws", ", ".join(call.flaws)),
+            ("detail", call.detail),
+        ]
+        for name, text in rows:
             if text:
-                say(f"{name:<14}{text}")
+                say(f"{name:<14}  {text}")
+        # Apart: these names are anybody's, and may be those above.
+        for n, (key, value) in enumerate(call.labels.items()):
+            say(f"{'' if n else 'platform says':<14}  {key}: {value}")
         models = store.models()
         labels = models[call.model].labels if call.model in models else []
         found = store.pieces(call)
@@ -107,7 +116,10 @@ def export(o: Calls, kind: str | None, out: Path | None, pieces: bool) -> None:
     from streamcab.store.read import Reader
     from streamcab.store.when import zone_of
 
-    write, zone = e.FORMATS[e.format_of(out, kind)], zone_of(o.zone)
+    kind = e.format_of(out, kind)
+    if out is None and kind == "parquet" and sys.stdout.isatty():
+        raise ConfigError("Parquet is no text for a terminal: add --out calls.parquet")
+    write, zone = e.FORMATS[kind], zone_of(o.zone)
     with Reader(o.store) as store:
         found = store.every(_filter(o))
         rows = e.pieces(store, found) if pieces else e.calls(found)
@@ -129,7 +141,7 @@ def export(o: Calls, kind: str | None, out: Path | None, pieces: bool) -> None:
 @click.option(
     "--hash-salt",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Salt of --hash-names: delete the pseudonyms of these names too.",
+    help="Salt of the pseudonyms of these names, which are deleted too.  [default: this installation's]",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) -> None:
@@ -147,7 +159,12 @@ def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) 
         found = {c.id: c for name in wanted for c in store.every(_filter(o, name))}
         found |= {c.id: c for name in wanted for c in store.every(replace(_filter(o), party=name))}
         if not found:
-            raise StoreError(f"no call of {', '.join(names)} is kept in this store")
+            hint = (
+                ""
+                if hash_salt
+                else "; where names or numbers are hidden, give the daemon's salt: --hash-salt"
+            )
+            raise StoreError(f"no call of {', '.join(names)} is kept in this store{hint}")
         counted = f"{len(found)} call{'s' * (len(found) != 1)} of {', '.join(sorted({c.name for c in found.values()}))}"
         if not yes:
             click.confirm(f"Delete {counted} for good?", abort=True)
@@ -173,12 +190,15 @@ def _spellings(names: tuple[str, ...], salt: Path | None) -> list[str]:
 
     found = dict.fromkeys(names)
     found |= dict.fromkeys(stream_name(name) for name in names if not set(name) & set("*?"))
-    if salt is not None:
-        from streamcab.ops.pseudonyms import Pseudonyms
-
-        pseudonyms = Pseudonyms.load(salt)
+    if (pseudonyms := _pseudonyms(salt)) is not None:
         found |= dict.fromkeys(pseudonyms.name(name) for name in list(found) if not set(name) & set("*?"))
     return list(found)
+
+
+def _pseudonyms(salt: Path | None) -> "Pseudonyms | None":
+    from streamcab.ops.pseudonyms import Pseudonyms
+
+    return Pseudonyms.load(salt) if salt is not None else Pseudonyms.of_this_installation()
 
 
 def _filter(o: Calls, name: str | None = None) -> "Filter":
@@ -192,8 +212,18 @@ def _filter(o: Calls, name: str | None = None) -> "Filter":
         if since is not None or until is not None:
             raise ConfigError("--day is a whole day: leave out --since and --until")
         since, until = day(o.day, zone)
+    if since is not None and until is not None and since >= until:
+        raise ConfigError("--until is not after --since: no call began between them")
     top = "" if o.accent == "-" else o.accent
-    return Filter(since, until, top, name or o.name, o.source, o.state, party=o.party)
+    pseudonyms = _pseudonyms(None) if o.party else None
+    party = o.party and (o.party, *([pseudonyms.name(o.party)] if pseudonyms else []))
+    return Filter(since, until, top, name or o.name, o.source, o.state, party=party)
+
+
+def _instead(o: Calls, store: "Reader") -> str:
+    """Return what to write in place of an answer that no call has."""
+    known = [total.value or "-" for total in store.accents()]
+    return f"; the answers here: {', '.join(known)}" if o.accent not in (None, *known) and known else ""
 
 
 def _line(call: "StoredCall", zone: "tzinfo | None", width: int) -> str:
@@ -201,6 +231,8 @@ def _line(call: "StoredCall", zone: "tzinfo | None", width: int) -> str:
 
     answer = "-" if call.top is None else f"{call.top} {call.confidence or 0:.0%}"
     marks = [*([call.state] if call.state != "ended" else []), *call.flaws]
+    if call.sure is False:
+        marks.insert(0, "not sure")
     if call.lost_ms:
         marks.append(f"lost {call.lost_ms / 1000:.1f} s")
     took = max(call.seen - call.began, 0)

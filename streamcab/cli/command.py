@@ -96,6 +96,7 @@ class Group(click.Group):
         """Do as click does, but fit output to the terminal, and report failed output in one line, with exit code 1."""
         if not standalone_mode:
             return self._run(*args, **extra)
+        _reopen_closed()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 # A character that the terminal lacks, or an invalid byte.
@@ -122,6 +123,18 @@ class Group(click.Group):
             click.echo(f"Error: cannot write the output: {error.strerror}", err=True)
             code = 1
         sys.exit(code)
+
+
+def _reopen_closed() -> None:
+    """Connect standard streams that the caller has closed (`>&-`) to nothing: else a socket or a database takes their
+    number, and is written to."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process
 
 
 def forget_stdout() -> None:

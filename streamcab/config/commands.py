@@ -223,7 +223,7 @@ class Calls(Section, frozen=True):
     source: Annotated[str, setting("Only sources whose description holds this.")] | None = None
     name: Annotated[str, setting("Only this name or pseudonym; * and ? stand for anything.")] | None = None
     party: (
-        Annotated[str, setting("Only calls from or to this number's pseudonym, where a platform says.")]
+        Annotated[str, setting("Only calls from or to this number or pseudonym, where a platform says.")]
         | None
     ) = None
     state: Annotated[Literal["open", "ended", "interrupted"], setting("Only calls in this state.")] | None = (

@@ -111,7 +111,7 @@ def demo(
     _serve(checkpoint, backend, sources, Settings(endpoint, max_streams=len(files)), stop, screen, page=page)
     screen.summarise(_spoken(folder))
     if clips is None:
-        screen.say(DEMO_NOTE)
+        screen.say(DEMO_NOTE if page is None else DEMO_NOTE + PAGE_NOTE)
 
 
 def _spoken(folder: Path) -> dict[str, str]:
@@ -290,6 +290,9 @@ def attend(
 
 
 DEMO_NOTE = """
-These were synthetic voices, played as live calls: source, ring, engine, feed and view as in real use.
-The bundled model is a weak one, honestly measured on people: see streamcab/models/README.md.
+These were synthetic voices, played as live calls: source, ring, engine, feed
+and view as in real use. The bundled model is a weak one, honestly measured on
+people: see streamcab/models/README.md.
 Now try:  .venv/bin/streamcab listen --device 0"""
+PAGE_NOTE = """
+The page ended with the demo. One that stays: add --web 127.0.0.1:8484"""

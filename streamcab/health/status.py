@@ -61,6 +61,8 @@ REFUSED = {
 """Counters of refused packets. A small share is normal."""
 SHARE = 0.1
 """Few."""
+LONGEST = 72
+"""Letters of a name; longer ones shift their line."""
 MOST_LINES = 20
 
 
@@ -228,7 +230,7 @@ def duration(seconds: float) -> str:
 
 def _stream_lines(snapshot: Snapshot) -> list[str]:
     ranked = sorted(snapshot.streams.values(), key=lambda s: (s.state != "lost", -s.lag_ms, s.stream))
-    width = min(max((len(s.stream) for s in ranked[:MOST_LINES]), default=0), 40)
+    width = min(max((len(s.stream) for s in ranked[:MOST_LINES]), default=0), LONGEST)
     lines = []
     for s in ranked[:MOST_LINES]:
         answer = snapshot.answers.get(s.stream)

@@ -18,6 +18,7 @@ import msgspec
 
 from streamcab.errors import ConfigError
 from streamcab.media import signatures
+from streamcab.media.protocols import WEBSOCKET
 from streamcab.media.serializer import Handshake
 from streamcab.text import read_text
 
@@ -61,18 +62,24 @@ def read_secrets(path: Path) -> Secrets:
                 )
     if bool(found.audiohook_client_secret) and not found.audiohook_api_key:
         raise ConfigError(f"{path}: audiohook-client-secret needs audiohook-api-key")
+    try:
+        base64.b64decode(found.audiohook_client_secret, validate=True)
+    except ValueError:
+        raise ConfigError(
+            f"{path}: audiohook-client-secret is no base64: copy it as Genesys shows it"
+        ) from None
     return found
 
 
 class Admission:
-    """The rule of a server.
+    """The rule of a server. ConfigError: vendors could not have dialled this `url`.
 
     secrets  None: whoever reaches the address may send, which must then be a loopback address
     url      the server's public address, such as wss://media.example.com, over which vendors sign
     """
 
     def __init__(self, secrets: Secrets | None, url: str = "") -> None:
-        self._secrets, self._url = secrets, url.rstrip("/")
+        self._secrets, self._url = secrets, _public(url).rstrip("/")
         self._checks: dict[str, Callable[[Secrets, Handshake, float], str]] = {
             "twilio": self._twilio,
             "plivo": self._plivo,
@@ -143,6 +150,23 @@ class Admission:
         hosts = {urlsplit(self._url).netloc, shake.headers.get("host", "")} - {""}
         target = shake.path + (f"?{shake.query}" if shake.query else "")
         return signatures.audiohook(shake.headers, target, hosts, key, secret, now)
+
+
+def _public(url: str) -> str:
+    """Return the address that vendors dial, without the part of the path that names the protocol."""
+    if not url:
+        return url
+    parts = urlsplit(url)
+    if (
+        parts.scheme not in ("ws", "wss", "http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+    ):
+        raise ConfigError(f"--media-url {url!r} is no address such as wss://media.example.com")
+    if (named := parts.path.rstrip("/").rpartition("/")[2]) in WEBSOCKET:
+        raise ConfigError(f"--media-url {url!r}: leave out /{named}, which names the protocol of a call")
+    return url
 
 
 def _shown(shake: Handshake, token: str) -> bool:

@@ -54,6 +54,12 @@ class Pseudonyms:
             )
         return cls(salt)
 
+    @classmethod
+    def of_this_installation(cls, environment: Mapping[str, str] = os.environ) -> Self | None:
+        """Load the pseudonyms of this installation; None if nothing has been hidden here. Makes no salt."""
+        path = _default(environment)
+        return cls.load(path) if path.exists() else None
+
     def name(self, text: str) -> str:
         """Return the pseudonym of a stream."""
         return f"s-{blake2b(text.encode(), key=self._salt, digest_size=6).hexdigest()}"

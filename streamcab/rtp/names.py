@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 from streamcab.errors import ConfigError
 from streamcab.message import valid_name
+from streamcab.text import stream_name
 
 LONGEST = 128
 
 
 def clean(text: str) -> str:
-    """Return any text as a valid stream name, or empty if no character is valid."""
+    """Return any text as a valid stream name, other scripts spelled in Latin letters; empty if nothing can be read."""
+    if not text.isascii():
+        return stream_name(text, also=":@") if any(map(str.isalnum, text)) else ""
     name = re.sub(r"[^A-Za-z0-9._:@-]+", "-", text).strip("-._:@")[:LONGEST]
     return name if valid_name(name) else ""
 

@@ -5,6 +5,7 @@ decodes it: PCM in WAV by ourselves, as from a pipe; MP3 and what else libsndfil
 WebM, video) by FFmpeg, where the package av is installed. Knows nothing of models or of the rate that they want.
 """
 
+import re
 from pathlib import Path
 
 from streamcab.errors import AudioError, SourceError
@@ -26,6 +27,8 @@ RAW = {
     ".gsm": "-f gsm",
 }
 """The ffmpeg options for files without a header, by the ending of the name."""
+ADDRESS = re.compile("(https?|rtsps?|icecast):/(.*)", re.DOTALL)
+"""Of the net, as a path has it: with one slash."""
 MAGIC = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM")
 """How a file begins that is more than its name says."""
 
@@ -35,6 +38,10 @@ def open_audio(path: Path) -> Decoder:
     if is_pipe(path):
         return open_pipe(path, open_audio)
     if not path.exists():
+        if address := ADDRESS.match(str(path)):
+            raise SourceError(
+                f"{address[1]}://{address[2]} is an address: save it to a file first, or hear it with `listen --url`"
+            )
         raise SourceError(f"{path}: no such file")
     if not path.is_file():
         raise SourceError(f"{path}: not a file; give the path of an audio file ({READABLE})")

@@ -277,7 +277,7 @@ class MediaSource(Incoming):
 
     def _line(self, stream: Stream) -> Line:
         start = stream.start
-        call = clean(start.call)[:CALL_LENGTH] or stream_name(start.call)[:CALL_LENGTH]
+        call = (clean(start.call) or stream_name(start.call))[:CALL_LENGTH]
         name = f"{call}-{stream.track}" if len(start.tracks) > 1 else call
         told = {k: v for k, v in start.labels.items() if k not in ("platform", "track", "call")}
         told |= start.numbers

@@ -24,6 +24,7 @@ BUSY_S = 5.0
 CONNECT_S = 3
 STATEMENT_MS = 20_000
 WAL_BYTES = 64 << 20
+DAMAGED = "move the file away and a new one is made; `sqlite3 FILE .recover` prints what can be saved"
 LOCK = 0x73636162
 """Of PostgreSQL's advisory locks: one daemon at a time migrates."""
 
@@ -75,9 +76,11 @@ def connect(url: URL, *, write: bool = False) -> Engine:
     path = Path(str(url.database))
     if write:
         _make(path)
+    elif path.is_dir():
+        raise StoreError(f"{path} is a folder: name the file of the store in it")
     elif not path.is_file():
         raise StoreError(f"there is no store at {path}: listen --store makes one")
-    engine = create_engine(url, connect_args={"timeout": BUSY_S})
+    engine = create_engine(url, connect_args={"timeout": BUSY_S}, **({} if write else _resting(path)))
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:
@@ -149,7 +152,18 @@ def reason(error: BaseException) -> str:
     if isinstance(error, DBAPIError) and error.orig is not None:
         error = error.orig
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    said = lines[0] if lines else type(error).__name__
+    return f"{said}; {DAMAGED}" if isinstance(error, sqlite3.DatabaseError) and "malformed" in said else said
+
+
+def _resting(path: Path) -> dict[str, Any]:
+    """Return how a file is read that nobody writes and beside which nothing can be made: on read-only media, say."""
+    # SQLite reads a file with a write-ahead log by making two files beside it.
+    log = path.with_name(f"{path.name}-wal")
+    if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+        return {}
+    address = f"{path.absolute().as_uri()}?immutable=1"
+    return {"creator": lambda: sqlite3.connect(address, uri=True, timeout=BUSY_S, check_same_thread=False)}
 
 
 def _make(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from streamcab.errors import StoreError
+from streamcab.errors import ConfigError, StoreError
 from streamcab.extras import missing
 from streamcab.store.read import Reader, StoredCall
 
@@ -104,11 +104,15 @@ FORMATS: dict[str, Callable[[Iterable[Row], BinaryIO, tzinfo | None], int]] = {
 
 
 def format_of(path: Path | None, wanted: str | None) -> str:
-    """Return the format: the one wanted, else by the ending of the file, else CSV."""
+    """Return the format: the one wanted, else by the ending of the file; CSV without one. ConfigError: another one."""
     if wanted:
         return wanted
     ending = path.suffix.removeprefix(".").lower() if path else ""
-    return ending if ending in FORMATS else "csv"
+    if ending and ending not in FORMATS:
+        raise ConfigError(
+            f"{path}: .{ending} is none of {', '.join(FORMATS)}: name the file so, or add --format"
+        )
+    return ending or "csv"
 
 
 def _groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:

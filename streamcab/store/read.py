@@ -19,7 +19,7 @@ from sqlalchemy import types as kinds
 
 from streamcab.calls import CallFacts, Piece
 from streamcab.errors import StoreError
-from streamcab.store.database import connect, explained, url_of
+from streamcab.store.database import connect, explained, hidden, url_of
 from streamcab.store.schema import calls, models, pieces
 from streamcab.store.upkeep import pieces_of
 
@@ -79,7 +79,7 @@ class Filter:
         source: A part of its description, in any case.
         state: open, ended or interrupted.
         run: Of the daemon.
-        party: Caller or callee, as the platform names it; a pseudonym by default.
+        party: Caller or callee, as the platform names it; a pseudonym by default. Any of them, where there are several.
         least_speech_s: Seconds of speech, at least.
     """
 
@@ -90,7 +90,7 @@ class Filter:
     source: str | None = None
     state: str | None = None
     run: int | None = None
-    party: str | None = None
+    party: str | tuple[str, ...] | None = None
     least_speech_s: float | None = None
 
 
@@ -114,10 +114,15 @@ class Reader:
         self._engine = connect(url_of(where))
         # A database of another streamcab, or none at all, is found now.
         try:
-            self._rows(select(calls.c.id).limit(1))
             with explained(self._engine):
                 found = inspect(self._engine)
+                if not found.has_table("calls"):
+                    place = hidden(self._engine.url)
+                    raise StoreError(
+                        f"{place} has no table of calls: it is not a store that listen --store made"
+                    )
                 have = {t: {column["name"] for column in found.get_columns(t)} for t in ("calls", "pieces")}
+            self._rows(select(calls.c.id).limit(1))
         except StoreError:
             self.close()
             raise
@@ -245,7 +250,8 @@ def _filtered(query: Select[Any], which: Filter) -> Select[Any]:
         conditions.append(calls.c.run == which.run)
     if which.party is not None:
         said = [calls.c.labels[key].as_string() for key in ("from", "to")]
-        conditions.append(or_(*(one == which.party for one in said)))
+        parties = (which.party,) if isinstance(which.party, str) else which.party
+        conditions.append(or_(*(one.in_(parties) for one in said)))
     if which.least_speech_s is not None:
         conditions.append(calls.c.speech_s >= which.least_speech_s)
     return query.where(and_(*conditions)) if conditions else query

@@ -219,7 +219,10 @@ class Writer:
         self._known_models = []
         closed = upkeep.close_interrupted(engine, self._id, self._clock.time())
         if closed:
-            log.warning("%s: %d calls were cut short when their daemon died", hidden(self._url), closed)
+            log.warning(
+                "%s: %d %s cut short when their daemon died",
+                *(hidden(self._url), closed, "call was" if closed == 1 else "calls were"),
+            )
         if self._url.get_backend_name() == "sqlite":
             self._file = _identity(Path(str(self._url.database)))
 

@@ -84,13 +84,17 @@ class Past:
             last = After.call(found[PAGE - 1])
             answer["after"] = f"{last.began!r},{last.id}"
         if "after" not in request.query_params:
-            hourly = request.query_params.get("by") == "hour"
+            by = request.query_params.get("by") or "day"
+            if by not in ("day", "hour"):
+                raise _Wrong(f"{shown(by)!r} is neither day nor hour")
+            hourly = by == "hour"
             counts = (self._reader.hours if hourly else self._reader.days)(which, zone)
             # What can be chosen does not depend on what is chosen.
             times = Filter(since=which.since, until=which.until)
             answer |= {
                 "count": self._reader.count(which),
                 "counts": [[c.at, _label(c.top), c.calls] for c in counts],
+                "places": sorted({*_places(which, zone, hourly), *(c.at for c in counts)}),
                 "accents": [[_label(total.value), total.calls] for total in self._reader.accents(times)],
                 "sources": [[shown(total.value or ""), total.calls] for total in self._reader.sources(times)],
                 "files": self.formats,
@@ -178,8 +182,10 @@ def _filter(request: Request) -> tuple[Filter, ZoneInfo]:
     today = datetime.now(zone).date()
     last = _day(asked.get("to"), today)
     first = _day(asked.get("from"), last - timedelta(days=6))
-    if not timedelta(0) <= last - first < timedelta(days=MOST_DAYS):
-        raise _Wrong(f"ask for 1 to {MOST_DAYS} days, the first one first")
+    if last < first:
+        raise _Wrong(f"The first day, {first}, is after the last one, {last}.")
+    if last - first >= timedelta(days=MOST_DAYS):
+        raise _Wrong(f"These are more than {MOST_DAYS} days: ask for fewer.")
     return (
         Filter(
             since=datetime.combine(first, time(), zone).timestamp(),
@@ -206,6 +212,16 @@ def _day(text: str | None, unset: date) -> date:
 
 def _date(at: float | None, zone: ZoneInfo) -> str:
     return datetime.fromtimestamp(at or 0.0, zone).date().isoformat()
+
+
+def _places(which: Filter, zone: ZoneInfo, hourly: bool) -> list[float]:
+    """Return the first second of each day or hour: also of those in which nothing was heard."""
+    since, until = which.since or 0.0, which.until or 0.0
+    if hourly:
+        return [since + 3600.0 * n for n in range(round((until - since) / 3600))]
+    first = datetime.fromtimestamp(since, zone).date()
+    days = datetime.fromtimestamp(until - 1, zone).date() - first
+    return [datetime.combine(first + timedelta(n), time(), zone).timestamp() for n in range(days.days + 1)]
 
 
 def _after(request: Request) -> After | None:

@@ -147,9 +147,9 @@ export class Call {
       fact("Delay", d.lag_ms === null || d.lag_ms === undefined ? null : `${Math.round(d.lag_ms)} ms`),
       fact("Sampling rate", d.rate ? `${whole(d.rate)} Hz` : null),
       fact("Another accent", typeof d.other === "number" ? percent(d.other) : null),
-      fact("Duty", typeof d.duty === "number" ? percent(d.duty) : d.duty),
+      fact("Heard", typeof d.duty === "number" && d.duty < 1 ? `${percent(d.duty)} of the time` : null, { bad: true }),
       fact("Voice", d.voice > 1 ? `${whole(d.voice)}` : null),
-      fact("Model", d.model ? `${d.model.name} ${d.model.hash.slice(0, 12)}` : null),
+      fact("Model", d.model ? `${d.model.name} ${d.model.hash.slice(0, 12)}` : null, { wide: true }),
       fact("Reason", d.detail, { wide: true }),
     ].filter(Boolean));
   }

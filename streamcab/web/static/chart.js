@@ -4,6 +4,7 @@
 import { clock } from "./dom.js";
 
 const HOUR = 360; // slices of the ribbon
+const STEPS = [1, 2, 3, 6, 12, 24, 48, 96, 192, 384, 768, 1536, 3072]; // piles between two words: of hours, whole days
 
 function prepare(canvas) {
   const ratio = devicePixelRatio || 1;
@@ -156,7 +157,7 @@ export function drawCounts(canvas, piles, series, colours) {
   const base = height - axis;
   const most = Math.max(1, ...piles.map((pile) => sum(pile.counts, 0)));
   const step = (width - left) / Math.max(1, piles.length);
-  const bar = Math.min(step * 0.82, 46);
+  const bar = Math.max(1, Math.min(step * 0.82, 46));
   pen.font = "12px system-ui, sans-serif";
   pen.textBaseline = "middle";
   piles.forEach((pile, at) => {
@@ -174,11 +175,12 @@ export function drawCounts(canvas, piles, series, colours) {
   pen.fillText(most.toLocaleString("en"), left - 6, 9);
   pen.fillText("0", left - 6, base - 4);
   line(pen, left, base + 0.5, width, base + 0.5);
-  const every = Math.ceil(piles.length / Math.max(1, (width - left) / 84));
+  const half = Math.max(...piles.slice(0, 48).map((pile) => pen.measureText(pile.name).width), 0) / 2;
+  const every = STEPS.find((n) => n * step >= 2 * half + 16) ?? piles.length;
   pen.textAlign = "center";
-  piles.forEach((pile, at) => {
-    if (at % every === 0) pen.fillText(pile.name, left + (at + 0.5) * step, height - 7);
-  });
+  for (let at = 0; at < piles.length; at += every) {
+    pen.fillText(piles[at].name, Math.min(Math.max(left + (at + 0.5) * step, half), width - half), height - 7);
+  }
 }
 
 function* gathered(course, size, labels) {

@@ -21,6 +21,20 @@ export function say(node, text) {
   else if (one.data !== text) one.data = text;
 }
 
+const TAIL = 10; // of a long name: it says the track, the port, the number
+
+/** Puts in a name that is cut in its middle where it has no room: tracks of one call differ at their end. */
+export function sayName(node, text) {
+  if (node.dataset.name === text) return;
+  node.dataset.name = text;
+  node.title = text;
+  // Letters of right-to-left scripts would change their places.
+  const cut = text.length > 2 * TAIL && /^[\x20-\x7e]*$/.test(text) ? text.length - TAIL : text.length;
+  node.classList.add("cut");
+  node.replaceChildren(make("span", {}, text.slice(0, cut)), make("span", {}, text.slice(cut)));
+  node.setAttribute("aria-label", text);
+}
+
 export const colour = (number) => (number === null || number === undefined || number < 0 ? "var(--none)" : `var(--c${number % 10})`);
 
 /** The colours as the canvas needs them, of the present theme. */

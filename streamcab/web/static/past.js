@@ -1,6 +1,6 @@
 // History: the calls of the store by day or hour, accent and source. The address holds the whole question.
 
-import { $, ask, clock, colour, make, palette, percent, whole } from "./dom.js";
+import { $, ask, clock, colour, make, palette, percent, sayName, whole } from "./dom.js";
 import { drawCounts } from "./chart.js";
 
 const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
@@ -39,7 +39,8 @@ export class Past {
     const p = (this.#parts = {
       form: make("form", { className: "tools", "aria-label": "Which calls" }),
       canvas: make("canvas", { role: "img" }), keys: make("ul", { className: "keys" }),
-      count: make("p", { className: "count", role: "status" }), body: make("tbody"),
+      picture: make("figure", { className: "chart counts" }),
+      count: make("p", { className: "count", role: "status" }), body: make("tbody", { role: "rowgroup" }),
       more: make("button", { type: "button", className: "more" }, "Show more"),
       files: make("span", { className: "files" }),
       top: select("top"), source: select("source"),
@@ -51,16 +52,17 @@ export class Past {
       field("Accent", p.top), field("Source", p.source),
       make("input", { type: "search", name: "name", placeholder: "Name or call id, * for any letters", "aria-label": "Name or call id", maxLength: 200 }),
     );
+    p.picture.append(p.canvas, p.keys);
     p.form.addEventListener("submit", (event) => { event.preventDefault(); this.#go(); });
     p.form.addEventListener("change", () => this.#go());
     p.more.addEventListener("click", () => this.#more());
     const heads = [["Began"], ["Call"], ["Accent"], ["Confidence", "num"], ["Speech", "num"], ["Length", "num"], ["Source"], ["Flags"]];
     this.box.replaceChildren(
       make("h1", {}, "History"), p.form,
-      make("figure", { className: "chart counts" }, p.canvas, p.keys),
+      p.picture,
       make("div", { className: "figures" }, p.count, p.files),
-      make("div", { className: "scroll" }, make("table", {},
-        make("thead", {}, make("tr", {}, ...heads.map(([word, className = ""]) => make("th", { scope: "col", className }, word)))), p.body)),
+      make("div", { className: "scroll" }, make("table", { role: "table" },
+        make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...heads.map(([word, className = ""]) => make("th", { scope: "col", role: "columnheader", className }, word)))), p.body)),
       p.more,
     );
   }
@@ -98,15 +100,19 @@ export class Past {
       p.count.replaceChildren(make("strong", {}, whole(data.count)), ` ${data.count === 1 ? "call" : "calls"}, times in ${data.zone}`);
       const names = { csv: "CSV", parquet: "Parquet" };
       const links = data.files.map((kind) => make("a", { download: "", href: `/api/history.${kind}?${this.#asked}` }, `${names[kind]} of all of them`));
-      p.files.replaceChildren(...links.flatMap((link) => [link, " "]));
+      p.files.replaceChildren(...links);
       p.files.hidden = data.count === 0;
+      p.picture.hidden = false;
       p.body.replaceChildren();
       this.#rows(data);
       this.#chart();
     } catch (error) {
       if (error.name === "AbortError") return;
+      // What was asked before would be taken for the answer.
+      this.#data = null;
       p.count.replaceChildren(error.message);
       p.body.replaceChildren();
+      p.picture.hidden = p.files.hidden = p.more.hidden = true;
     }
   }
 
@@ -138,11 +144,13 @@ export class Past {
       const chip = make("i", { className: "chip" });
       chip.style.background = colour(call.top === null ? null : labels.indexOf(call.top));
       chip.style.display = "inline-block";
-      const text = (value, className = "") => make("td", { className }, make("bdi", {}, value));
-      this.#parts.body.append(make("tr", {},
+      const text = (value, className = "") => make("td", { role: "cell", className }, make("bdi", {}, value));
+      const name = make("a", { href: `#/history/${call.id}` }), unsure = call.sure === false;
+      sayName(name, call.name);
+      this.#parts.body.append(make("tr", { role: "row", className: unsure ? "unsure" : "" },
         text(format.format(call.began * 1000)),
-        make("td", {}, make("a", { href: `#/history/${call.id}` }, make("bdi", {}, call.name))),
-        make("td", {}, chip, " ", make("bdi", {}, call.top ?? "no answer")),
+        make("td", { role: "cell" }, name),
+        make("td", { role: "cell" }, chip, " ", make("bdi", {}, call.top === null ? "no answer" : `${call.top}${unsure ? "?" : ""}`)),
         text(percent(call.confidence), "num"), text(`${whole(Math.round(call.speech_s))} s`, "num"), text(clock(call.audio_s), "num"),
         text(call.source), text([...(call.state === "ended" ? [] : [call.state]), ...call.flaws].join(", "))));
     }
@@ -152,14 +160,15 @@ export class Past {
   #chart() {
     const labels = this.labels, hourly = this.#asked.get("by") === "hour";
     const series = [...labels.keys(), -1];
-    const piles = new Map();
+    const piles = new Map(); // also of days and hours without a call: a gap is seen as one
     const format = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", ...(hourly ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : {}), timeZone: this.#data.zone });
+    for (const at of this.#data.places) piles.set(at, { name: format.format(at * 1000), counts: series.map(() => 0) });
     for (const [at, top, calls] of this.#data.counts) {
-      if (!piles.has(at)) piles.set(at, { name: format.format(at * 1000), counts: series.map(() => 0) });
       piles.get(at).counts[top === null ? series.length - 1 : labels.indexOf(top)] += calls;
     }
     drawCounts(this.#parts.canvas, [...piles.values()], series, palette());
-    const words = [...piles.values()].map(({ name, counts }) => `${name}: ${counts.reduce((a, b) => a + b, 0)}`);
+    const words = [...piles.values()].map(({ name, counts }) => [name, counts.reduce((a, b) => a + b, 0)])
+      .filter(([, n]) => n).map(([name, n]) => `${name}: ${n}`);
     this.#parts.canvas.setAttribute("aria-label", `Calls by ${hourly ? "hour" : "day"}. ${words.slice(-60).join("; ") || "None"}`);
     const item = (number, word) => {
       const chip = make("i", { className: "chip" });

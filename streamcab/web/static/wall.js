@@ -1,6 +1,6 @@
 // The wall: a row for each call, of which only those on the screen are in the document.
 
-import { $, clock, colour, make, palette, say, whole } from "./dom.js";
+import { $, clock, colour, make, palette, say, sayName, whole } from "./dom.js";
 import { drawRibbon } from "./chart.js";
 
 const SETTLE_MS = 2000; // between two sortings, so that rows can be read
@@ -240,9 +240,9 @@ export class Wall {
     row.title = call.source;
     row.dataset.state = call.state;
     row.dataset.unsure = call.certain === false ? "yes" : "no";
-    say(name, call.name);
+    sayName(name, call.name);
     word.firstChild.style.background = colour(call.top);
-    say(word.lastChild, call.top === null ? "no answer" : live.labels[call.top]);
+    say(word.lastChild, call.top === null ? "no answer" : `${live.labels[call.top]}${call.certain === false ? "?" : ""}`);
     word.lastChild.className = call.top === null ? "quiet" : "";
     bar.style.backgroundImage = stacked(call.probs);
     bar.setAttribute("aria-label", call.probs.map((p, i) => (p ? `${live.labels[i]} ${p} %` : "")).filter(Boolean).join(", ") || "none");
