@@ -16,7 +16,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import PATIENCE_S
-from serving import ANYWHERE, STREAMCAB, run, save_model
+from serving import ANYWHERE, STREAMCAB, here, run, save_model
 from signals import noise, write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 from streamcab_train.manifest import read_manifest
@@ -208,19 +208,16 @@ def test_closed_streams_are_nothing_and_no_file_takes_their_place(
 def test_a_pipe_and_a_dash_are_files(tmp_path: Path, model: Path) -> None:
     file = write_wav(tmp_path / "a.wav", talk(2), 8000)
     flac = write_wav(tmp_path / "a.flac", talk(2), 8000)
-    plain = run("classify", "--json", "--model", model, file)
-    want = json.loads(plain.stdout)["probs"]
-    for data in (file.read_bytes(), flac.read_bytes()):
-        for name in ("-", "/dev/stdin"):
-            done = run("classify", "--json", "--model", model, name, stdin=data)
-            assert done.returncode == 0, done.stderr
-            assert json.loads(done.stdout)["probs"] == pytest.approx(want, abs=1e-4)
-    for path in (file, flac):  # a redirection is no pipe
-        with path.open("rb") as behind:
-            words = [*STREAMCAB, "classify", "--json", "--model", str(model), "-"]
-            done = subprocess.run(words, stdin=behind, capture_output=True, timeout=PATIENCE_S)
+    want = json.loads(here("classify", "--json", "--model", model, file).stdout)["probs"]
+    for name, data in (("-", flac.read_bytes()), ("/dev/stdin", file.read_bytes())):
+        done = run("classify", "--json", "--model", model, name, stdin=data)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["probs"] == pytest.approx(want, abs=1e-4)
+    with file.open("rb") as behind:  # a redirection is no pipe
+        words = [*STREAMCAB, "classify", "--json", "--model", str(model), "-"]
+        done = subprocess.run(words, stdin=behind, capture_output=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["probs"] == pytest.approx(want, abs=1e-4)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
