@@ -164,7 +164,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
 
 def test_a_file_without_an_end_is_refused() -> None:
     with pytest.raises(CheckpointError, match="File too large"):
-        load(Path("/dev/zero"))
+        checkpoint.load(Path("/dev/zero"))
 
 
 def test_a_truncated_file_is_refused_at_every_length(path: Path) -> None:
