@@ -22,7 +22,7 @@ def test_the_least_goodput_is_that_beyond_the_peak_while_the_load_rises(goodputs
 
 
 def test_a_small_ramp_is_told_level_by_level():
-    found = measure(Traffic(2, 6.0), Serving(), shares=(1, 2, 1))
+    found = measure(Traffic(2, 6.0), Serving(budget_ms=60_000, options=["--max-lag", "9"]), shares=(1, 2, 1))
     assert [level.offered for level in found.levels] == [2, 4, 2]
     assert found.calls == 4
     assert found.refused == 0

@@ -198,7 +198,7 @@ def test_a_source_that_cannot_start_frees_the_feed(checkpoint, tmp_path):
         Daemon(checkpoint, [hand, AudioFile(tmp_path / "missing.wav")], Settings(f"ipc://{tmp_path}/feed"))
     assert hand.closed
     with serving(checkpoint, [Hand()]) as feed:
-        assert feed.recv(10) is not None
+        assert feed.recv(PATIENCE_S) is not None
 
 
 def test_the_net_is_warm_before_a_source_starts(checkpoint):

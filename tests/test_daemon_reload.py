@@ -231,7 +231,7 @@ def test_a_key_that_is_put_into_the_folder_counts_at_once(daemon: Daemon) -> Non
         shutil.copy(public, keys / "allow")
         daemon.hang_up("SIGHUP: ")
         with Subscriber(daemon.endpoint, keys=ClientKeys.load(secret, keys / "server.key")) as feed:
-            assert feed.recv(20) is not None
+            assert feed.recv(PATIENCE_S) is not None
 
 
 def test_systemd_hears_when_reloading_begins_and_ends(daemon: Daemon) -> None:
@@ -271,7 +271,8 @@ def served(tmp_path: Path) -> Iterator[tuple[loop.Daemon, Hand, Subscriber]]:
             yield served, hand, feed
         finally:
             stop.set()
-            thread.join(20)
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
 
 
 def hang_up(parts: Parts, folder: Path, **settings: object) -> None:

@@ -219,12 +219,12 @@ def test_holds_back_a_second_at_the_start_of_a_talk_and_nothing_else() -> None:
 
 
 PASTS = {
-    "another voice": talk(40, seed=11),
-    "a voice and then silence": np.concatenate([talk(30, seed=12), silence(10)]),
-    "noise": noise(40, rms=0.05),
-    "gone": np.full(320_000, np.nan, np.float32),
-    "a voice three times as loud": talk(40, seed=13, rms=0.3),
-    "a voice ten times quieter": talk(40, seed=14, rms=0.01),
+    "another voice": lambda: talk(40, seed=11),
+    "a voice and then silence": lambda: np.concatenate([talk(30, seed=12), silence(10)]),
+    "noise": lambda: noise(40, rms=0.05),
+    "gone": lambda: np.full(320_000, np.nan, np.float32),
+    "a voice three times as loud": lambda: talk(40, seed=13, rms=0.3),
+    "a voice ten times quieter": lambda: talk(40, seed=14, rms=0.01),
 }
 
 
@@ -232,7 +232,7 @@ PASTS = {
 def test_what_lies_far_back_is_forgotten(past: str) -> None:
     # 30 s of statistics of what was voiced, which 30 s before them and 2 s of floor decided.
     after = talk(66, seed=1) + noise(66, seed=1, rms=1e-3)
-    fresh, old = heard(after), heard(np.concatenate([PASTS[past], after]))
+    fresh, old = heard(after), heard(np.concatenate([PASTS[past](), after]))
     late = slice(-80, None)
     np.testing.assert_array_equal(old.kind[0, late], fresh.kind[0, late])
     np.testing.assert_allclose(old.x[0, -8000:], fresh.x[0, -8000:], atol=5e-3)
@@ -243,7 +243,7 @@ def test_what_lies_far_back_is_forgotten(past: str) -> None:
 @pytest.mark.parametrize("past", ["another voice", "noise"])
 def test_pasts_of_a_like_level_are_forgotten_after_thirty_seconds(past: str) -> None:
     after = talk(36, seed=3) + noise(36, seed=3, rms=1e-3)
-    fresh, old = heard(after), heard(np.concatenate([PASTS[past], after]))
+    fresh, old = heard(after), heard(np.concatenate([PASTS[past](), after]))
     late = slice(-80, None)
     voiced = fresh.kind[0, late] == VOICED
     np.testing.assert_array_equal(old.kind[0, late], fresh.kind[0, late])

@@ -116,7 +116,7 @@ def test_starved_of_cpu(tmp_path, port, measured):
 
 
 def test_out_of_file_descriptors(tmp_path, port, measured):
-    with patient(tmp_path, port) as (one, feed):
+    with patient(tmp_path, port, "--max-lag", "9") as (one, feed):
         have = len(os.listdir(f"/proc/{one.pid}/fd"))
         resource.prlimit(one.pid, resource.RLIMIT_NOFILE, (have + 4, 4096))
         to = ("127.0.0.1", port + 2)
@@ -180,6 +180,8 @@ def test_a_full_disk_under_output_and_log(tmp_path, small_disk, measured, words)
         str(model),
         "--every",
         "0.025",
+        "--max-lag",
+        "9",
     ]
     with (
         (small_disk / "out").open("wb") as out,
@@ -261,7 +263,7 @@ def test_the_folder_of_log_and_jsonl_is_removed_and_returns(tmp_path, port, meas
     """It is said on standard error, which nobody can remove, and counted; and both go on by themselves."""
     folder = tmp_path / "logs"
     folder.mkdir()
-    words = ("--log-file", str(folder / "log"), "--jsonl", str(folder / "feed.jsonl"))
+    words = ("--log-file", str(folder / "log"), "--jsonl", str(folder / "feed.jsonl"), "--max-lag", "9")
     with patient(tmp_path, port, *words) as (one, feed):
         wait_for(feed, lambda m: (folder / "feed.jsonl").stat().st_size > 0)
         shutil.rmtree(folder)
@@ -373,7 +375,7 @@ def test_the_wall_clock_steps_and_only_dates_change(tmp_path):
                         elif isinstance(message, DaemonStatus):
                             assert 0 <= message.uptime_s < 60
                             assert message.counters.get("skips", 0) == 0
-                assert found.lag_ms < 5000
+                assert found.lag_ms < 60_000
                 assert found.lost_ms == 0
         finally:
             stop.set()
@@ -402,6 +404,7 @@ def test_the_wall_clock_of_a_whole_process_steps(tmp_path, port):
     recordings.mkdir()
     (recordings / "before.20260101T000000.000Z.flac").touch()
     words = ("--record", str(recordings), "--jsonl", str(tmp_path / "feed.jsonl"), "--jsonl-max-mb", "0.05")
+    words += ("--max-lag", "9")  # a machine that is busy loses nothing
     with Patient(tmp_path, port, *words) as one, calling(port), Subscriber(one.endpoint) as feed:
         one.command[1:3] = ["-c", STEPPED, str(offset)]
         one.start()
@@ -410,7 +413,7 @@ def test_the_wall_clock_of_a_whole_process_steps(tmp_path, port):
             offset.write_text(str(step))
             for _ in range(10):
                 stepped = wait_for(feed, dated(step))
-                assert stepped.lag_ms < 2000
+                assert stepped.lag_ms < 60_000
                 assert stepped.lost_ms == 0
         wait_for(
             feed, lambda m: "the clock has jumped by +3650.0 days" in one.log.read_text(encoding="utf-8")

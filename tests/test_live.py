@@ -36,7 +36,7 @@ class Stranger:
     def __init__(self, endpoint, topic="v1/"):
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.SUB)
-        self.socket.setsockopt(zmq.RCVTIMEO, 30_000)
+        self.socket.setsockopt(zmq.RCVTIMEO, round(1000 * PATIENCE_S))
         self.socket.subscribe(topic)
         self.socket.connect(endpoint)
 
@@ -127,7 +127,9 @@ def test_the_demo_draws_in_a_terminal_and_leaves_it_clean(model, tmp_path):
     name = f"streamcab-{os.getpid()}-demo"  # its socket lies in a folder of all programs
 
     def tmux(*words):
-        return subprocess.run(["tmux", "-L", name, *words], capture_output=True, text=True, timeout=20)
+        return subprocess.run(
+            ["tmux", "-L", name, *words], capture_output=True, text=True, timeout=PATIENCE_S
+        )
 
     for voice in ("us-4", "uk-1"):
         write_wav(tmp_path / f"{voice}.wav", talk(3, 8000), 8000)

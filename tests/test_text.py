@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import PATIENCE_S
-from serving import ANYWHERE, STREAMCAB, run, save_model
+from serving import ANYWHERE, STREAMCAB, here, run, save_model
 from signals import noise, write_wav
 from speech import SMALL_STAGES, talk, tiny_model
 from streamcab_train.manifest import read_manifest
@@ -27,6 +28,8 @@ from streamcab.errors import AudioError, ConfigError
 from streamcab.message import valid_name
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.logs import Log
+from streamcab.ops.pseudonyms import Pseudonyms
+from streamcab.sinks.webhook import secrets_in
 from streamcab.source import Line
 from streamcab.source.file import read_audio
 from streamcab.source.rtp import _rules
@@ -205,19 +208,16 @@ def test_closed_streams_are_nothing_and_no_file_takes_their_place(
 def test_a_pipe_and_a_dash_are_files(tmp_path: Path, model: Path) -> None:
     file = write_wav(tmp_path / "a.wav", talk(2), 8000)
     flac = write_wav(tmp_path / "a.flac", talk(2), 8000)
-    plain = run("classify", "--json", "--model", model, file)
-    want = json.loads(plain.stdout)["probs"]
-    for data in (file.read_bytes(), flac.read_bytes()):
-        for name in ("-", "/dev/stdin"):
-            done = run("classify", "--json", "--model", model, name, stdin=data)
-            assert done.returncode == 0, done.stderr
-            assert json.loads(done.stdout)["probs"] == pytest.approx(want, abs=1e-4)
-    for path in (file, flac):  # a redirection is no pipe
-        with path.open("rb") as behind:
-            words = [*STREAMCAB, "classify", "--json", "--model", str(model), "-"]
-            done = subprocess.run(words, stdin=behind, capture_output=True, timeout=PATIENCE_S)
+    want = json.loads(here("classify", "--json", "--model", model, file).stdout)["probs"]
+    for name, data in (("-", flac.read_bytes()), ("/dev/stdin", file.read_bytes())):
+        done = run("classify", "--json", "--model", model, name, stdin=data)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["probs"] == pytest.approx(want, abs=1e-4)
+    with file.open("rb") as behind:  # a redirection is no pipe
+        words = [*STREAMCAB, "classify", "--json", "--model", str(model), "-"]
+        done = subprocess.run(words, stdin=behind, capture_output=True, timeout=PATIENCE_S)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["probs"] == pytest.approx(want, abs=1e-4)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
@@ -276,6 +276,22 @@ def test_a_byte_order_mark_is_read_in_every_file_of_the_users(tmp_path: Path, ma
     read = read_manifest(manifest, CorpusKeys(label="accent"))
     assert [clip.speaker for clip in read.clips] == ["a", "ü"]
     assert read_text(put("t", "one\ntwo")) == "one\ntwo"
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    read: list[Callable[[], object]] = [
+        *(lambda: read_toml(Path("/dev/zero"), "configuration"), lambda: _rules(Path("/dev/zero"))),
+        *(lambda: Pseudonyms.load(Path("/dev/zero")), lambda: secrets_in(Path("/dev/zero"))),
+    ]
+    for one in read:
+        with pytest.raises(ConfigError, match="File too large"):
+            one()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    secret = "0123456789abcdef0123456789abcdef"
+    (tmp_path / "secret").write_text(f"{secret}\n", encoding="utf-8-sig")
+    assert secrets_in(tmp_path / "secret") == [secret.encode()]
 
 
 def test_what_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from accents import KEYS as STREAMED
 from accents import encode, make_accents
+from patience import PATIENCE_S
 from streamcab_train.context import main, train
 from streamcab_train.context_keys import StageKeys, read_context
 from streamcab_train.stage import schedule
@@ -38,17 +39,23 @@ KEYS = msgspec.structs.replace(
     ),
     stream=None,
 )
-IN_TWO = """
+KILLED = """
+import os
+import signal
 import sys
 from pathlib import Path
 import torch
 from accents import KEYS, encode
+from patience import PATIENCE_S
 from streamcab_train import stage
 from streamcab_train.context import train
+def say(line):
+    if line.startswith("frames 2"):
+        os.kill(os.getpid(), signal.SIGKILL)
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[3]))
     stage.SAVE = 2
-    train(KEYS, [Path(sys.argv[1])], encode, Path(sys.argv[2]), workers=1, say=lambda line: print(line, flush=True))
+    train(KEYS, [Path(sys.argv[1])], encode, Path(sys.argv[2]), workers=1, say=say)
 """
 
 
@@ -116,15 +123,10 @@ def test_killed_in_the_midst_of_streaming_it_ends_where_it_would_have(
 ) -> None:
     monkeypatch.setattr("streamcab_train.stage.SAVE", 2)
     script = tmp_path / "train.py"
-    script.write_text(IN_TWO)
+    script.write_text(KILLED)
     command = [sys.executable, script, manifest, tmp_path / "killed", str(torch.get_num_threads())]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("frames 2"):
-                process.kill()
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.run(command, env=env, timeout=PATIENCE_S, check=False)
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     train(STREAMED, [manifest], encode, tmp_path / "killed", say=lambda _: None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from corpus import make_corpus
-from patience import until
+from patience import PATIENCE_S
 from rich.console import Console
 from streamcab_train import baseline_run, paper
 from streamcab_train.baseline_run import BaselineKeys, train_rival
@@ -151,6 +151,8 @@ def test_a_rival_learns(split: tuple[Path, CorpusKeys], tmp_path: Path) -> None:
 
 
 SCRIPT = """
+import os
+import signal
 import sys
 from pathlib import Path
 from streamcab_train import baseline_run
@@ -158,6 +160,12 @@ from streamcab_train.recipe_keys import CorpusKeys
 baseline_run.SAVE_S = 0.0
 keys = baseline_run.BaselineKeys(batch=4, size=64, epochs=8)
 corpus = CorpusKeys(split="split", labels={"high": "high", "low": "low"})
+epoch = baseline_run._epoch
+def killed(*arguments):
+    if arguments[-1] == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return epoch(*arguments)
+baseline_run._epoch = killed
 baseline_run.train_rival("AttentionCNN", Path(sys.argv[1]), corpus, Path(sys.argv[2]), keys, "cpu", 1)
 """
 
@@ -166,16 +174,11 @@ def test_a_rival_killed_and_resumed_is_uninterrupted(split: tuple[Path, CorpusKe
     whole = baseline(split, tmp_path / "whole", epochs=8)
     out = tmp_path / "killed"
     words = [sys.executable, "-c", SCRIPT, str(split[0]), str(out)]
-    process = subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"})
-
-    def two_epochs() -> bool:
-        assert process.poll() is None, "it ended before it could be killed"
-        history = out / "history.jsonl"
-        return history.exists() and len(history.read_text(encoding="utf-8").splitlines()) >= 2
-
-    until(two_epochs)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = subprocess.run(
+        words, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=PATIENCE_S, check=False
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert len((out / "history.jsonl").read_text(encoding="utf-8").splitlines()) == 3
     assert not (out / "test.csv").exists()
     assert baseline(split, out, epochs=8) == whole
 

@@ -226,10 +226,18 @@ def test_a_worker_that_is_killed_is_replaced_and_its_calls_are_said_to_begin_ane
         assert len(kept.models()) == 1
 
 
-def test_settings_reach_every_worker_and_are_answered_once(folder: Path) -> None:
-    with pooled(folder) as pool, Subscriber(pool.endpoint) as feed, Calling(pool.port, speech(5.0)):
+def test_settings_reach_every_worker_once_and_names_are_unique_across_them(folder: Path) -> None:
+    (folder / "names.csv").write_text("*,*,*,desk\n")
+    with (
+        pooled(folder, "--name-map", folder / "names.csv") as pool,
+        Subscriber(pool.endpoint) as feed,
+        Calling(pool.port, speech(5.0)),
+    ):
         heard: list[AnyMessage] = []
         hear(feed, heard, lambda: len(names(heard)) == len(SSRCS))
+        assert "desk" in names(heard)
+        assert {name.partition("-")[0] for name in names(heard)} == {"desk"}
+        assert feed.missed == 0
         pool.toml.write_text('allow = ["192.0.2.0/24"]\nidle = 1.0\nwindow = 5.0\n')
         pool.process.send_signal(signal.SIGHUP)
         hear(
@@ -243,34 +251,20 @@ def test_settings_reach_every_worker_and_are_answered_once(folder: Path) -> None
         assert answer.endswith("SIGHUP: applied: --allow, --idle; restart needed for: --window")
 
 
-def test_names_are_unique_across_workers(folder: Path) -> None:
-    (folder / "names.csv").write_text("*,*,*,desk\n")
-    with pooled(folder, "--name-map", folder / "names.csv") as pool, Subscriber(pool.endpoint) as feed:
-        heard: list[AnyMessage] = []
-        with Calling(pool.port, speech(2.0)):
-            hear(feed, heard, lambda: len(names(heard)) == len(SSRCS))
-        assert "desk" in names(heard)
-        assert {name.partition("-")[0] for name in names(heard)} == {"desk"}
-        assert feed.missed == 0
-
-
-def test_names_from_rtcp_are_given(folder: Path) -> None:
-    with pooled(folder) as pool, Subscriber(pool.endpoint) as feed, sending() as sock:
-        for ssrc in SSRCS:
-            sock.sendto(sdes(ssrc, b"phone-%d" % ssrc), ("127.0.0.1", pool.port + 1))
-        heard: list[AnyMessage] = []
-        with Calling(pool.port, speech(2.0)):
-            hear(feed, heard, lambda: len(names(heard)) == len(SSRCS))
-        assert names(heard) == {f"phone-{ssrc}" for ssrc in SSRCS}
-
-
-def test_systemd_sees_one_service(folder: Path) -> None:
+def test_systemd_sees_one_service_and_names_from_rtcp_reach_every_worker(folder: Path) -> None:
     listener = Listener(str(folder / "notify"))
     with pooled(folder, NOTIFY_SOCKET=listener.address, WATCHDOG_USEC="10000000") as pool:
-        heard = listener.until("READY")
-        heard += listener.until("WATCHDOG")
-        assert sum("READY" in fields for fields in heard) == 1
-        assert heard[-1]["STATUS"] == "0 streams in 2 of 2 workers"
+        told = listener.until("READY")
+        told += listener.until("WATCHDOG")
+        assert sum("READY" in fields for fields in told) == 1
+        assert told[-1]["STATUS"] == "0 streams in 2 of 2 workers"
+        with Subscriber(pool.endpoint) as feed, sending() as sock:
+            for ssrc in SSRCS:
+                sock.sendto(sdes(ssrc, b"phone-%d" % ssrc), ("127.0.0.1", pool.port + 1))
+            heard: list[AnyMessage] = []
+            with Calling(pool.port, speech(2.0)):
+                hear(feed, heard, lambda: len(names(heard)) == len(SSRCS))
+            assert names(heard) == {f"phone-{ssrc}" for ssrc in SSRCS}
         pool.process.send_signal(signal.SIGTERM)
         listener.until("STOPPING")
     listener.socket.close()
