@@ -5,8 +5,8 @@ import contextlib
 import json
 import shutil
 import socket
-import struct
 import ssl
+import struct
 import subprocess
 import time
 import urllib.error
