@@ -78,6 +78,11 @@ def _spelled(c: str) -> str | None:
     return "-"
 
 
+def plural(n: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 stream" or "2 streams"."""
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
 def as_unicode(text: str) -> str:
     r"""Return text that UTF-8 has a form for: bytes of a name that are no text become \xNN."""
     return re.sub(r"[\ud800-\udfff]", lambda m: _escaped(m[0]), text)

@@ -123,7 +123,7 @@ def test_who_has_waited_too_long_skips_to_live_and_loses_the_oldest(stage, caplo
     assert dropped[[early.slot, patient.slot]].tolist() == [0.0, 0.0]
     assert stage.passes.skips == 1
     assert over is None
-    assert "1 streams had waited for 2 s: skipped 4.8 s" in caplog.text
+    assert "1 stream had waited for 2 s: skipped 4.8 s" in caplog.text
 
 
 def test_a_stream_that_has_ended_skips_nothing(stage):

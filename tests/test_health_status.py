@@ -186,7 +186,7 @@ def test_the_command_on_a_feed_that_is_well() -> None:
         speaker.beat = [status(source="microphone: USB"), prediction(), daemon(uptime_s=3_700.0)]
         done = run("status", speaker.endpoint, "--wait", "20")
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(f"streamcab at {speaker.endpoint}: well\nup 1 h 1 min, 1 streams")
+        assert done.stdout.startswith(f"streamcab at {speaker.endpoint}: well\nup 1 h 1 min, 1 stream, ")
         assert "uk 75%" in done.stdout
         assert "microphone: USB" in done.stdout
         as_json = json.loads(run("status", speaker.endpoint, "--wait", "20", "--json").stdout)

@@ -33,7 +33,7 @@ from streamcab.sinks.webhook import secrets_in
 from streamcab.source import Line
 from streamcab.source.file import read_audio
 from streamcab.source.rtp import _rules
-from streamcab.text import as_unicode, opened, printable, printable_lines, read_text, stream_name
+from streamcab.text import as_unicode, opened, plural, printable, printable_lines, read_text, stream_name
 
 NAMES = st.binary(min_size=1, max_size=60).map(os.fsdecode) | st.text(min_size=1, max_size=60)
 STEERS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]")
@@ -307,3 +307,8 @@ def test_the_log_writes_no_codes(capsys: pytest.CaptureFixture[str]) -> None:
     log.emit(logging.LogRecord("x", logging.WARNING, "", 0, "%s: bad", ("a\x1b[2J\udce9",), None))
     log.close()
     assert capsys.readouterr().err.endswith("a\\x1b[2J\\xe9: bad\n")
+
+
+@pytest.mark.parametrize(("n", "words"), [(0, "0 calls"), (1, "1 call"), (2, "2 calls")])
+def test_numbers_have_their_nouns(n: int, words: str) -> None:
+    assert plural(n, "call") == words

@@ -143,7 +143,8 @@ def hear(feed: Subscriber, heard: list[AnyMessage], wanted) -> None:
 def test_answers_are_those_of_one_process_and_goodbyes_on_the_port_of_rtcp_are_heard(folder: Path) -> None:
     said = speech(4.0)
     classifier = Classifier(CHECKPOINT)
-    with pooled(folder) as pool, Subscriber(pool.endpoint) as feed:
+    # On a busy machine nothing is skipped: the rings hold all of it.
+    with pooled(folder, "--max-lag", "9") as pool, Subscriber(pool.endpoint) as feed:
         heard: list[AnyMessage] = []
         with Calling(pool.port, said, rounds=1):
             hear(feed, heard, lambda: len(names(heard)) == len(said))
@@ -165,6 +166,7 @@ def test_answers_are_those_of_one_process_and_goodbyes_on_the_port_of_rtcp_are_h
     for stream, last in ends.items():
         mu_law = said[int(stream.rpartition("-")[2], 16)]
         offline = classifier.classify(decode_g711("PCMU", mu_law).astype(np.float32) / 32768, 8000)
+        assert last.lost_ms == 0
         assert last.sample == len(mu_law) // PACKET * PACKET
         assert last.probs == pytest.approx(offline.probs, abs=EXACT)
 

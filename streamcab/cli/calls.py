@@ -12,6 +12,7 @@ from streamcab.cli.command import Command, Group, say
 from streamcab.cli.options import settings
 from streamcab.config.commands import Calls
 from streamcab.errors import ConfigError, StoreError
+from streamcab.text import plural, stream_name
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -168,7 +169,7 @@ def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) 
                 else "; where names or numbers are hidden, give the daemon's salt: --hash-salt"
             )
             raise StoreError(f"no call of {', '.join(names)} is kept in this store{hint}")
-        counted = f"{len(found)} call{'s' * (len(found) != 1)} of {', '.join(sorted({c.name for c in found.values()}))}"
+        counted = f"{plural(len(found), 'call')} of {', '.join(sorted({c.name for c in found.values()}))}"
         if not yes:
             click.confirm(f"Delete {counted} for good?", abort=True)
         engine = connect(url_of(o.store), write=True)
@@ -189,8 +190,6 @@ def delete(o: Calls, names: tuple[str, ...], hash_salt: Path | None, yes: bool) 
 
 def _spellings(names: tuple[str, ...], salt: Path | None) -> list[str]:
     """Return the names that these may have in a store: as given, as streams are called, and their pseudonyms."""
-    from streamcab.text import stream_name
-
     found = dict.fromkeys(names)
     for name in names:
         if not set(name) & set("*?"):

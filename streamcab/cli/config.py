@@ -20,6 +20,7 @@ from streamcab.config.commands import TREES
 from streamcab.config.layers import check_settings, read_toml
 from streamcab.config.setting import Setting, settings_of
 from streamcab.errors import ConfigError
+from streamcab.text import plural
 
 WITH_FILES = ("listen", "watch", "demo", "classify", "verify")
 """Commands that take --config."""
@@ -93,7 +94,7 @@ def check(file: Path, command: str) -> None:
         click.echo(f"Error: {line}", err=True)
     if wrong:
         sys.exit(ConfigError.exit_code)
-    count = f"{len(values)} setting{'s' * (len(values) != 1)}"
+    count = plural(len(values), "setting")
     click.echo(f"{file}: {count} of streamcab {command}; no errors")
 
 

@@ -28,6 +28,7 @@ from streamcab.inference.reading import Reading
 from streamcab.inference.retry import Retry
 from streamcab.inference.slots import Slots
 from streamcab.inference.window import Window
+from streamcab.text import plural
 
 log = logging.getLogger("streamcab.daemon")
 
@@ -121,9 +122,9 @@ class PassRunner:
         if skipped and now - self._warned > WARN_S:
             self._warned = now
             log.warning(
-                "%d streams had waited for %g s: skipped %.1f s of audio to be live again. If this repeats, "
+                "%s had waited for %g s: skipped %.1f s of audio to be live again. If this repeats, "
                 "the machine is too slow for its streams: lower --max-streams",
-                skipped,
+                plural(skipped, "stream"),
                 max_lag_s,
                 lost_s,
             )

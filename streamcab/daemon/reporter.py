@@ -19,6 +19,7 @@ from streamcab.message import DAEMON, AnyMessage, DaemonStatus, ModelInfo, Statu
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.notify import Supervisor
 from streamcab.source import Line
+from streamcab.text import plural
 
 log = logging.getLogger("streamcab.daemon")
 
@@ -177,7 +178,7 @@ class Reporter:
         standings = self._streams.standings(self._streams.slots, self._clock.monotonic())
         heard = int(np.count_nonzero(~standings.lost))
         lost = [name for name, gone in zip(standings.stream, standings.lost, strict=True) if gone]
-        words = [f"{heard} stream{'s' * (heard != 1)}"]
+        words = [plural(heard, "stream")]
         if lost:
             words.append(f"{', '.join(lost[:3])}{' and others' * (len(lost) > 3)} lost: reconnecting")
         if not self._ready:

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
-from streamcab.text import printable
+from streamcab.text import plural, printable
 
 WELL, SICK, SILENT = 0, 1, 75
 """Exit codes: healthy; not healthy; no answer (EX_TEMPFAIL: try again)."""
@@ -186,7 +186,7 @@ def screen(snapshot: Snapshot, endpoint: str) -> str:
     lines += [f"  ! {text}" for text in wrong]
     if (d := snapshot.daemon) is not None:
         lines.append(
-            f"up {duration(d.uptime_s)}, {d.streams} streams, {d.intervals_per_s:g} intervals/s, "
+            f"up {duration(d.uptime_s)}, {plural(d.streams, 'stream')}, {d.intervals_per_s:g} intervals/s, "
             f"longest pass {d.pass_ms:.0f} ms, lost {d.lost_ms / 1000:.1f} s in all"
         )
     lines += [

@@ -16,6 +16,7 @@ from streamcab.rtp.packet import Fate
 from streamcab.rtp.stalls import MANY, STALL_S, Stalls
 from streamcab.source.incoming import Handover
 from streamcab.source.line import Line
+from streamcab.text import plural
 
 log = logging.getLogger("streamcab.source")
 
@@ -98,12 +99,10 @@ class Calls:
             return
         packets = int(self._intake.fates[Fate.REFUSED_FULL])
         log.warning(
-            "RTP: %d call%s refused, %d packet%s: all %d streams are taken; raise --max-streams if this machine "
+            "RTP: %s refused, %s: all %d streams are taken; raise --max-streams if this machine "
             "can serve more, or restrict the senders (--allow)",
-            len(calls),
-            "s" * (len(calls) != 1),
-            packets - self._packets,
-            "s" * (packets - self._packets != 1),
+            plural(len(calls), "call"),
+            plural(packets - self._packets, "packet"),
             self._intake.table.slots,
         )
         self._warned, self._packets = now, packets

@@ -23,6 +23,7 @@ from streamcab.feed import Publisher
 from streamcab.feed.proxy import Proxy
 from streamcab.message import DaemonStatus
 from streamcab.ops.notify import Supervisor
+from streamcab.text import plural
 from streamcab.workers.entries import Entries
 from streamcab.workers.farewell import farewells, publish_farewells
 from streamcab.workers.merge import Ended, merged
@@ -231,7 +232,9 @@ class Pool(ABC, Generic[M]):
         )
         (self._beside.status or self._feed.publish)(status)
         if systemd is not None:
-            words = f"{status.streams} streams in {len(statuses)} of {len(self.members)} {self.KIND}s"
+            words = (
+                f"{plural(status.streams, 'stream')} in {len(statuses)} of {len(self.members)} {self.KIND}s"
+            )
             (systemd.alive if systemd.serves else systemd.ready)(words)
 
     def _counters(self) -> Iterable[tuple[str, int]]:
