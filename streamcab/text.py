@@ -5,8 +5,11 @@ answer for it. Whatever leaves streamcab goes through here, and what users write
 streams or sockets.
 """
 
+import errno
 import io
+import os
 import re
+import stat
 import unicodedata
 from hashlib import blake2s
 from pathlib import Path
@@ -32,6 +35,10 @@ _BY_SOUND = re.compile(
     r"ARMENIAN)(?: SMALL| CAPITAL| VOWEL| MKHEDRULI)* (?:LETTER|SYLLABLE|SIGN) (?:SMALL )?([A-Z]{1,6})"
 )
 """Letters that Unicode names by how they sound."""
+
+
+MOST = 64 << 20
+"""Bytes of a file that is none, such as /dev/zero: it may have no end."""
 
 
 def stream_name(text: str, also: str = "") -> str:
@@ -100,13 +107,24 @@ def _escaped(c: str) -> str:
     return f"\\x{n:02x}" if n < 0x100 else f"\\u{n:04x}" if n < 0x10000 else f"\\U{n:08x}"
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a file of the user's whole. OSError when it cannot be read, or is a device or pipe that goes on and on."""
+    with path.open("rb") as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file.read()
+        data = file.read(MOST + 1)
+    if len(data) > MOST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
+
+
 def opened(path: Path) -> io.StringIO:
     """Open a text file of the user's as CSV wants it: UTF-8, or UTF-16 where a byte order mark says so; without the
     mark.
 
-    OSError when it cannot be read, UnicodeDecodeError when it is neither.
+    OSError when it cannot be read or does not end, UnicodeDecodeError when it is neither.
     """
-    data = path.read_bytes()
+    data = read_bytes(path)
     marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     return io.StringIO(data.decode("utf-16" if marked else "utf-8-sig"), newline="")
 

@@ -111,8 +111,11 @@ def test_a_person_is_deleted_by_name_and_by_pseudonym(store: str, tmp_path: Path
         line = Line(tally, "MZ-1")
         line.talk(2)
         line.hang_up(call={"platform": "twilio", "from": pseudonym})
+        for track in ("inbound", "outbound"):
+            one_call(tally, Pseudonyms.load(salt).name(f"CA-1-{track}"))
     done = here("calls", "delete", "alice", "--store", store)
     assert done.returncode == 1, "nobody said yes"
+    assert "2 calls of s-" in said("delete", "CA-1", "--store", store, "--hash-salt", str(salt), "--yes")
     text = said("delete", "alice", "--store", store, "--hash-salt", str(salt), "--yes")
     assert "3 calls of MZ-1, alice, s-" in text
     assert "somebody else's: alice-2" in text

@@ -84,6 +84,94 @@ def test_any_cut_says_the_same_through_changes_and_gaps(
         at, turn = stop, turn + 1
 
 
+class Kept:
+    """What a window of several voices holds, kept whole: a list for each voice, of intervals or None, for a pause."""
+
+    def __init__(self, length: int, most: int = 3) -> None:
+        self.length, self.voices = length, Voices(1, most, METRIC)
+        self.blocks = -(-length // SECOND)
+        self.talk: list[list[int | None]] = [[] for _ in range(most)]
+        # Attention and votes by second of talk.
+        self.seconds: list[dict[int, NDArray]] = [{} for _ in range(most)]
+
+    def add(self, line: Line, k: int) -> None:
+        """Add one interval, and change to another voice if it tells so."""
+        place, vote = int(self.voices.place[0]), line.kind[k] == VOICED
+        gained = np.append(line.alpha[k], 1.0) if vote else np.zeros(CLASSIFIERS + 1)
+        self._begin(place, len(self.talk[place]) // SECOND)
+        self.seconds[place][len(self.talk[place]) // SECOND] += gained
+        self.talk[place].append(k)
+        at, u, votes = np.array([[k]]), line.u[None, k : k + 1], np.array([[vote]])
+        for change in self.voices.hear(ONE, at, u, votes):
+            self._change(change.before, change.after, change.fresh, change.since, change.told)
+
+    def _begin(self, place: int, second: int) -> None:
+        seconds = self.seconds[place]
+        if second not in seconds:
+            seconds[second] = np.zeros(CLASSIFIERS + 1)
+            seconds.pop(second - self.blocks, None)
+
+    def _change(self, before: int, after: int, fresh: bool, since: int, told: int) -> None:
+        old, old_seconds = self.talk[before], self.seconds[before]
+        end, oldest = old.index(told) + 1, old.index(told) + 1 - self.length
+        start = max(old.index(since), oldest)
+        if fresh:
+            self.talk[after], self.seconds[after] = [], {}
+        new = self.talk[after]
+        pause = (start - len(new)) % SECOND
+        for _ in range(pause):
+            self._begin(after, len(new) // SECOND)
+            new.append(None)
+        by = (len(new) - start) // SECOND
+        new += old[start:]
+        # What the window had let go when the change was told stays away.
+        self.talk[before] = [k if i >= oldest else None for i, k in enumerate(old[:start])]
+        for second in range(start // SECOND, -(-end // SECOND))[-self.blocks :]:
+            self._begin(after, second + by)
+            self.seconds[after][second + by] = self.seconds[after][second + by] + old_seconds.pop(second)
+        for second in range(start // SECOND, -(-end // SECOND) + 1):
+            old_seconds.pop(second - self.blocks, None)
+
+    def check(self, window: Window, line: Line) -> None:
+        """Compare with what a window says."""
+        place = int(self.voices.place[0])
+        reading = window.read(ONE, attention=True)
+        assert reading.voice[0] == self.voices.number[0]
+        for mean, votes, n in (
+            (reading.mean[0], reading.votes[0], self.length),
+            (reading.now[0], reading.now_votes[0], min(SECOND, self.length)),
+        ):
+            counted = [k for k in self.talk[place][-n:] if k is not None and line.kind[k] == VOICED]
+            assert votes == len(counted)
+            wanted = line.c[counted, :LABELS].astype(np.float64).mean(0) if counted else np.zeros(LABELS)
+            np.testing.assert_allclose(mean, wanted, atol=1e-9)
+        total = sum(self.seconds[place].values())
+        assert reading.attention is not None
+        np.testing.assert_allclose(reading.attention[0], total[:-1] / max(total[-1], 1), atol=1e-9)
+
+
+@examples(30, 100)
+@given(
+    length=st.sampled_from([60, 150, 240, 400]),
+    turns=st.lists(st.tuples(st.integers(0, 3), st.integers(70, 400)), min_size=4, max_size=8),
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+    seed=st.integers(0, 999),
+)
+def test_each_voices_window_holds_its_own_intervals_through_changes(
+    length: int, turns: list[tuple[int, int]], sizes: list[int], seed: int
+) -> None:
+    line, window, kept = Line(turns, seed), windows(1, length), Kept(length)
+    line.kind[0] = VOICED  # talk begins with a vote
+    at, turn = 0, 0
+    while at < len(line.u):
+        stop = min(at + sizes[turn % len(sizes)], len(line.u))
+        line.add(window, ONE, at, at, stop)
+        for k in range(at, stop):
+            kept.add(line, k)
+        kept.check(window, line)
+        at, turn = stop, turn + 1
+
+
 def test_the_new_voices_answer_starts_from_its_own_intervals_and_the_old_ones_comes_back() -> None:
     line, window = Line([(0, 400), (1, 400), (0, 400)], 0, voiced=1.0), windows(1, 600)
     numbers = []

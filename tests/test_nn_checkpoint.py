@@ -162,6 +162,11 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     refused(tmp_path / "file" / "model.safetensors")
 
 
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="File too large"):
+        checkpoint.load(Path("/dev/zero"))
+
+
 def test_a_truncated_file_is_refused_at_every_length(path: Path) -> None:
     data = path.read_bytes()
     for n in [*range(0, 300), *range(300, len(data), 37), len(data) - 1]:

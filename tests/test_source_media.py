@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import time
 import urllib.error
@@ -425,6 +426,19 @@ def test_a_client_that_misbehaves_costs_itself_only(
         misbehave(bad)
         assert closed(bad) in (code, 1006)
         still_heard()
+
+
+def test_a_client_that_is_gone_before_its_answers_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving() as source, good_call(source) as still_heard:
+        for _ in range(5):
+            bad = dial(source, "/twilio")
+            bad.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            bad.socket.sendall(b"\x89\x80\x00\x00\x00\x00" * 5000)
+            bad.socket.close()  # a reset: nothing can be written to it
+        still_heard()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_one_address_has_so_many_connections() -> None:

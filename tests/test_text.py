@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,8 @@ from streamcab.errors import AudioError, ConfigError
 from streamcab.message import valid_name
 from streamcab.nn.checkpoint import Checkpoint
 from streamcab.ops.logs import Log
+from streamcab.ops.pseudonyms import Pseudonyms
+from streamcab.sinks.webhook import secrets_in
 from streamcab.source import Line
 from streamcab.source.file import read_audio
 from streamcab.source.rtp import _rules
@@ -273,6 +276,22 @@ def test_a_byte_order_mark_is_read_in_every_file_of_the_users(tmp_path: Path, ma
     read = read_manifest(manifest, CorpusKeys(label="accent"))
     assert [clip.speaker for clip in read.clips] == ["a", "ü"]
     assert read_text(put("t", "one\ntwo")) == "one\ntwo"
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    read: list[Callable[[], object]] = [
+        *(lambda: read_toml(Path("/dev/zero"), "configuration"), lambda: _rules(Path("/dev/zero"))),
+        *(lambda: Pseudonyms.load(Path("/dev/zero")), lambda: secrets_in(Path("/dev/zero"))),
+    ]
+    for one in read:
+        with pytest.raises(ConfigError, match="File too large"):
+            one()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    secret = "0123456789abcdef0123456789abcdef"
+    (tmp_path / "secret").write_text(f"{secret}\n", encoding="utf-8-sig")
+    assert secrets_in(tmp_path / "secret") == [secret.encode()]
 
 
 def test_what_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -336,6 +336,29 @@ def test_a_phone_shows_the_answers_of_stored_calls(
     assert words == "Calls by day. Jan 15: 1"
 
 
+def test_a_stored_call_is_left_to_its_place_in_the_list(
+    driver: "WebDriver", see: Callable[[str], Any], tmp_path: Path
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    file = tmp_path / "calls.db"
+    with Writer(url_of(str(file)), "r1", Keep(1e9, 1e9, 0)) as writer:
+        tally = Tally(writer)
+        for n in range(3):
+            one_call(tally, f"call-{n}", NOON + n)
+    with page(Access(store=str(file))) as served:
+        driver.get(f"{served.at}#/history?from=2027-01-10&to=2027-01-16&tz=UTC")
+        see("document.querySelectorAll('#history tbody tr').length === 3")
+        legend = "return document.querySelector('#history .keys').textContent"
+        assert driver.execute_script(legend) == "usukno answer", "the colours are those of live calls"
+        driver.execute_script("document.querySelectorAll('#history tbody a')[1].focus()")
+        press(driver, Keys.ENTER)
+        see("document.querySelector('#call h1')?.textContent === 'call-1'")
+        press(driver, Keys.ESCAPE)
+        see("document.activeElement.closest('tbody') && document.activeElement.textContent === 'call-1'")
+        driver.get("about:blank")
+
+
 def test_a_history_that_cannot_be_asked_shows_nothing_else(
     driver: "WebDriver", see: Callable[[str], Any], tmp_path: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_counts_by_day_and_hour_and_what_can_be_chosen(one: Page) -> None:
     assert sum(count for _, _, count in found["counts"]) == 151
     assert len({at for at, _, _ in found["counts"]}) == 2
     assert dict(found["accents"]) == {"uk": 101, None: 50}
+    assert found["labels"] == ["us", "uk"], "the model's order, which gives the colours"
     hourly = asked(one, f"{days()}&by=hour")
     assert len({at for at, _, _ in hourly["counts"]}) > 2
     assert sum(count for _, _, count in hourly["counts"]) == 151

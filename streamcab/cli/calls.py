@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LONGEST = 72
 """Letters of a name in a list; longer ones shift their line. Ids of calls have up to 64 or so, and a track."""
 
+TRACKS = ("inbound", "outbound", "caller", "callee", "agent")
+"""How the names of a call's streams end where it has several."""
+
 
 @click.group(cls=Group)
 def calls() -> None:
@@ -189,9 +192,14 @@ def _spellings(names: tuple[str, ...], salt: Path | None) -> list[str]:
     from streamcab.text import stream_name
 
     found = dict.fromkeys(names)
-    found |= dict.fromkeys(stream_name(name) for name in names if not set(name) & set("*?"))
+    for name in names:
+        if not set(name) & set("*?"):
+            found |= dict.fromkeys((stream_name(name), stream_name(name, also=":@")))
     if (pseudonyms := _pseudonyms(salt)) is not None:
-        found |= dict.fromkeys(pseudonyms.name(name) for name in list(found) if not set(name) & set("*?"))
+        plain = [name for name in found if not set(name) & set("*?")]
+        # Of a call whose id is hidden too, only the names of its streams can be made again.
+        plain += [f"{name}-{track}" for name in plain for track in TRACKS]
+        found |= dict.fromkeys(map(pseudonyms.name, plain))
     return list(found)
 
 

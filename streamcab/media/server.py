@@ -50,6 +50,14 @@ _wire = logging.getLogger("streamcab.media.wire")
 _wire.setLevel(logging.CRITICAL)
 
 
+def _told_by_asyncio(record: logging.LogRecord) -> bool:
+    """Return whether a record is worth a line: that a client was gone before its answers is not."""
+    return record.msg != "socket.send() raised exception."
+
+
+logging.getLogger("asyncio").addFilter(_told_by_asyncio)
+
+
 class Gate:
     """State that all connections of a server share."""
 

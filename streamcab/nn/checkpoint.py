@@ -23,6 +23,7 @@ from streamcab.errors import CheckpointError
 from streamcab.nn.architecture import Architecture
 from streamcab.nn.confidence import Confidence
 from streamcab.nn.weights import Net, Weights, check_integers, shapes, without_voice
+from streamcab.text import read_bytes
 
 if TYPE_CHECKING:
     from streamcab.nn.cabcnn import CabCnn
@@ -118,7 +119,7 @@ def load(path: Path) -> Checkpoint:
         CheckpointError: The file is missing, damaged, foreign or newer; the message says which.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except IsADirectoryError:
         raise CheckpointError(f"{path} is a folder, not a checkpoint") from None
     except OSError as error:

@@ -18,7 +18,7 @@ from typing import Self
 
 from streamcab.errors import ConfigError, StreamcabError
 from streamcab.source import Line
-from streamcab.text import as_unicode, printable, stream_name
+from streamcab.text import as_unicode, printable, read_bytes, stream_name
 
 CREDENTIAL = "name-salt"
 """Name of the salt's file under systemd."""
@@ -45,7 +45,7 @@ class Pseudonyms:
         try:
             if file is None and not path.exists():
                 _make(path)
-            salt = path.read_bytes().strip()
+            salt = read_bytes(path).strip()
         except OSError as error:
             raise ConfigError(f"no salt for the names of streams in {path}: {error.strerror}") from None
         if len(salt) < LEAST:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from streamcab import __version__
 from streamcab.errors import ConfigError
 from streamcab.sinks.parcel import Delivered, Later, Outcome, Parcel, Refused
+from streamcab.text import read_text
 
 TIMEOUT_S = 10.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -29,7 +30,7 @@ LONGEST_AFTER_S = 3600.0
 def secrets_in(file: Path) -> list[bytes]:
     """Return the secrets in a file, one a line, the newest first: `whsec_` and base64, or any text. ConfigError."""
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"no secret in {file}: {getattr(error, 'strerror', None) or error}") from None
     found = []

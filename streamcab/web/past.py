@@ -95,6 +95,7 @@ class Past:
                 "count": self._reader.count(which),
                 "counts": [[c.at, _label(c.top), c.calls] for c in counts],
                 "places": sorted({*_places(which, zone, hourly), *(c.at for c in counts)}),
+                "labels": self._labels(found),
                 "accents": [[_label(total.value), total.calls] for total in self._reader.accents(times)],
                 "sources": [[shown(total.value or ""), total.calls] for total in self._reader.sources(times)],
                 "files": self.formats,
@@ -103,6 +104,12 @@ class Past:
                 "to": _date((which.until or 1.0) - 1.0, zone),
             }
         return Response(encode(answer), media_type="application/json")
+
+    def _labels(self, found: list[StoredCall]) -> list[str]:
+        """Return the labels in the order of their colours: as the models have them, that of the newest call first."""
+        models = self._reader.models()
+        newest = [models[found[0].model]] if found and found[0].model in models else []
+        return list(dict.fromkeys(shown(label) for m in (*newest, *models.values()) for label in m.labels))
 
     def _call(self, request: Request) -> Response:
         call = self._reader.call(request.path_params["id"])

@@ -32,7 +32,7 @@ function show() {
     if (before !== "wall") wall.address = asked;
     wall.shown();
     if (before === "call") wall.focus();
-  } else if (view === "history") past.open(asked);
+  } else if (view === "history") past.open(asked, before === "call");
   else {
     scrollTo(0, 0);
     const stored = parts[0] === "history";

@@ -12,6 +12,7 @@ export class Past {
   #data = null;
   #parts = null;
   #abort = null;
+  #left = null; // the address of the call that was opened from the list
 
   constructor(live) {
     this.live = live;
@@ -19,7 +20,9 @@ export class Past {
     addEventListener("resize", () => this.repaint());
   }
 
-  open(asked) {
+  /** `back`: from one call, whose place in the list gets the focus again. */
+  open(asked, back = false) {
+    if (!back) this.#left = null;
     this.#asked = new URLSearchParams();
     for (const name of FIELDS) if (asked.has(name)) this.#asked.set(name, asked.get(name));
     if (!this.#asked.has("tz")) this.#asked.set("tz", ZONE);
@@ -54,6 +57,7 @@ export class Past {
     );
     p.picture.append(p.canvas, p.keys);
     p.form.addEventListener("submit", (event) => { event.preventDefault(); this.#go(); });
+    p.body.addEventListener("click", (event) => (this.#left = event.target.closest("a")?.getAttribute("href") ?? this.#left));
     p.form.addEventListener("change", () => this.#go());
     p.more.addEventListener("click", () => this.#more());
     const heads = [["Began"], ["Call"], ["Accent"], ["Confidence", "num"], ["Speech", "num"], ["Length", "num"], ["Source"], ["Flags"]];
@@ -106,6 +110,8 @@ export class Past {
       p.body.replaceChildren();
       this.#rows(data);
       this.#chart();
+      if (this.#left) p.body.querySelector(`a[href="${this.#left}"]`)?.focus();
+      this.#left = null;
     } catch (error) {
       if (error.name === "AbortError") return;
       // What was asked before would be taken for the answer.
@@ -131,10 +137,10 @@ export class Past {
     select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
   }
 
-  /** In the order of their colours: those of the wall, where it has the label. */
+  /** In the order of their colours: as the wall has them, else as the models of the store. */
   get labels() {
-    const known = this.live.labels, met = (this.#data?.accents ?? []).map(([label]) => label).filter((label) => label !== null);
-    return [...known, ...met.filter((label) => !known.includes(label)).sort()];
+    const met = (this.#data?.accents ?? []).map(([label]) => label).filter((label) => label !== null).sort();
+    return [...new Set([...this.live.labels, ...(this.#data?.labels ?? []), ...met])];
   }
 
   #rows(data) {
