@@ -1,6 +1,6 @@
 """Windows of several voices: each is the mean of its own c_t, however the stream is cut."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from streamcab.inference.acoustics import Quality
 from streamcab.inference.reading import Reading
 from streamcab.inference.voices import BLOCK, Voices
 from streamcab.inference.window import Window
+from streamcab.nn.voice import Metric
 
 ONE = np.zeros(1, np.intp)
 SECOND = 40
@@ -40,8 +41,8 @@ class Line:
         window.add(slot, np.array([first]), c, alpha, heard[0] == VOICED, u, heard)
 
 
-def windows(slots: int, length: int, most: int = 3) -> Window:
-    return Window(slots, LABELS, CLASSIFIERS, length, SECOND, voices=Voices(slots, most, METRIC), other=True)
+def windows(slots: int, length: int, most: int = 3, metric: Metric = METRIC) -> Window:
+    return Window(slots, LABELS, CLASSIFIERS, length, SECOND, voices=Voices(slots, most, metric), other=True)
 
 
 def check_alike(one: Reading, other: Reading) -> None:
@@ -87,8 +88,8 @@ def test_any_cut_says_the_same_through_changes_and_gaps(
 class Kept:
     """What a window of several voices holds, kept whole: a list for each voice, of intervals or None, for a pause."""
 
-    def __init__(self, length: int, most: int = 3) -> None:
-        self.length, self.voices = length, Voices(1, most, METRIC)
+    def __init__(self, length: int, metric: Metric, most: int = 3) -> None:
+        self.length, self.voices = length, Voices(1, most, metric)
         self.blocks = -(-length // SECOND)
         self.talk: list[list[int | None]] = [[] for _ in range(most)]
         # Attention and votes by second of talk.
@@ -155,12 +156,14 @@ class Kept:
     length=st.sampled_from([60, 150, 240, 400]),
     turns=st.lists(st.tuples(st.integers(0, 3), st.integers(70, 400)), min_size=4, max_size=8),
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6),
+    threshold=st.sampled_from([8.0, 30.0, 60.0, 100.0]),
     seed=st.integers(0, 999),
 )
 def test_each_voices_window_holds_its_own_intervals_through_changes(
-    length: int, turns: list[tuple[int, int]], sizes: list[int], seed: int
+    length: int, turns: list[tuple[int, int]], sizes: list[int], threshold: float, seed: int
 ) -> None:
-    line, window, kept = Line(turns, seed), windows(1, length), Kept(length)
+    metric = replace(METRIC, threshold=threshold)
+    line, window, kept = Line(turns, seed), windows(1, length, metric=metric), Kept(length, metric)
     line.kind[0] = VOICED  # talk begins with a vote
     at, turn = 0, 0
     while at < len(line.u):

@@ -120,11 +120,9 @@ class Acoustics:
         begun = np.arange(-(-old // self._second), -(-new // self._second)) % self._sums.shape[1]
         self._sums[slot, begun], self._least[slot, begun] = 0, np.inf
 
-    def move(self, old: int, new: int, here: Ints, there: Ints, goes_on: Flags) -> None:
-        """Give blocks `here` of a window to another, as `there`; what that held is kept where it `goes_on`."""
-        self._sums[new, there] = self._sums[new, there] * goes_on[:, None] + self._sums[old, here]
-        least = np.where(goes_on, self._least[new, there], np.inf)
-        self._least[new, there] = np.minimum(least, self._least[old, here])
+    def move(self, old: int, new: int, here: Ints, there: Ints) -> None:
+        """Give blocks `here` of a window to another, as `there`."""
+        self._sums[new, there], self._least[new, there] = self._sums[old, here], self._least[old, here]
         self.clear(old, here)
 
     def clear(self, slot: int, blocks: Ints) -> None:

@@ -52,9 +52,9 @@ class AttentionSums:
         """Advance from interval `old` to `new` with nothing to add."""
         self._sums[row, np.arange(-(-old // self._second), -(-new // self._second)) % self.blocks] = 0
 
-    def move(self, old: int, new: int, here: Ints, there: Ints, goes_on: Flags) -> None:
-        """Give blocks `here` of a window to another, as `there`; what that held is kept where it `goes_on`."""
-        self._sums[new, there] = self._sums[new, there] * goes_on[:, None] + self._sums[old, here]
+    def move(self, old: int, new: int, here: Ints, there: Ints) -> None:
+        """Give blocks `here` of a window to another, as `there`."""
+        self._sums[new, there] = self._sums[old, here]
         self.clear(old, here)
 
     def clear(self, row: int, blocks: Ints) -> None:

@@ -165,16 +165,18 @@ class Window:
         self._voices.shift(change.slot, begin - start)
 
     def _move_seconds(self, old: int, new: int, at: tuple[int, int, int], by: int) -> None:
-        """Give the seconds from `start` on to the new voice, `by` later; `told` and `end` as in `_change`."""
+        """Give the seconds from `start` on to the new voice, `by` later; `told` and `end` as in `_change`.
+
+        A voice that comes back has nothing in its newest second: that went to the next one as a whole.
+        """
         start, told, end = at
         second, blocks = self._second, self._attention.blocks
         moved = np.arange(start // second, -(-end // second))[-blocks:]
         here, there = moved % blocks, (moved + by // second) % blocks
-        goes_on = (moved == start // second) & (start % second > 0)
         # The second that follows would have cost the oldest one.
         spent = np.arange(start // second, -(-told // second) + 1)[-blocks:] % blocks
         for sums in (self._attention, self._acoustics):
-            sums.move(old, new, here, there, goes_on)
+            sums.move(old, new, here, there)
             sums.clear(old, spent)
 
     def _talked(self, slots: NDArray[np.intp], real: Flags, counted: Flags) -> tuple[Flags, Counts, Counts]:
