@@ -57,6 +57,11 @@ def of_call(message):
     return isinstance(message, Prediction | Status) and message.stream.startswith("rtp-")
 
 
+def lost_ms(feed):
+    """What the daemon has lost since it began: on a busy machine, some of the call that came while it loaded."""
+    return wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
+
+
 # -- processes -----------------------------------------------------------------------------------------------
 
 
@@ -117,6 +122,7 @@ def test_starved_of_cpu(tmp_path, port, measured):
 
 def test_out_of_file_descriptors(tmp_path, port, measured):
     with patient(tmp_path, port, "--max-lag", "9") as (one, feed):
+        before = lost_ms(feed)
         have = len(os.listdir(f"/proc/{one.pid}/fd"))
         resource.prlimit(one.pid, resource.RLIMIT_NOFILE, (have + 4, 4096))
         to = ("127.0.0.1", port + 2)
@@ -132,8 +138,8 @@ def test_out_of_file_descriptors(tmp_path, port, measured):
         with Subscriber(one.endpoint) as later:
             wait_for(later, fresh)
         measured("room again to new subscriber, ms", 1000 * (time.monotonic() - began))
-        lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
-    assert lost == 0
+        lost = lost_ms(feed)
+    assert lost == before
 
 
 def test_ports_that_are_taken(tmp_path, port, measured):
@@ -265,6 +271,7 @@ def test_the_folder_of_log_and_jsonl_is_removed_and_returns(tmp_path, port, meas
     folder.mkdir()
     words = ("--log-file", str(folder / "log"), "--jsonl", str(folder / "feed.jsonl"), "--max-lag", "9")
     with patient(tmp_path, port, *words) as (one, feed):
+        before = lost_ms(feed)
         wait_for(feed, lambda m: (folder / "feed.jsonl").stat().st_size > 0)
         shutil.rmtree(folder)
         wait_for(feed, lambda m: isinstance(m, DaemonStatus) and m.counters.get("jsonl-dropped", 0))
@@ -280,12 +287,12 @@ def test_the_folder_of_log_and_jsonl_is_removed_and_returns(tmp_path, port, meas
         measured("folder back to both files, ms", 1000 * (time.monotonic() - began))
         (folder / "feed.jsonl").unlink()
         wait_for(feed, lambda m: (folder / "feed.jsonl").exists())
-        lost = wait_for(feed, lambda m: isinstance(m, DaemonStatus)).lost_ms
+        lost = lost_ms(feed)
     said = one.log.read_text(encoding="utf-8")
     assert f"the log {folder / 'log'} cannot be written: No such file or directory" in said
     assert f"cannot write {folder / 'feed.jsonl'}: No such file or directory" in said
     assert (folder / "feed.jsonl").read_bytes().endswith(b"}\n")
-    assert lost == 0
+    assert lost == before
 
 
 # -- the model -----------------------------------------------------------------------------------------------
@@ -408,13 +415,13 @@ def test_the_wall_clock_of_a_whole_process_steps(tmp_path, port):
     with Patient(tmp_path, port, *words) as one, calling(port), Subscriber(one.endpoint) as feed:
         one.command[1:3] = ["-c", STEPPED, str(offset)]
         one.start()
-        wait_for(feed, fresh)
+        before = wait_for(feed, fresh).lost_ms  # while it started
         for step in (3600, -86_400, -40 * YEAR, 0, 10 * YEAR):
             offset.write_text(str(step))
             for _ in range(10):
                 stepped = wait_for(feed, dated(step))
                 assert stepped.lag_ms < 60_000
-                assert stepped.lost_ms == 0
+                assert stepped.lost_ms == before
         wait_for(
             feed, lambda m: "the clock has jumped by +3650.0 days" in one.log.read_text(encoding="utf-8")
         )
