@@ -18,6 +18,9 @@ from streamcab.message import DAEMON
 
 LONGEST = 128
 """Characters of a stream's name."""
+LISTED = 72
+"""Characters that a list keeps free for a name at most; longer ones shift their line. Ids of calls have up to 64 or so,
+and a track."""
 DIGITS = 6
 """Length of the hash that replaces letters without a transliteration."""
 NAMELESS = "stream"

@@ -12,16 +12,13 @@ from streamcab.cli.command import Command, Group, say
 from streamcab.cli.options import settings
 from streamcab.config.commands import Calls
 from streamcab.errors import ConfigError, StoreError
-from streamcab.text import plural, stream_name
+from streamcab.text import LISTED, plural, stream_name
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
     from streamcab.ops.pseudonyms import Pseudonyms
     from streamcab.store.read import Filter, Reader, StoredCall
-
-LONGEST = 72
-"""Letters of a name in a list; longer ones shift their line. Ids of calls have up to 64 or so, and a track."""
 
 TRACKS = ("inbound", "outbound", "caller", "callee", "agent")
 """How the names of a call's streams end where it has several."""
@@ -51,7 +48,7 @@ def show_all(o: Calls, limit: int, as_json: bool) -> None:
                 click.echo(msgspec.json.encode(call).decode())
             return
         zone, count = zone_of(o.zone), store.count(which)
-        width = min(max((len(call.name) for call in found), default=4), LONGEST)
+        width = min(max((len(call.name) for call in found), default=4), LISTED)
         for call in found:
             say(_line(call, zone, width))
         if len(found) < count:

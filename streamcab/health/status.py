@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from streamcab.message import AnyMessage, DaemonStatus, ModelInfo, Prediction, Status
-from streamcab.text import plural, printable
+from streamcab.text import LISTED, plural, printable
 
 WELL, SICK, SILENT = 0, 1, 75
 """Exit codes: healthy; not healthy; no answer (EX_TEMPFAIL: try again)."""
@@ -61,8 +61,6 @@ REFUSED = {
 """Counters of refused packets. A small share is normal."""
 SHARE = 0.1
 """Few."""
-LONGEST = 72
-"""Letters of a name; longer ones shift their line."""
 MOST_LINES = 20
 
 
@@ -230,7 +228,7 @@ def duration(seconds: float) -> str:
 
 def _stream_lines(snapshot: Snapshot) -> list[str]:
     ranked = sorted(snapshot.streams.values(), key=lambda s: (s.state != "lost", -s.lag_ms, s.stream))
-    width = min(max((len(s.stream) for s in ranked[:MOST_LINES]), default=0), LONGEST)
+    width = min(max((len(s.stream) for s in ranked[:MOST_LINES]), default=0), LISTED)
     lines = []
     for s in ranked[:MOST_LINES]:
         answer = snapshot.answers.get(s.stream)

@@ -55,9 +55,6 @@ def _told_by_asyncio(record: logging.LogRecord) -> bool:
     return record.msg != "socket.send() raised exception."
 
 
-logging.getLogger("asyncio").addFilter(_told_by_asyncio)
-
-
 class Gate:
     """State that all connections of a server share."""
 
@@ -273,6 +270,7 @@ async def start(
     shared: bool = False,
 ) -> Server:
     """Serve at an address, `shared` with other processes. OSError if it cannot be bound."""
+    logging.getLogger("asyncio").addFilter(_told_by_asyncio)
     ours = type("Ours", (Connection,), {"gate": gate})
 
     async def carry(connection: ServerConnection) -> None:
